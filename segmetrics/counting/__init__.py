@@ -1,0 +1,108 @@
+"""Counting: masks, labels or scores become exact integer counts, in one pass.
+
+The only layer that decides what an input means (``inputs.py``, ``codes.py``) and the only one with
+backends: ``plain.py`` is the definition, the others give the same counts faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import astuple
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from segmetrics.counting import plain
+from segmetrics.counting.errors import raise_if_bad
+from segmetrics.counting.inputs import (
+    BAD_KINDS,
+    Counting,
+    CountingArguments,
+    InputFormat,
+    Pixels,
+    Task,
+    Upsample,
+    read,
+)
+
+__all__ = [
+    "BAD_KINDS",
+    "Counting",
+    "CountingArguments",
+    "count",
+    "raise_if_bad",
+]
+
+
+def count(preds: Tensor, target: Tensor, counting: Counting, *, check: bool = False) -> Tensor:
+    """Count the pixels of a batch.
+
+    Args:
+        preds: labels or scores, see the design's table of inputs.
+        target: labels, on the same device.
+        counting: what is counted, and how.
+        check: raise for bad labels on every device, which makes a GPU wait. On the CPU they always
+            raise.
+
+    Returns:
+        int64 ``(counting.cells + len(BAD_KINDS),)``, with ``counting.per_image`` one such row an
+        image. ``counting.matrices``, ``.image_statistics`` and ``.bad`` read it.
+
+    Raises:
+        TypeError: a dtype that cannot be read.
+        ValueError: shapes or devices that do not fit, or bad labels.
+    """
+    if torch.compiler.is_compiling():
+        counts: Tensor = _count_op(preds, target, *astuple(counting), check)
+        return counts
+    return _count(preds.detach(), target, counting, check)
+
+
+def _count(preds: Tensor, target: Tensor, counting: Counting, check: bool) -> Tensor:
+    pixels = read(preds, target, counting)
+    counts = _backend(pixels)(pixels, counting)
+    if check or counts.device.type == "cpu":
+        raise_if_bad(counting.bad(counts), counting, pixels)
+    return counts
+
+
+def _backend(pixels: Pixels) -> Callable[[Pixels, Counting], Tensor]:
+    """The backend for these inputs."""
+    return plain.count
+
+
+@torch.library.custom_op("segmetrics::count", mutates_args=())
+def _count_op(
+    preds: Tensor,
+    target: Tensor,
+    task: str,
+    num_classes: int,
+    ignore_index: list[int],
+    threshold: float,
+    from_logits: bool,
+    upsample: str | None,
+    input_format: str | None,
+    per_image: bool,
+    check: bool,
+) -> Tensor:
+    """Counting as one operator, whose arguments are the fields of ``Counting``: one graph node."""
+    counting = Counting(
+        task=cast(Task, task),
+        num_classes=num_classes,
+        ignore_index=tuple(ignore_index),
+        threshold=threshold,
+        from_logits=from_logits,
+        upsample=cast("Upsample | None", upsample),
+        input_format=cast("InputFormat | None", input_format),
+        per_image=per_image,
+    )
+    return _count(preds, target, counting, check)
+
+
+@_count_op.register_fake
+def _(preds: Tensor, target: Tensor, *settings: Any) -> Tensor:
+    counting = Counting(*settings[:-1])
+    size = counting.cells + len(BAD_KINDS)
+    shape = (target.shape[0], size) if counting.per_image else (size,)
+    return target.new_empty(shape, dtype=torch.int64)

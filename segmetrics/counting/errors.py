@@ -1,0 +1,74 @@
+"""What is said of bad pixels: how many, which values, and what to do."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from segmetrics.counting import plain
+from segmetrics.counting.codes import IGNORED, OUTSIDE, preds_codes, target_codes
+from segmetrics.counting.inputs import BAD_KINDS, Counting, Pixels
+
+
+def raise_if_bad(bad: Tensor, counting: Counting, pixels: Pixels | None = None) -> None:
+    """Raise ``ValueError`` if any bad pixel was counted (int64, in the order of ``BAD_KINDS``).
+
+    With ``pixels`` the message also names the label values found there.
+    """
+    found = dict(zip(BAD_KINDS, bad.tolist(), strict=True))
+    if not any(found.values()):
+        return
+    messages = [
+        message.format(number=found[kind], classes=f"a class (0 to {counting.labels - 1})")
+        for kind, message in _messages(counting).items()
+        if found[kind]
+    ]
+    if pixels is not None:
+        messages += _values(pixels, counting)
+    raise ValueError(" ".join(messages))
+
+
+def _messages(counting: Counting) -> dict[str, str]:
+    """One sentence or two for every kind of bad pixel."""
+    if counting.task == "multiclass":
+        mend_255 = "If 255 marks void pixels, pass `ignore_index=255`."
+    else:
+        mend_255 = "Masks stored as 0/255? Pass `target > 0`."
+    if counting.task == "multiclass" or counting.from_logits:
+        scores = "a NaN among their scores. Has the model diverged?"
+    else:
+        scores = "scores that are NaN or outside [0, 1]. For logits pass `from_logits=True`."
+    one_hot = "not exactly one 1 among the channels. For label maps pass `input_format='index'`."
+    return {
+        "target_negative": "{number} pixels of `target` are negative: neither {classes} nor "
+        "ignored. If the value marks void pixels, name it in `ignore_index`.",
+        "target_255": "{number} pixels of `target` are 255: neither {classes} nor ignored. "
+        + mend_255,
+        "target_too_large": "{number} pixels of `target` are neither {classes} nor ignored. "
+        "Check `num_classes`, or name the value in `ignore_index`.",
+        "target_not_one_hot": "{number} pixels of `target` have " + one_hot,
+        "scores_impossible": "{number} counted pixels of `preds` have " + scores,
+        "preds_outside": "{number} counted pixels of `preds` are neither {classes} nor ignored. "
+        "Check `num_classes`; if the model abstains by that value, name it in `ignore_index`.",
+        "preds_not_one_hot": "{number} counted pixels of `preds` have " + one_hot,
+    }
+
+
+def _values(pixels: Pixels, counting: Counting) -> list[str]:
+    """Which label values are bad, in words."""
+    labels = counting.labels
+    values: dict[str, set[int]] = {"target": set(), "preds": set()}
+    for box in plain.boxes(pixels, counting):
+        if pixels.target_are == "labels":
+            target = plain.as_int64(pixels.target[box])
+            code = target_codes(target, counting)
+            values["target"].update(target[code > labels + IGNORED].unique().tolist())
+            if pixels.preds_are == "labels":
+                preds = plain.as_int64(pixels.preds[box])
+                outside = preds_codes(preds, counting) == labels + OUTSIDE
+                values["preds"].update(preds[outside & (code < labels)].unique().tolist())
+    return [
+        f"Bad values in `{name}`: {', '.join(map(str, sorted(bad)[:10]))}"
+        + (f" and {len(bad) - 10} more." if len(bad) > 10 else ".")
+        for name, bad in values.items()
+        if bad
+    ]

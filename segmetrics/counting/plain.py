@@ -1,0 +1,158 @@
+"""Counting in plain torch: the definition that every other backend is held against.
+
+Blocks of at most 2**20 entries are coded and tallied. There is no one-hot tensor, no sorting and no
+boolean indexing, which would make a GPU wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from math import inf, log, prod
+
+import torch
+from torch import Tensor
+
+from segmetrics.counting.codes import (
+    IMPOSSIBLE,
+    NOT_ONE_HOT,
+    fold,
+    histogram_shape,
+    preds_codes,
+    target_codes,
+)
+from segmetrics.counting.inputs import Counting, Pixels
+
+BLOCK = 2**20
+Box = tuple[slice, ...]
+
+
+def count(pixels: Pixels, counting: Counting) -> Tensor:
+    """Count pixels: ``(cells + bad kinds,)`` in int64, per image ``(N, cells + bad kinds)``."""
+    if not counting.per_image:
+        return fold(histogram(pixels, counting), counting)
+    shape = (len(pixels.target), *histogram_shape(counting))
+    histograms = torch.zeros(shape, dtype=torch.int64, device=pixels.target.device)
+    for image, out in enumerate(histograms):
+        out += histogram(pixels.image(image), counting)
+    return fold(histograms, counting)
+
+
+def histogram(pixels: Pixels, counting: Counting) -> Tensor:
+    """The joint histogram of target codes and prediction codes, int64."""
+    shape = histogram_shape(counting)
+    counts = torch.zeros(prod(shape), dtype=torch.int64, device=pixels.target.device)
+    for box in boxes(pixels, counting):
+        row, column = codes_of(pixels, box, counting)
+        channel = torch.arange(shape[0], device=row.device)[box[1]]
+        channel = channel.view(-1, *[1] * (row.ndim - 2))
+        cell = ((channel * shape[1] + row) * shape[2] + column).flatten()
+        if cell.device.type == "cpu":
+            counts += cell.bincount(minlength=len(counts))
+        else:  # there bincount reads the largest value back to the host
+            counts.scatter_add_(0, cell, torch.ones_like(cell))
+    return counts.view(shape)
+
+
+def boxes(pixels: Pixels, counting: Counting) -> Iterator[Box]:
+    """Cut the label maps ``(N, channels, *size)`` into boxes of at most ``BLOCK`` entries.
+
+    Where all classes' scores are resized, a box holds at most ``BLOCK`` resized scores.
+    """
+    shape = (len(pixels.target), counting.channels, *pixels.target.shape[2:])
+    scores_an_entry = counting.labels if pixels.resized and counting.task == "multiclass" else 1
+    limit = max(1, BLOCK // scores_an_entry)
+    if not prod(shape):
+        return
+    dim = next(d for d in range(len(shape)) if prod(shape[d + 1 :]) <= limit)
+    step = limit // prod(shape[dim + 1 :])
+    for head in product(*(range(length) for length in shape[:dim])):
+        for start in range(0, shape[dim], step):
+            corner = [slice(i, i + 1) for i in head]
+            whole = [slice(0, length) for length in shape[dim + 1 :]]
+            yield (*corner, slice(start, min(start + step, shape[dim])), *whole)
+
+
+def codes_of(pixels: Pixels, box: Box, counting: Counting) -> tuple[Tensor, Tensor]:
+    """Codes of target and prediction in a box, each ``(n, channels, *size)`` in int64."""
+    all_channels = (box[0], slice(None), *box[2:])
+    if pixels.target_are == "one-hot":
+        target = target_codes(from_one_hot(pixels.target[all_channels]), counting, one_hot=True)
+    else:
+        target = target_codes(as_int64(pixels.target[box]), counting)
+
+    if pixels.preds_are == "one-hot":
+        preds = preds_codes(from_one_hot(pixels.preds[all_channels]), counting, one_hot=True)
+    elif pixels.preds_are == "labels":
+        preds = preds_codes(as_int64(pixels.preds[box]), counting)
+    else:
+        where = all_channels if counting.task == "multiclass" else box
+        if pixels.resized:
+            scores = resize(pixels.preds[where[:2]], pixels.target.shape[2:], box[2:], counting)
+        else:
+            scores = pixels.preds[where]
+        preds, impossible = decide(scores, counting)
+        preds = preds.where(~impossible, counting.labels + IMPOSSIBLE)
+    return target, preds
+
+
+def decide(scores: Tensor, counting: Counting) -> tuple[Tensor, Tensor]:
+    """The label that scores choose, in int64, and where they are impossible."""
+    if counting.task == "multiclass":
+        best = scores.max(dim=1, keepdim=True)  # argmax is slow over a strided dimension
+        return best.indices, best.values.isnan()
+    scores = scores if scores.dtype == torch.float64 else scores.float()
+    possible = ~scores.isnan() if counting.from_logits else (scores >= 0) & (scores <= 1)
+    cut = torch.tensor(cut_of(counting), dtype=scores.dtype)
+    return (scores > cut).to(torch.int64), ~possible
+
+
+def cut_of(counting: Counting) -> float:
+    """The score above which a pixel is positive."""
+    threshold = counting.threshold
+    if not counting.from_logits:
+        return threshold
+    if threshold in (0, 1):
+        return inf if threshold else -inf
+    return log(threshold / (1 - threshold))
+
+
+def resize(scores: Tensor, size: tuple[int, ...], box: Box, counting: Counting) -> Tensor:
+    """The part ``box`` of ``scores (n, C, ...)`` resized to ``size``, as ``F.interpolate`` would.
+
+    Interpolates one dimension after the other, the last first, in fp32 (fp64 for fp64).
+    """
+    nearest = counting.upsample == "nearest"
+    if not nearest and scores.dtype != torch.float64:
+        scores = scores.float()
+    dtype = torch.float32 if nearest else scores.dtype  # of places and weights, as in torch
+    for dim in reversed(range(2, scores.ndim)):
+        span, length = box[dim - 2], scores.shape[dim]
+        part = torch.arange(span.start, span.stop, device=scores.device, dtype=dtype)
+        scale = torch.tensor(length / size[dim - 2], dtype=dtype)
+        if nearest:
+            scores = scores.index_select(dim, (part * scale).long().clamp(max=length - 1))
+            continue
+        place = (scale * (part + 0.5) - 0.5).clamp(min=0)
+        lower = place.long().clamp(max=length - 1)
+        upper = (lower + 1).clamp(max=length - 1)
+        weight = (place - lower).clamp(max=1).view(-1, *[1] * (scores.ndim - dim - 1))
+        below, above = scores.index_select(dim, lower), scores.index_select(dim, upper)
+        scores = (1 - weight) * below + weight * above
+    return scores
+
+
+def from_one_hot(channels: Tensor) -> Tensor:
+    """Labels ``(n, 1, ...)`` of one-hot ``(n, C, ...)``; ``NOT_ONE_HOT`` where it is none."""
+    channels = as_int64(channels)
+    ones = channels == 1
+    valid = ((ones | (channels == 0)).all(1, keepdim=True)) & (ones.sum(1, keepdim=True) == 1)
+    return ones.to(torch.uint8).max(dim=1, keepdim=True).indices.where(valid, NOT_ONE_HOT)
+
+
+def as_int64(labels: Tensor) -> Tensor:
+    """Labels in int64; what uint64 holds beyond becomes the largest int64, not a negative."""
+    if labels.dtype != torch.uint64:
+        return labels.to(torch.int64)
+    signed = labels.view(torch.int64)
+    return signed.where(signed >= 0, torch.iinfo(torch.int64).max)

@@ -1,0 +1,280 @@
+"""The life of a metric: what its state is, and how it is kept, synced and restored."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import wraps
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.distributed import gather_all_tensors
+from torchmetrics.utilities.exceptions import TorchMetricsUserError
+
+from segmetrics.counting import BAD_KINDS, Counting, count, raise_if_bad
+from segmetrics.distributed import sum_over_processes
+from segmetrics.recipes import Recipe
+from segmetrics.scores import ratio
+
+
+class SumMetric(Metric):
+    """A metric whose states are sums of tensors, each batch adding its own.
+
+    A failing update leaves everything as it was, a sync is one all-reduce, and updates compile to
+    one graph.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    plot_lower_bound = 0.0
+    plot_upper_bound = 1.0
+
+    @abstractmethod
+    def _batch(self, *args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
+        """What a batch adds to the states, in their order."""
+
+    @abstractmethod
+    def _value(self, *states: Tensor) -> Any:
+        """What is reported for these states; on a GPU it does not wait."""
+
+    def _check(self, *states: Tensor) -> None:
+        """Raise for what could not be raised in ``update``."""
+
+    @property
+    def _states(self) -> tuple[Tensor, ...]:
+        return tuple(getattr(self, name) for name in self._defaults)
+
+    def _add_sum(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        self.add_state(name, torch.zeros(shape, dtype=dtype), dist_reduce_fx="sum")
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Add a batch."""
+        self._add(self._batch(*args, **kwargs))
+
+    def compute(self) -> Any:
+        """The value over all batches and processes."""
+        states = self._states
+        self._check(*states)
+        return self._value(*states)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Add a batch and return its own value."""
+        if self._is_synced:
+            raise TorchMetricsUserError(
+                "The metric is synced: call `unsync` before it is updated again."
+            )
+        with torch.no_grad():
+            batch = self._batch(*args, **kwargs)
+            self._add(batch)
+            self._mark_updated()
+            if self.dist_sync_on_step:
+                batch = tuple(sum_over_processes(batch, self.process_group))
+            self._forward_cache = self._value(*batch)
+        return self._forward_cache
+
+    def _add(self, batch: tuple[Tensor, ...]) -> None:
+        if batch[0].device != self._states[0].device:
+            raise ValueError(
+                f"the inputs are on {batch[0].device}, the metric is on {self._states[0].device}. "
+                f"Move the metric with `.to({str(batch[0].device)!r})`."
+            )
+        for name, added in zip(self._defaults, batch, strict=True):
+            # assigned, not added in place: references that were handed out stay as they were
+            setattr(self, name, getattr(self, name) + added)
+
+    def _mark_updated(self) -> None:
+        self._computed = None
+        if torch.compiler.is_compiling():
+            self._update_count = 1  # only written: reading it would compile every call anew
+        else:
+            self._update_count += 1
+
+    def _wrap_update(self, update: Callable[..., None]) -> Callable[..., None]:
+        @wraps(update)
+        def wrapped(*args: Any, **kwargs: Any) -> None:
+            with torch.no_grad():
+                update(*args, **kwargs)
+            self._mark_updated()
+
+        return wrapped
+
+    def _sync_dist(
+        self,
+        dist_sync_fn: Callable[..., Any] = gather_all_tensors,
+        process_group: Any | None = None,
+    ) -> None:
+        if dist_sync_fn is not gather_all_tensors:  # the user's own
+            super()._sync_dist(dist_sync_fn, process_group)
+            return
+        sums = sum_over_processes(self._states, process_group or self.process_group)
+        for name, total in zip(self._defaults, sums, strict=True):
+            setattr(self, name, total)
+
+    def _reduce_states(self, incoming_state: dict[str, Any]) -> None:
+        super()._reduce_states(incoming_state)
+        self._restored()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        known = [name for name in self._defaults if prefix + name in state_dict]
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        for name in known:
+            setattr(self, name, getattr(self, name).to(self.device))
+            self._restored()
+
+    def _restored(self) -> None:
+        """A state came from elsewhere: it counts as an update, and a cached value is void."""
+        self._computed = None
+        self._update_count = max(self._update_count, 1)
+
+    def set_dtype(self, dst_type: str | torch.dtype) -> SumMetric:
+        """Change nothing: counts stay exact int64 and sums float64."""
+        return self
+
+
+class CountingMetric(SumMetric):
+    """A metric of counted pixels.
+
+    The state is one int64 tensor of counts; samplewise it is the float64 sum of the images' scores
+    and, in int64, the number of images that have one. Behind the integers stand the bad pixels. All
+    that decides a state's value is in its name, so that ``MetricCollection``, which shares states
+    of equal name and value, never shares unequal ones.
+    """
+
+    def __init__(
+        self,
+        counting: Counting,
+        class_names: Sequence[str] | None = None,
+        *,
+        scores_name: str = "",
+        scores_shape: tuple[int, ...] = (),
+        **metric_kwargs: Any,
+    ) -> None:
+        super().__init__(**metric_kwargs)
+        self.counting = counting
+        self.class_names = _checked_names(class_names, counting)
+        kinds = len(BAD_KINDS)
+        if counting.per_image:
+            name = f"{scores_name}_{counting.name}"
+            self._add_sum(f"sum_{name}", scores_shape, torch.float64)
+            self._add_sum(f"images_{name}", (prod(scores_shape) + kinds,), torch.int64)
+        else:
+            self._add_sum(f"counts_{counting.name}", (counting.cells + kinds,), torch.int64)
+
+    @abstractmethod
+    def _score(self, counts: Tensor) -> Tensor:
+        """Score counts, per image where they are, in float64."""
+
+    def _report(self, score: Tensor) -> Any:
+        """A float64 score as it is handed out."""
+        return score.float().to(self.device)
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Count a batch.
+
+        Args:
+            preds: labels or scores.
+            target: labels.
+
+        Raises:
+            TypeError: a dtype that cannot be read.
+            ValueError: shapes or devices that do not fit; on the CPU bad labels too, which on a GPU
+                ``compute`` raises.
+        """
+        self._add(self._batch(preds, target))
+
+    def _batch(self, preds: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+        counts = count(preds, target, self.counting)
+        if not self.counting.per_image:
+            return (counts,)
+        scores = self._score(counts).to(counts.device)
+        images = scores.isnan().logical_not().sum(0).flatten()
+        return scores.nansum(0), torch.cat([images, self.counting.bad(counts)])
+
+    def _value(self, *states: Tensor) -> Any:
+        if not self.counting.per_image:
+            return self._report(self._score(states[0]))
+        total, images = states
+        return self._report(ratio(total, images[: -len(BAD_KINDS)].view_as(total)))
+
+    def _check(self, *states: Tensor) -> None:
+        raise_if_bad(states[-1][-len(BAD_KINDS) :], self.counting)
+
+    def _names(self) -> list[str]:
+        """The classes' names, numbers where none were given."""
+        return self.class_names or [str(label) for label in range(self.counting.num_classes)]
+
+
+class RecipeMetric(CountingMetric):
+    """A metric that reports one recipe's score."""
+
+    def __init__(
+        self, recipe: Recipe, class_names: Sequence[str] | None = None, **metric_kwargs: Any
+    ) -> None:
+        super().__init__(
+            recipe.counting,
+            class_names,
+            scores_name=recipe.score.name,
+            scores_shape=recipe.shape,
+            **metric_kwargs,
+        )
+        self.recipe = recipe
+
+    def _score(self, counts: Tensor) -> Tensor:
+        return self.recipe(counts)
+
+    def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> tuple[Any, Any]:
+        """Draw the scores of the classes as sorted bars, the reported average as a line.
+
+        Needs matplotlib. A score without classes is drawn as torchmetrics does, and so are given
+        values.
+
+        Args:
+            val: a value of ``compute`` or ``forward``, or a sequence of them over time; by default
+                what is counted by now.
+            ax: matplotlib axes to draw on, instead of a new figure.
+
+        Returns:
+            The matplotlib figure and axes.
+        """
+        from segmetrics.plotting import bars
+
+        average = self.recipe.score.average
+        classes_known = self.counting.task != "binary" and average != "joint"
+        if val is None and classes_known and not (self.counting.per_image and average != "none"):
+            score = self.compute()
+            per_class = score if average == "none" else self._per_class()
+            names = self._names()[self.recipe.score.first :]
+            mean = None if average == "none" else score.item()
+            return bars(per_class, names, title=type(self).__name__, mean=mean, ax=ax)
+        return self._plot(val, ax)
+
+    def _per_class(self) -> Tensor:
+        """The classes' scores, over all processes, whatever the average."""
+        recipe = replace(self.recipe, score=replace(self.recipe.score, average="none"))
+        with self.sync_context(self.dist_sync_fn, should_sync=self._to_sync):
+            per_class: Tensor = self._report(recipe(self._states[0]))
+            return per_class
+
+    def extra_repr(self) -> str:
+        """The arguments that differ from their defaults."""
+        return str(self.recipe)
+
+
+def _checked_names(class_names: Sequence[str] | None, counting: Counting) -> list[str] | None:
+    if class_names is None:
+        return None
+    if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
+        raise TypeError(f"`class_names` must be a sequence of strings, got {class_names!r}.")
+    if len(class_names) != counting.num_classes:
+        raise ValueError(
+            f"`class_names` must name each of the {counting.num_classes} classes, "
+            f"got {len(class_names)} names."
+        )
+    if len(set(class_names)) < len(class_names):
+        raise ValueError(f"`class_names` must differ from each other, got {list(class_names)}.")
+    return list(class_names)

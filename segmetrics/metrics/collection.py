@@ -1,0 +1,222 @@
+"""The usual scores and the per-class ones from one update, as a flat dict that Lightning logs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, ItemsView, Sequence
+from math import nan, prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from segmetrics import scores
+from segmetrics._arguments import boolean
+from segmetrics.counting.inputs import CountingArguments, InputFormat, Task, Upsample
+from segmetrics.metrics.base import CountingMetric
+from segmetrics.recipes import (
+    AggregationLevel,
+    AgreementArguments,
+    Recipe,
+    agreement_recipe,
+    class_recipe,
+)
+
+
+class SegmentationMetrics(CountingMetric):
+    """The usual scores and the IoU and Dice of every class, from one update and one sync.
+
+    ``compute`` and ``forward`` return a flat dict of float32 scalars: ``mIoU``, ``mDice``,
+    ``pixel_accuracy``, ``mean_accuracy``, ``fw_iou``, then ``iou/<class>`` and ``dice/<class>``.
+    Classes that are left out (an ignored one, background) have no key. For ``task="binary"``:
+    ``iou``, ``dice``, ``precision``, ``recall``, ``pixel_accuracy``.
+
+    In a LightningModule ``self.log_dict(self.seg)``, in ``validation_step`` after an ``update`` or
+    in ``on_validation_epoch_end``, logs every key with one sync an epoch and an automatic reset.
+
+    Args:
+        num_classes: number of classes C.
+        class_names: names for the keys; numbers where none are given.
+        per_class: whether there are per-class keys.
+        prefix: put in front of every key as it is.
+
+    The other arguments, inputs and errors as in :class:`~segmetrics.metrics.region.ClassMetric`.
+
+    Example:
+        >>> import torch
+        >>> from segmetrics import SegmentationMetrics
+        >>> seg = SegmentationMetrics(2, ignore_index=255, class_names=["road", "car"])
+        >>> seg.update(torch.tensor([[[0, 1], [1, 1]]]), torch.tensor([[[0, 0], [1, 255]]]))
+        >>> {name: round(value.item(), 3) for name, value in seg.compute().items()}
+        {'mIoU': 0.5, 'mDice': 0.667, 'pixel_accuracy': 0.667, 'mean_accuracy': 0.75,
+         'fw_iou': 0.5, 'iou/road': 0.5, 'iou/car': 0.5, 'dice/road': 0.667, 'dice/car': 0.667}
+    """
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        *,
+        class_names: Sequence[str] | None = None,
+        per_class: bool = True,
+        prefix: str | None = None,
+        ignore_index: int | Sequence[int] | None = None,
+        aggregation_level: AggregationLevel = "global",
+        include_background: bool = True,
+        zero_division: float = nan,
+        task: Task = "multiclass",
+        threshold: float = 0.5,
+        from_logits: bool = False,
+        upsample: Upsample | None = None,
+        input_format: InputFormat | None = None,
+        **metric_kwargs: Any,
+    ) -> None:
+        boolean("per_class", per_class)
+        if not isinstance(prefix, str | None):
+            raise TypeError(f"`prefix` must be a string, got {prefix!r}.")
+        counting = CountingArguments(
+            ignore_index=ignore_index,
+            task=task,
+            threshold=threshold,
+            from_logits=from_logits,
+            upsample=upsample,
+            input_format=input_format,
+        )
+        agreement = AgreementArguments(
+            aggregation_level=aggregation_level, zero_division=zero_division, **counting
+        )
+
+        def of_classes(formula: scores.Formula, average: scores.Average = "macro") -> Recipe:
+            return class_recipe(
+                formula,
+                num_classes,
+                average=average,
+                include_background=include_background,
+                **agreement,
+            )
+
+        accuracy = agreement_recipe(scores.pixel_accuracy, num_classes, **agreement)
+        if task == "binary":
+            recipes = {
+                "iou": of_classes(scores.iou),
+                "dice": of_classes(scores.dice),
+                "precision": of_classes(scores.precision),
+                "recall": of_classes(scores.recall),
+                "pixel_accuracy": accuracy,
+            }
+        else:
+            recipes = {
+                "mIoU": of_classes(scores.iou),
+                "mDice": of_classes(scores.dice),
+                "pixel_accuracy": accuracy,
+                "mean_accuracy": of_classes(scores.recall),
+                "fw_iou": of_classes(scores.iou, "weighted"),
+            }
+            if per_class:
+                recipes["iou/"] = of_classes(scores.iou, "none")
+                recipes["dice/"] = of_classes(scores.dice, "none")
+        super().__init__(
+            accuracy.counting,
+            class_names,
+            scores_name="_".join(recipe.score.name for recipe in recipes.values()),
+            scores_shape=(sum(prod(recipe.shape) for recipe in recipes.values()),),
+            **metric_kwargs,
+        )
+        self.recipes = recipes
+        self.prefix = prefix
+        self.views = nn.ModuleList(ScoreView(self, key) for key in self._positions())
+
+    def items(self) -> ItemsView[str, Metric]:
+        """The keys, each with a metric of its own score: what Lightning's ``log_dict`` takes."""
+        return {view.key: view for view in self.views if isinstance(view, ScoreView)}.items()
+
+    def _positions(self) -> dict[str, int]:
+        """Where each key's score stands; a class that is left out has no key."""
+        keys: list[str | None] = []
+        for name, recipe in self.recipes.items():
+            if not recipe.shape:
+                keys.append(name)
+                continue
+            ignored = recipe.score.ignored
+            labels = range(recipe.score.first, self.counting.num_classes)
+            names = self._names()
+            keys += [None if label in ignored else name + names[label] for label in labels]
+        return {(self.prefix or "") + key: i for i, key in enumerate(keys) if key is not None}
+
+    def _score(self, counts: Tensor) -> Tensor:
+        values = [recipe(counts) for recipe in self.recipes.values()]
+        leading = 1 if self.counting.per_image else 0
+        return torch.cat([v if v.ndim > leading else v.unsqueeze(-1) for v in values], -1)
+
+    def _report(self, score: Tensor) -> dict[str, Tensor]:
+        values = super()._report(score).unbind()
+        return {key: values[position] for key, position in self._positions().items()}
+
+    def plot(self, val: dict[str, Tensor] | None = None, ax: Any = None) -> tuple[Any, Any]:
+        """Draw the IoU of the classes as sorted bars, the mean as a line; without classes, all.
+
+        Needs matplotlib.
+
+        Args:
+            val: a value of ``compute`` or ``forward``; by default what is counted by now.
+            ax: matplotlib axes to draw on, instead of a new figure.
+
+        Returns:
+            The matplotlib figure and axes.
+        """
+        from segmetrics.plotting import bars
+
+        values = self.compute() if val is None else val
+        prefix = self.prefix or ""
+        head = f"{prefix}iou/"
+        shown = {k.removeprefix(head): v for k, v in values.items() if k.startswith(head)}
+        if shown:
+            mean, title = values[f"{prefix}mIoU"].item(), "IoU"
+        else:
+            shown, mean, title = values, None, type(self).__name__
+        return bars(torch.stack(list(shown.values())), list(shown), title=title, mean=mean, ax=ax)
+
+
+class ScoreView(Metric):
+    """One score of a ``SegmentationMetrics``, for loggers that want a metric a key.
+
+    It has no state: it asks its parent, which computes once, and resets it.
+    """
+
+    full_state_update = False
+
+    def __init__(self, parent: SegmentationMetrics, key: str) -> None:
+        self.__dict__["parent"] = parent  # no submodule: it is the other way round
+        super().__init__()
+        self.key = key
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse: the parent is updated, once for all its scores."""
+        raise TypeError(
+            f"{self.key!r} is a view of a SegmentationMetrics. Update that, once for all its keys."
+        )
+
+    def compute(self) -> Tensor:
+        """The parent's value of this key."""
+        value: Tensor = self._parent.compute()[self.key]
+        return value
+
+    def reset(self) -> None:
+        """Reset the parent."""
+        self._parent.reset()
+
+    @property
+    def _parent(self) -> SegmentationMetrics:
+        parent: SegmentationMetrics = self.__dict__["parent"]
+        return parent
+
+    def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
+        return compute  # the parent warns, syncs and caches
+
+    @property  # type: ignore[override]  # an attribute there
+    def _forward_cache(self) -> Tensor | None:
+        values = self._parent._forward_cache
+        return None if values is None else values[self.key]
+
+    @_forward_cache.setter
+    def _forward_cache(self, value: object) -> None:
+        """Ignored: the parent keeps it."""

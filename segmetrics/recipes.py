@@ -1,0 +1,195 @@
+"""What a region metric is made of: what is counted, and which score is read off the counts.
+
+The metrics and the functional interface both build recipes, so their arguments mean the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from math import nan
+from typing import Literal
+
+from torch import Tensor
+from typing_extensions import Unpack
+
+from segmetrics import scores
+from segmetrics._arguments import boolean, number, one_of
+from segmetrics.counting import Counting, CountingArguments, count
+from segmetrics.scores import Average, Formula, Score, Statistics, WeightType
+
+AggregationLevel = Literal["global", "samplewise"]
+
+
+class AgreementArguments(CountingArguments, total=False):
+    """The arguments of scores that see all classes at once."""
+
+    aggregation_level: AggregationLevel
+    zero_division: float
+
+
+class JointArguments(AgreementArguments, total=False):
+    """The arguments of scores over classes that are not averaged."""
+
+    include_background: bool
+
+
+class ClassArguments(JointArguments, total=False):
+    """The arguments of scores per class."""
+
+    average: Average | None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is counted and how it is scored; made by the functions below, which check arguments."""
+
+    counting: Counting
+    score: Score
+    of_labels: bool = False  # background of binary and multilabel included
+
+    def __call__(self, counts: Tensor) -> Tensor:
+        """Score what ``counting.count`` gave: ``(...)`` or ``(N, ...)`` per image, in float64."""
+        return self.score(statistics(counts, self.counting, of_labels=self.of_labels))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the score of one image or data set."""
+        channels = self.counting.num_classes - self.score.first
+        return (channels,) if self.score.average == "none" else ()
+
+    def __str__(self) -> str:
+        """The settings that differ from the defaults."""
+        counting, score = self.counting, self.score
+        settings = {
+            "num_classes": counting.num_classes if counting.task != "binary" else None,
+            "task": counting.task if counting.task != "multiclass" else None,
+            "average": score.average if score.average not in ("macro", "joint") else None,
+            "ignore_index": list(counting.ignore_index) or None,
+            "include_background": False if score.first else None,
+            "aggregation_level": "samplewise" if counting.per_image else None,
+            "upsample": counting.upsample,
+        }
+        return ", ".join(f"{k}={v!r}" for k, v in settings.items() if v is not None)
+
+    def evaluate(self, preds: Tensor, target: Tensor) -> Tensor:
+        """Count and score one batch; on a GPU this waits, to raise for bad labels."""
+        score = self(count(preds, target, self.counting, check=True))
+        if self.counting.per_image:
+            score = score.nanmean(0)
+        return score.float().to(preds.device)
+
+
+def class_recipe(
+    formula: Formula,
+    num_classes: int | None,
+    *,
+    average: Average | None = "macro",
+    aggregation_level: AggregationLevel = "global",
+    include_background: bool = True,
+    zero_division: float = nan,
+    **counting: Unpack[CountingArguments],
+) -> Recipe:
+    """A score per class, averaged as asked."""
+    what = _counting(num_classes, aggregation_level, counting)
+    average = "none" if average is None else average
+    one_of("average", average, ("macro", "micro", "weighted", "none"))
+    if what.task == "binary" and average != "macro":
+        raise ValueError(
+            f"`average={average!r}` means nothing for task='binary', which scores the foreground "
+            "alone. Leave it out."
+        )
+    first, ignored = _left_out(what, include_background)
+    # one class has nothing to average over
+    kind: Average | Literal["joint"] = "micro" if what.task == "binary" else average
+    return Recipe(
+        what, Score(formula, kind, number("zero_division", zero_division), first, ignored)
+    )
+
+
+def joint_recipe(
+    formula: Formula,
+    num_classes: int | None,
+    *,
+    aggregation_level: AggregationLevel = "global",
+    include_background: bool = True,
+    zero_division: float = nan,
+    **counting: Unpack[CountingArguments],
+) -> Recipe:
+    """A score over the classes, which the formula itself joins."""
+    what = _counting(num_classes, aggregation_level, counting)
+    first, ignored = _left_out(what, include_background)
+    return Recipe(
+        what, Score(formula, "joint", number("zero_division", zero_division), first, ignored)
+    )
+
+
+def agreement_recipe(
+    formula: Formula,
+    num_classes: int | None,
+    *,
+    aggregation_level: AggregationLevel = "global",
+    zero_division: float = nan,
+    **counting: Unpack[CountingArguments],
+) -> Recipe:
+    """A score of the agreement over all labels, background included."""
+    what = _counting(num_classes, aggregation_level, counting)
+    score = Score(formula, "joint", number("zero_division", zero_division))
+    return Recipe(what, score, of_labels=True)
+
+
+def tversky_formula(alpha: float, beta: float) -> Formula:
+    """The Tversky index with its weights."""
+    return partial(scores.tversky, alpha=number("alpha", alpha, 0), beta=number("beta", beta, 0))
+
+
+def f_beta_formula(beta: float) -> Formula:
+    """The F score with its weight."""
+    return partial(scores.f_beta, beta=number("beta", beta, 0))
+
+
+def generalized_dice_formula(weight_type: WeightType) -> Formula:
+    """The generalised Dice score with its weights."""
+    one_of("weight_type", weight_type, ("square", "simple", "linear"))
+    return partial(scores.generalized_dice, weight_type=weight_type)
+
+
+def statistics(counts: Tensor, counting: Counting, *, of_labels: bool) -> Statistics:
+    """Statistics per class; with ``of_labels`` per label, multilabel channels summed.
+
+    A class of binary and multilabel is its foreground.
+    """
+    if counts.device.type == "mps":  # which has no float64
+        counts = counts.cpu()
+    s = Statistics.of(*counting.marginals(counts))
+    if counting.task == "multiclass":
+        return s
+    if counting.task == "binary":
+        return s if of_labels else s.map(lambda label: label[..., 1:])
+    return s.map(lambda label: label.sum(-2) if of_labels else label[..., 1])
+
+
+def _counting(
+    num_classes: int | None, aggregation_level: AggregationLevel, arguments: CountingArguments
+) -> Counting:
+    one_of("aggregation_level", aggregation_level, ("global", "samplewise"))
+    return Counting.of(num_classes, per_image=aggregation_level == "samplewise", **arguments)
+
+
+def _left_out(counting: Counting, include_background: bool) -> tuple[int, tuple[int, ...]]:
+    """The first class that is averaged, and ignored classes; both stay out of averages."""
+    first = 0 if boolean("include_background", include_background) else 1
+    if counting.task == "binary" and first:
+        raise ValueError(
+            "`include_background` means nothing for task='binary', which scores the foreground "
+            "alone. Leave it out."
+        )
+    classes = range(first, counting.num_classes if counting.task != "binary" else 1)
+    ignored = counting.ignore_index if counting.task == "multiclass" else ()
+    ignored = tuple(value for value in ignored if value in classes)
+    if len(ignored) == len(classes):
+        raise ValueError(
+            f"no class is left to average: `ignore_index={list(counting.ignore_index)}` and "
+            f"`include_background={include_background}` leave out all {counting.num_classes}."
+        )
+    return first, ignored

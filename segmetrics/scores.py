@@ -1,0 +1,210 @@
+"""Counts → scores: short pure functions, batched over leading dimensions, in float64.
+
+Every score is a function of four counts per class: true positives, false positives, false
+negatives and true negatives. Leading dimensions may be images or resamples, so one line serves a
+data set, an image and a bootstrap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from math import nan
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from segmetrics._arguments import identifier
+
+Average = Literal["macro", "micro", "weighted", "none"]
+Normalize = Literal["true", "pred", "all"]
+WeightType = Literal["square", "simple", "linear"]
+
+
+class Statistics(NamedTuple):
+    """Counts per class, each ``(..., C)`` in int64: ``tp + fp + fn + tn`` pixels are counted.
+
+    A pixel on which the model abstained is a miss of its class and a false alarm of none.
+    """
+
+    tp: Tensor
+    fp: Tensor
+    fn: Tensor
+    tn: Tensor
+
+    @staticmethod
+    def of(hits: Tensor, predicted: Tensor, target: Tensor) -> Statistics:
+        """From the marginals of a confusion matrix, each ``(..., C)``."""
+        fp, fn = predicted - hits, target - hits
+        return Statistics(hits, fp, fn, target.sum(-1, keepdim=True) - hits - fp - fn)
+
+    @property
+    def pixels(self) -> Tensor:
+        """Counted pixels ``(..., C)``."""
+        return self.tp + self.fp + self.fn + self.tn
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Statistics:
+        """Apply a function to each of the four counts."""
+        return Statistics(*map(function, self))
+
+
+# --- Scores of each class: (..., C) → (..., C) ----------------------------------------------------
+
+
+def iou(s: Statistics, zero_division: float = nan) -> Tensor:
+    """Intersection over union, the Jaccard index: ``tp / (tp + fp + fn)``."""
+    return ratio(s.tp, s.tp + s.fp + s.fn, zero_division)
+
+
+def dice(s: Statistics, zero_division: float = nan) -> Tensor:
+    """Dice score: ``2 tp / (2 tp + fp + fn)``."""
+    return ratio(2 * s.tp, 2 * s.tp + s.fp + s.fn, zero_division)
+
+
+def tversky(
+    s: Statistics, zero_division: float = nan, *, alpha: float = 0.5, beta: float = 0.5
+) -> Tensor:
+    """Tversky index: ``tp / (tp + alpha fp + beta fn)``."""
+    return ratio(s.tp, s.tp + alpha * s.fp.double() + beta * s.fn.double(), zero_division)
+
+
+def f_beta(s: Statistics, zero_division: float = nan, *, beta: float = 1.0) -> Tensor:
+    """F score: ``(1 + beta²) tp / ((1 + beta²) tp + beta² fn + fp)``."""
+    hits = (1 + beta**2) * s.tp.double()
+    return ratio(hits, hits + beta**2 * s.fn.double() + s.fp, zero_division)
+
+
+def precision(s: Statistics, zero_division: float = nan) -> Tensor:
+    """Share of the predicted pixels that are right: ``tp / (tp + fp)``."""
+    return ratio(s.tp, s.tp + s.fp, zero_division)
+
+
+def recall(s: Statistics, zero_division: float = nan) -> Tensor:
+    """Share of the target's pixels that are found: ``tp / (tp + fn)``."""
+    return ratio(s.tp, s.tp + s.fn, zero_division)
+
+
+def specificity(s: Statistics, zero_division: float = nan) -> Tensor:
+    """Share of the other pixels that are left alone: ``tn / (tn + fp)``."""
+    return ratio(s.tn, s.tn + s.fp, zero_division)
+
+
+# --- Scores of all classes together: (..., C) → (...) ---------------------------------------------
+
+
+def pixel_accuracy(s: Statistics, zero_division: float = nan) -> Tensor:
+    """Share of the counted pixels that are right: ``Σ tp / n``."""
+    return ratio(s.tp.sum(-1), s.pixels[..., 0], zero_division)
+
+
+def cohen_kappa(s: Statistics, zero_division: float = nan) -> Tensor:
+    """Cohen's kappa: agreement beyond chance, ``(p_o - p_e) / (1 - p_e)``."""
+    n = s.pixels.double()
+    chance = ((s.tp + s.fp) / n * ((s.tp + s.fn) / n)).sum(-1)
+    observed = s.tp.sum(-1) / n[..., 0]
+    return ratio(observed - chance, 1 - chance, zero_division)
+
+
+def matthews_corrcoef(s: Statistics, zero_division: float = nan) -> Tensor:
+    """Matthews correlation coefficient for C classes, Gorodkin's R_K."""
+    n, predicted, target = s.pixels.double(), (s.tp + s.fp).double(), (s.tp + s.fn).double()
+    abstained = n[..., 0] - predicted.sum(-1)
+    n_total = n[..., 0]
+    covariance = s.tp.sum(-1) * n_total - (predicted * target).sum(-1)
+    # n² - Σ x² as Σ x (n - x), which is exactly 0 where one label has all pixels
+    preds_variance = (predicted * (n - predicted)).sum(-1) + abstained * (n_total - abstained)
+    target_variance = (target * (n - target)).sum(-1)
+    return ratio(covariance, (preds_variance.sqrt() * target_variance.sqrt()), zero_division)
+
+
+def generalized_dice(
+    s: Statistics, zero_division: float = nan, *, weight_type: WeightType = "square"
+) -> Tensor:
+    """Generalised Dice score: ``2 Σ w tp / Σ w (|pred| + |target|)``.
+
+    A class absent from the target gets the largest finite weight.
+    """
+    support = (s.tp + s.fn).double()
+    power = {"square": 2, "simple": 1, "linear": 0}[weight_type]
+    weight = support.clamp(min=1) ** -power
+    present = weight.where(support > 0, 0.0).amax(-1, keepdim=True)
+    largest = present.where(present > 0, 1.0)
+    weight = weight.where(support > 0, largest)
+    hits = (weight * s.tp).sum(-1)
+    return ratio(2 * hits, (weight * (2 * s.tp + s.fp + s.fn)).sum(-1), zero_division)
+
+
+# --- Averages over classes ------------------------------------------------------------------------
+
+Formula = Callable[[Statistics, float], Tensor]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A formula and what it is averaged over: statistics of all labels → the number reported.
+
+    ``average`` is ``"joint"`` where the formula itself goes over the classes. ``first`` is the
+    first class that counts and ``ignored`` are classes left out of averages.
+    """
+
+    formula: Formula
+    average: Average | Literal["joint"]
+    zero_division: float = nan
+    first: int = 0
+    ignored: tuple[int, ...] = ()
+
+    def __call__(self, s: Statistics) -> Tensor:
+        """Score ``(..., C)`` statistics: ``(...)``, or the classes' scores for ``"none"``."""
+        counted = s.pixels.sum(-1) > 0
+        classes = torch.arange(s.tp.shape[-1], device=s.tp.device)
+        keep = classes >= self.first
+        for ignored in self.ignored:
+            keep &= classes != ignored
+        if self.average in ("micro", "joint"):
+            s = s.map(lambda counts: counts.where(keep, 0))
+            if self.average == "micro":
+                s = s.map(lambda counts: counts.sum(-1))
+            return self.formula(s, self.zero_division).where(counted, nan)
+
+        scores = self.formula(s, self.zero_division).where(keep, nan)
+        if self.average == "none":
+            return scores[..., self.first :].where(counted.unsqueeze(-1), nan)
+        weights = (s.tp + s.fn).double() if self.average == "weighted" else torch.ones_like(scores)
+        weights = weights.where(~scores.isnan(), 0.0)
+        mean = ratio((weights * scores.nan_to_num()).sum(-1), weights.sum(-1), self.zero_division)
+        return mean.where(counted, nan)
+
+    @property
+    def name(self) -> str:
+        """The settings as an identifier."""
+        formula = self.formula
+        if isinstance(formula, partial):
+            parts = [formula.func.__name__, *(x for kv in formula.keywords.items() for x in kv)]
+        else:
+            parts = [getattr(formula, "__name__", type(formula).__name__)]
+        return identifier(*parts, self.average, self.zero_division, self.first, *self.ignored)
+
+
+def ratio(numerator: Tensor, denominator: Tensor, zero_division: float = nan) -> Tensor:
+    """``numerator / denominator`` in float64, ``zero_division`` where the denominator is 0."""
+    quotient = numerator.double() / denominator.double()
+    return quotient.where(denominator != 0, zero_division)
+
+
+def normalized(matrix: Tensor, normalize: Normalize | None) -> Tensor:
+    """A confusion matrix ``(..., C, C + 1)`` without its last column: int64, or shares in float64.
+
+    ``"true"`` divides by the row, abstained pixels included, ``"pred"`` by the column, ``"all"`` by
+    all counted pixels; an empty row or column gives 0.
+    """
+    counts = matrix[..., :-1]
+    if normalize is None:
+        return counts
+    total = {
+        "true": matrix.sum(-1, keepdim=True),
+        "pred": counts.sum(-2, keepdim=True),
+        "all": matrix.sum((-2, -1), keepdim=True),
+    }[normalize]
+    return ratio(counts, total.expand_as(counts), 0.0)
