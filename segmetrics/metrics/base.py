@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import wraps
 from math import prod
@@ -72,7 +73,7 @@ class SumMetric(Metric):
             batch = self._batch(*args, **kwargs)
             self._add(batch)
             self._mark_updated()
-            if self.dist_sync_on_step:
+            if self.dist_sync_on_step and self.distributed_available_fn():
                 batch = tuple(sum_over_processes(batch, self.process_group))
             self._forward_cache = self._value(*batch)
         return self._forward_cache
@@ -102,6 +103,13 @@ class SumMetric(Metric):
             self._mark_updated()
 
         return wrapped
+
+    def _synced(self) -> AbstractContextManager[None]:
+        """The states summed over processes, unless they are already."""
+        todo = not self._is_synced
+        return self.sync_context(
+            self.dist_sync_fn, should_sync=todo and self._to_sync, should_unsync=todo
+        )
 
     def _sync_dist(
         self,
@@ -256,7 +264,7 @@ class RecipeMetric(CountingMetric):
     def _per_class(self) -> Tensor:
         """The classes' scores, over all processes, whatever the average."""
         recipe = replace(self.recipe, score=replace(self.recipe.score, average="none"))
-        with self.sync_context(self.dist_sync_fn, should_sync=self._to_sync):
+        with self._synced():
             per_class: Tensor = self._report(recipe(self._states[0]))
             return per_class
 

@@ -475,7 +475,7 @@ class ConfusionMatrix(CountingMetric):
 
         ``(C,)`` in int64, ``(C, 2)`` for multilabel. Like ``compute``, every process must ask.
         """
-        with self.sync_context(self.dist_sync_fn, should_sync=self._to_sync):
+        with self._synced():
             return self.counting.matrices(self._states[0])[..., -1].clone()
 
     def plot(self, val: Tensor | None = None, ax: Any = None) -> tuple[Any, Any]:
