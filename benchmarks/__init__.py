@@ -1,0 +1,1 @@
+"""Benchmarks: ours and the peers in one process on the same tensors. ``python -m benchmarks``."""

@@ -1,0 +1,125 @@
+"""Run the benchmarks of this machine's device: ``python -m benchmarks --help``."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import warnings
+from pathlib import Path
+
+import torch
+
+from benchmarks import memory, report
+from benchmarks.cases import FORMS, Case, cases
+from benchmarks.contenders import CONTENDERS
+from benchmarks.share import shares, validation_share
+from benchmarks.timing import ROUNDS, interleaved
+
+SIZES = ["4x520x520", "1x1024x2048"]
+PARTS = ("speed", "memory", "share")
+MEASURED_MEMORY = ("segmetrics", "torchmetrics Jaccard")
+
+
+def main() -> None:
+    """Measure, print and keep."""
+    options = parser().parse_args()
+    warnings.simplefilter("ignore")
+    device = options.device
+    path = options.output or report.default_path(device)
+    chosen = cases(options.classes, options.size, options.only)
+    rows: list[report.Row]
+    if "speed" in options.parts:
+        rows = []
+        for case in chosen:
+            rows.append(speed(case, device, options.rounds))
+            print(f"measured {case}", flush=True)
+            if not options.no_save:
+                report.keep(path, device, "speed", rows[-1:])
+        print(report.speed_table(rows), end="\n\n")
+    if "memory" in options.parts:
+        rows = [peaks(case, device) for case in chosen]
+        print(report.memory_table(rows), end="\n\n")
+        if not options.no_save:
+            report.keep(path, device, "memory", rows)
+    if "share" in options.parts:
+        row = share(device, options.share_batch, options.share_side, options.rounds)
+        if not options.no_save:
+            report.keep(path, device, "share", [row])
+    if not options.no_save:
+        drawn = report.chart(path) if "speed" in options.parts else None
+        print("\n".join(f"written: {file}" for file in (path, drawn) if file))
+
+
+def speed(case: Case, device: str, rounds: int) -> report.Row:
+    """Time every contender that reads the case's form."""
+    preds, target = case.inputs(device)
+    made = {name: make(case, preds, target) for name, make in CONTENDERS.items()}
+    steps = {name: step for name, step in made.items() if step is not None}
+    timing = interleaved(preds.sum, steps, device=device, rounds=rounds)
+    del preds, target, made, steps
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    return {
+        "form": case.form,
+        "classes": case.classes,
+        "size": list(case.size),
+        "floor": timing.floor,
+        "seconds": timing.contenders,
+        "repeated": timing.repeated,
+    }
+
+
+def peaks(case: Case, device: str) -> report.Row:
+    """Peak memory of ours and of torchmetrics' default."""
+    found = {name: memory.peak_above_inputs(case, name, device) for name in MEASURED_MEMORY}
+    return {
+        "form": case.form,
+        "classes": case.classes,
+        "size": list(case.size),
+        "bytes": found,
+    }
+
+
+def share(device: str, batch: int, side: int, rounds: int) -> report.Row:
+    """The metric's share of a validation with FCN-ResNet50."""
+    seconds = validation_share(device, batch=batch, side=side, rounds=rounds)
+    part = shares(seconds)
+    print(f"FCN-ResNet50, {batch}×3×{side}×{side}: ms a batch, share of the validation's time")
+    lines = [
+        [name, report.milliseconds(value), f"{part[name]:.2%}" if name in part else ""]
+        for name, value in seconds.items()
+    ]
+    print(report.table(["", "ms", "share"], lines), end="\n\n")
+    return {"size": [batch, side, side], "seconds": seconds, "share": part}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options, each of which leaves something out."""
+    options = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    options.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    options.add_argument("--classes", type=int, nargs="+", default=[2, 21, 150], metavar="C")
+    options.add_argument("--size", type=size, nargs="+", default=list(map(size, SIZES)))
+    options.add_argument(
+        "--only", default="", metavar="WORD", help=f"a word of a form: {', '.join(FORMS)}"
+    )
+    options.add_argument("--rounds", type=int, default=ROUNDS)
+    options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options.add_argument("--share-batch", type=int, default=4)
+    options.add_argument("--share-side", type=int, default=520)
+    options.add_argument("--output", type=Path, help="results file; rows are added or replaced")
+    options.add_argument("--no-save", action="store_true", help="only print")
+    return options
+
+
+def size(text: str) -> tuple[int, int, int]:
+    """``4x520x520``, or one side for a batch of four squares."""
+    numbers = [int(number) for number in text.split("x")]
+    if len(numbers) == 1:
+        return 4, numbers[0], numbers[0]
+    n, height, width = numbers
+    return n, height, width
+
+
+if __name__ == "__main__":
+    main()
