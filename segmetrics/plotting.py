@@ -19,27 +19,28 @@ def bars(
     names: Sequence[str],
     *,
     title: str,
-    mean: float | None = None,
-    limits: tuple[float, float] = (0.0, 1.0),
+    line: tuple[str, float] | None = None,
     ax: Axes | None = None,
 ) -> tuple[Figure, Axes]:
-    """Scores of classes ``(C,)`` as horizontal bars, the best on top; undefined ones are left out.
+    """Scores in [0, 1] as horizontal bars, the best on top; undefined ones are left out.
 
-    ``mean`` is drawn as a line across.
+    ``line`` is a name and a value that is drawn across, unless it is undefined.
     """
     rows = [(s, n) for s, n in zip(scores.tolist(), names, strict=True) if s == s]
     rows.sort()
-    figure, ax = _axes(ax, (6.0, 1.2 + 0.24 * len(rows)))
+    figure, ax = _axes(ax, (6.0, 1.0 + 0.24 * len(rows)))
     drawn = ax.barh([name for _, name in rows], [score for score, _ in rows], color="#4477aa")
-    ax.bar_label(drawn, fmt="%.3f", padding=3, fontsize="small")
-    if mean is not None and mean == mean:
-        ax.axvline(mean, color="#bb5566", linestyle="--", label=f"mean {mean:.3f}")
-        ax.legend(loc="lower right", frameon=False)
-    low, high = limits
-    ax.set_xlim(low, high + 0.08 * (high - low))
-    ax.set_title(title)
+    plate = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # hides the line behind it
+    ax.bar_label(drawn, fmt="%.3f", padding=3, fontsize="small", bbox=plate)
+    if line is not None and line[1] == line[1]:
+        name, value = line
+        ax.axvline(value, color="#bb5566", linestyle="--", zorder=0.5, label=f"{name} {value:.3f}")
+        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderpad=0, frameon=False)
+    ax.set_xlim(0, 1.1)
+    ax.set_ylim(-0.6, len(rows) - 0.4)
+    ax.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
+    ax.set_title(title, loc="left")
     ax.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
     return figure, ax
 
 
@@ -48,49 +49,54 @@ def heat_map(
     names: Sequence[str],
     *,
     title: str,
+    colours: str = "share of the target",
     ax: Axes | None = None,
 ) -> tuple[Figure, Axes]:
-    """A confusion matrix ``(C, C)``, counts or shares, as an annotated heat map.
+    """A confusion matrix ``(C, C)`` as an annotated heat map.
 
-    Colours are shares of the row, so that a rare class is seen as well as a frequent one.
+    Colours are the values themselves where they are shares, which ``colours`` names. Counts are
+    coloured by their share of the row, so that a rare class is seen as well as a frequent one.
     """
     classes = len(matrix)
-    side = 2.2 + 0.42 * min(classes, 60)
-    figure, ax = _axes(ax, (side + 0.8, side))
-    shares = matrix.double() / matrix.double().sum(1, keepdim=True).clamp(min=1e-300)
-    image = ax.imshow(shares.cpu().numpy(), cmap="Blues", vmin=0, vmax=1)
+    annotated = classes <= ANNOTATED
+    cell = 0.42 if annotated else 0.13
+    side = cell * classes
+    figure, ax = _axes(ax, (side + 2.6, side + 1.4))
+    shares = matrix.double().cpu()
+    if not matrix.is_floating_point():
+        shares = shares / shares.sum(1, keepdim=True).clamp(min=1)
+    image = ax.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
     ticks = range(classes)
-    size = 9 if classes <= ANNOTATED else 5
-    ax.set_xticks(ticks, names, rotation=90, fontsize=size)
+    size = 9 if annotated else 5
+    upright = max(map(len, names)) * size > 120 * cell
+    ax.set_xticks(ticks, names, rotation=90 if upright else 0, fontsize=size)
     ax.set_yticks(ticks, names, fontsize=size)
     ax.set_xlabel("prediction")
     ax.set_ylabel("target")
     ax.set_title(title)
-    if classes <= ANNOTATED:
-        for row in ticks:
-            for column in ticks:
-                value, share = matrix[row, column].item(), shares[row, column].item()
-                if value:
-                    color = "white" if share > 0.5 else "black"
-                    text = short(value)
-                    ax.text(column, row, text, ha="center", va="center", color=color, fontsize=7)
-    figure.colorbar(image, ax=ax, label="share of the target", fraction=0.046, pad=0.04)
-    figure.tight_layout()
+    if annotated:
+        for row, values in enumerate(matrix.tolist()):
+            for column, value in enumerate(values):
+                text = ax.text(column, row, short(value), ha="center", va="center", fontsize=7)
+                text.set_color("white" if shares[row, column] > 0.5 else "black")
+    beside = ax.inset_axes((1 + 0.15 / side, 0, 0.2 / side, 1))  # as high as the matrix
+    figure.colorbar(image, cax=beside, label=colours)
     return figure, ax
 
 
 def short(value: float) -> str:
-    """A count or share in few characters: 12, 3.4k, 56M, .07."""
+    """A count or share in few characters: 12, 3.4k, 56M, .07; nothing for none."""
     if value < 1:
-        return f"{value:.2f}".lstrip("0")
-    if value < 1000:
-        return f"{value:.0f}"
-    power = min((len(f"{value:.0f}") - 1) // 3, 5)
-    scaled = value / 1000**power
-    return f"{scaled:.1f}"[:3].rstrip(".") + " kMGTP"[power]
+        return f"{value:.2f}".lstrip("0") if value >= 0.005 else ""
+    power = 0
+    while value >= 999.5:
+        value, power = value / 1000, power + 1
+    digits = 1 if power and value < 9.95 else 0
+    return f"{value:.{digits}f}{' kMGTPE'[power]}".rstrip()
 
 
 def _axes(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
+    """The axes given, in their figure, or those of a new figure of a size in inches."""
     if ax is not None:
         return ax.get_figure(root=True), ax  # type: ignore[return-value]  # it stands in a figure
     try:
@@ -99,4 +105,4 @@ def _axes(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
         raise ImportError(
             "`plot` needs matplotlib. Install it with `pip install segmetrics[plot]`."
         ) from error
-    return plt.subplots(figsize=size)
+    return plt.subplots(figsize=size, layout="constrained")

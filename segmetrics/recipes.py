@@ -58,20 +58,6 @@ class Recipe:
         channels = self.counting.num_classes - self.score.first
         return (channels,) if self.score.average == "none" else ()
 
-    def __str__(self) -> str:
-        """The settings that differ from the defaults."""
-        counting, score = self.counting, self.score
-        settings = {
-            "num_classes": counting.num_classes if counting.task != "binary" else None,
-            "task": counting.task if counting.task != "multiclass" else None,
-            "average": score.average if score.average not in ("macro", "joint") else None,
-            "ignore_index": list(counting.ignore_index) or None,
-            "include_background": False if score.first else None,
-            "aggregation_level": "samplewise" if counting.per_image else None,
-            "upsample": counting.upsample,
-        }
-        return ", ".join(f"{k}={v!r}" for k, v in settings.items() if v is not None)
-
     def evaluate(self, preds: Tensor, target: Tensor) -> Tensor:
         """Count and score one batch; on a GPU this waits, to raise for bad labels."""
         score = self(count(preds, target, self.counting, check=True))

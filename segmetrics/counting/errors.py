@@ -31,8 +31,10 @@ def _messages(counting: Counting) -> dict[str, str]:
     """One sentence or two for every kind of bad pixel."""
     if counting.task == "multiclass":
         mend_255 = "If 255 marks void pixels, pass `ignore_index=255`."
+        mend_target = mend_preds = "Check `num_classes`"
     else:
         mend_255 = "Masks stored as 0/255? Pass `target > 0`."
+        mend_target, mend_preds = "Pass `target > 0`", "Masks stored as 0/255? Pass `preds > 0`"
     if counting.task == "multiclass" or counting.from_logits:
         scores = "a NaN among their scores. Has the model diverged?"
     else:
@@ -44,11 +46,13 @@ def _messages(counting: Counting) -> dict[str, str]:
         "target_255": "{number} pixels of `target` are 255: neither {classes} nor ignored. "
         + mend_255,
         "target_too_large": "{number} pixels of `target` are neither {classes} nor ignored. "
-        "Check `num_classes`, or name the value in `ignore_index`.",
+        + mend_target
+        + ", or name the value in `ignore_index`.",
         "target_not_one_hot": "{number} pixels of `target` have " + one_hot,
         "scores_impossible": "{number} counted pixels of `preds` have " + scores,
         "preds_outside": "{number} counted pixels of `preds` are neither {classes} nor ignored. "
-        "Check `num_classes`; if the model abstains by that value, name it in `ignore_index`.",
+        + mend_preds
+        + "; if the model abstains by that value, name it in `ignore_index`.",
         "preds_not_one_hot": "{number} counted pixels of `preds` have " + one_hot,
     }
 

@@ -215,16 +215,16 @@ def read(preds: Tensor, target: Tensor, counting: Counting) -> Pixels:
             f"`preds` and `target` must be on one device, got {preds.device} and {target.device}. "
             "Move one with `.to(device)`."
         )
+    preds = preds.detach()
+    preds_are: Literal["labels", "scores"] = "scores" if preds.dtype in SCORE_DTYPES else "labels"
     if counting.task == "multiclass":
         pixels = _read_multiclass(preds, target, counting)
+    elif counting.task == "binary":
+        pixels = Pixels(*_with_channel(preds, target), preds_are, "labels")
     else:
-        if counting.task == "binary":
-            preds, target = _with_channel(preds, target)
-        pixels = Pixels(
-            preds, target, "scores" if preds.dtype in SCORE_DTYPES else "labels", "labels"
-        )
-        _check_channels("preds", preds, counting)
-        _check_channels("target", target, counting)
+        _check_channels("preds", preds, counting.num_classes)
+        _check_channels("target", target, counting.num_classes)
+        pixels = Pixels(preds, target, preds_are, "labels")
     _check_sizes(pixels, preds, target, counting)
     return pixels
 
@@ -323,12 +323,10 @@ def _check_class_dimension(name: str, tensor: Tensor, classes: int, meaning: str
         )
 
 
-def _check_channels(name: str, tensor: Tensor, counting: Counting) -> None:
-    if counting.task == "multilabel" and (
-        tensor.ndim < 2 or tensor.shape[1] != counting.num_classes
-    ):
+def _check_channels(name: str, tensor: Tensor, classes: int) -> None:
+    if tensor.ndim < 2 or tensor.shape[1] != classes:
         raise ValueError(
-            f"`{name}` must be (N, C, ...) with C = `num_classes` = {counting.num_classes} for "
+            f"`{name}` must be (N, C, ...) with C = `num_classes` = {classes} for "
             f"task='multilabel', got {tuple(tensor.shape)}."
         )
 

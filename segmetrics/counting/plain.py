@@ -123,21 +123,32 @@ def resize(scores: Tensor, size: tuple[int, ...], box: Box, counting: Counting) 
     Interpolates one dimension after the other, the last first, in fp32 (fp64 for fp64).
     """
     nearest = counting.upsample == "nearest"
+    lengths, firsts = scores.shape[2:], []
+    for dim, (span, length) in enumerate(zip(box, lengths, strict=True), start=2):
+        scale = length / size[dim - 2]
+        first = max(int(span.start * scale) - 2, 0)  # what the box needs, and a little more
+        scores = scores.narrow(dim, first, min(int(span.stop * scale) + 3, length) - first)
+        firsts.append(first)
     if not nearest and scores.dtype != torch.float64:
         scores = scores.float()
     dtype = torch.float32 if nearest else scores.dtype  # of places and weights, as in torch
     for dim in reversed(range(2, scores.ndim)):
-        span, length = box[dim - 2], scores.shape[dim]
-        part = torch.arange(span.start, span.stop, device=scores.device, dtype=dtype)
-        scale = torch.tensor(length / size[dim - 2], dtype=dtype)
-        if nearest:
-            scores = scores.index_select(dim, (part * scale).long().clamp(max=length - 1))
+        span, length, first = box[dim - 2], lengths[dim - 2], firsts[dim - 2]
+        if length == size[dim - 2]:  # no place in between: a neighbour's NaN stays there
+            scores = scores.narrow(dim, span.start - first, span.stop - span.start)
             continue
-        place = (scale * (part + 0.5) - 0.5).clamp(min=0)
+        part = torch.arange(span.start, span.stop, device=scores.device, dtype=dtype)
+        stride = torch.tensor(length / size[dim - 2], dtype=dtype)
+        if nearest:
+            lower = (part * stride).long().clamp(max=length - 1)
+            scores = scores.index_select(dim, lower - first)
+            continue
+        place = (stride * (part + 0.5) - 0.5).clamp(min=0)
         lower = place.long().clamp(max=length - 1)
         upper = (lower + 1).clamp(max=length - 1)
         weight = (place - lower).clamp(max=1).view(-1, *[1] * (scores.ndim - dim - 1))
-        below, above = scores.index_select(dim, lower), scores.index_select(dim, upper)
+        below = scores.index_select(dim, lower - first)
+        above = scores.index_select(dim, upper - first)
         scores = (1 - weight) * below + weight * above
     return scores
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import wraps
-from math import prod
+from math import nan, prod
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
+from typing_extensions import Self
 
 from segmetrics.counting import BAD_KINDS, Counting, count, raise_if_bad
 from segmetrics.distributed import sum_over_processes
@@ -58,7 +59,12 @@ class SumMetric(Metric):
         self._add(self._batch(*args, **kwargs))
 
     def compute(self) -> Any:
-        """The value over all batches and processes."""
+        """The value over all batches and processes.
+
+        All processes must call it: it waits for their sum, unless nothing was added here since the
+        last call, whose value is then returned at once. Where that holds for some processes only,
+        the others wait for ever.
+        """
         states = self._states
         self._check(*states)
         return self._value(*states)
@@ -73,8 +79,8 @@ class SumMetric(Metric):
             batch = self._batch(*args, **kwargs)
             self._add(batch)
             self._mark_updated()
-            if self.dist_sync_on_step and self.distributed_available_fn():
-                batch = tuple(sum_over_processes(batch, self.process_group))
+            if self.dist_sync_on_step:
+                batch = self._over_processes(batch)
             self._forward_cache = self._value(*batch)
         return self._forward_cache
 
@@ -84,9 +90,12 @@ class SumMetric(Metric):
                 f"the inputs are on {batch[0].device}, the metric is on {self._states[0].device}. "
                 f"Move the metric with `.to({str(batch[0].device)!r})`."
             )
-        for name, added in zip(self._defaults, batch, strict=True):
-            # assigned, not added in place: references that were handed out stay as they were
-            setattr(self, name, getattr(self, name) + added)
+        # assigned, not added in place: references that were handed out stay as they were
+        self._assign([state + added for state, added in zip(self._states, batch, strict=True)])
+
+    def _assign(self, states: Sequence[Tensor]) -> None:
+        for name, state in zip(self._defaults, states, strict=True):
+            setattr(self, name, state)
 
     def _mark_updated(self) -> None:
         self._computed = None
@@ -104,6 +113,31 @@ class SumMetric(Metric):
 
         return wrapped
 
+    def _over_processes(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """A batch's part of the states, summed over processes as the states would be."""
+        states = self._states
+        self._assign(batch)
+        with self.sync_context(self.dist_sync_fn):
+            total = self._states
+        self._assign(states)
+        return total
+
+    @contextmanager
+    def sync_context(
+        self,
+        dist_sync_fn: Callable[..., Any] | None = None,
+        process_group: Any | None = None,
+        should_sync: bool = True,
+        should_unsync: bool = True,
+        distributed_available: Callable[..., Any] | None = None,
+    ) -> Iterator[None]:
+        """Sync for the time of a block; torchmetrics' own stays synced if the block raises."""
+        self.sync(dist_sync_fn, process_group, should_sync, distributed_available)
+        try:
+            yield
+        finally:
+            self.unsync(self._is_synced and should_unsync)
+
     def _synced(self) -> AbstractContextManager[None]:
         """The states summed over processes, unless they are already."""
         todo = not self._is_synced
@@ -119,9 +153,7 @@ class SumMetric(Metric):
         if dist_sync_fn is not gather_all_tensors:  # the user's own
             super()._sync_dist(dist_sync_fn, process_group)
             return
-        sums = sum_over_processes(self._states, process_group or self.process_group)
-        for name, total in zip(self._defaults, sums, strict=True):
-            setattr(self, name, total)
+        self._assign(sum_over_processes(self._states, process_group or self.process_group))
 
     def _reduce_states(self, incoming_state: dict[str, Any]) -> None:
         super()._reduce_states(incoming_state)
@@ -139,8 +171,14 @@ class SumMetric(Metric):
         self._computed = None
         self._update_count = max(self._update_count, 1)
 
-    def set_dtype(self, dst_type: str | torch.dtype) -> SumMetric:
-        """Change nothing: counts stay exact int64 and sums float64."""
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Self:
+        """Move to a device but convert nothing: counts stay exact int64 and sums float64."""
+
+        def moved(tensor: Tensor) -> Tensor:
+            result = fn(tensor)
+            return result if result.dtype == tensor.dtype else tensor.to(result.device)
+
+        super()._apply(moved, exclude_state)
         return self
 
 
@@ -216,6 +254,27 @@ class CountingMetric(SumMetric):
         """The classes' names, numbers where none were given."""
         return self.class_names or [str(label) for label in range(self.counting.num_classes)]
 
+    def __repr__(self) -> str:
+        """The arguments that differ from their defaults."""
+        shown = {k: (repr(v), repr(default)) for k, (v, default) in self._arguments().items()}
+        text = ", ".join(f"{k}={v}" for k, (v, default) in shown.items() if v != default)
+        return f"{type(self).__name__}({text})"
+
+    def _arguments(self) -> dict[str, tuple[object, object]]:
+        """The arguments that ``repr`` knows of, each with its default."""
+        counting = self.counting
+        return {
+            "num_classes": (counting.num_classes, 2 if counting.task == "binary" else None),
+            "task": (counting.task, "multiclass"),
+            "ignore_index": (list(counting.ignore_index), []),
+            "threshold": (counting.threshold, 0.5),
+            "from_logits": (counting.from_logits, False),
+            "upsample": (counting.upsample, None),
+            "input_format": (counting.input_format, None),
+            "aggregation_level": ("samplewise" if counting.per_image else "global", "global"),
+            "class_names": (self.class_names, None),
+        }
+
 
 class RecipeMetric(CountingMetric):
     """A metric that reports one recipe's score."""
@@ -239,7 +298,7 @@ class RecipeMetric(CountingMetric):
         """Draw the scores of the classes as sorted bars, the reported average as a line.
 
         Needs matplotlib. A score without classes is drawn as torchmetrics does, and so are given
-        values.
+        values. Like ``compute``, every process must call it, unless values are given.
 
         Args:
             val: a value of ``compute`` or ``forward``, or a sequence of them over time; by default
@@ -257,8 +316,8 @@ class RecipeMetric(CountingMetric):
             score = self.compute()
             per_class = score if average == "none" else self._per_class()
             names = self._names()[self.recipe.score.first :]
-            mean = None if average == "none" else score.item()
-            return bars(per_class, names, title=type(self).__name__, mean=mean, ax=ax)
+            line = None if average == "none" else (f"{average} average", score.item())
+            return bars(per_class, names, title=type(self).__name__, line=line, ax=ax)
         return self._plot(val, ax)
 
     def _per_class(self) -> Tensor:
@@ -268,9 +327,16 @@ class RecipeMetric(CountingMetric):
             per_class: Tensor = self._report(recipe(self._states[0]))
             return per_class
 
-    def extra_repr(self) -> str:
-        """The arguments that differ from their defaults."""
-        return str(self.recipe)
+    def _arguments(self) -> dict[str, tuple[object, object]]:
+        score = self.recipe.score
+        averages = self.counting.task != "binary" and score.average != "joint"
+        weights = getattr(score.formula, "keywords", {})
+        return super()._arguments() | {
+            "average": (score.average, "macro" if averages else score.average),
+            "include_background": (not score.first, True),
+            "zero_division": (score.zero_division, nan),
+            **{name: (weight, None) for name, weight in weights.items()},
+        }
 
 
 def _checked_names(class_names: Sequence[str] | None, counting: Counting) -> list[str] | None:

@@ -122,7 +122,7 @@ class SegmentationMetrics(CountingMetric):
             **metric_kwargs,
         )
         self.recipes = recipes
-        self.prefix = prefix
+        self.prefix = prefix or ""  # what MetricCollection reads, too, is a string
         self.views = nn.ModuleList(ScoreView(self, key) for key in self._positions())
 
     def items(self) -> ItemsView[str, Metric]:
@@ -140,7 +140,7 @@ class SegmentationMetrics(CountingMetric):
             labels = range(recipe.score.first, self.counting.num_classes)
             names = self._names()
             keys += [None if label in ignored else name + names[label] for label in labels]
-        return {(self.prefix or "") + key: i for i, key in enumerate(keys) if key is not None}
+        return {self.prefix + key: i for i, key in enumerate(keys) if key is not None}
 
     def _score(self, counts: Tensor) -> Tensor:
         values = [recipe(counts) for recipe in self.recipes.values()]
@@ -151,10 +151,20 @@ class SegmentationMetrics(CountingMetric):
         values = super()._report(score).unbind()
         return {key: values[position] for key, position in self._positions().items()}
 
+    def _arguments(self) -> dict[str, tuple[object, object]]:
+        first = next(iter(self.recipes.values())).score
+        binary = self.counting.task == "binary"
+        return super()._arguments() | {
+            "include_background": (not first.first, True),
+            "zero_division": (first.zero_division, nan),
+            "per_class": (binary or "iou/" in self.recipes, True),
+            "prefix": (self.prefix, ""),
+        }
+
     def plot(self, val: dict[str, Tensor] | None = None, ax: Any = None) -> tuple[Any, Any]:
         """Draw the IoU of the classes as sorted bars, the mean as a line; without classes, all.
 
-        Needs matplotlib.
+        Needs matplotlib. Like ``compute``, every process must call it, unless a value is given.
 
         Args:
             val: a value of ``compute`` or ``forward``; by default what is counted by now.
@@ -166,14 +176,13 @@ class SegmentationMetrics(CountingMetric):
         from segmetrics.plotting import bars
 
         values = self.compute() if val is None else val
-        prefix = self.prefix or ""
-        head = f"{prefix}iou/"
+        head = f"{self.prefix}iou/"
         shown = {k.removeprefix(head): v for k, v in values.items() if k.startswith(head)}
         if shown:
-            mean, title = values[f"{prefix}mIoU"].item(), "IoU"
+            title, line = "IoU", ("mIoU", values[f"{self.prefix}mIoU"].item())
         else:
-            shown, mean, title = values, None, type(self).__name__
-        return bars(torch.stack(list(shown.values())), list(shown), title=title, mean=mean, ax=ax)
+            shown, title, line = values, type(self).__name__, None
+        return bars(torch.stack(list(shown.values())), list(shown), title=title, line=line, ax=ax)
 
 
 class ScoreView(Metric):

@@ -469,6 +469,9 @@ class ConfusionMatrix(CountingMetric):
     def _report(self, score: Tensor) -> Tensor:
         return super()._report(score) if self.normalize else score
 
+    def _arguments(self) -> dict[str, tuple[object, object]]:
+        return super()._arguments() | {"normalize": (self.normalize, None)}
+
     @property
     def abstained(self) -> Tensor:
         """Counted pixels of each class for which no class was predicted, over all processes.
@@ -479,9 +482,10 @@ class ConfusionMatrix(CountingMetric):
             return self.counting.matrices(self._states[0])[..., -1].clone()
 
     def plot(self, val: Tensor | None = None, ax: Any = None) -> tuple[Any, Any]:
-        """Draw the matrix as an annotated heat map, coloured by shares of the target's pixels.
+        """Draw the matrix as an annotated heat map; counts are coloured by their share of the row.
 
-        Needs matplotlib. For multilabel there is one matrix a channel: index ``compute()``.
+        Needs matplotlib. For multilabel there is one matrix a channel: index ``compute()``. Like
+        ``compute``, every process must call it, unless a value is given.
 
         Args:
             val: a value of ``compute`` or ``forward``; by default what is counted by now.
@@ -499,4 +503,6 @@ class ConfusionMatrix(CountingMetric):
                 "Pass one channel's: `plot(metric.compute()[channel])`."
             )
         names = self._names() if len(matrix) == self.counting.num_classes else ["0", "1"]
-        return heat_map(matrix, names, title="confusion matrix", ax=ax)
+        unit = {"pred": "share of the prediction", "all": "share of all pixels"}
+        colours = unit.get(self.normalize or "true", "share of the target")
+        return heat_map(matrix, names, title="confusion matrix", colours=colours, ax=ax)

@@ -1,0 +1,13 @@
+"""How the tests run: one thread a process, hypothesis without deadlines, CI without chance."""
+
+import os
+
+import torch
+from hypothesis import HealthCheck, settings
+
+torch.set_num_threads(1)  # small tensors; beside other processes more threads only wait
+
+common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("default", **common)
+settings.register_profile("ci", derandomize=True, **common)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
