@@ -1,0 +1,400 @@
+"""The Triton kernel against the plain torch definition.
+
+The same tests run on a GPU, and without one on the CPU under Triton's interpreter, in a process of
+their own: Triton reads ``TRITON_INTERPRET`` when it is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from segmetrics import ConfusionMatrix, MeanIoU, SegmentationMetrics, functional
+from segmetrics.counting import Counting, count, plain
+from segmetrics.counting.inputs import Task, Upsample, read
+from strategies import LABEL_DTYPES, LAYOUTS, SCORE_DTYPES, TASKS, generators, lay_out
+
+pytest.importorskip("triton", reason="the kernel is written in Triton")
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = "cuda" if torch.cuda.is_available() and not INTERPRETED else "cpu"
+runs_kernels = pytest.mark.skipif(
+    DEVICE == "cpu" and not INTERPRETED,
+    reason="without a GPU it runs in test_the_kernel_passes_these_tests_under_the_interpreter",
+)
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of infinities
+on_gpu = pytest.mark.skipif(DEVICE != "cuda", reason="needs a GPU")
+
+
+@pytest.mark.skipif(INTERPRETED, reason="these are the tests that it runs")
+def test_the_kernel_passes_these_tests_under_the_interpreter() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert int(re.findall(r"(\d+) passed", run.stdout)[-1]) >= 12
+
+
+# --- What is counted, on a GPU or under the interpreter -------------------------------------------
+
+
+def assert_counts_as_defined(preds: Tensor, target: Tensor, counting: Counting) -> None:
+    from segmetrics.counting import cuda
+
+    kernel = cuda.count(read(preds.to(DEVICE), target.to(DEVICE), counting), counting)
+    defined = plain.count(read(preds, target, counting), counting)
+    assert kernel.dtype == torch.int64
+    torch.testing.assert_close(kernel.cpu(), defined, rtol=0, atol=0)
+
+
+@st.composite
+def inputs(draw: st.DrawFn, upsample: Upsample | None = None) -> tuple[Tensor, Tensor, Counting]:
+    """Labels and scores of every dtype and layout, bad ones among them, and what is counted."""
+    task: Task = draw(st.sampled_from(TASKS))
+    classes = draw(st.sampled_from([2, 3, 5, 21] if task == "multiclass" else [1, 3]))
+    labels = classes if task == "multiclass" else 2
+    ignorable = {-1, 0, 1, labels - 1, labels, 7, 255, -(2**63), 2**40}
+    ignorable = sorted(ignorable if task == "multiclass" else ignorable - {1})
+    counting = Counting.of(
+        classes if task != "binary" else None,
+        task=task,
+        ignore_index=sorted(draw(st.sets(st.sampled_from(ignorable), max_size=3))),
+        threshold=0.5 if task == "multiclass" else draw(st.sampled_from([0.0, 0.3, 0.5, 1.0])),
+        from_logits=draw(st.booleans()),
+        upsample=upsample,
+        input_format="index" if task == "multiclass" else None,
+        per_image=draw(st.booleans()),
+    )
+    rng = draw(generators())
+    size = draw(st.lists(st.integers(1, 9), min_size=1 if upsample else 0, max_size=3))
+    other_size = [draw(st.one_of(st.just(length), st.integers(1, 9))) for length in size]
+    scores_size = other_size if upsample else size
+    images = draw(st.integers(0, 3))
+    channels = [classes] if task == "multilabel" else []
+    usual = list(range(labels)) * 3
+
+    def labels_of(shape: list[int]) -> Tensor:
+        values = rng.choice(usual + ignorable + [labels + 1, -2, 2**62], shape)
+        dtype = draw(st.sampled_from(LABEL_DTYPES))
+        return lay_out(torch.from_numpy(values).to(dtype), draw(st.sampled_from(LAYOUTS)))
+
+    target = labels_of([images, *channels, *size])
+    if not upsample and draw(st.booleans()):
+        return labels_of([images, *channels, *size]), target, counting
+    shape = [images, *([classes] if task == "multiclass" else channels), *scores_size]
+    ties = [0.0, -0.0, 0.25, 0.5, 1.0, *([-np.inf, np.inf, np.nan, -3] * draw(st.booleans()))]
+    values = rng.choice(ties, shape) if draw(st.booleans()) else rng.random(shape)
+    preds = torch.from_numpy(values).to(draw(st.sampled_from(SCORE_DTYPES)))
+    return lay_out(preds, draw(st.sampled_from(LAYOUTS))), target, counting
+
+
+@runs_kernels
+@settings(max_examples=100)
+@given(inputs())
+def test_every_input_counts_as_defined(drawn: tuple[Tensor, Tensor, Counting]) -> None:
+    assert_counts_as_defined(*drawn)
+
+
+@runs_kernels
+@settings(max_examples=40)
+@given(st.sampled_from(["bilinear", "nearest"]).flatmap(inputs))
+def test_resized_scores_count_as_defined(drawn: tuple[Tensor, Tensor, Counting]) -> None:
+    assert_counts_as_defined(*drawn)
+
+
+@runs_kernels
+@pytest.mark.parametrize("dtype", SCORE_DTYPES, ids=str)
+def test_scores_are_compared_with_the_threshold_in_their_precision(dtype: torch.dtype) -> None:
+    scores = torch.tensor([0.3, 0.3 + 5e-9, 0.3 - 5e-9], dtype=torch.float64).to(dtype)
+    assert_counts_as_defined(scores, torch.ones(3).int(), Counting.of(task="binary", threshold=0.3))
+
+
+@runs_kernels
+def test_several_blocks_of_one_class_of_two_and_of_noise_count_as_defined() -> None:
+    rng = torch.Generator().manual_seed(0)
+    noise = torch.randint(0, 21, (2, 30, 41), generator=rng)
+    stripes = (torch.arange(41) // 20).expand(2, 30, 41)
+    constant = torch.full((2, 30, 41), 7)
+    for preds, target in product([noise, stripes, constant], repeat=2):
+        assert_counts_as_defined(preds.to(torch.uint8), target, Counting.of(21, ignore_index=3))
+
+
+@runs_kernels
+def test_hundreds_of_classes_count_as_defined() -> None:
+    rng = torch.Generator().manual_seed(0)
+    target = torch.randint(0, 300, (1, 9, 11), generator=rng)
+    scores = torch.randint(0, 40, (1, 300, 9, 11), generator=rng).half()
+    assert_counts_as_defined(scores, target, Counting.of(300, ignore_index=[255, 256]))
+    channels_last = scores.float().to(memory_format=torch.channels_last)
+    assert_counts_as_defined(channels_last, target, Counting.of(300, ignore_index=255))
+
+
+@runs_kernels
+def test_a_thousand_classes_count_as_defined() -> None:
+    rng = torch.Generator().manual_seed(0)
+    target = torch.randint(-1, 1001, (50,), generator=rng)
+    points = torch.randn(50, 1000, generator=rng)
+    assert_counts_as_defined(points, target, Counting.of(1000, ignore_index=-1))
+    counting = Counting.of(1000, ignore_index=999, per_image=True)
+    assert_counts_as_defined(target.view(2, 25), target.flip(0).view(2, 25), counting)
+
+
+@runs_kernels
+def test_images_that_need_several_launches_count_as_defined() -> None:
+    rng = torch.Generator().manual_seed(0)
+    preds, target = torch.randint(0, 300, (2, 8, 5, 7), generator=rng)
+    assert_counts_as_defined(preds, target, Counting.of(300, per_image=True))
+
+
+@runs_kernels
+def test_elements_beyond_2_31_are_reached() -> None:
+    far = torch.empty(2**31 + 16, dtype=torch.uint8)  # untouched memory is not taken
+    preds = far.as_strided((2, 7), (2**31, 1))
+    preds.copy_(torch.arange(14).view(2, 7) % 3)
+    assert_counts_as_defined(preds, torch.ones(2, 7, dtype=torch.int64), Counting.of(3))
+
+
+@runs_kernels
+def test_inputs_stay_as_they_are() -> None:
+    scores = torch.rand(2, 5, 6, 7, device=DEVICE)
+    target = torch.randint(0, 5, (2, 12, 14), device=DEVICE)
+    before = scores.clone(), target.clone()
+    from segmetrics.counting import cuda
+
+    counting = Counting.of(5, upsample="bilinear")
+    cuda.count(read(scores, target, counting), counting)
+    assert torch.equal(scores, before[0])
+    assert torch.equal(target, before[1])
+
+
+# --- The compiler, which needs no GPU -------------------------------------------------------------
+
+
+@pytest.fixture
+def hopper() -> Iterator[None]:
+    """Triton compiles for an H100 or H200, without one."""
+    from triton.backends.compiler import GPUTarget
+    from triton.backends.driver import DriverBase
+    from triton.runtime import driver
+
+    class Hopper(DriverBase):
+        """A driver that knows its target and runs nothing."""
+
+        def __init__(self) -> None:
+            self.get_current_device = lambda: -1  # no real one: what is compiled is not kept for it
+            self.get_current_stream = lambda device: 0
+
+        @classmethod
+        def is_active(cls) -> bool:
+            return True
+
+        def get_current_target(self) -> GPUTarget:
+            return GPUTarget("cuda", 90, 32)
+
+        def get_active_torch_device(self) -> torch.device:
+            return torch.device("cuda")
+
+        def map_python_to_cpp_type(self, ty: str) -> str:
+            return ty
+
+        def get_benchmarker(self) -> Any:
+            return None
+
+    driver.set_active(Hopper())
+    yield
+    driver.set_active(None)
+
+
+def channels_last(tensor: Tensor) -> Tensor:
+    return tensor.to(memory_format=torch.channels_last)
+
+
+S, T = torch.zeros(2, 21, 32, 32), torch.zeros(2, 32, 32, dtype=torch.int64)
+COMPILED = {
+    "fp32 scores": (S, T, {}),
+    "bf16 scores": (S.bfloat16(), T.byte(), {}),
+    "fp64 scores": (S.double(), T, {}),
+    "channels-last": (channels_last(S), T, {"per_image": True}),
+    "labels": (T.byte(), T.byte(), {}),
+    "sliced uint64 and bool": (T[:, ::2].to(torch.uint64), T[:, 1::2].bool(), {}),
+    "bilinear": (S[..., :9, :9], T, {"upsample": "bilinear"}),
+    "bilinear volumes": (
+        S[..., None, :9, :9],
+        T[..., None].expand(-1, -1, -1, 4),
+        {"upsample": "bilinear"},
+    ),
+    "nearest": (channels_last(S[..., :9, :9]), T, {"upsample": "nearest"}),
+    "binary": (S[:, 0], T, {"task": "binary"}),
+    "multilabel logits": (S, S.long(), {"task": "multilabel", "from_logits": True}),
+}
+
+
+@pytest.mark.skipif(INTERPRETED, reason="the interpreter does not compile")
+@pytest.mark.parametrize("name", COMPILED)
+def test_the_kernel_compiles_for_hopper(hopper: None, name: str) -> None:
+    from segmetrics.counting import cuda
+
+    preds, target, arguments = COMPILED[name]
+    classes = None if arguments.get("task") == "binary" else 21
+    counting = Counting.of(classes, ignore_index=[255, 2**40], **arguments)
+    shape = (1, len(target) if counting.per_image else 1, counting.channels)
+    histograms = torch.zeros(*shape, counting.labels + 5, counting.labels + 4, dtype=torch.int64)
+    programs, given, constants = cuda.launch(histograms, read(preds, target, counting), counting)
+    ptx = cuda._tally.warmup(*given, grid=(programs,), **constants).asm["ptx"]
+    assert "fma.rn" not in ptx  # which would round resized scores differently
+    assert ".ftz" not in ptx
+    assert ".acq_rel" not in ptx
+    if name == "fp32 scores":  # read 16 bytes at once
+        assert "ld.global.v4" in ptx
+
+
+# --- What waits, and what a GPU has to show -------------------------------------------------------
+
+
+def scenes(seed: int) -> tuple[Tensor, Tensor]:
+    rng = torch.Generator("cuda").manual_seed(seed)
+    scores = torch.randn(4, 21, 65, 65, device="cuda", generator=rng)
+    return scores, torch.randint(0, 21, (4, 65, 65), device="cuda", generator=rng)
+
+
+METRICS = {
+    "MeanIoU": lambda: MeanIoU(21, ignore_index=[3, 255]),
+    "samplewise": lambda: MeanIoU(21, aggregation_level="samplewise", average="weighted"),
+    "upsample": lambda: MeanIoU(21, upsample="bilinear"),
+    "ConfusionMatrix": lambda: ConfusionMatrix(21, normalize="true"),
+    "SegmentationMetrics": lambda: SegmentationMetrics(21, ignore_index=0),
+}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_update_and_forward_read_nothing_back(name: str) -> None:
+    side = 33 if name == "upsample" else 65
+    scores = torch.empty(4, 21, side, side, device="meta")  # a device that has no data to read
+    target = torch.empty(4, 65, 65, dtype=torch.int64, device="meta")
+    metric = METRICS[name]().to("meta")
+    metric.update(scores, target)
+    metric(scores, target)
+    with pytest.raises(NotImplementedError, match="no data"):
+        metric.compute()
+
+
+@on_gpu
+@pytest.mark.parametrize("name", METRICS)
+def test_update_and_forward_do_not_wait_for_the_device(name: str) -> None:
+    metric = METRICS[name]().cuda()
+    scores, target = scenes(0)
+    scores = scores[..., :33, :33] if name == "upsample" else scores
+    metric.update(scores, target)  # compiles
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        metric.update(scores, target)
+        metric(scores, target)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@on_gpu
+@pytest.mark.parametrize("name", METRICS)
+def test_updates_on_the_gpu_give_the_values_of_the_cpu(name: str) -> None:
+    on_the_gpu, on_the_cpu = METRICS[name]().cuda(), METRICS[name]()
+    for seed in range(3):
+        scores, target = scenes(seed)
+        scores = scores[..., :33, :33] if name == "upsample" else scores
+        on_the_gpu.update(scores, target)
+        on_the_cpu.update(scores.cpu(), target.cpu())
+    torch.testing.assert_close(on_the_gpu.compute(), on_the_cpu.compute(), check_device=False)
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", SCORE_DTYPES, ids=str)
+def test_scores_resized_on_the_gpu_are_those_of_interpolate(dtype: torch.dtype) -> None:
+    scores = scenes(0)[0].to(dtype)
+    for size in ((520, 520), (517, 391), (40, 33)):
+        precise = scores.double() if dtype == torch.float64 else scores.float()
+        labels = F.interpolate(precise, size, mode="bilinear").argmax(1)
+        matrix = functional.confusion_matrix(scores, labels, 21, upsample="bilinear")
+        assert labels.numel() - matrix.trace().item() <= 1 + labels.numel() / 1e6
+
+
+@on_gpu
+def test_an_update_is_captured_in_a_cuda_graph() -> None:
+    scores, target = scenes(0)
+    metric = MeanIoU(21).cuda()
+    metric.update(scores, target)  # compiles
+    metric.reset()
+    before, graph = metric._states, torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        metric.update(scores, target)
+    for seed in range(3):
+        new_scores, new_target = scenes(seed)
+        scores.copy_(new_scores)
+        target.copy_(new_target)
+        graph.replay()
+        counts = metric._states[0] - before[0]
+        assert torch.equal(counts, count(new_scores, new_target, metric.counting))
+
+
+@on_gpu
+def test_updates_work_under_deterministic_algorithms() -> None:
+    scores, target = scenes(0)
+    metrics = [MeanIoU(21).cuda() for _ in range(2)]
+    torch.use_deterministic_algorithms(True)
+    try:
+        values = [metric(scores, target) for metric in metrics]
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(*values)
+
+
+@on_gpu
+def test_bad_labels_on_the_gpu_are_raised_by_compute() -> None:
+    scores, target = scenes(0)
+    target[0, 0, :5] = 255
+    metric = MeanIoU(21).cuda()
+    metric.update(scores, target)
+    with pytest.raises(ValueError, match=r"5 pixels of `target` are 255.*ignore_index=255"):
+        metric.compute()
+    with pytest.raises(ValueError, match="5 pixels"):
+        functional.mean_iou(scores, target, 21)
+
+
+@on_gpu
+@pytest.mark.parametrize("name", METRICS)
+def test_an_update_needs_less_than_8_megabytes(name: str) -> None:
+    metric = METRICS[name]().cuda()
+    scores, target = scenes(0)
+    if name == "upsample":
+        target = target.repeat(1, 8, 8)
+    else:
+        scores, target = scores.repeat(1, 1, 8, 8), target.repeat(1, 8, 8)
+    metric.update(scores, target)
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    metric.update(scores, target)
+    assert torch.cuda.max_memory_allocated() - before < 8e6
+
+
+@on_gpu
+def test_more_than_2_31_pixels_count_exactly() -> None:
+    labels = torch.zeros(3, 2**30, dtype=torch.uint8, device="cuda")
+    labels[0, 0] = 1
+    matrix = functional.confusion_matrix(labels, labels, 2)
+    assert matrix.tolist() == [[3 * 2**30 - 1, 0], [0, 1]]
