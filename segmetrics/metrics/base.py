@@ -162,8 +162,8 @@ class SumMetric(Metric):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         known = [name for name in self._defaults if prefix + name in state_dict]
         super()._load_from_state_dict(state_dict, prefix, *args)
-        for name in known:
-            setattr(self, name, getattr(self, name).to(self.device))
+        if known:
+            self._assign([state.to(self.device) for state in self._states])
             self._restored()
 
     def _restored(self) -> None:
@@ -180,6 +180,16 @@ class SumMetric(Metric):
 
         super()._apply(moved, exclude_state)
         return self
+
+    def __repr__(self) -> str:
+        """The arguments that differ from their defaults."""
+        shown = {k: (repr(v), repr(default)) for k, (v, default) in self._arguments().items()}
+        text = ", ".join(f"{k}={v}" for k, (v, default) in shown.items() if v != default)
+        return f"{type(self).__name__}({text})"
+
+    def _arguments(self) -> dict[str, tuple[object, object]]:
+        """The arguments that ``repr`` knows of, each with its default."""
+        return {}
 
 
 class CountingMetric(SumMetric):
@@ -202,7 +212,7 @@ class CountingMetric(SumMetric):
     ) -> None:
         super().__init__(**metric_kwargs)
         self.counting = counting
-        self.class_names = _checked_names(class_names, counting)
+        self.class_names = checked_names(class_names, counting)
         kinds = len(BAD_KINDS)
         if counting.per_image:
             name = f"{scores_name}_{counting.name}"
@@ -254,26 +264,8 @@ class CountingMetric(SumMetric):
         """The classes' names, numbers where none were given."""
         return self.class_names or [str(label) for label in range(self.counting.num_classes)]
 
-    def __repr__(self) -> str:
-        """The arguments that differ from their defaults."""
-        shown = {k: (repr(v), repr(default)) for k, (v, default) in self._arguments().items()}
-        text = ", ".join(f"{k}={v}" for k, (v, default) in shown.items() if v != default)
-        return f"{type(self).__name__}({text})"
-
     def _arguments(self) -> dict[str, tuple[object, object]]:
-        """The arguments that ``repr`` knows of, each with its default."""
-        counting = self.counting
-        return {
-            "num_classes": (counting.num_classes, 2 if counting.task == "binary" else None),
-            "task": (counting.task, "multiclass"),
-            "ignore_index": (list(counting.ignore_index), []),
-            "threshold": (counting.threshold, 0.5),
-            "from_logits": (counting.from_logits, False),
-            "upsample": (counting.upsample, None),
-            "input_format": (counting.input_format, None),
-            "aggregation_level": ("samplewise" if counting.per_image else "global", "global"),
-            "class_names": (self.class_names, None),
-        }
+        return counting_arguments(self.counting) | {"class_names": (self.class_names, None)}
 
 
 class RecipeMetric(CountingMetric):
@@ -339,7 +331,21 @@ class RecipeMetric(CountingMetric):
         }
 
 
-def _checked_names(class_names: Sequence[str] | None, counting: Counting) -> list[str] | None:
+def counting_arguments(counting: Counting) -> dict[str, tuple[object, object]]:
+    """The arguments that made a ``Counting``, each with its default."""
+    return {
+        "num_classes": (counting.num_classes, 2 if counting.task == "binary" else None),
+        "task": (counting.task, "multiclass"),
+        "ignore_index": (list(counting.ignore_index), []),
+        "threshold": (counting.threshold, 0.5),
+        "from_logits": (counting.from_logits, False),
+        "upsample": (counting.upsample, None),
+        "input_format": (counting.input_format, None),
+        "aggregation_level": ("samplewise" if counting.per_image else "global", "global"),
+    }
+
+
+def checked_names(class_names: Sequence[str] | None, counting: Counting) -> list[str] | None:
     if class_names is None:
         return None
     if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):

@@ -13,7 +13,7 @@ from torchmetrics import Metric
 from segmetrics import scores
 from segmetrics._arguments import boolean
 from segmetrics.counting.inputs import CountingArguments, InputFormat, Task, Upsample
-from segmetrics.metrics.base import CountingMetric
+from segmetrics.metrics.base import CountingMetric, SumMetric
 from segmetrics.recipes import (
     AggregationLevel,
     AgreementArguments,
@@ -193,7 +193,7 @@ class ScoreView(Metric):
 
     full_state_update = False
 
-    def __init__(self, parent: SegmentationMetrics, key: str) -> None:
+    def __init__(self, parent: SumMetric, key: str) -> None:
         self.__dict__["parent"] = parent  # no submodule: it is the other way round
         super().__init__()
         self.key = key
@@ -214,8 +214,8 @@ class ScoreView(Metric):
         self._parent.reset()
 
     @property
-    def _parent(self) -> SegmentationMetrics:
-        parent: SegmentationMetrics = self.__dict__["parent"]
+    def _parent(self) -> SumMetric:
+        parent: SumMetric = self.__dict__["parent"]
         return parent
 
     def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
