@@ -36,6 +36,9 @@ class SumMetric(Metric):
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
 
+    #: Whether a value is one number a class: a vector, even of one class.
+    per_class = False
+
     @abstractmethod
     def _batch(self, *args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
         """What a batch adds to the states, in their order."""
@@ -110,6 +113,17 @@ class SumMetric(Metric):
             with torch.no_grad():
                 update(*args, **kwargs)
             self._mark_updated()
+
+        return wrapped
+
+    def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
+        squeezed = super()._wrap_compute(compute)  # torchmetrics makes a scalar of (1,)
+
+        @wraps(compute)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            value = squeezed(*args, **kwargs)
+            scalar = isinstance(value, Tensor) and value.ndim == 0
+            return value.view(1) if self.per_class and scalar else value
 
         return wrapped
 
@@ -282,6 +296,7 @@ class RecipeMetric(CountingMetric):
             **metric_kwargs,
         )
         self.recipe = recipe
+        self.per_class = bool(recipe.shape)
 
     def _score(self, counts: Tensor) -> Tensor:
         return self.recipe(counts)
