@@ -13,7 +13,6 @@ import torch
 import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
-from processes import Collectives, run_processes
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchmetrics import MetricCollection
@@ -21,6 +20,7 @@ from torchmetrics.classification import MulticlassStatScores
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
+from processes import Collectives, run_processes
 from segmetrics import ConfusionMatrix, DiceScore, MeanIoU, PixelAccuracy, SegmentationMetrics
 from segmetrics.distributed import ExactDistributedSampler
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from processes import run_processes
 from torch import Tensor, nn
 
 import segmetrics
+from processes import run_processes
 from segmetrics import (
     CohenKappa,
     ConfusionMatrix,

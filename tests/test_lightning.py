@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from processes import Collectives, run_processes
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from processes import Collectives, run_processes
 
 pl = pytest.importorskip("pytorch_lightning")
 

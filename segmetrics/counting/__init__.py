@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import astuple
+from functools import cache
+from importlib import import_module
 from typing import Any, cast
 
 import torch
@@ -47,7 +49,7 @@ def count(preds: Tensor, target: Tensor, counting: Counting, *, check: bool = Fa
 
     Returns:
         int64 ``(counting.cells + len(BAD_KINDS),)``, with ``counting.per_image`` one such row an
-        image. ``counting.matrices``, ``.image_statistics`` and ``.bad`` read it.
+        image. ``counting.matrices``, ``.marginals`` and ``.bad`` read it.
 
     Raises:
         TypeError: a dtype that cannot be read.
@@ -56,7 +58,7 @@ def count(preds: Tensor, target: Tensor, counting: Counting, *, check: bool = Fa
     if torch.compiler.is_compiling():
         counts: Tensor = _count_op(preds, target, *astuple(counting), check)
         return counts
-    return _count(preds.detach(), target, counting, check)
+    return _count(preds, target, counting, check)
 
 
 def _count(preds: Tensor, target: Tensor, counting: Counting, check: bool) -> Tensor:
@@ -68,8 +70,26 @@ def _count(preds: Tensor, target: Tensor, counting: Counting, check: bool) -> Te
 
 
 def _backend(pixels: Pixels) -> Callable[[Pixels, Counting], Tensor]:
-    """The backend for these inputs."""
+    """The backend for these inputs, loaded when it is first needed."""
+    device, one_hot = pixels.target.device.type, "one-hot" in (pixels.preds_are, pixels.target_are)
+    if device == "cuda" and not one_hot and _installed("triton"):
+        from segmetrics.counting import cuda
+
+        return cuda.count
+    if device == "cpu" and not one_hot and _installed("numba"):
+        from segmetrics.counting import cpu
+
+        return cpu.count
     return plain.count
+
+
+@cache
+def _installed(package: str) -> bool:
+    try:
+        import_module(package)
+    except ImportError:
+        return False
+    return True
 
 
 @torch.library.custom_op("segmetrics::count", mutates_args=())

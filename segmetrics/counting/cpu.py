@@ -1,0 +1,165 @@
+"""Counting on the CPU: threads share boxes of pixels, and compiled kernels count them.
+
+A thread writes the codes of a box into two small buffers and counts their pairs in histograms of
+its own. Bytes need no codes: pairs of their values are counted, and coded afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from math import ceil, prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segmetrics._parallel import share
+from segmetrics.counting import codes, plain
+from segmetrics.counting.cpu_kernels import recode, tally
+from segmetrics.counting.cpu_readers import (
+    Area,
+    Box,
+    Longs,
+    byte_codes,
+    flat,
+    label_reader,
+    linear_score_reader,
+    nearest_score_reader,
+    score_reader,
+)
+from segmetrics.counting.inputs import Counting, Pixels
+
+#: Pixels of a box, about.
+BOX = 2**15
+#: Pixels whose bytes are counted in one go.
+BYTES_AT_ONCE = 2**17
+#: Cells between the rows of their histogram: 2 KiB apart few of them would fit into a cache.
+APART = 8
+#: Scores of all classes that are resized at once, about: 512 KiB of fp32.
+RESIZED = 2**17
+#: Cells of the histograms of several images, unless a single one has more: 1 MiB.
+CELLS = 2**17
+#: More labels do not fit into a code; plain torch may find the memory for their histogram.
+MOST_LABELS = 2**15 - 16
+
+BYTES = frozenset({torch.uint8, torch.bool})
+
+
+def count(pixels: Pixels, counting: Counting) -> Tensor:
+    """The counts of ``plain.count``, for labels and scores."""
+    if not pixels.target.numel() or counting.labels > MOST_LABELS:
+        return plain.count(pixels, counting)
+    if not counting.per_image:
+        return codes.fold(_histograms(pixels, counting)[0], counting)
+    at_once = max(1, CELLS // prod(codes.histogram_shape(counting)))
+    counts = []
+    for first in range(0, len(pixels.target), at_once):
+        some = slice(first, first + at_once)
+        part = pixels._replace(preds=pixels.preds[some], target=pixels.target[some])
+        counts.append(codes.fold(_histograms(part, counting), counting))
+    return torch.cat(counts)
+
+
+def _histograms(pixels: Pixels, counting: Counting) -> Tensor:
+    """Joint histograms ``(images, channels, rows, columns)``, or of all images as of one, int64."""
+    target, preds = _maps(pixels.target, counting), _maps(pixels.preds, counting)
+    shape = len(target), *codes.histogram_shape(counting)
+    widest = BOX
+    if pixels.resized:
+        target, preds = _volumes(target), _volumes(preds)
+        sizes, steps = list(target.shape[2:]), list(target.stride()[2:])
+        reader = nearest_score_reader if counting.upsample == "nearest" else linear_score_reader
+        read_preds = reader(preds, sizes, counting)
+        widest = max(1, min(BOX, RESIZED * shape[1] // preds.shape[1]))
+    else:
+        sizes, steps, preds_steps = _merged(target, preds)
+        if pixels.preds_are == "scores":
+            read_preds = score_reader(preds, sizes, preds_steps, counting)
+        elif shape[:2] == (1, 1) and _in_line(target, steps) and _in_line(preds, preds_steps):
+            return _histogram_of_bytes(target, preds, counting)
+        else:
+            read_preds = label_reader(preds, sizes, preds_steps, counting, target=False)
+    read_target = label_reader(target, sizes, steps, counting, target=True)
+
+    def work(boxes: Iterator[Box]) -> Longs:
+        histograms: Longs = np.zeros((*shape[:2], 2, *shape[2:]), np.int64)
+        codes_of_target, codes_of_preds = np.empty((2, BOX), np.uint16)
+        for box in boxes:
+            rows, columns = codes_of_target[: box.pixels], codes_of_preds[: box.pixels]
+            read_target(box, rows)
+            read_preds(box, columns)
+            tally(rows, columns, histograms[box.image, box.channel])
+        return np.add(histograms[:, :, 0], histograms[:, :, 1])
+
+    areas = list(_areas(prod(sizes[:-1]), sizes[-1], widest))
+    boxes = (Box(*place) for place in product(range(shape[0]), range(shape[1]), areas))
+    return _sum(share(work, boxes, at_most=ceil(target.numel() / BOX)))
+
+
+def _histogram_of_bytes(target: Tensor, preds: Tensor, counting: Counting) -> Tensor:
+    """The joint histogram of bytes that lie in line: of their values first, then of the codes."""
+    rows, columns = flat(target), flat(preds)
+    code_tables = byte_codes(counting, True), byte_codes(counting, False)
+    shape = 1, *codes.histogram_shape(counting)
+
+    def work(starts: Iterator[int]) -> Longs:
+        of_values = np.zeros((2, 256, 256 + APART), np.int64)
+        for start in starts:
+            some = slice(start, start + BYTES_AT_ONCE)
+            tally(rows[some], columns[some], of_values)
+        histograms = np.zeros(shape, np.int64)
+        recode(of_values, *code_tables, histograms[0, 0])
+        return histograms
+
+    starts = range(0, len(rows), BYTES_AT_ONCE)
+    return _sum(share(work, starts, at_most=len(starts)))
+
+
+def _maps(tensor: Tensor, counting: Counting) -> Tensor:
+    """A tensor ``(N, C, ...)`` as ``(images, C, n, ...)``, where n images are counted as one."""
+    return tensor.unsqueeze(2) if counting.per_image else tensor.transpose(0, 1).unsqueeze(0)
+
+
+def _volumes(maps: Tensor) -> Tensor:
+    """Maps of one to three spatial dimensions with all three: depth, height and width."""
+    while maps.ndim < 6:
+        maps = maps.unsqueeze(3)
+    return maps
+
+
+def _merged(target: Tensor, preds: Tensor) -> tuple[list[int], list[int], list[int]]:
+    """Sizes of the dimensions of pixels, and their strides in target and predictions.
+
+    Counts do not depend on the order of pixels: they are taken in the order in which the
+    predictions lie in memory, and dimensions that continue one another are one.
+    """
+    dims = zip(preds.stride()[2:], target.stride()[2:], target.shape[2:], strict=True)
+    merged = [(1, 1, 1)]
+    for step, target_step, size in sorted(dims, reverse=True):
+        outer_step, outer_target_step, outer = merged[-1]
+        if size == 1:
+            continue
+        if (outer_step, outer_target_step) == (size * step, size * target_step) or outer == 1:
+            merged[-1] = step, target_step, outer * size
+        else:
+            merged.append((step, target_step, size))
+    preds_steps, target_steps, sizes = (list(column) for column in zip(*merged, strict=True))
+    return sizes, target_steps, preds_steps
+
+
+def _in_line(labels: Tensor, steps: list[int]) -> bool:
+    """Whether labels are bytes side by side."""
+    return labels.dtype in BYTES and steps == [1]
+
+
+def _areas(rows: int, columns: int, widest: int) -> Iterator[Area]:
+    """Cut pixels into areas of at most ``BOX``, as wide as may be."""
+    wide = min(columns, widest)
+    tall = BOX // wide
+    for top, left in product(range(0, rows, tall), range(0, columns, wide)):
+        yield top, min(top + tall, rows), left, min(left + wide, columns)
+
+
+def _sum(histograms: list[Longs]) -> Tensor:
+    return torch.from_numpy(np.sum(histograms, axis=0))

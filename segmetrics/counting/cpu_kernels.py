@@ -1,0 +1,436 @@
+"""The loops of the CPU backend: compiled once, kept on disk, free of Python's lock.
+
+A kernel reads a *box*: rows ``box[0]`` to ``box[1]`` and columns ``box[2]`` to ``box[3]`` of the
+pixels of one map. A tensor stands here as one flat array; ``base`` is where the map begins in it.
+Columns lie ``step`` apart; what lies between rows is said by the sizes and strides of the remaining
+dimensions. The pixels' codes are written one after the other, for ``tally`` to count their pairs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from segmetrics.counting.cpu_turn import SIDE, turn
+
+Array = NDArray[Any]
+Codes = NDArray[np.uint16]
+Longs = NDArray[np.int64]
+Box = tuple[int, int, int, int]
+
+#: Labels that are coded at once.
+LABELS = 2**10
+#: Pixels whose scores are compared at once, where these lie side by side.
+BLOCK = 2**14
+#: Pixels whose scores are brought side by side where they do not lie so.
+TILE = 64
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def tally(rows: Array, columns: Array, histograms: Longs) -> None:
+    """Count pairs of codes into two histograms ``(2, row codes, column codes)``.
+
+    Neighbours are mostly alike, and adding to a cell waits for the addition before it: so every
+    other pixel goes to the second histogram.
+    """
+    width = np.uintp(histograms.shape[2])
+    even, odd = histograms[0].ravel(), histograms[1].ravel()
+    for pair in range(len(rows) // 2):
+        i = np.uintp(2 * pair)
+        j = i + np.uintp(1)
+        even[rows[i] * width + columns[i]] += 1
+        odd[rows[j] * width + columns[j]] += 1
+    if len(rows) % 2:
+        even[rows[-1] * width + columns[-1]] += 1
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def recode(of_values: Longs, rows: Codes, columns: Codes, histogram: Longs) -> None:
+    """Add the pairs of values counted by ``tally`` to those of their codes."""
+    for table in of_values:
+        for i in range(len(rows)):
+            for j in range(len(columns)):
+                if table[i, j]:
+                    histogram[rows[i], columns[j]] += table[i, j]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def label_codes(
+    labels: Array,
+    base: int,
+    sizes: Longs,
+    strides: Longs,
+    step: int,
+    box: Box,
+    last: int,
+    negative: int,
+    too_large: int,
+    others: Array,
+    codes_of_others: Codes,
+    codes: Codes,
+) -> None:
+    """Codes of labels: those up to ``last`` are their own, ``others`` have theirs."""
+    gathered = np.empty(0 if step == 1 else LABELS, labels.dtype)
+    k = 0
+    for row in range(box[0], box[1]):
+        start = base + _row_offset(row, sizes, strides)
+        for first in range(box[2], box[3], LABELS):
+            n = min(LABELS, box[3] - first)
+            place, out = start + first * step, codes[k : k + n]
+            if step == 1:
+                values = labels[place : place + n]
+                _code(values, last, negative, too_large, others, codes_of_others, out)
+            else:
+                values_apart = gathered[:n]
+                for i in range(n):
+                    values_apart[i] = labels[np.uintp(place + i * step)]
+                _code(values_apart, last, negative, too_large, others, codes_of_others, out)
+            k += n
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _code(
+    values: Array,
+    last: int,
+    negative: int,
+    too_large: int,
+    others: Array,
+    codes_of_others: Codes,
+    codes: Codes,
+) -> None:
+    for i in range(len(values)):
+        code = np.uint16(values[i]) if values[i] <= last else np.uint16(too_large)
+        codes[i] = code if values[i] >= 0 else np.uint16(negative)
+    for other in range(len(others)):
+        value, code = others[other], codes_of_others[other]
+        for i in range(len(values)):
+            codes[i] = code if values[i] == value else codes[i]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def score_codes(
+    scores: Array,
+    base: int,
+    label_stride: int,
+    labels: int,
+    sizes: Longs,
+    strides: Longs,
+    step: int,
+    box: Box,
+    limits: Array,
+    infinity: int | None,
+    impossible: int,
+    codes: Codes,
+) -> None:
+    """Codes of the labels that scores choose, see ``_choose``.
+
+    Where pixels lie side by side their scores are read in place, else through a tile.
+    """
+    block = min(BLOCK if step == 1 else TILE, box[3] - box[2])
+    tile = np.empty(0 if step == 1 else labels * block, scores.dtype)
+    best, index = np.empty(block, scores.dtype), np.empty(block, scores.dtype)
+    k = 0
+    for row in range(box[0], box[1]):
+        start = base + _row_offset(row, sizes, strides)
+        for first in range(box[2], box[3], block):
+            n = min(block, box[3] - first)
+            place = start + first * step
+            out = codes[k : k + n]
+            if step == 1:
+                _find_best(scores, place, label_stride, labels, n, infinity, best, index)
+            else:
+                _bring_together(scores, place, label_stride, labels, step, n, tile, block)
+                _find_best(tile, 0, block, labels, n, infinity, best, index)
+            _choose(best, index, n, limits, impossible, out)
+            k += n
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _bring_together(
+    scores: Array,
+    base: int,
+    label_stride: int,
+    labels: int,
+    step: int,
+    n: int,
+    tile: Array,
+    pitch: int,
+) -> None:
+    """Copy the scores of ``n`` pixels into a tile ``(labels, pitch)``."""
+    turned = 0
+    if label_stride == 1 and labels >= SIDE:
+        turned = n - n % SIDE
+        for i in range(0, turned, SIDE):
+            for label in range(0, labels, SIDE):
+                first = min(label, labels - SIDE)
+                turn(scores, base + i * step + first, step, tile, first * pitch + i, pitch)
+    for label in range(labels):
+        source, beside = base + label * label_stride, tile[label * pitch :]
+        for i in range(turned, n):
+            beside[i] = scores[np.uintp(source + i * step)]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def nearest_codes(
+    scores: Array,
+    base: int,
+    label_stride: int,
+    labels: int,
+    sizes: Longs,
+    row_places: Longs,
+    column_places: Longs,
+    box: Box,
+    limits: Array,
+    infinity: int | None,
+    impossible: int,
+    codes: Codes,
+) -> None:
+    """Codes of the labels that scores choose where a pixel takes its nearest neighbour's.
+
+    ``row_places`` says for every dimension but the last, one after the other, where in ``scores``
+    its places lie; ``column_places`` for the last.
+    """
+    tile = np.empty(labels * TILE, scores.dtype)
+    best, index = np.empty(TILE, scores.dtype), np.empty(TILE, scores.dtype)
+    width = box[3] - box[2]
+    before = np.int64(-1)
+    k = 0
+    for row in range(box[0], box[1]):
+        start = base + _row_place(row, sizes, row_places)
+        if start == before:
+            codes[k : k + width] = codes[k - width : k]
+            k += width
+            continue
+        before = start
+        for first in range(box[2], box[3], TILE):
+            n = min(TILE, box[3] - first)
+            for label in range(labels):
+                for i in range(n):
+                    source = np.uintp(start + column_places[first + i] + label * label_stride)
+                    tile[np.uintp(label * TILE + i)] = scores[source]
+            _find_best(tile, 0, TILE, labels, n, infinity, best, index)
+            _choose(best, index, n, limits, impossible, codes[k : k + n])
+            k += n
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def linear_codes(
+    scores: Array,
+    base: int,
+    label_stride: int,
+    labels: int,
+    sizes: Longs,
+    strides: Longs,
+    rows: Longs,
+    row_weights: Array,
+    columns: Longs,
+    column_weights: Array,
+    linear: tuple[bool, bool, bool],
+    box: Box,
+    limits: Array,
+    half: Array | None,
+    impossible: int,
+    codes: Codes,
+) -> None:
+    """Codes of the labels that linearly resized scores choose, see ``plain.resize``.
+
+    ``sizes`` and ``strides`` are those of images, depth and height. ``rows`` are a pixel's
+    neighbours before and after it ``(2, depth + height)``, ``columns`` ``(2, width)`` where those
+    along the width lie; weights are shaped alike. ``linear`` says along which of the three
+    dimensions there is anything between neighbours.
+
+    Source rows are resized along the width first, for all labels, and kept in ``wide`` for the
+    rows that need them too. Neighbouring ones differ by one, so their parity tells them apart.
+    """
+    depth, height, n = sizes[1], sizes[2], box[3] - box[2]
+    left, right = columns[0, box[2] : box[3]], columns[1, box[2] : box[3]]
+    rest, weight = column_weights[0, box[2] : box[3]], column_weights[1, box[2] : box[3]]
+    wide, held = np.empty(4 * labels * n, weight.dtype), np.full(4, -1, np.int64)
+    slots = np.zeros((2, 2), np.int64)
+    resized, behind = np.empty(labels * n, weight.dtype), np.empty(n, weight.dtype)
+    best, index = np.empty(n, weight.dtype), np.empty(n, weight.dtype)
+    k = 0
+    for row in range(box[0], box[1]):
+        d, h = row // height % depth, depth + row % height
+        image = base + row // height // depth * strides[0]
+        for i in range(2 if linear[0] else 1):
+            for j in range(2 if linear[1] else 1):
+                start = image + rows[i, d] * strides[1] + rows[j, h] * strides[2]
+                slot = rows[i, d] % 2 * 2 + rows[j, h] % 2
+                slots[i, j] = slot * labels * n
+                if held[slot] != start:
+                    held[slot] = start
+                    for label in range(labels):
+                        place, out = start + label * label_stride, (slot * labels + label) * n
+                        _pick(scores, place, left, half, wide, out)
+                        if linear[2]:
+                            _pick(scores, place, right, half, behind, 0)
+                            for x in range(n):
+                                y = np.uintp(out + x)
+                                wide[y] = rest[x] * wide[y] + weight[x] * behind[x]
+        a, b = row_weights[0, h], row_weights[1, h]
+        if linear[1] and not linear[0]:
+            _find_best_between(wide, slots[0, 0], slots[0, 1], a, b, labels, n, best, index)
+        else:
+            for first in range(0, labels * n, n):
+                before, after = slots[0, 0] + first, slots[0, 1] + first
+                _blend(wide, before, after, a, b, linear[1], resized, first, n)
+                if linear[0]:
+                    before, after = slots[1, 0] + first, slots[1, 1] + first
+                    _blend(wide, before, after, a, b, linear[1], behind, 0, n)
+                    for x in range(n):
+                        y = np.uintp(first + x)
+                        resized[y] = row_weights[0, d] * resized[y] + row_weights[1, d] * behind[x]
+            _find_best(resized, 0, n, labels, n, None, best, index)
+        _choose(best, index, n, limits, impossible, codes[k : k + n])
+        k += n
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _pick(
+    scores: Array, base: int, places: Longs, half: Array | None, out: Array, first: int
+) -> None:
+    """Scores at given places; halves, as bits in uint16, are looked up."""
+    for i in range(len(places)):
+        score = scores[np.uintp(base + places[i])]
+        out[np.uintp(first + i)] = score if half is None else half[score]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _blend(
+    rows: Array,
+    before: int,
+    after: int,
+    rest: float,
+    weight: float,
+    linear: bool,
+    out: Array,
+    first: int,
+    n: int,
+) -> None:
+    """What lies between two rows; the first, where there is nothing between."""
+    for i in range(n):
+        score = rows[np.uintp(before + i)]
+        if linear:
+            score = rest * score + weight * rows[np.uintp(after + i)]
+        out[np.uintp(first + i)] = score
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _row_offset(row: int, sizes: Longs, strides: Longs) -> Any:
+    offset = np.int64(0)
+    for dim in range(len(sizes) - 1, -1, -1):
+        offset += row % sizes[dim] * strides[dim]
+        row //= sizes[dim]
+    return offset
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _row_place(row: int, sizes: Longs, places: Longs) -> Any:
+    place, end = np.int64(0), len(places)
+    for dim in range(len(sizes) - 1, -1, -1):
+        end -= sizes[dim]
+        place += places[end + row % sizes[dim]]
+        row //= sizes[dim]
+    return place
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _find_best(
+    scores: Array,
+    base: int,
+    label_stride: int,
+    labels: int,
+    n: int,
+    infinity: int | None,
+    best: Array,
+    index: Array,
+) -> None:
+    """The best score of ``n`` pixels side by side, NaN if any is, and the first label that has it.
+
+    Labels are the outer loop, so that the inner one runs over many pixels at once; four at a time,
+    so that what was found so far is seldom read and written. They are found in the dtype of the
+    scores, which makes both equally wide.
+    """
+    kind = index.dtype.type
+    for i in range(n):
+        best[i], index[i] = _key(scores[base + i], infinity), 0
+    for label in range(1, labels - 3, 4):
+        place = base + label * label_stride
+        a, place = scores[place : place + n], place + label_stride
+        b, place = scores[place : place + n], place + label_stride
+        c, place = scores[place : place + n], place + label_stride
+        d = scores[place : place + n]
+        in_a, in_b, in_c, in_d = kind(label), kind(label + 1), kind(label + 2), kind(label + 3)
+        for i in range(n):
+            score, found = _better(_key(a[i], infinity), in_a, best[i], index[i])
+            score, found = _better(_key(b[i], infinity), in_b, score, found)
+            score, found = _better(_key(c[i], infinity), in_c, score, found)
+            best[i], index[i] = _better(_key(d[i], infinity), in_d, score, found)
+    for label in range(labels - (labels - 1) % 4, labels):
+        place = base + label * label_stride
+        a, in_a = scores[place : place + n], kind(label)
+        for i in range(n):
+            best[i], index[i] = _better(_key(a[i], infinity), in_a, best[i], index[i])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _find_best_between(
+    rows: Array,
+    before: int,
+    after: int,
+    rest: float,
+    weight: float,
+    labels: int,
+    n: int,
+    best: Array,
+    index: Array,
+) -> None:
+    """``_find_best`` of what lies between two rows ``(labels, n)``, which is not kept."""
+    kind = index.dtype.type
+    for i in range(n):
+        best[i] = rest * rows[np.uintp(before + i)] + weight * rows[np.uintp(after + i)]
+        index[i] = 0
+    for label in range(1, labels):
+        a, b, here = before + label * n, after + label * n, kind(label)
+        for i in range(n):
+            score = rest * rows[np.uintp(a + i)] + weight * rows[np.uintp(b + i)]
+            best[i], index[i] = _better(score, here, best[i], index[i])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _better(score: float, label: int, best: float, index: int) -> tuple[float, int]:
+    better = (score > best) | (score != score)  # a NaN comes in and is never beaten
+    return (score if better else best), (label if better else index)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _key(score: Any, infinity: int | None) -> Any:
+    """What scores are compared by: they themselves, or for bits of a half in int16 an int16.
+
+    A half is a sign and a magnitude; two zeros get one key, and a NaN, whose magnitude is above
+    infinity, the highest.
+    """
+    if infinity is None:
+        return score
+    magnitude = np.int16(score & 0x7FFF)
+    key = magnitude if score >= 0 else np.int16(-magnitude)
+    return magnitude if magnitude > infinity else key
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _choose(
+    best: Array, index: Array, n: int, limits: Array, impossible: int, codes: Codes
+) -> None:
+    """Codes of ``n`` pixels: the best label, one more above the cut, or that it is impossible.
+
+    ``limits`` are the lowest and the highest possible score (NaN is neither) and the cut, which
+    only binary and multilabel scores can exceed.
+    """
+    lowest, highest, cut = limits
+    for i in range(n):
+        code = np.uint16(index[i] + (best[i] > cut))
+        codes[i] = code if (best[i] >= lowest) & (best[i] <= highest) else np.uint16(impossible)

@@ -1,0 +1,300 @@
+"""How the CPU backend reads a tensor: where its pixels lie, and which kernel writes their codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, lru_cache
+from math import inf
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segmetrics.counting import codes, cpu_kernels, plain
+from segmetrics.counting.inputs import Counting
+
+Array = NDArray[Any]
+Longs = NDArray[np.int64]
+
+#: Infinity among the bits of a half.
+INFINITY = {torch.float16: np.int16(0x7C00), torch.bfloat16: np.int16(0x7F80)}
+
+
+#: First and last row, first and last column.
+Area = tuple[int, int, int, int]
+
+
+class Box(NamedTuple):
+    """What is counted in one go: a box of the pixels of one map."""
+
+    image: int
+    channel: int
+    area: Area
+
+    @property
+    def pixels(self) -> int:
+        top, bottom, left, right = self.area
+        return (bottom - top) * (right - left)
+
+
+#: Writes the codes of a box into an array of as many uint16.
+Reader = Callable[[Box, Array], None]
+
+
+class Maps(NamedTuple):
+    """The maps of a tensor ``(images, channels, ...)`` as kernels read them, nothing copied.
+
+    ``sizes`` and ``strides`` are those of the dimensions that make up the rows; columns lie
+    ``step`` apart.
+    """
+
+    flat: Array
+    image: int
+    channel: int
+    sizes: Longs
+    strides: Longs
+    step: int
+
+    @staticmethod
+    def of(tensor: Tensor, sizes: list[int], strides: list[int]) -> Maps:
+        """Maps of the given sizes and strides, the last of which is the columns'."""
+        rows = np.array(sizes[:-1], np.int64), np.array(strides[:-1], np.int64)
+        return Maps(flat(tensor), tensor.stride(0), tensor.stride(1), *rows, strides[-1])
+
+    def base(self, box: Box) -> int:
+        """Where the map of a box begins."""
+        return box.image * self.image + box.channel * self.channel
+
+
+def label_reader(
+    labels: Tensor, sizes: list[int], strides: list[int], counting: Counting, *, target: bool
+) -> Reader:
+    """Reads labels ``(images, channels, ...)`` of the target, or else predicted ones."""
+    maps = Maps.of(labels, sizes, strides)
+    meaning = _meaning(counting, labels.dtype, maps.flat.dtype, target)
+
+    def read(box: Box, out: Array) -> None:
+        cpu_kernels.label_codes(
+            maps.flat,
+            maps.base(box),
+            maps.sizes,
+            maps.strides,
+            maps.step,
+            box.area,
+            *meaning,
+            out,
+        )
+
+    return read
+
+
+class Meaning(NamedTuple):
+    """Codes of values that are no label; those up to ``last`` are, but for ``others``."""
+
+    last: Any
+    negative: int
+    too_large: int
+    others: Array
+    codes_of_others: Array
+
+
+@lru_cache(maxsize=64)
+def _meaning(
+    counting: Counting, dtype: torch.dtype, stored: np.dtype[Any], target: bool
+) -> Meaning:
+    """What labels mean that are stored as another dtype, see ``flat``."""
+    code_of = codes.target_codes if target else codes.preds_codes
+    negative, too_large = (
+        (codes.NEGATIVE, codes.TOO_LARGE) if target else (codes.OUTSIDE, codes.OUTSIDE)
+    )
+    negative, too_large = counting.labels + negative, counting.labels + too_large
+    lowest, highest = np.iinfo(stored).min, np.iinfo(stored).max
+    if dtype == torch.uint64:  # what lies beyond int64 is stored as negative, and means its largest
+        lowest, negative = 0, int(code_of(torch.tensor(highest), counting))
+    others = [value for value in {255, *counting.ignore_index} if lowest <= value <= highest]
+    return Meaning(
+        stored.type(min(counting.labels - 1, highest)),
+        negative,
+        too_large,
+        np.array(others, stored),
+        code_of(torch.tensor(others), counting).numpy().astype(np.uint16),
+    )
+
+
+@lru_cache(maxsize=64)
+def byte_codes(counting: Counting, target: bool) -> Array:
+    """Codes of the values that a byte can have."""
+    code_of = codes.target_codes if target else codes.preds_codes
+    return np.asarray(code_of(torch.arange(256), counting).numpy().astype(np.uint16))
+
+
+def score_reader(
+    scores: Tensor, sizes: list[int], strides: list[int], counting: Counting
+) -> Reader:
+    """Reads scores ``(images, C, ...)`` of the target's size."""
+    maps = Maps.of(scores, sizes, strides)
+    infinity = INFINITY.get(scores.dtype)
+    limits = _limits(counting, scores.dtype)
+    classes = _classes(counting)
+
+    def read(box: Box, out: Array) -> None:
+        cpu_kernels.score_codes(
+            maps.flat,
+            maps.base(box),
+            maps.channel,
+            classes,
+            maps.sizes,
+            maps.strides,
+            maps.step,
+            box.area,
+            limits,
+            infinity,
+            counting.labels + codes.IMPOSSIBLE,
+            out,
+        )
+
+    return read
+
+
+def nearest_score_reader(scores: Tensor, size: list[int], counting: Counting) -> Reader:
+    """Reads scores ``(images, C, n, depth, height, width)``; ``size`` is wanted of the last four.
+
+    Every pixel takes the scores of its nearest neighbour.
+    """
+    maps = Maps.of(scores, size, list(scores.stride()[2:]))
+    places = [
+        lower * step
+        for ((lower, _), _), step in zip(
+            _neighbours(scores, size, counting), scores.stride()[2:], strict=True
+        )
+    ]
+    rows, columns = np.concatenate(places[:-1]), places[-1]
+    infinity, limits = INFINITY.get(scores.dtype), _limits(counting, scores.dtype)
+    classes, impossible = _classes(counting), counting.labels + codes.IMPOSSIBLE
+
+    def read(box: Box, out: Array) -> None:
+        cpu_kernels.nearest_codes(
+            maps.flat,
+            maps.base(box),
+            maps.channel,
+            classes,
+            maps.sizes,
+            rows,
+            columns,
+            box.area,
+            limits,
+            infinity,
+            impossible,
+            out,
+        )
+
+    return read
+
+
+def linear_score_reader(scores: Tensor, size: list[int], counting: Counting) -> Reader:
+    """Reads scores ``(images, C, n, depth, height, width)``; ``size`` is wanted of the last four.
+
+    A pixel's scores are interpolated between those of its neighbours, see ``plain.resize``.
+    """
+    maps = Maps.of(scores, size, list(scores.stride()[2:]))
+    half = None
+    if scores.dtype in INFINITY:
+        half = _values_of_halves(scores.dtype)
+        maps = maps._replace(flat=maps.flat.view(np.uint16))
+    _, *of_rows, of_columns = _neighbours(scores, size, counting)
+    rows, row_weights = (np.concatenate(part, axis=1) for part in zip(*of_rows, strict=True))
+    columns, column_weights = of_columns
+    columns = columns * maps.step
+    depth, height, width = (a != b for a, b in zip(size[1:], scores.shape[3:], strict=True))
+    limits = _limits(counting, torch.float64 if scores.dtype == torch.float64 else torch.float32)
+    classes, impossible = _classes(counting), counting.labels + codes.IMPOSSIBLE
+
+    def read(box: Box, out: Array) -> None:
+        cpu_kernels.linear_codes(
+            maps.flat,
+            maps.base(box),
+            maps.channel,
+            classes,
+            maps.sizes,
+            maps.strides,
+            rows,
+            row_weights,
+            columns,
+            column_weights,
+            (depth, height, width),
+            box.area,
+            limits,
+            half,
+            impossible,
+            out,
+        )
+
+    return read
+
+
+def _neighbours(scores: Tensor, size: list[int], counting: Counting) -> list[tuple[Longs, Array]]:
+    """What ``plain.resize`` reads along each dimension: places before and after, their weights."""
+    nearest = counting.upsample == "nearest"
+    dtype = torch.float64 if scores.dtype == torch.float64 and not nearest else torch.float32
+    found = []
+    for length, wanted in zip(scores.shape[2:], size, strict=True):
+        part = torch.arange(wanted, dtype=dtype)
+        scale = torch.tensor(length / wanted, dtype=dtype)
+        place = part * scale if nearest else (scale * (part + 0.5) - 0.5).clamp(min=0)
+        if length == wanted:
+            place = part
+        lower = place.long().clamp(max=length - 1)
+        upper = (lower + 1).clamp(max=length - 1)
+        weight = (place - lower).clamp(max=1)
+        found.append(
+            (torch.stack([lower, upper]).numpy(), torch.stack([1 - weight, weight]).numpy())
+        )
+    return found
+
+
+def _classes(counting: Counting) -> int:
+    """How many scores decide about a pixel of a map."""
+    return counting.labels if counting.task == "multiclass" else 1
+
+
+@lru_cache(maxsize=64)
+def _limits(counting: Counting, dtype: torch.dtype) -> Array:
+    """Lowest and highest possible score, and the one above which a single score is positive.
+
+    Those of halves are in terms of the keys by which the kernels compare them.
+    """
+    lowest, highest, cut = -inf, inf, inf
+    if counting.task != "multiclass":
+        cut = plain.cut_of(counting)
+        if not counting.from_logits:
+            lowest, highest = 0, 1
+    if dtype not in INFINITY:
+        return np.array(
+            [lowest, highest, cut], np.float64 if dtype == torch.float64 else np.float32
+        )
+    values = _values_of_halves(dtype)
+    bits = np.arange(2**16)
+    keys = np.where(bits < 2**15, bits, 2**15 - bits)
+
+    def largest(limit: float) -> int:
+        return int(keys[values <= np.float32(limit)].max())
+
+    return np.array([keys[values >= lowest].min(), largest(highest), largest(cut)], np.int16)
+
+
+@cache
+def _values_of_halves(dtype: torch.dtype) -> Array:
+    """What the 2**16 halves are in fp32."""
+    bits = torch.from_numpy(np.arange(2**16, dtype=np.uint16).view(np.int16))
+    return np.asarray(bits.view(dtype).float().numpy())
+
+
+def flat(tensor: Tensor) -> Array:
+    """What a tensor spans, in the order of memory; halves as bits in int16, bools as uint8."""
+    extent = 1 + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
+    line = tensor.detach().as_strided((extent,), (1,))
+    views = {torch.bool: torch.uint8, torch.uint64: torch.int64}
+    views.update(dict.fromkeys(INFINITY, torch.int16))
+    return np.asarray(line.view(views.get(tensor.dtype, tensor.dtype)).numpy())
