@@ -30,8 +30,9 @@ from torchvision.models.segmentation import FCN, FCN_ResNet50_Weights, fcn_resne
 from torchvision.transforms import v2
 from voc_scenes import VOC_CLASSES, VOID, write_scenes
 
-from segmetrics import ConfusionMatrix, SegmentationMetrics
+from segmetrics import ConfusionMatrix, ImageScores, SegmentationMetrics
 from segmetrics.distributed import ExactDistributedSampler
+from segmetrics.statistics import confidence_interval
 
 
 class Segmenter(pl.LightningModule):
@@ -50,6 +51,7 @@ class Segmenter(pl.LightningModule):
         }
         self.seg = SegmentationMetrics(**counting, prefix="val/")
         self.confusion = ConfusionMatrix(**counting)
+        self.images = ImageScores(**counting)
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         images, masks = batch
@@ -69,16 +71,19 @@ class Segmenter(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.confusion.reset()
+        self.images.reset()
 
-    def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
-        images, masks = batch
+    def validation_step(self, batch: tuple[Tensor, Tensor, list[str]]) -> None:
+        images, masks, names = batch
         logits, masks = self.logits(images), masks.squeeze(1)
         self.confusion.update(logits, masks)
         self.seg.update(logits, masks)
+        self.images.update(logits, masks, names)
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict(self.seg)
         self.counts = self.confusion.compute()
+        self.images.compute()  # on all devices, so that the first alone may look at images later
 
     def logits(self, images: Tensor) -> Tensor:
         """`(N, 21, H, W)`, or as the head gives them, an eighth of that size."""
@@ -114,9 +119,9 @@ class VOCData(pl.LightningDataModule):
         fill = {tv_tensors.Image: 0, tv_tensors.Mask: VOID}
         crop = v2.RandomCrop(self.image_size, pad_if_needed=True, fill=fill)
         self.train = self.read("train", crop, v2.RandomHorizontalFlip())
-        self.val = self.read("val")
+        self.val = Named(self.read("val"))
 
-    def read(self, split: str, *augmentations: v2.Transform) -> Dataset[tuple[Tensor, Tensor]]:
+    def read(self, split: str, *augmentations: v2.Transform) -> VOCSegmentation:
         dtypes = {tv_tensors.Image: torch.float32, tv_tensors.Mask: torch.int64, "others": None}
         transforms = v2.Compose(
             [
@@ -137,14 +142,29 @@ class VOCData(pl.LightningDataModule):
             self.train, self.batch_size, sampler=sampler, num_workers=self.workers, drop_last=True
         )
 
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor, str]]:
         processes, rank = self.trainer.world_size, self.trainer.global_rank
         sampler = ExactDistributedSampler(self.val, processes, rank)
         if len(sampler) == 0:  # Lightning needs a batch from every process: one that counts nothing
-            image, mask = self.val[0]
-            return DataLoader([(image, torch.full_like(mask, VOID))])
+            image, mask, _ = self.val[0]
+            return DataLoader([(image, torch.full_like(mask, VOID), f"no image {rank}")])
         # One image a batch: padding images of different sizes would change what the network sees.
         return DataLoader(self.val, sampler=sampler, num_workers=self.workers)
+
+
+class Named(Dataset[tuple[Tensor, Tensor, str]]):
+    """The images and masks of a data set with the images' names."""
+
+    def __init__(self, pairs: VOCSegmentation):
+        self.pairs = pairs
+        self.names = [Path(path).stem for path in pairs.images]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, str]:
+        image, mask = self.pairs[index]
+        return image, mask, self.names[index]
 
 
 def load_model(weights: str | None) -> FCN:
@@ -213,6 +233,7 @@ def main() -> None:
         segmenter.confusion.plot(segmenter.counts)[0].savefig(args.output / "confusion.png")
         write_counts(segmenter.counts, args.output / "confusion.csv")
         print_scores(scores, segmenter.counts)
+        print_images(segmenter.images)
         print_files(args.output)
 
 
@@ -240,6 +261,13 @@ def print_scores(scores: list[dict[str, float]], counts: Tensor) -> None:
         table.add_row(name, f"{pixels:,}", *cells, f"{after[f'val/dice/{name}']:.3f}")
     Console().print(table)
     print("mIoU", " -> ".join(f"{s['val/mIoU']:.3f}" for s in scores))
+
+
+def print_images(images: ImageScores) -> None:
+    """Print how far the scores are chance, and which images are worst."""
+    for score in ("mIoU_D", "mIoU_I", "mIoU_I_10"):
+        print(confidence_interval(images, score))
+    print("worst images", ", ".join(f"{name} {iou:.3f}" for name, iou in images.worst(5)))
 
 
 def print_files(output: Path) -> None:

@@ -1,12 +1,17 @@
 """Segmentation metrics for PyTorch: count once, score many."""
 
-from segmetrics import functional
+from segmetrics import functional, statistics
 from segmetrics.metrics import (
+    AverageSurfaceDistance,
+    BoundaryF1Score,
+    BoundaryIoU,
     CohenKappa,
     ConfusionMatrix,
     DiceScore,
     FBetaScore,
     GeneralizedDiceScore,
+    HausdorffDistance,
+    ImageScores,
     MatthewsCorrCoef,
     MeanIoU,
     PixelAccuracy,
@@ -14,17 +19,24 @@ from segmetrics.metrics import (
     Recall,
     SegmentationMetrics,
     Specificity,
+    SurfaceDice,
+    SurfaceMetrics,
     TverskyIndex,
 )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AverageSurfaceDistance",
+    "BoundaryF1Score",
+    "BoundaryIoU",
     "CohenKappa",
     "ConfusionMatrix",
     "DiceScore",
     "FBetaScore",
     "GeneralizedDiceScore",
+    "HausdorffDistance",
+    "ImageScores",
     "MatthewsCorrCoef",
     "MeanIoU",
     "PixelAccuracy",
@@ -32,6 +44,9 @@ __all__ = [
     "Recall",
     "SegmentationMetrics",
     "Specificity",
+    "SurfaceDice",
+    "SurfaceMetrics",
     "TverskyIndex",
     "functional",
+    "statistics",
 ]

@@ -1,6 +1,8 @@
-"""Metrics that accumulate counts over batches and processes: thin ``torchmetrics.Metric``s."""
+"""Metrics that accumulate over batches and processes: thin ``torchmetrics.Metric``s."""
 
+from segmetrics.metrics.boundary import BoundaryF1Score, BoundaryIoU
 from segmetrics.metrics.collection import SegmentationMetrics
+from segmetrics.metrics.image import ImageScores
 from segmetrics.metrics.region import (
     CohenKappa,
     ConfusionMatrix,
@@ -15,13 +17,24 @@ from segmetrics.metrics.region import (
     Specificity,
     TverskyIndex,
 )
+from segmetrics.metrics.surface import (
+    AverageSurfaceDistance,
+    HausdorffDistance,
+    SurfaceDice,
+    SurfaceMetrics,
+)
 
 __all__ = [
+    "AverageSurfaceDistance",
+    "BoundaryF1Score",
+    "BoundaryIoU",
     "CohenKappa",
     "ConfusionMatrix",
     "DiceScore",
     "FBetaScore",
     "GeneralizedDiceScore",
+    "HausdorffDistance",
+    "ImageScores",
     "MatthewsCorrCoef",
     "MeanIoU",
     "PixelAccuracy",
@@ -29,5 +42,7 @@ __all__ = [
     "Recall",
     "SegmentationMetrics",
     "Specificity",
+    "SurfaceDice",
+    "SurfaceMetrics",
     "TverskyIndex",
 ]

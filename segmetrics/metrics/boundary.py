@@ -1,0 +1,207 @@
+"""Scores of the contours of prediction and target, in pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import ceil, hypot, inf, nan
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segmetrics import scores
+from segmetrics._arguments import identifier, number
+from segmetrics.counting import Counting
+from segmetrics.counting.inputs import InputFormat, Task, Upsample
+from segmetrics.metrics.base import RecipeMetric
+from segmetrics.metrics.surface import ImageMetric
+from segmetrics.recipes import AggregationLevel, class_recipe
+from segmetrics.scores import Average
+from segmetrics.surfaces import bad_pixels, band_counts, images, measure_surfaces
+from segmetrics.surfaces.distances import boundary_f1
+from segmetrics.surfaces.maps import Maps
+
+
+class BoundaryIoU(RecipeMetric):
+    """Boundary IoU: the intersection over union of the bands along the masks' inner contours.
+
+    In [0, 1]. Cheng et al., "Boundary IoU: Improving Object-Centric Image Segmentation Evaluation",
+    CVPR 2021. A mask's band are its pixels at most d pixels, along either axis, from a pixel
+    outside the mask or the image: what d erosions with a 3×3 (3×3×3) box take away. ``d`` is
+    ``max(1, round(dilation_ratio * diagonal))``. Unlike the IoU it weighs the contours of large
+    masks as much as those of small ones.
+
+    The bands are drawn on the full maps, in which an ignored pixel of the target is of no class;
+    then ignored pixels are left out.
+
+    Args:
+        num_classes: number of classes C.
+        dilation_ratio: width of the bands as a share of the image's diagonal, greater than 0.
+
+    The other arguments, inputs and errors as in :class:`~segmetrics.metrics.region.ClassMetric`,
+    with two or three spatial dimensions. ``average="weighted"`` weighs by the target's bands.
+
+    Example:
+        >>> import torch
+        >>> from segmetrics import BoundaryIoU
+        >>> target = torch.zeros(1, 8, 8, dtype=torch.int64)
+        >>> target[:, :6] = 1
+        >>> preds = torch.zeros(1, 8, 8, dtype=torch.int64)
+        >>> preds[:, :5] = 1
+        >>> BoundaryIoU(2, average="none")(preds, target)
+        tensor([0.4167, 0.5333])
+    """
+
+    counting: BandCounting
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        *,
+        dilation_ratio: float = 0.02,
+        ignore_index: int | Sequence[int] | None = None,
+        average: Average | None = "macro",
+        aggregation_level: AggregationLevel = "global",
+        include_background: bool = True,
+        zero_division: float = nan,
+        task: Task = "multiclass",
+        threshold: float = 0.5,
+        from_logits: bool = False,
+        upsample: Upsample | None = None,
+        input_format: InputFormat | None = None,
+        class_names: Sequence[str] | None = None,
+        **metric_kwargs: Any,
+    ) -> None:
+        recipe = class_recipe(
+            scores.iou,
+            num_classes,
+            average=average,
+            aggregation_level=aggregation_level,
+            include_background=include_background,
+            zero_division=zero_division,
+            ignore_index=ignore_index,
+            task=task,
+            threshold=threshold,
+            from_logits=from_logits,
+            upsample=upsample,
+            input_format=input_format,
+        )
+        dilation_ratio = number("dilation_ratio", dilation_ratio)
+        if not 0 < dilation_ratio < inf:
+            raise ValueError(
+                f"`dilation_ratio` must be greater than 0 and finite, got {dilation_ratio}."
+            )
+        counting = BandCounting(**vars(recipe.counting), dilation_ratio=dilation_ratio)
+        super().__init__(replace(recipe, counting=counting), class_names, **metric_kwargs)
+
+    def _batch(self, preds: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+        bands = [self.counting.count(maps) for maps in images(preds, target, self.counting)]
+        state = self._states[-1]
+        counts = torch.stack(bands) if bands else state.new_zeros((0, self.counting.cells))
+        bad = bad_pixels(preds, target, self.counting)
+        if not self.counting.per_image:
+            return (torch.cat([counts.sum(0), bad]),)
+        found = self._score(counts).to(counts.device)
+        counted = found.isnan().logical_not().sum(0).flatten()
+        return found.nansum(0), torch.cat([counted, bad])
+
+
+@dataclass(frozen=True)
+class BandCounting(Counting):
+    """What is counted in the bands: hits, predicted and target pixels of every label."""
+
+    dilation_ratio: float = 0.02
+
+    @property
+    def cells(self) -> int:
+        """How many counts there are, without the bad pixels behind them."""
+        return self.channels * self.labels * 3
+
+    @property
+    def name(self) -> str:
+        """The settings as an identifier."""
+        return identifier("bands", self.dilation_ratio, super().name)
+
+    def count(self, maps: Maps) -> Tensor:
+        """Count the bands of one image, ``(cells,)`` in int64."""
+        reach = max(1, round(self.dilation_ratio * hypot(*maps.size)))
+        return band_counts(maps, reach, self.labels).flatten()
+
+    def marginals(self, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Hits, predicted pixels and target pixels of every label in the bands."""
+        cells = counts[..., : self.cells].unflatten(-1, (self.channels, self.labels, 3))
+        cells = cells if self.task == "multilabel" else cells.squeeze(-3)
+        hits, predicted, target = cells.unbind(-1)
+        return hits, predicted, target
+
+
+class BoundaryF1Score(ImageMetric):
+    """Boundary F1 score: contour precision and recall within a tolerance, and their F score.
+
+    In [0, 1]. Csurka et al., "What is a good evaluation measure for semantic segmentation?", BMVC
+    2013. A mask's contour are its pixels with one outside the mask or the image among their 8 (26)
+    neighbours. Precision is the share of the predicted contour within the tolerance of the
+    target's, in Euclidean distance, recall the reverse. The score of each image and class is
+    averaged over images, then over classes; 0 where one contour is empty, nan where both are.
+
+    The contours are drawn on the full maps, in which an ignored pixel of the target is of no class;
+    then ignored pixels are left out.
+
+    Args:
+        num_classes: number of classes C.
+        tolerance: greater than 0. Below 1 a share of the image's diagonal, rounded up, and at least
+            one pixel; otherwise pixels.
+        ignore_index: one label or several. A pixel whose target has it does not count at all; one
+            in ``[0, C)`` also leaves that class out of averages.
+        average: over classes: ``"macro"``, or ``"none"`` for ``(C,)``.
+        include_background: ``False`` leaves class 0 out.
+        arguments: ``task``, ``threshold``, ``from_logits``, ``upsample``, ``input_format`` and
+            ``class_names`` as in :class:`~segmetrics.metrics.region.ClassMetric`, and those of
+            ``torchmetrics.Metric``.
+
+    Inputs, result and errors as in :class:`~segmetrics.metrics.region.ClassMetric`, with two or
+    three spatial dimensions.
+
+    Example:
+        >>> import torch
+        >>> from segmetrics import BoundaryF1Score
+        >>> target = torch.zeros(1, 8, 8, dtype=torch.int64)
+        >>> target[:, :6] = 1
+        >>> preds = torch.zeros(1, 8, 8, dtype=torch.int64)
+        >>> preds[:, :4] = 1
+        >>> BoundaryF1Score(2, tolerance=1)(preds, target)
+        tensor(0.7386)
+        >>> BoundaryF1Score(2, tolerance=2, average="none")(preds, target)
+        tensor([1., 1.])
+    """
+
+    without_ignored = False
+
+    def __init__(
+        self, num_classes: int | None = None, *, tolerance: float = 0.0075, **arguments: Any
+    ) -> None:
+        super().__init__(num_classes, **arguments)
+        self.tolerance = number("tolerance", tolerance)
+        if not 0 < self.tolerance < inf:
+            raise ValueError(f"`tolerance` must be greater than 0 and finite, got {tolerance}.")
+        self._add_states((len(self.classes),), "boundary_f1", self.tolerance)
+
+    def _measure(self, maps: Maps, spacing: tuple[float, ...]) -> Tensor:
+        tolerance = self.tolerance
+        if tolerance < 1:
+            tolerance = max(1, ceil(tolerance * hypot(*maps.size)))
+        measure = partial(boundary_f1, tolerance=tolerance)
+        scores_ = measure_surfaces(
+            maps,
+            {c: [measure] for c in self._left_in()},
+            [0.0],
+            labels=self.labels,
+            surface="contour",
+            spacing=spacing,
+        )
+        return self._of_classes(scores_[0])
+
+    def _report(self, mean: Tensor) -> Any:
+        return super()._report(mean if self.per_class else mean.nanmean())

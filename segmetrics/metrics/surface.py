@@ -1,0 +1,562 @@
+"""Distances between the surfaces of prediction and target, in physical units."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, ItemsView, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import hypot, inf, isfinite, nan, prod
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from segmetrics import scores
+from segmetrics._arguments import boolean, identifier, number, one_of
+from segmetrics.counting import BAD_KINDS, raise_if_bad
+from segmetrics.counting.inputs import InputFormat, Task, Upsample
+from segmetrics.metrics.base import SumMetric, checked_names
+from segmetrics.metrics.collection import ScoreView
+from segmetrics.recipes import class_recipe
+from segmetrics.scores import ratio
+from segmetrics.surfaces import bad_pixels, images, measure_surfaces
+from segmetrics.surfaces.distances import (
+    Measure,
+    Scalar,
+    average_distance,
+    hausdorff,
+    surface_dice,
+)
+from segmetrics.surfaces.maps import Maps
+
+EmptyDistance = float | Literal["diagonal"]
+#: One number for all axes, one an axis, or for every image of the batch one an axis.
+Spacing = float | Sequence[float] | Sequence[Sequence[float]] | NDArray[np.floating] | Tensor
+#: The same, checked.
+Steps = float | tuple["Steps", ...]
+
+
+class ImageMetric(SumMetric):
+    """Numbers of every image and class, averaged over images.
+
+    The state is the float64 sum of the images' numbers and, in int64, how many images have one,
+    followed by the bad pixels. All that decides its value is in its name.
+    """
+
+    spacing: Steps = 1.0
+    without_ignored = True
+
+    def __init__(
+        self,
+        num_classes: int | None,
+        *,
+        ignore_index: int | Sequence[int] | None = None,
+        average: Literal["macro", "none"] | None = "macro",
+        include_background: bool = True,
+        task: Task = "multiclass",
+        threshold: float = 0.5,
+        from_logits: bool = False,
+        upsample: Upsample | None = None,
+        input_format: InputFormat | None = None,
+        class_names: Sequence[str] | None = None,
+        **metric_kwargs: Any,
+    ) -> None:
+        super().__init__(**metric_kwargs)
+        one_of("average", average, ("macro", "none", None))
+        self.recipe = class_recipe(  # says which classes count
+            scores.iou,
+            num_classes,
+            average=average,
+            include_background=include_background,
+            ignore_index=ignore_index,
+            task=task,
+            threshold=threshold,
+            from_logits=from_logits,
+            upsample=upsample,
+            input_format=input_format,
+        )
+        self.counting = self.recipe.counting
+        self.class_names = checked_names(class_names, self.counting)
+        # class 0 of a binary task is the foreground
+        classes = self.counting.num_classes if task != "binary" else 1
+        self.classes = list(range(self.recipe.score.first, classes))
+        self.per_class = self.recipe.score.average == "none"
+        self.labels = classes if task == "multiclass" else 1
+
+    def _add_states(self, shape: tuple[int, ...], *settings: object) -> None:
+        score = self.recipe.score
+        name = identifier(*settings, score.average, score.first, self.counting.name)
+        self._add_sum(f"sum_{name}", shape, torch.float64)
+        self._add_sum(f"images_{name}", (prod(shape) + len(BAD_KINDS),), torch.int64)
+
+    @abstractmethod
+    def _measure(self, maps: Maps, spacing: tuple[float, ...]) -> Tensor:
+        """The numbers of an image, in the state's shape, nan where there is none."""
+
+    def _batch(
+        self, preds: Tensor, target: Tensor, spacing: Spacing | None = None
+    ) -> tuple[Tensor, ...]:
+        steps = self.spacing if spacing is None else _checked_spacing(spacing)
+        numbers = []
+        maps_of_images = images(
+            preds,
+            target,
+            self.counting,
+            background=0 if self.counting.task == "multiclass" else 1,
+            without_ignored=self.without_ignored,
+        )
+        for i, maps in enumerate(maps_of_images):
+            numbers.append(self._measure(maps, _of_image(i, steps, len(maps.size), len(target))))
+        state = self._states[0]
+        found = torch.stack(numbers) if numbers else state.new_empty((0, *state.shape))
+        counted = found.isnan().logical_not().sum(0).flatten()
+        bad = bad_pixels(preds, target, self.counting)
+        return found.nansum(0), torch.cat([counted, bad])
+
+    def _value(self, *states: Tensor) -> Any:
+        total, counted = states
+        mean = ratio(total, counted[: -len(BAD_KINDS)].view_as(total))
+        return self._report(mean)
+
+    def _report(self, mean: Tensor) -> Any:
+        """Means over images in float64, as they are handed out."""
+        return mean.float().to(self.device)
+
+    def _check(self, *states: Tensor) -> None:
+        raise_if_bad(states[-1][-len(BAD_KINDS) :], self.counting)
+
+    def _left_in(self) -> list[int]:
+        """The classes that go into averages."""
+        return [c for c in self.classes if c not in self.recipe.score.ignored]
+
+    def _of_classes(self, numbers: Tensor) -> Tensor:
+        """Numbers ``(..., classes left in)`` as ``(..., classes)``, nan for the others."""
+        wide = numbers.new_full((*numbers.shape[:-1], len(self.classes)), nan)
+        wide[..., [self.classes.index(c) for c in self._left_in()]] = numbers
+        return wide
+
+    def _names(self) -> list[str]:
+        """Names of the classes with an entry, numbers where none were given."""
+        return [self.class_names[c] if self.class_names else str(c) for c in self.classes]
+
+    def plot(self, val: Any = None, ax: Any = None) -> tuple[Any, Any]:
+        """Draw a value of ``compute`` or ``forward``, or a sequence of them, as torchmetrics does.
+
+        Needs matplotlib.
+        """
+        return self._plot(val, ax)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is read off the distances of a class, and its value where one surface is empty.
+
+    A tuple among the settings has one value for each class.
+    """
+
+    measure: Callable[..., Scalar]
+    settings: Mapping[str, Any]
+    empty: EmptyDistance
+
+    def of(self, label: int) -> Measure:
+        """The measure of one class."""
+        settings = {
+            name: value[label] if isinstance(value, tuple) else value
+            for name, value in self.settings.items()
+        }
+        return partial(self.measure, **settings)
+
+    def when_empty(self, size: Sequence[int], spacing: Sequence[float]) -> float:
+        """The value where one surface is empty, in an image of this size."""
+        if self.empty == "diagonal":
+            return hypot(*(length * step for length, step in zip(size, spacing, strict=True)))
+        return self.empty
+
+    @property
+    def parts(self) -> list[object]:
+        """The settings, for the name of a state."""
+        values = (v if isinstance(v, tuple) else (v,) for v in self.settings.values())
+        return [self.measure.__name__, *(x for value in values for x in value), self.empty]
+
+
+class SurfaceMetric(ImageMetric):
+    """Distances between surfaces; what its subclasses' arguments mean.
+
+    The surface of a mask in an image of 4×4 pixels::
+
+           the mask        "pixels"        "elements"
+                                           ╭───────╮
+            # # # .         o o o .        │ # # # │ .
+            # # # .         o # o .        │ # # # │ .
+            # # # .         o o o .        │ # # # │ .
+            . . . .         . . . .        ╰───────╯ .
+
+                           8 pixels      12 pieces, 8 of length 1
+                                         and 4 of length √½
+
+    ``"pixels"``: the mask without its erosion by a cross, as MONAI draws it; every pixel counts
+    the same. ``"elements"``: the segments of marching squares or the polygons of marching cubes,
+    weighted by length or area; Nikolov et al., "Deep learning to achieve clinically applicable
+    segmentation of head and neck anatomy for radiotherapy", 2018. A piece lies in the middle of
+    its 2×2(×2) pixels. In both the image's border is contour where the mask touches it.
+
+    Args:
+        num_classes: number of classes C; not given for ``task="binary"``.
+        surface: ``"pixels"`` or ``"elements"``.
+        spacing: distance between pixels in physical units: one number, one an axis, or for
+            ``update`` one an axis for every image ``(N, 2)`` or ``(N, 3)``; 1 by default.
+        empty_distance: the distance where one mask is empty: ``inf``, ``"diagonal"`` for that of
+            the image in the units of ``spacing``, or a number. Where both are it is nan, and stays
+            out of averages.
+        ignore_index: one label or several. A pixel whose target has it belongs to no mask; one in
+            ``[0, C)`` also leaves that class out of averages.
+        average: ``"macro"``, the mean over each image's classes and then over images, or
+            ``"none"``, each class over the images that have it.
+        include_background: ``False`` leaves class 0 out.
+        task, threshold, from_logits, upsample, input_format, class_names: as in
+            :class:`~segmetrics.metrics.region.ClassMetric`.
+        metric_kwargs: those of ``torchmetrics.Metric``.
+
+    Inputs of ``update`` and ``forward`` are those of the region metrics, with two or three spatial
+    dimensions, and optionally the ``spacing`` of this batch.
+
+    Returns (``compute`` and ``forward``):
+        float32 scalar, or ``(C,)`` for ``average="none"``; nan if no image has the class.
+
+    Raises:
+        TypeError, ValueError: arguments or inputs that do not fit, and bad labels; the message says
+            what came, what was expected and the likely mend, and the state stays as it was.
+    """
+
+    def __init__(
+        self,
+        readings: Mapping[str, Reading],
+        num_classes: int | None,
+        *,
+        surface: Literal["pixels", "elements"] = "pixels",
+        spacing: Spacing = 1.0,
+        **arguments: Any,
+    ) -> None:
+        super().__init__(num_classes, **arguments)
+        one_of("surface", surface, ("pixels", "elements"))
+        for reading in readings.values():
+            for name, value in reading.settings.items():
+                if isinstance(value, tuple) and len(value) != max(self.classes) + 1:
+                    raise ValueError(
+                        f"`{name}` must be one number, or one for each of the "
+                        f"{max(self.classes) + 1} classes, got {len(value)}."
+                    )
+        self.readings = dict(readings)
+        self.surface: Literal["pixels", "elements"] = surface
+        self.spacing = _checked_spacing(spacing)
+        if isinstance(self.spacing, tuple) and isinstance(self.spacing[0], tuple):
+            raise ValueError(
+                "`spacing` of a metric is one number or one an axis, got one for every image. "
+                "Pass that to `update`."
+            )
+        steps = self.spacing if isinstance(self.spacing, tuple) else (self.spacing,)
+        parts = [part for reading in readings.values() for part in reading.parts]
+        self._add_states(self._shape, surface, *steps, *parts)
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return (len(self.classes),) if self.per_class else ()
+
+    def update(self, preds: Tensor, target: Tensor, spacing: Spacing | None = None) -> None:
+        """Add a batch.
+
+        Args:
+            preds: labels or scores.
+            target: labels.
+            spacing: of this batch; by default the metric's own.
+
+        Raises:
+            TypeError: a dtype that cannot be read.
+            ValueError: shapes, devices or a spacing that do not fit; on the CPU bad labels too,
+                which on a GPU ``compute`` raises.
+        """
+        self._add(self._batch(preds, target, spacing))
+
+    def _measure(self, maps: Maps, spacing: tuple[float, ...]) -> Tensor:
+        readings = self.readings.values()
+        numbers = measure_surfaces(
+            maps,
+            {c: [reading.of(c) for reading in readings] for c in self._left_in()},
+            [reading.when_empty(maps.size, spacing) for reading in readings],
+            labels=self.labels,
+            surface=self.surface,
+            spacing=spacing,
+        )
+        return self._arrange(numbers)
+
+    def _arrange(self, numbers: Tensor) -> Tensor:
+        """Numbers ``(readings, classes left in)`` as the state holds them."""
+        return self._of_classes(numbers[0]) if self.per_class else numbers[0].nanmean()
+
+
+class HausdorffDistance(SurfaceMetric):
+    """Hausdorff distance: how far the surfaces of prediction and target are from each other.
+
+    In [0, inf], in the units of ``spacing``. The largest distance from a piece of one surface to
+    the nearest of the other; Huttenlocher et al., "Comparing images using the Hausdorff distance",
+    1993. ``percentile=95`` is the usual HD95: of each direction the percentile, then the larger.
+
+    Args:
+        num_classes: number of classes C.
+        percentile: in (0, 100]. Between pixels it is interpolated linearly; of ``"elements"`` it is
+            the smallest distance within which that share of the surface lies.
+        directed: from prediction to target only.
+        arguments: those of :class:`SurfaceMetric`.
+
+    Example:
+        >>> import torch
+        >>> from segmetrics import HausdorffDistance
+        >>> target = torch.zeros(1, 4, 4, dtype=torch.int64)
+        >>> target[:, :3, :3] = 1
+        >>> preds = torch.zeros(1, 4, 4, dtype=torch.int64)
+        >>> preds[:, :2, :3] = 1
+        >>> HausdorffDistance(2, include_background=False)(preds, target)
+        tensor(1.)
+        >>> HausdorffDistance(task="binary", surface="elements", spacing=(3.0, 1.0))(preds, target)
+        tensor(3.)
+    """
+
+    higher_is_better = False
+    plot_upper_bound = None  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        *,
+        percentile: float = 100.0,
+        directed: bool = False,
+        empty_distance: EmptyDistance = inf,
+        **arguments: Any,
+    ) -> None:
+        reading = hausdorff_reading(percentile, directed, empty_distance)
+        super().__init__({"hausdorff": reading}, num_classes, **arguments)
+
+
+class AverageSurfaceDistance(SurfaceMetric):
+    """Average distance between the surfaces of prediction and target.
+
+    In [0, inf], in the units of ``spacing``. The mean of the distances from every piece of either
+    surface to the nearest of the other, both directions pooled (ASSD); Heimann et al., "Comparison
+    and evaluation of methods for liver segmentation from CT datasets", 2009.
+
+    Args:
+        num_classes: number of classes C.
+        symmetric: ``False`` takes the distances from prediction to target only.
+        arguments: those of :class:`SurfaceMetric`.
+
+    Example:
+        >>> import torch
+        >>> from segmetrics import AverageSurfaceDistance
+        >>> target = torch.zeros(1, 4, 4, dtype=torch.int64)
+        >>> target[:, :3, :3] = 1
+        >>> preds = torch.zeros(1, 4, 4, dtype=torch.int64)
+        >>> preds[:, :2, :3] = 1
+        >>> AverageSurfaceDistance(2, include_background=False)(preds, target)
+        tensor(0.2857)
+        >>> AverageSurfaceDistance(2, include_background=False, surface="elements")(preds, target)
+        tensor(0.2754)
+    """
+
+    higher_is_better = False
+    plot_upper_bound = None  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        *,
+        symmetric: bool = True,
+        empty_distance: EmptyDistance = inf,
+        **arguments: Any,
+    ) -> None:
+        reading = average_reading(symmetric, empty_distance)
+        super().__init__({"average_surface_distance": reading}, num_classes, **arguments)
+
+
+class SurfaceDice(SurfaceMetric):
+    """Surface Dice: the share of both surfaces that lies within a tolerance of the other.
+
+    In [0, 1]; the normalised surface distance (NSD). Nikolov et al., 2018, section "Surface DSC".
+    0 where one mask is empty, nan where both are.
+
+    Args:
+        num_classes: number of classes C.
+        tolerance: at least 0, in the units of ``spacing``: one number, or one for every class.
+        arguments: those of :class:`SurfaceMetric`, without ``empty_distance``.
+
+    Example:
+        >>> import torch
+        >>> from segmetrics import SurfaceDice
+        >>> target = torch.zeros(1, 4, 4, dtype=torch.int64)
+        >>> target[:, :3, :3] = 1
+        >>> preds = torch.zeros(1, 4, 4, dtype=torch.int64)
+        >>> preds[:, :2, :3] = 1
+        >>> SurfaceDice(2, tolerance=0.5, include_background=False)(preds, target)
+        tensor(0.7143)
+        >>> SurfaceDice(2, tolerance=[0.5, 1.0], average="none")(preds, target)
+        tensor([0.8235, 1.0000])
+    """
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        *,
+        tolerance: float | Sequence[float],
+        **arguments: Any,
+    ) -> None:
+        reading = dice_reading(tolerance)
+        super().__init__({"surface_dice": reading}, num_classes, **arguments)
+
+
+class SurfaceMetrics(SurfaceMetric):
+    """Hausdorff distance, average surface distance and surface Dice from one update.
+
+    The distances, which are all the work, are computed once for the three. ``compute`` and
+    ``forward`` return a flat dict of float32 scalars: ``hausdorff``, ``average_surface_distance``,
+    ``surface_dice``, each the mean over every image's classes and then over images, then
+    ``hausdorff/<class>`` and so on, over the images that have the class. Classes that are left out
+    have no key, and for ``task="binary"`` there are only the first three.
+
+    In a LightningModule ``self.log_dict(self.surfaces)`` logs every key, as with
+    :class:`~segmetrics.SegmentationMetrics`.
+
+    Args:
+        num_classes: number of classes C.
+        tolerance: of the surface Dice, as in :class:`SurfaceDice`.
+        percentile, directed: of the Hausdorff distance, as in :class:`HausdorffDistance`.
+        symmetric: of the average, as in :class:`AverageSurfaceDistance`.
+        per_class: whether there are per-class keys.
+        prefix: put in front of every key as it is.
+        arguments: those of :class:`SurfaceMetric`, without ``average``.
+
+    Example:
+        >>> import torch
+        >>> from segmetrics import SurfaceMetrics
+        >>> target = torch.zeros(1, 4, 4, dtype=torch.int64)
+        >>> target[:, :3, :3] = 1
+        >>> preds = torch.zeros(1, 4, 4, dtype=torch.int64)
+        >>> preds[:, :2, :3] = 1
+        >>> surfaces = SurfaceMetrics(task="binary", tolerance=0.5)
+        >>> surfaces.update(preds, target)
+        >>> {name: round(value.item(), 3) for name, value in surfaces.compute().items()}
+        {'hausdorff': 1.0, 'average_surface_distance': 0.286, 'surface_dice': 0.714}
+    """
+
+    higher_is_better = None  # type: ignore[assignment]
+    plot_upper_bound = None  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        *,
+        tolerance: float | Sequence[float],
+        percentile: float = 100.0,
+        directed: bool = False,
+        symmetric: bool = True,
+        empty_distance: EmptyDistance = inf,
+        per_class: bool = True,
+        prefix: str | None = None,
+        **arguments: Any,
+    ) -> None:
+        if "average" in arguments:
+            raise TypeError("`SurfaceMetrics` takes no `average`: it reports the mean and classes.")
+        boolean("per_class", per_class)
+        if not isinstance(prefix, str | None):
+            raise TypeError(f"`prefix` must be a string, got {prefix!r}.")
+        self.class_keys = per_class and arguments.get("task") != "binary"
+        readings = {
+            "hausdorff": hausdorff_reading(percentile, directed, empty_distance),
+            "average_surface_distance": average_reading(symmetric, empty_distance),
+            "surface_dice": dice_reading(tolerance),
+        }
+        super().__init__(readings, num_classes, **arguments)
+        self.prefix = prefix or ""
+        self.views = nn.ModuleList(
+            ScoreView(self, key)
+            for key in self._keys()
+        )
+
+    def items(self) -> ItemsView[str, Metric]:
+        """The keys, each with a metric of its own number: what Lightning's ``log_dict`` takes."""
+        return {view.key: view for view in self.views if isinstance(view, ScoreView)}.items()
+
+    def _keys(self) -> list[str]:
+        keys = list(self.readings)
+        if self.class_keys:
+            names = dict(zip(self.classes, self._names(), strict=True))
+            keys += [f"{name}/{names[c]}" for name in self.readings for c in self._left_in()]
+        return [self.prefix + key for key in keys]
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return (len(self.readings) * (1 + self.class_keys * len(self._left_in())),)
+
+    def _arrange(self, numbers: Tensor) -> Tensor:
+        means = numbers.nanmean(-1)
+        return torch.cat([means, numbers.flatten()]) if self.class_keys else means
+
+    def _report(self, mean: Tensor) -> dict[str, Tensor]:
+        return dict(zip(self._keys(), super()._report(mean).unbind(), strict=True))
+
+
+def hausdorff_reading(percentile: float, directed: bool, empty: EmptyDistance) -> Reading:
+    """The Hausdorff distance with its settings."""
+    percentile = number("percentile", percentile)
+    if not 0 < percentile <= 100:
+        raise ValueError(f"`percentile` must be in (0, 100], got {percentile}.")
+    settings = {"percentile": percentile, "directed": boolean("directed", directed)}
+    return Reading(hausdorff, settings, _checked_empty(empty))
+
+
+def average_reading(symmetric: bool, empty: EmptyDistance) -> Reading:
+    """The average surface distance with its settings."""
+    settings = {"symmetric": boolean("symmetric", symmetric)}
+    return Reading(average_distance, settings, _checked_empty(empty))
+
+
+def dice_reading(tolerance: float | Sequence[float]) -> Reading:
+    """The surface Dice with its settings."""
+    if isinstance(tolerance, Sequence):
+        checked: float | tuple[float, ...] = tuple(number("tolerance", t, 0) for t in tolerance)
+    else:
+        checked = number("tolerance", tolerance, 0)
+    return Reading(surface_dice, {"tolerance": checked}, 0.0)
+
+
+def _checked_empty(empty: EmptyDistance) -> EmptyDistance:
+    return "diagonal" if empty == "diagonal" else number("empty_distance", empty)
+
+
+def _checked_spacing(spacing: Spacing) -> Steps:
+    """A spacing as a float, floats, or for every image floats."""
+    if isinstance(spacing, Tensor | np.ndarray):
+        spacing = spacing.tolist()
+    if isinstance(spacing, list | tuple):
+        return tuple(_checked_spacing(part) for part in spacing)
+    step = number("spacing", spacing)
+    if not (isfinite(step) and step > 0):
+        raise ValueError(f"`spacing` must be positive and finite, got {step}.")
+    return step
+
+
+def _of_image(image: int, steps: Steps, dims: int, images_: int) -> tuple[float, ...]:
+    """The spacing of one image along every axis."""
+    if not isinstance(steps, tuple):
+        return (steps,) * dims
+    of_images = any(isinstance(step, tuple) for step in steps)
+    axes = steps if not of_images else steps[image] if len(steps) == images_ else ()
+    numbers = [a for a in (axes if isinstance(axes, tuple) else ()) if not isinstance(a, tuple)]
+    if len(numbers) != dims:
+        raise ValueError(
+            f"`spacing` must be one number, one for each of the {dims} axes, or that for each of "
+            f"the {images_} images, got {steps}."
+        )
+    return tuple(numbers)

@@ -1,0 +1,116 @@
+"""What is read off the distances between two surfaces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Scalar = float | Tensor
+
+
+class Way(Protocol):
+    """Distances from every piece of one surface to the nearest piece of another.
+
+    They are in float32 and in the units of the spacing. Pieces have a size: 1 for pixels, a length
+    or an area for elements.
+    """
+
+    @property
+    def size(self) -> Scalar:
+        """The size of the surface."""
+
+    def total(self) -> Scalar:
+        """The sum of the distances, weighted by the pieces' sizes."""
+
+    def within(self, tolerance: float) -> Scalar:
+        """The size of what lies within a tolerance, itself rounded to float32.
+
+        So multiples of the spacing stay equal to a tolerance that is such a multiple.
+        """
+
+    def percentile(self, percent: float) -> Scalar:
+        """The distance within which this share of the surface lies.
+
+        Interpolated linearly between pixels; between elements the smallest that is large enough.
+        """
+
+
+class Distances(NamedTuple):
+    """The distances between two surfaces, both ways."""
+
+    to_target: Way
+    to_preds: Way
+
+
+Measure = Callable[[Distances], Scalar]
+
+
+def hausdorff(distances: Distances, *, percentile: float = 100.0, directed: bool = False) -> Scalar:
+    """The ``percentile`` of the distances, the larger of both ways unless ``directed``."""
+    to_target = distances.to_target.percentile(percentile)
+    if directed:
+        return to_target
+    to_preds = distances.to_preds.percentile(percentile)
+    return torch.maximum(torch.as_tensor(to_target), torch.as_tensor(to_preds))
+
+
+def average_distance(distances: Distances, *, symmetric: bool = True) -> Scalar:
+    """The mean distance of both ways pooled, or from prediction to target alone."""
+    there, back = distances
+    if not symmetric:
+        return there.total() / there.size
+    return (there.total() + back.total()) / (there.size + back.size)
+
+
+def surface_dice(distances: Distances, *, tolerance: float) -> Scalar:
+    """The share of both surfaces that lies within the tolerance of the other."""
+    there, back = distances
+    return (there.within(tolerance) + back.within(tolerance)) / (there.size + back.size)
+
+
+def boundary_f1(distances: Distances, *, tolerance: float) -> Scalar:
+    """The harmonic mean of the shares of each surface within the tolerance of the other."""
+    there, back = distances
+    precision = there.within(tolerance) / there.size
+    recall = back.within(tolerance) / back.size
+    return 2 * precision * recall / (precision + recall + _TINY)
+
+
+#: Keeps 0 / 0 at 0 and changes nothing else.
+_TINY = float(np.finfo(np.float64).tiny)
+
+
+class Pieces:
+    """A way on the CPU: the distances of the pieces, and their sizes unless they are pixels."""
+
+    def __init__(self, values: NDArray[np.float32], sizes: NDArray[np.float64] | None) -> None:
+        self.values = values
+        self.sizes = sizes
+
+    @property
+    def size(self) -> float:
+        return float(len(self.values) if self.sizes is None else self.sizes.sum())
+
+    def total(self) -> float:
+        if self.sizes is None:
+            return float(self.values.sum(dtype=np.float64))
+        return float(self.values @ self.sizes)
+
+    def within(self, tolerance: float) -> float:
+        near = self.values <= np.float32(tolerance)
+        return float(near.sum() if self.sizes is None else near @ self.sizes)
+
+    def percentile(self, percent: float) -> float:
+        if percent == 100:
+            return float(self.values.max())
+        if self.sizes is None:
+            return float(np.percentile(self.values, percent))
+        order = np.argsort(self.values)
+        reached = np.cumsum(self.sizes[order])
+        first = int(np.searchsorted(reached, reached[-1] * (percent / 100)))
+        return float(self.values[order[min(first, len(order) - 1)]])
