@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Sequence
+from collections.abc import Sequence
 from math import nan, prod
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torchmetrics import Metric
+from torch import Tensor
 
 from segmetrics import scores
 from segmetrics._arguments import boolean
 from segmetrics.counting.inputs import CountingArguments, InputFormat, Task, Upsample
-from segmetrics.metrics.base import CountingMetric, SumMetric
+from segmetrics.metrics.base import CountingMetric
+from segmetrics.metrics.views import KeyedMetric
 from segmetrics.recipes import (
     AggregationLevel,
     AgreementArguments,
@@ -23,7 +23,7 @@ from segmetrics.recipes import (
 )
 
 
-class SegmentationMetrics(CountingMetric):
+class SegmentationMetrics(KeyedMetric, CountingMetric):
     """The usual scores and the IoU and Dice of every class, from one update and one sync.
 
     ``compute`` and ``forward`` return a flat dict of float32 scalars: ``mIoU``, ``mDice``,
@@ -123,11 +123,7 @@ class SegmentationMetrics(CountingMetric):
         )
         self.recipes = recipes
         self.prefix = prefix or ""  # what MetricCollection reads, too, is a string
-        self.views = nn.ModuleList(ScoreView(self, key) for key in self._positions())
-
-    def items(self) -> ItemsView[str, Metric]:
-        """The keys, each with a metric of its own score: what Lightning's ``log_dict`` takes."""
-        return {view.key: view for view in self.views if isinstance(view, ScoreView)}.items()
+        self._add_views(self._positions())
 
     def _positions(self) -> dict[str, int]:
         """Where each key's score stands; a class that is left out has no key."""
@@ -183,49 +179,3 @@ class SegmentationMetrics(CountingMetric):
         else:
             shown, title, line = values, type(self).__name__, None
         return bars(torch.stack(list(shown.values())), list(shown), title=title, line=line, ax=ax)
-
-
-class ScoreView(Metric):
-    """One score of a ``SegmentationMetrics``, for loggers that want a metric a key.
-
-    It has no state: it asks its parent, which computes once, and resets it.
-    """
-
-    full_state_update = False
-
-    def __init__(self, parent: SumMetric, key: str) -> None:
-        self.__dict__["parent"] = parent  # no submodule: it is the other way round
-        super().__init__()
-        self.key = key
-
-    def update(self, *args: Any, **kwargs: Any) -> None:
-        """Refuse: the parent is updated, once for all its scores."""
-        raise TypeError(
-            f"{self.key!r} is a view of a SegmentationMetrics. Update that, once for all its keys."
-        )
-
-    def compute(self) -> Tensor:
-        """The parent's value of this key."""
-        value: Tensor = self._parent.compute()[self.key]
-        return value
-
-    def reset(self) -> None:
-        """Reset the parent."""
-        self._parent.reset()
-
-    @property
-    def _parent(self) -> SumMetric:
-        parent: SumMetric = self.__dict__["parent"]
-        return parent
-
-    def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
-        return compute  # the parent warns, syncs and caches
-
-    @property  # type: ignore[override]  # an attribute there
-    def _forward_cache(self) -> Tensor | None:
-        values = self._parent._forward_cache
-        return None if values is None else values[self.key]
-
-    @_forward_cache.setter
-    def _forward_cache(self, value: object) -> None:
-        """Ignored: the parent keeps it."""

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, ItemsView, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torchmetrics import Metric
+from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from segmetrics import scores
 from segmetrics._arguments import integer, one_of
 from segmetrics.counting import BAD_KINDS, count, raise_if_bad
 from segmetrics.counting.inputs import InputFormat, Task, Upsample
-from segmetrics.metrics.base import SumMetric, checked_names, counting_arguments
-from segmetrics.metrics.collection import ScoreView
+from segmetrics.metrics.base import checked_names, counting_arguments
+from segmetrics.metrics.views import KeyedMetric
 from segmetrics.recipes import class_recipe, statistics
 from segmetrics.statistics import KEYS, ImageCounts, ImageId, Presence, all_scores
 
@@ -25,7 +24,7 @@ from segmetrics.statistics import KEYS, ImageCounts, ImageId, Presence, all_scor
 UNNAMED, NUMBERED, NAMED = range(3)
 
 
-class ImageScores(SumMetric):
+class ImageScores(KeyedMetric):
     """IoU, Dice and accuracy over the data set, over images and over the worst of them.
 
     ``compute`` and ``forward`` return a flat dict of float32 scalars in [0, 1], for ``mIoU``,
@@ -61,7 +60,7 @@ class ImageScores(SumMetric):
         >>> images.update(preds, target, image_ids=["easy.png", "hard.png"])
         >>> {key: round(value.item(), 3) for key, value in images.compute().items()
         ...  if key in ("mIoU_D", "mIoU_I", "mIoU_C", "mIoU_I_5")}
-        {'mIoU_D': 0.45, 'mIoU_I': 0.625, 'mIoU_C': 0.812, 'mIoU_I_5': 0.25}
+        {'mIoU_D': 0.45, 'mIoU_I': 0.625, 'mIoU_I_5': 0.25, 'mIoU_C': 0.812}
         >>> images.worst(1)
         [('hard.png', 0.25)]
     """
@@ -106,7 +105,7 @@ class ImageScores(SumMetric):
         self.add_state(f"images_{self.counting.name}", [], dist_reduce_fx="cat")
         self.add_state(f"names_{self.counting.name}", [], dist_reduce_fx="cat")
         self._gathered: tuple[Tensor, ...] | None = None
-        self.views = nn.ModuleList(ScoreView(self, self.prefix + key) for key in KEYS)
+        self._add_views(self.prefix + key for key in KEYS)
 
     def update(
         self,
@@ -134,10 +133,6 @@ class ImageScores(SumMetric):
         # kept until the next update, so that one process alone may look at single images
         self._gathered = self._states if self._is_synced else None
         return value
-
-    def items(self) -> ItemsView[str, Metric]:
-        """The keys, each with a metric of its own score: what Lightning's ``log_dict`` takes."""
-        return {view.key: view for view in self.views if isinstance(view, ScoreView)}.items()
 
     def image_counts(self) -> ImageCounts:
         """The counts of every image once, by id or else in the order of updates, on the CPU.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, ItemsView, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import hypot, inf, isfinite, nan, prod
@@ -12,15 +12,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torchmetrics import Metric
+from torch import Tensor
 
 from segmetrics import scores
 from segmetrics._arguments import boolean, identifier, number, one_of
 from segmetrics.counting import BAD_KINDS, raise_if_bad
 from segmetrics.counting.inputs import InputFormat, Task, Upsample
 from segmetrics.metrics.base import SumMetric, checked_names
-from segmetrics.metrics.collection import ScoreView
+from segmetrics.metrics.views import KeyedMetric
 from segmetrics.recipes import class_recipe
 from segmetrics.scores import ratio
 from segmetrics.surfaces import bad_pixels, images, measure_surfaces
@@ -416,7 +415,7 @@ class SurfaceDice(SurfaceMetric):
         super().__init__({"surface_dice": reading}, num_classes, **arguments)
 
 
-class SurfaceMetrics(SurfaceMetric):
+class SurfaceMetrics(KeyedMetric, SurfaceMetric):
     """Hausdorff distance, average surface distance and surface Dice from one update.
 
     The distances, which are all the work, are computed once for the three. ``compute`` and
@@ -479,14 +478,7 @@ class SurfaceMetrics(SurfaceMetric):
         }
         super().__init__(readings, num_classes, **arguments)
         self.prefix = prefix or ""
-        self.views = nn.ModuleList(
-            ScoreView(self, key)
-            for key in self._keys()
-        )
-
-    def items(self) -> ItemsView[str, Metric]:
-        """The keys, each with a metric of its own number: what Lightning's ``log_dict`` takes."""
-        return {view.key: view for view in self.views if isinstance(view, ScoreView)}.items()
+        self._add_views(self._keys())
 
     def _keys(self) -> list[str]:
         keys = list(self.readings)
