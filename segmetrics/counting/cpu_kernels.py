@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from segmetrics._compile import kernel
 from segmetrics.counting.cpu_turn import SIDE, turn
 
 Array = NDArray[Any]
@@ -29,7 +29,7 @@ BLOCK = 2**14
 TILE = 64
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def tally(rows: Array, columns: Array, histograms: Longs) -> None:
     """Count pairs of codes into two histograms ``(2, row codes, column codes)``.
 
@@ -47,7 +47,7 @@ def tally(rows: Array, columns: Array, histograms: Longs) -> None:
         even[rows[-1] * width + columns[-1]] += 1
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def recode(of_values: Longs, rows: Codes, columns: Codes, histogram: Longs) -> None:
     """Add the pairs of values counted by ``tally`` to those of their codes."""
     for table in of_values:
@@ -57,7 +57,7 @@ def recode(of_values: Longs, rows: Codes, columns: Codes, histogram: Longs) -> N
                     histogram[rows[i], columns[j]] += table[i, j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def label_codes(
     labels: Array,
     base: int,
@@ -91,7 +91,7 @@ def label_codes(
             k += n
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _code(
     values: Array,
     last: int,
@@ -110,7 +110,7 @@ def _code(
             codes[i] = code if values[i] == value else codes[i]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def score_codes(
     scores: Array,
     base: int,
@@ -148,7 +148,7 @@ def score_codes(
             k += n
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _bring_together(
     scores: Array,
     base: int,
@@ -173,7 +173,7 @@ def _bring_together(
             beside[i] = scores[np.uintp(source + i * step)]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def nearest_codes(
     scores: Array,
     base: int,
@@ -216,7 +216,7 @@ def nearest_codes(
             k += n
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def linear_codes(
     scores: Array,
     base: int,
@@ -289,7 +289,7 @@ def linear_codes(
         k += n
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _pick(
     scores: Array, base: int, places: Longs, half: Array | None, out: Array, first: int
 ) -> None:
@@ -299,7 +299,7 @@ def _pick(
         out[np.uintp(first + i)] = score if half is None else half[score]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _blend(
     rows: Array,
     before: int,
@@ -319,7 +319,7 @@ def _blend(
         out[np.uintp(first + i)] = score
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _row_offset(row: int, sizes: Longs, strides: Longs) -> Any:
     offset = np.int64(0)
     for dim in range(len(sizes) - 1, -1, -1):
@@ -328,7 +328,7 @@ def _row_offset(row: int, sizes: Longs, strides: Longs) -> Any:
     return offset
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _row_place(row: int, sizes: Longs, places: Longs) -> Any:
     place, end = np.int64(0), len(places)
     for dim in range(len(sizes) - 1, -1, -1):
@@ -338,7 +338,7 @@ def _row_place(row: int, sizes: Longs, places: Longs) -> Any:
     return place
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _find_best(
     scores: Array,
     base: int,
@@ -377,7 +377,7 @@ def _find_best(
             best[i], index[i] = _better(_key(a[i], infinity), in_a, best[i], index[i])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _find_best_between(
     rows: Array,
     before: int,
@@ -401,13 +401,13 @@ def _find_best_between(
             best[i], index[i] = _better(score, here, best[i], index[i])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _better(score: float, label: int, best: float, index: int) -> tuple[float, int]:
     better = (score > best) | (score != score)  # a NaN comes in and is never beaten
     return (score if better else best), (label if better else index)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _key(score: Any, infinity: int | None) -> Any:
     """What scores are compared by: they themselves, or for bits of a half in int16 an int16.
 
@@ -421,7 +421,7 @@ def _key(score: Any, infinity: int | None) -> Any:
     return magnitude if magnitude > infinity else key
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _choose(
     best: Array, index: Array, n: int, limits: Array, impossible: int, codes: Codes
 ) -> None:

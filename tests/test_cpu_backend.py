@@ -1,0 +1,241 @@
+"""The CPU kernels against the plain torch definition, bit by bit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import segmetrics
+from segmetrics.counting import Counting, count, cpu, plain
+from segmetrics.counting.inputs import Task, Upsample, read
+from strategies import LABEL_DTYPES, LAYOUTS, SCORE_DTYPES, TASKS, generators, lay_out
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of infinities
+
+
+def assert_counts_as_defined(preds: Tensor, target: Tensor, counting: Counting) -> None:
+    pixels = read(preds, target, counting)
+    counts, defined = cpu.count(pixels, counting), plain.count(pixels, counting)
+    assert counts.dtype == torch.int64
+    torch.testing.assert_close(counts, defined, rtol=0, atol=0)
+
+
+@st.composite
+def inputs(draw: st.DrawFn, upsample: Upsample | None = None) -> tuple[Tensor, Tensor, Counting]:
+    """Labels and scores of every dtype and layout, bad ones among them, and what is counted."""
+    task: Task = draw(st.sampled_from(TASKS))
+    of_task = {"multiclass": [2, 3, 5, 8, 21, 255, 256, 300], "binary": [1], "multilabel": [1, 3]}
+    classes = draw(st.sampled_from(of_task[task]))
+    labels = classes if task == "multiclass" else 2
+    ignorable = {-1, 0, 1, labels - 1, labels, 7, 255, 256, -(2**63), 2**63 - 1, 2**40}
+    ignorable = sorted(ignorable if task == "multiclass" else ignorable - {1})
+    counting = Counting.of(
+        classes if task != "binary" else None,
+        task=task,
+        ignore_index=sorted(draw(st.sets(st.sampled_from(ignorable), max_size=3))),
+        threshold=0.5 if task == "multiclass" else draw(st.sampled_from([0.0, 0.3, 0.5, 1.0])),
+        from_logits=draw(st.booleans()),
+        upsample=upsample,
+        input_format="index" if task == "multiclass" else None,
+        per_image=draw(st.booleans()),
+    )
+    rng = draw(generators())
+    size = draw(st.lists(st.integers(1, 12), min_size=1 if upsample else 0, max_size=3))
+    other_size = [draw(st.one_of(st.just(length), st.integers(1, 12))) for length in size]
+    images = draw(st.integers(0, 3))
+    channels = [classes] if task == "multilabel" else []
+    usual = list(range(labels)) * 3
+
+    def labels_of(shape: list[int]) -> Tensor:
+        values = rng.choice(usual + ignorable + [labels + 1, -2, 2**62], shape)
+        dtype = draw(st.sampled_from(LABEL_DTYPES))
+        return lay_out(torch.from_numpy(values).to(dtype), draw(st.sampled_from(LAYOUTS)))
+
+    target = labels_of([images, *channels, *size])
+    if not upsample and draw(st.booleans()):
+        return labels_of([images, *channels, *size]), target, counting
+    shape = [images, *([classes] if task == "multiclass" else channels)]
+    shape += other_size if upsample else size
+    values = rng.normal(size=shape) if counting.from_logits else rng.random(shape)
+    if draw(st.booleans()):
+        ties = [0.0, -0.0, 0.25, 0.5, 1.0, 1e-45, -1e-45]
+        odd = [-np.inf, np.inf, np.nan, -np.nan, -3]
+        values = rng.choice(ties + odd * draw(st.booleans()), shape)
+    preds = torch.from_numpy(values).to(draw(st.sampled_from(SCORE_DTYPES)))
+    return lay_out(preds, draw(st.sampled_from(LAYOUTS))), target, counting
+
+
+@settings(max_examples=300)
+@given(inputs())
+def test_every_input_counts_as_defined(drawn: tuple[Tensor, Tensor, Counting]) -> None:
+    assert_counts_as_defined(*drawn)
+
+
+@settings(max_examples=200)
+@given(st.sampled_from(["bilinear", "nearest"]).flatmap(inputs))
+def test_resized_scores_count_as_defined(drawn: tuple[Tensor, Tensor, Counting]) -> None:
+    assert_counts_as_defined(*drawn)
+
+
+@settings(max_examples=100)
+@given(st.sampled_from([None, "bilinear", "nearest"]).flatmap(inputs), st.integers(1, 40))
+def test_cut_into_boxes_everything_counts_as_defined(
+    drawn: tuple[Tensor, Tensor, Counting], pixels: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpu, "BOX", pixels)
+        patch.setattr(cpu, "RESIZED", 5 * pixels)
+        patch.setattr(cpu, "BYTES_AT_ONCE", pixels)
+        patch.setattr(cpu, "CELLS", 500)
+        assert_counts_as_defined(*drawn)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("task", TASKS)
+def test_every_half_is_compared_by_its_value(dtype: torch.dtype, task: Task) -> None:
+    bits = np.arange(2**16, dtype=np.uint16)
+    pairs = np.stack([bits, np.random.default_rng(0).permutation(bits)])
+    scores = torch.from_numpy(pairs.view(np.int16)).view(dtype)
+    if task == "binary":
+        counting = Counting.of(task=task, threshold=0.3, from_logits=True)
+        return assert_counts_as_defined(scores, torch.zeros(scores.shape).bool(), counting)
+    target = torch.zeros((1, 2, 2**16) if task == "multilabel" else (1, 2**16)).bool()
+    return assert_counts_as_defined(scores[None], target, Counting.of(2, task=task))
+
+
+@pytest.mark.parametrize("dtype", SCORE_DTYPES, ids=str)
+def test_scores_are_compared_with_the_threshold_in_their_precision(dtype: torch.dtype) -> None:
+    scores = torch.tensor([0.3, 0.3 + 5e-9, 0.3 - 5e-9], dtype=torch.float64).to(dtype)
+    assert_counts_as_defined(scores, torch.ones(3).int(), Counting.of(task="binary", threshold=0.3))
+
+
+@pytest.mark.parametrize("labels", ["noise", "stripes", "one class"])
+def test_many_boxes_of_bytes_count_as_defined(labels: str) -> None:
+    rng = torch.Generator().manual_seed(0)
+    target = torch.randint(0, 256, (3, 301, 299), generator=rng).byte()
+    maps = {
+        "noise": torch.randint(0, 256, target.shape, generator=rng).byte(),
+        "stripes": (torch.arange(299) // 20).byte().expand(target.shape),
+        "one class": torch.full_like(target, 7),
+    }
+    for preds in (maps[labels], maps[labels].contiguous()):
+        for per_image, ignored in product([False, True], [[], [255], [3, 200]]):
+            counting = Counting.of(21, ignore_index=ignored, per_image=per_image)
+            assert_counts_as_defined(preds, target, counting)
+
+
+@pytest.mark.parametrize("dtype", SCORE_DTYPES, ids=str)
+@pytest.mark.parametrize("classes", [7, 8, 19, 150])
+def test_many_boxes_of_scores_count_as_defined(dtype: torch.dtype, classes: int) -> None:
+    rng = torch.Generator().manual_seed(0)
+    scores = torch.randn(2, classes, 131, 137, generator=rng).to(dtype)
+    target = torch.randint(0, classes, (2, 131, 137), generator=rng)
+    for layout in LAYOUTS:
+        assert_counts_as_defined(lay_out(scores, layout), target, Counting.of(classes))
+
+
+@pytest.mark.parametrize("upsample", ["bilinear", "nearest"])
+@pytest.mark.parametrize("size", [(17, 17), (200, 40), (301, 299), (700, 9)])
+def test_many_boxes_of_resized_scores_count_as_defined(
+    upsample: Upsample, size: tuple[int, int]
+) -> None:
+    rng = torch.Generator().manual_seed(0)
+    target = torch.randint(0, 21, (2, 301, 299), generator=rng)
+    for dtype in SCORE_DTYPES:
+        scores = torch.randn(2, 21, *size, generator=rng).to(dtype)
+        assert_counts_as_defined(scores, target, Counting.of(21, upsample=upsample))
+
+
+def test_resized_volumes_count_as_defined() -> None:
+    rng = torch.Generator().manual_seed(0)
+    target = torch.randint(0, 4, (2, 23, 60, 61), generator=rng)
+    for size in [(9, 20, 31), (23, 20, 31), (9, 60, 31), (9, 20, 61), (40, 90, 80)]:
+        scores = torch.randn(2, 4, *size, generator=rng)
+        assert_counts_as_defined(scores, target, Counting.of(4, upsample="bilinear"))
+
+
+def test_a_thousand_classes_count_as_defined() -> None:
+    rng = torch.Generator().manual_seed(0)
+    target = torch.randint(-1, 1001, (50,), generator=rng)
+    points = torch.randn(50, 1000, generator=rng)
+    assert_counts_as_defined(points, target, Counting.of(1000, ignore_index=-1))
+    counting = Counting.of(1000, ignore_index=999, per_image=True)
+    assert_counts_as_defined(target.view(2, 25), target.flip(0).view(2, 25), counting)
+
+
+def test_elements_beyond_2_31_are_reached() -> None:
+    far = torch.empty(2**31 + 16, dtype=torch.uint8)  # untouched memory is not taken
+    preds = far.as_strided((2, 7), (2**31, 1))
+    preds.copy_(torch.arange(14).view(2, 7) % 3)
+    assert_counts_as_defined(preds, torch.ones(2, 7, dtype=torch.int64), Counting.of(3))
+
+
+def test_misaligned_memory_counts_as_defined() -> None:
+    memory = bytearray(1 + 4 * 5 * 200)
+    scores = torch.frombuffer(memory, dtype=torch.float32, offset=1).view(200, 5)
+    scores.copy_(torch.randn(200, 5, generator=torch.Generator().manual_seed(0)))
+    assert_counts_as_defined(scores, torch.arange(200) % 5, Counting.of(5))
+    assert_counts_as_defined(scores.T[None], torch.arange(200)[None] % 5, Counting.of(5))
+
+
+def test_inputs_stay_as_they_are() -> None:
+    scores, target = torch.rand(2, 5, 6, 7, requires_grad=True), torch.randint(0, 5, (2, 12, 14))
+    before = scores.detach().clone(), target.clone()
+    count(scores, target, Counting.of(5, upsample="bilinear"))
+    assert torch.equal(scores, before[0])
+    assert torch.equal(target, before[1])
+
+
+# --- Where the kernels come from --------------------------------------------------------------
+
+
+def run(code: str, *, package: Path | None = None, **environment: str) -> str:
+    """What a new process prints; its package is another copy if one is given."""
+    path = str(package or Path(segmetrics.__file__).parents[1])
+    process = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": path} | environment,
+        cwd=path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
+COUNT = """
+import torch
+from segmetrics.functional import confusion_matrix
+rng = torch.Generator().manual_seed(0)
+scores = torch.randn(2, 3, 8, 9, generator=rng)
+target = torch.randint(0, 3, (2, 8, 9), generator=rng)
+print(confusion_matrix(scores, target, 3).tolist())
+"""
+
+
+def test_numba_is_loaded_by_the_first_update_on_the_cpu() -> None:
+    code = "import sys, segmetrics, segmetrics.functional\nprint('numba' in sys.modules)\n"
+    assert run(code + COUNT + "print('numba' in sys.modules)").split("\n")[::2][:2] == [
+        "False",
+        "True",
+    ]
+
+
+def test_without_numba_plain_torch_counts_the_same() -> None:
+    missing = "import sys\nsys.modules['numba'] = None\n"
+    loaded = "\nprint('segmetrics.counting.cpu' in sys.modules)"
+    matrix, backend = run(missing + COUNT + loaded).splitlines()
+    assert backend == "False"
+    assert matrix == run(COUNT).strip()

@@ -1,0 +1,137 @@
+"""The surface layer: both backends against each other and against distances written out."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from monai.metrics.utils import get_code_to_measure_table
+from scipy import ndimage
+
+from segmetrics.surfaces import cpu, plain
+from segmetrics.surfaces.elements import sizes
+from segmetrics.surfaces.maps import IGNORED_PIXEL, NO_CLASS
+
+SHAPES = st.one_of(
+    st.tuples(*[st.integers(1, 12)] * 2),
+    st.tuples(*[st.integers(1, 6)] * 3),
+)
+CLASSES = 3
+LABELS = st.integers(IGNORED_PIXEL, CLASSES - 1)
+
+
+@st.composite
+def label_maps(draw: st.DrawFn, number: int = 1) -> list[np.ndarray]:
+    """Padded label maps of one shape, of few even regions or of noise."""
+    shape = draw(SHAPES)
+    maps = []
+    for _ in range(number):
+        labels = draw(arrays(np.int32, shape, elements=LABELS, fill=LABELS))
+        maps.append(np.pad(labels, 1, constant_values=NO_CLASS))
+    return maps
+
+
+def volume(labels: np.ndarray) -> np.ndarray:
+    return labels if labels.ndim == 3 else labels[None]
+
+
+def offsets(labels: np.ndarray, moves: list[tuple[int, ...]]) -> np.ndarray:
+    """Distances in the flat map."""
+    steps = np.array(labels.strides) // labels.itemsize
+    return np.array([np.dot(move, steps) for move in moves])
+
+
+@settings(max_examples=40, deadline=None)
+@given(label_maps(2), st.integers(1, 4), st.tuples(*[st.floats(0.1, 10)] * 3))
+def test_compiled_kernels_give_what_scipy_gives(maps, reach, spacing) -> None:
+    preds = maps[0]
+    cross = [m for m in product((-1, 0, 1), repeat=preds.ndim) if np.abs(m).sum() == 1]
+    corners = list(product((0, 1), repeat=preds.ndim))
+    found = []
+    for labels in maps:
+        for finder, moves in (("find_pixels", cross), ("find_elements", corners)):
+            arguments = labels.ravel(), offsets(labels, moves), CLASSES
+            both = getattr(cpu, finder)(*arguments), getattr(plain, finder)(*arguments)
+            for one, other in zip(*both, strict=True):
+                np.testing.assert_array_equal(one, other)
+            found.append(both[0][0])
+        inside = volume(labels) != NO_CLASS  # where the others' windows may leave the map
+        even = cpu.inner(volume(labels), reach), plain.inner(volume(labels), reach)
+        np.testing.assert_array_equal(even[0][inside], even[1][inside])
+    flat = [array.ravel() for array in (*maps, *(cpu.inner(volume(m), reach) for m in maps))]
+    np.testing.assert_array_equal(
+        cpu.band_counts(*flat, CLASSES), plain.band_counts(*flat, CLASSES)
+    )
+    for queries, seeds in ((found[0], found[2]), (found[1], found[3])):
+        if len(queries) and len(seeds):
+            arguments = np.sort(queries), np.sort(seeds), volume(preds).shape, np.array(spacing)
+            one, other = cpu.nearest(*arguments), plain.nearest(*arguments)
+            np.testing.assert_allclose(one, other, rtol=2e-7)
+
+
+@pytest.mark.parametrize("shape", [(1, 60, 70), (20, 30, 25)])
+def test_distances_are_exact_where_the_search_gives_way_to_the_whole_transform(shape) -> None:
+    rng = np.random.default_rng(0)
+    seeds = np.array([0, 5 * shape[2]])  # far from most
+    queries = np.sort(rng.choice(np.prod(shape), np.prod(shape) // 2, replace=False))
+    spacing = np.array([2.5, 0.7, 1.3])
+    difference = (
+        np.stack(np.unravel_index(queries, shape))[:, :, None]
+        - np.stack(np.unravel_index(seeds, shape))[:, None]
+    )
+    expected = np.linalg.norm(difference * spacing[:, None, None], axis=0).min(1)
+    found = cpu.nearest(queries, seeds, shape, spacing)
+    np.testing.assert_allclose(found, expected, rtol=1e-7)
+    # a search alone would not have reached that far
+    gap = cpu._gap_in_column(cpu._places(seeds, shape), shape)
+    places, squares = cpu._places(queries, shape), np.empty(len(queries))
+    assert cpu._search(gap, places, spacing, squares) < len(queries)
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 33), (17, 21, 19)])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (3.0, 0.5, 0.9)])
+def test_the_separable_transform_is_scipys_everywhere(shape, spacing) -> None:
+    rng = np.random.default_rng(1)
+    seeded = rng.random(shape) < 0.01
+    gap = cpu._gap_in_column(np.argwhere(seeded).astype(np.int32), shape)
+    found = np.sqrt(cpu._squared_distances(gap, np.array(spacing)))
+    expected = ndimage.distance_transform_edt(~seeded, sampling=spacing)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (2.0, 0.3), (1.0, 1.0, 1.0), (0.2, 0.9, 1.7)])
+def test_sizes_of_elements_are_those_of_the_references_table(spacing) -> None:
+    corners = 2 ** len(spacing)
+    table = get_code_to_measure_table(spacing)[0].numpy()
+    # there the first corner is the highest bit
+    reverse = [int(f"{code:0{corners}b}"[::-1], 2) for code in range(2**corners)]
+    np.testing.assert_allclose(sizes(spacing)[reverse], table, atol=1e-6)
+
+
+def contour_size(mask: np.ndarray, spacing: tuple[float, ...]) -> float:
+    """Length or area of all elements of a mask."""
+    labels = np.pad(mask.astype(np.int32) - 1, 1, constant_values=NO_CLASS)
+    corners = list(product((0, 1), repeat=mask.ndim))
+    codes = cpu.find_elements(labels.ravel(), offsets(labels, corners), 1)[1]
+    return float(sizes(spacing)[codes].sum())
+
+
+def test_elements_of_a_box_are_its_faces_with_edges_and_corners_cut_off() -> None:
+    a, b, c = 4, 6, 9
+    faces = 2 * ((a - 1) * (b - 1) + (b - 1) * (c - 1) + (a - 1) * (c - 1))
+    edges = 4 * ((a - 1) + (b - 1) + (c - 1)) * 0.5**0.5
+    corners = 8 * 3**0.5 / 8
+    box = np.ones((a, b, c), bool)
+    assert contour_size(box, (1.0, 1.0, 1.0)) == pytest.approx(faces + edges + corners)
+    assert contour_size(box, (2.0, 2.0, 2.0)) == pytest.approx(4 * (faces + edges + corners))
+
+
+def test_elements_of_a_disc_have_its_length_times_the_bias_of_eight_directions() -> None:
+    y, x = np.indices((301, 301)) - 150
+    disc = x**2 + y**2 <= 140**2
+    bias = 8 * (2**0.5 - 1) / np.pi  # an even mix of directions drawn in steps of 45 degrees
+    assert contour_size(disc, (1.0, 1.0)) == pytest.approx(2 * np.pi * 140 * bias, rel=0.005)

@@ -1,0 +1,199 @@
+"""Counting on the CPU by many threads, in forked and in spawned processes.
+
+Run as a program, ``python tests/test_threads.py 600``, it updates at random for so many seconds.
+"""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, get_ident
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from segmetrics import ConfusionMatrix
+from segmetrics._parallel import share
+from segmetrics.counting import Counting, plain
+from segmetrics.counting.inputs import read
+from segmetrics.functional import confusion_matrix
+
+CLASSES = 5
+THREADS = 8
+
+
+@pytest.fixture(autouse=True)
+def several_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def batches() -> list[tuple[Tensor, Tensor]]:
+    """Batches of every kind of kernel, most of them large enough for several threads."""
+    rng = torch.Generator().manual_seed(0)
+    scores = torch.randn(2, CLASSES, 190, 210, generator=rng)
+    small = torch.randn(2, CLASSES, 19, 21, generator=rng)
+    target = torch.randint(0, CLASSES, (2, 190, 210), generator=rng)
+    labels = scores.argmax(1)
+    return [
+        (scores, target),
+        (scores.bfloat16(), target),
+        (scores.to(memory_format=torch.channels_last), target.int()),
+        (labels.byte(), target.byte()),
+        (labels, target),
+        (small, target),
+        (small, target[:, :7, :9]),
+    ]
+
+
+def matrix_of(preds: Tensor, target: Tensor) -> Tensor:
+    return confusion_matrix(preds, target, CLASSES, upsample="bilinear")
+
+
+def expected(preds: Tensor, target: Tensor) -> Tensor:
+    """The confusion matrix by plain torch, which has no threads of ours."""
+    counting = Counting.of(CLASSES, upsample="bilinear")
+    counts = plain.count(read(preds, target, counting), counting)
+    return counting.matrices(counts)[:, :-1]
+
+
+def update_at_random(seconds: float) -> int:
+    """Updates from ``THREADS`` threads at once, each of its own metric; returns how many."""
+    known = [(*batch, expected(*batch)) for batch in batches()]
+    end = monotonic() + seconds
+
+    def update(seed: int) -> int:
+        rng = np.random.default_rng(seed)
+        metric = ConfusionMatrix(CLASSES, upsample="bilinear")
+        total, updates = torch.zeros(CLASSES, CLASSES, dtype=torch.int64), 0
+        while monotonic() < end:
+            preds, target, matrix = known[rng.integers(len(known))]
+            metric.update(preds, target)
+            total += matrix
+            updates += 1
+        assert torch.equal(metric.compute().long(), total)
+        return updates
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        return sum(threads.map(update, range(THREADS)))
+
+
+def test_updates_from_many_threads_lose_no_count() -> None:
+    assert update_at_random(seconds=3) >= THREADS
+
+
+# --- Processes --------------------------------------------------------------------------------
+
+
+def count_all(results: Any) -> None:
+    torch.set_num_threads(4)
+    results.put([matrix_of(*batch).tolist() for batch in batches()])
+
+
+def in_processes(method: str, number: int = 2) -> list[list[list[list[int]]]]:
+    """What ``number`` processes count; a hanging one fails the test."""
+    context = mp.get_context(method)
+    results: Any = context.Queue()
+    processes = [context.Process(target=count_all, args=(results,)) for _ in range(number)]
+    for process in processes:
+        process.start()
+    try:
+        return [results.get(timeout=120) for _ in processes]
+    finally:
+        for process in processes:
+            process.join(timeout=10)
+            process.kill()
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_forked_processes_count_after_their_parent_has() -> None:
+    correct = [expected(*batch).tolist() for batch in batches()]
+    assert [matrix_of(*batch).tolist() for batch in batches()] == correct
+    assert in_processes("fork") == [correct] * 2
+    assert [matrix_of(*batch).tolist() for batch in batches()] == correct
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_processes_forked_amid_updates_count() -> None:
+    correct = [expected(*batch).tolist() for batch in batches()]
+    with ThreadPoolExecutor(1) as thread:
+        updates = thread.submit(update_at_random, seconds=3)
+        assert in_processes("fork") == [correct] * 2
+        assert updates.result() >= THREADS
+
+
+def test_spawned_processes_count() -> None:
+    assert in_processes("spawn", 1) == [[expected(*batch).tolist() for batch in batches()]]
+
+
+class Matrices(Dataset[Tensor]):
+    """A data set that counts where it is loaded."""
+
+    def __len__(self) -> int:
+        return len(batches())
+
+    def __getitem__(self, index: int) -> Tensor:
+        return matrix_of(*batches()[index])
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_workers_of_a_data_loader_count(method: str) -> None:
+    correct = torch.stack([expected(*batch) for batch in batches()])
+    matrix_of(*batches()[0])
+    loader = DataLoader(
+        Matrices(), batch_size=7, num_workers=2, multiprocessing_context=method, timeout=120
+    )
+    assert torch.equal(torch.cat(list(loader)), correct)
+
+
+# --- Who works ---------------------------------------------------------------------------------
+
+
+def test_as_many_threads_work_as_torch_has() -> None:
+    together = Barrier(4)  # passed only by four at once
+
+    def work(jobs: Iterator[int]) -> list[int]:
+        return [job for job in jobs if together.wait(timeout=60) >= 0]
+
+    shares = share(work, range(4), at_most=100)
+    assert sorted(job for jobs in shares for job in jobs) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("threads", "at_most"), [(1, 100), (4, 1)])
+def test_small_work_stays_in_the_calling_thread(threads: int, at_most: int) -> None:
+    torch.set_num_threads(threads)
+
+    def work(jobs: Iterator[int]) -> tuple[int, list[int]]:
+        return get_ident(), list(jobs)
+
+    assert share(work, range(9), at_most=at_most) == [(get_ident(), list(range(9)))]
+
+
+@pytest.mark.parametrize("where", ["helper", "caller"])
+def test_what_a_thread_raises_reaches_the_caller(where: str) -> None:
+    caller, together = get_ident(), Barrier(2)
+
+    def work(jobs: Iterator[int]) -> None:
+        for _ in jobs:
+            together.wait(timeout=60)
+            if (get_ident() == caller) == (where == "caller"):
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        share(work, range(2), at_most=2)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(os.cpu_count() or 1)
+    print(f"{update_at_random(float(sys.argv[1])):,} updates, no count lost")
