@@ -30,10 +30,12 @@ def share(
     not wait for another.
     """
     queue = deque(jobs)
-    helpers = min(torch.get_num_threads(), len(queue), at_most) - 1
+    threads = torch.get_num_threads()
+    helpers = min(threads, len(queue), at_most) - 1
     if helpers < 1:
         return [work(_draw(queue))]
-    futures = [_pool(os.getpid()).submit(lambda: work(_draw(queue))) for _ in range(helpers)]
+    pool = _pool(os.getpid(), threads - 1)
+    futures = [pool.submit(lambda: work(_draw(queue))) for _ in range(helpers)]
     try:
         results = [work(_draw(queue))]
     finally:
@@ -49,6 +51,6 @@ def _draw(queue: deque[Job]) -> Iterator[Job]:
 
 
 @cache
-def _pool(process: int) -> ThreadPoolExecutor:
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
     """The threads of a process: a forked one has inherited the pool, but none of its threads."""
-    return ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="segmetrics")
+    return ThreadPoolExecutor(threads, thread_name_prefix="segmetrics")

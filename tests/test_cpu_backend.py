@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from itertools import product
@@ -199,43 +200,68 @@ def test_inputs_stay_as_they_are() -> None:
 # --- Where the kernels come from --------------------------------------------------------------
 
 
-def run(code: str, *, package: Path | None = None, **environment: str) -> str:
-    """What a new process prints; its package is another copy if one is given."""
-    path = str(package or Path(segmetrics.__file__).parents[1])
+def run(code: str, package: Path, **environment: str) -> list[str]:
+    """The lines that a new process prints; ``package`` lies in this directory."""
     process = subprocess.run(
         [sys.executable, "-c", code],
-        env=os.environ | {"PYTHONPATH": path} | environment,
-        cwd=path,
+        cwd=package,
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         timeout=300,
-        check=False,
     )
     assert process.returncode == 0, process.stderr
-    return process.stdout
+    return process.stdout.splitlines()
 
 
+HERE = Path(segmetrics.__file__).parents[1]
 COUNT = """
-import torch
+import sys, torch
 from segmetrics.functional import confusion_matrix
-rng = torch.Generator().manual_seed(0)
-scores = torch.randn(2, 3, 8, 9, generator=rng)
-target = torch.randint(0, 3, (2, 8, 9), generator=rng)
-print(confusion_matrix(scores, target, 3).tolist())
+print("numba" in sys.modules)
+target, preds = torch.tensor([[0, 1, 2, 0, 1, 2]]), torch.tensor([[0, 1, 1, 0, 2, 2]])
+print(confusion_matrix(preds, target, 3).tolist())
+print("numba" in sys.modules, "segmetrics.counting.cpu" in sys.modules)
 """
+MATRIX = "[[2, 0, 0], [0, 1, 1], [0, 1, 1]]"
 
 
 def test_numba_is_loaded_by_the_first_update_on_the_cpu() -> None:
-    code = "import sys, segmetrics, segmetrics.functional\nprint('numba' in sys.modules)\n"
-    assert run(code + COUNT + "print('numba' in sys.modules)").split("\n")[::2][:2] == [
-        "False",
-        "True",
-    ]
+    assert run(COUNT, HERE) == ["False", MATRIX, "True True"]
 
 
 def test_without_numba_plain_torch_counts_the_same() -> None:
-    missing = "import sys\nsys.modules['numba'] = None\n"
-    loaded = "\nprint('segmetrics.counting.cpu' in sys.modules)"
-    matrix, backend = run(missing + COUNT + loaded).splitlines()
-    assert backend == "False"
-    assert matrix == run(COUNT).strip()
+    without = "import sys\nsys.modules['numba'] = None\n"
+    assert run(without + COUNT, HERE) == ["True", MATRIX, "True False"]
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A copy of the package in which nothing can be written where compiled code is kept."""
+    shutil.copytree(
+        HERE / "segmetrics", tmp_path / "segmetrics", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    for directory in (tmp_path / "segmetrics").rglob("*"):
+        if directory.is_dir():
+            (directory / "__pycache__").touch()  # a file: not even root can write into it
+    return tmp_path
+
+
+def test_a_read_only_installation_compiles_once_for_all_processes(installed: Path) -> None:
+    statistics = """
+from segmetrics.counting.cpu_kernels import tally
+print(sum(tally.stats.cache_misses.values()), sum(tally.stats.cache_hits.values()))
+"""
+    home = {name: str(installed / "home") for name in ("HOME", "XDG_CACHE_HOME")}
+    environment = home | {"NUMBA_CACHE_DIR": ""}
+    first = run(COUNT + statistics, installed, **environment)
+    assert first == ["False", MATRIX, "True True", "1 0"]
+    assert run(COUNT + statistics, installed, **environment)[-1] == "0 1"
+
+
+def test_where_nothing_can_be_written_kernels_still_run(installed: Path) -> None:
+    nowhere = installed / "file"
+    nowhere.touch()
+    home = {name: str(nowhere) for name in ("HOME", "XDG_CACHE_HOME")}
+    lines = run(COUNT, installed, NUMBA_CACHE_DIR="", **home)
+    assert lines == ["False", MATRIX, "True True"]

@@ -34,7 +34,7 @@ from segmetrics.counting.inputs import Counting, Pixels
 BOX = 2**15
 #: Pixels whose bytes are counted in one go.
 BYTES_AT_ONCE = 2**17
-#: Cells between the rows of their histogram: 2 KiB apart few of them would fit into a cache.
+#: Cells between the rows of their histogram: 1 KiB apart few of them would fit into a cache.
 APART = 8
 #: Scores of all classes that are resized at once, about: 512 KiB of fp32.
 RESIZED = 2**17
@@ -76,7 +76,7 @@ def _histograms(pixels: Pixels, counting: Counting) -> Tensor:
         sizes, steps, preds_steps = _merged(target, preds)
         if pixels.preds_are == "scores":
             read_preds = score_reader(preds, sizes, preds_steps, counting)
-        elif shape[:2] == (1, 1) and _in_line(target, steps) and _in_line(preds, preds_steps):
+        elif shape[:2] == (1, 1) and _are_bytes(target, steps) and _are_bytes(preds, preds_steps):
             return _histogram_of_bytes(target, preds, counting)
         else:
             read_preds = label_reader(preds, sizes, preds_steps, counting, target=False)
@@ -104,7 +104,7 @@ def _histogram_of_bytes(target: Tensor, preds: Tensor, counting: Counting) -> Te
     shape = 1, *codes.histogram_shape(counting)
 
     def work(starts: Iterator[int]) -> Longs:
-        of_values = np.zeros((2, 256, 256 + APART), np.int64)
+        of_values = np.zeros((2, 256, 256 + APART), np.int32)
         for start in starts:
             some = slice(start, start + BYTES_AT_ONCE)
             tally(rows[some], columns[some], of_values)
@@ -148,9 +148,9 @@ def _merged(target: Tensor, preds: Tensor) -> tuple[list[int], list[int], list[i
     return sizes, target_steps, preds_steps
 
 
-def _in_line(labels: Tensor, steps: list[int]) -> bool:
-    """Whether labels are bytes side by side."""
-    return labels.dtype in BYTES and steps == [1]
+def _are_bytes(labels: Tensor, steps: list[int]) -> bool:
+    """Whether labels are many bytes side by side."""
+    return labels.dtype in BYTES and steps == [1] and BYTES_AT_ONCE <= labels.numel() < 2**31
 
 
 def _areas(rows: int, columns: int, widest: int) -> Iterator[Area]:

@@ -30,7 +30,7 @@ TILE = 64
 
 
 @kernel
-def tally(rows: Array, columns: Array, histograms: Longs) -> None:
+def tally(rows: Array, columns: Array, histograms: Array) -> None:
     """Count pairs of codes into two histograms ``(2, row codes, column codes)``.
 
     Neighbours are mostly alike, and adding to a cell waits for the addition before it: so every
@@ -48,13 +48,16 @@ def tally(rows: Array, columns: Array, histograms: Longs) -> None:
 
 
 @kernel
-def recode(of_values: Longs, rows: Codes, columns: Codes, histogram: Longs) -> None:
+def recode(of_values: Array, rows: Codes, columns: Codes, histogram: Longs) -> None:
     """Add the pairs of values counted by ``tally`` to those of their codes."""
     for table in of_values:
-        for i in range(len(rows)):
+        for row, counts in zip(rows, table):  # noqa: B905 as Numba knows no strict
+            found = 0
             for j in range(len(columns)):
-                if table[i, j]:
-                    histogram[rows[i], columns[j]] += table[i, j]
+                found |= counts[j]
+            if found:  # few of the values are there at all
+                for j in range(len(columns)):
+                    histogram[row, columns[j]] += counts[j]
 
 
 @kernel
