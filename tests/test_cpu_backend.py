@@ -96,7 +96,7 @@ def test_cut_into_boxes_everything_counts_as_defined(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cpu, "BOX", pixels)
         patch.setattr(cpu, "RESIZED", 5 * pixels)
-        patch.setattr(cpu, "BYTES_AT_ONCE", pixels)
+        patch.setattr(cpu, "BOX", pixels)
         patch.setattr(cpu, "CELLS", 500)
         assert_counts_as_defined(*drawn)
 
@@ -257,6 +257,33 @@ print(sum(tally.stats.cache_misses.values()), sum(tally.stats.cache_hits.values(
     first = run(COUNT + statistics, installed, **environment)
     assert first == ["False", MATRIX, "True True", "1 0"]
     assert run(COUNT + statistics, installed, **environment)[-1] == "0 1"
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux counts the memory")
+@pytest.mark.parametrize(
+    ("classes", "size", "target_size"),
+    [(21, (4, 21, 65, 65), (4, 520, 520)), (150, (1, 150, 128, 128), (1, 2048, 2048))],
+    ids=["FCN-ResNet50", "ADE20K"],
+)
+def test_resizing_takes_a_few_megabytes(
+    classes: int, size: tuple[int, ...], target_size: tuple[int, ...]
+) -> None:
+    code = f"""
+import re, torch
+from pathlib import Path
+from segmetrics.counting import Counting, count
+scores, target = torch.rand{size}, torch.randint(0, {classes}, {target_size})
+counting = Counting.of({classes}, upsample="bilinear")
+count(scores[..., :8, :8], target[..., :16, :16], counting)  # loads what is compiled
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+before = peak()
+count(scores, target, counting)
+print(peak() - before)
+"""
+    (kibibytes,) = run(code, HERE)
+    assert int(kibibytes) <= 8 * 1000
 
 
 def test_where_nothing_can_be_written_kernels_still_run(installed: Path) -> None:

@@ -30,10 +30,8 @@ from segmetrics.counting.cpu_readers import (
 )
 from segmetrics.counting.inputs import Counting, Pixels
 
-#: Pixels of a box, about.
-BOX = 2**15
-#: Pixels whose bytes are counted in one go.
-BYTES_AT_ONCE = 2**17
+#: Pixels of a box, at most.
+BOX = 2**16
 #: Cells between the rows of their histogram: 1 KiB apart few of them would fit into a cache.
 APART = 8
 #: Scores of all classes that are resized at once, about: 512 KiB of fp32.
@@ -94,7 +92,7 @@ def _histograms(pixels: Pixels, counting: Counting) -> Tensor:
 
     areas = list(_areas(prod(sizes[:-1]), sizes[-1], widest))
     boxes = (Box(*place) for place in product(range(shape[0]), range(shape[1]), areas))
-    return _sum(share(work, boxes, at_most=ceil(target.numel() / BOX)))
+    return _sum(share(work, boxes, at_most=2 * target.numel() // BOX))
 
 
 def _histogram_of_bytes(target: Tensor, preds: Tensor, counting: Counting) -> Tensor:
@@ -106,13 +104,13 @@ def _histogram_of_bytes(target: Tensor, preds: Tensor, counting: Counting) -> Te
     def work(starts: Iterator[int]) -> Longs:
         of_values = np.zeros((2, 256, 256 + APART), np.int32)
         for start in starts:
-            some = slice(start, start + BYTES_AT_ONCE)
+            some = slice(start, start + BOX)
             tally(rows[some], columns[some], of_values)
         histograms = np.zeros(shape, np.int64)
         recode(of_values, *code_tables, histograms[0, 0])
         return histograms
 
-    starts = range(0, len(rows), BYTES_AT_ONCE)
+    starts = range(0, len(rows), BOX)
     return _sum(share(work, starts, at_most=len(starts)))
 
 
@@ -150,12 +148,12 @@ def _merged(target: Tensor, preds: Tensor) -> tuple[list[int], list[int], list[i
 
 def _are_bytes(labels: Tensor, steps: list[int]) -> bool:
     """Whether labels are many bytes side by side."""
-    return labels.dtype in BYTES and steps == [1] and BYTES_AT_ONCE <= labels.numel() < 2**31
+    return labels.dtype in BYTES and steps == [1] and BOX <= labels.numel() < 2**31
 
 
 def _areas(rows: int, columns: int, widest: int) -> Iterator[Area]:
     """Cut pixels into areas of at most ``BOX``, as wide as may be."""
-    wide = min(columns, widest)
+    wide = ceil(columns / ceil(columns / widest))
     tall = BOX // wide
     for top, left in product(range(0, rows, tall), range(0, columns, wide)):
         yield top, min(top + tall, rows), left, min(left + wide, columns)

@@ -24,7 +24,7 @@ Box = tuple[int, int, int, int]
 #: Labels that are coded at once.
 LABELS = 2**10
 #: Pixels whose scores are compared at once, where these lie side by side.
-BLOCK = 2**14
+BLOCK = 2**15
 #: Pixels whose scores are brought side by side where they do not lie so.
 TILE = 64
 
@@ -267,13 +267,12 @@ def linear_codes(
                 if held[slot] != start:
                     held[slot] = start
                     for label in range(labels):
-                        place, out = start + label * label_stride, (slot * labels + label) * n
-                        _pick(scores, place, left, half, wide, out)
+                        source = scores[start + label * label_stride :]
+                        out = (slot * labels + label) * n
                         if linear[2]:
-                            _pick(scores, place, right, half, behind, 0)
-                            for x in range(n):
-                                y = np.uintp(out + x)
-                                wide[y] = rest[x] * wide[y] + weight[x] * behind[x]
+                            _widen(source, left, right, rest, weight, half, wide, out)
+                        else:
+                            _pick(source, left, half, wide, out)
         a, b = row_weights[0, h], row_weights[1, h]
         if linear[1] and not linear[0]:
             _find_best_between(wide, slots[0, 0], slots[0, 1], a, b, labels, n, best, index)
@@ -293,12 +292,30 @@ def linear_codes(
 
 
 @kernel
-def _pick(
-    scores: Array, base: int, places: Longs, half: Array | None, out: Array, first: int
+def _widen(
+    scores: Array,
+    left: Longs,
+    right: Longs,
+    rest: Array,
+    weight: Array,
+    half: Array | None,
+    out: Array,
+    first: int,
 ) -> None:
+    """What lies between the scores at two places each."""
+    for i in range(len(left)):
+        before, after = scores[np.uintp(left[i])], scores[np.uintp(right[i])]
+        if half is None:
+            out[np.uintp(first + i)] = rest[i] * before + weight[i] * after
+        else:
+            out[np.uintp(first + i)] = rest[i] * half[before] + weight[i] * half[after]
+
+
+@kernel
+def _pick(scores: Array, places: Longs, half: Array | None, out: Array, first: int) -> None:
     """Scores at given places; halves, as bits in uint16, are looked up."""
     for i in range(len(places)):
-        score = scores[np.uintp(base + places[i])]
+        score = scores[np.uintp(places[i])]
         out[np.uintp(first + i)] = score if half is None else half[score]
 
 
@@ -397,11 +414,20 @@ def _find_best_between(
     for i in range(n):
         best[i] = rest * rows[np.uintp(before + i)] + weight * rows[np.uintp(after + i)]
         index[i] = 0
-    for label in range(1, labels):
-        a, b, here = before + label * n, after + label * n, kind(label)
+    for label in range(1, labels - 1, 2):
+        a, b = before + label * n, after + label * n
+        c, d = a + n, b + n
+        in_a, in_c = kind(label), kind(label + 1)
         for i in range(n):
             score = rest * rows[np.uintp(a + i)] + weight * rows[np.uintp(b + i)]
-            best[i], index[i] = _better(score, here, best[i], index[i])
+            score, found = _better(score, in_a, best[i], index[i])
+            other = rest * rows[np.uintp(c + i)] + weight * rows[np.uintp(d + i)]
+            best[i], index[i] = _better(other, in_c, score, found)
+    if labels % 2 == 0:
+        a, b, in_a = before + (labels - 1) * n, after + (labels - 1) * n, kind(labels - 1)
+        for i in range(n):
+            score = rest * rows[np.uintp(a + i)] + weight * rows[np.uintp(b + i)]
+            best[i], index[i] = _better(score, in_a, best[i], index[i])
 
 
 @kernel
