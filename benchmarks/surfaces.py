@@ -18,9 +18,8 @@ import cv2
 import monai.metrics as monai
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import interpolate, one_hot
 from torchmetrics.segmentation import HausdorffDistance as TorchmetricsHausdorff
 
 from benchmarks.machine import machine, versions
@@ -37,6 +36,7 @@ from segmetrics import (
 
 CLASSES = 5
 SCENES = ("organs", "regions", "unrelated regions")
+PARTS = ("distances", "bands", "memory")
 SHAPES = ((2, 512, 512), (1, 128, 128, 128))
 STREET = (1, 1024, 2048)
 STREET_CLASSES = 19
@@ -59,8 +59,11 @@ def scene(kind: str, shape: tuple[int, ...], classes: int = CLASSES) -> tuple[Te
                     maps[side, image, inside] = label
         preds, target = maps.reshape(2, *shape)
     else:
-        smooth = (0, 0, *[max(size) / 25] * len(size))
-        fields = ndimage.gaussian_filter(rng.standard_normal((3, classes, *shape)), (0, *smooth))
+        cell = max(size) / 12  # regions are about as large
+        coarse = [round(length / cell) + 2 for length in size]
+        noise = torch.from_numpy(rng.standard_normal((3 * classes, n, *coarse)))
+        mode = "bilinear" if len(size) == 2 else "trilinear"
+        fields = interpolate(noise, size, mode=mode).numpy().reshape(3, classes, *shape)
         other = fields[1] if kind == "unrelated regions" else fields[0] + 0.3 * fields[1]
         preds, target = other.argmax(0), fields[0].argmax(0)
     return torch.from_numpy(preds), torch.from_numpy(target)
@@ -115,10 +118,10 @@ def bands_by_opencv(preds: np.ndarray, target: np.ndarray, classes: int) -> np.n
         return np.array(list(pool.map(of_class, range(classes))))
 
 
-def distances(rounds: int) -> None:
+def distances(scenes: list[str], rounds: int) -> None:
     """Print times of the distances."""
     for shape in SHAPES:
-        for kind in SCENES:
+        for kind in scenes:
             preds, target = scene(kind, shape)
             print(f"\n{'×'.join(map(str, shape))}, {CLASSES} classes, {kind}")
             steps = contenders(preds, target)
@@ -219,7 +222,8 @@ def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--parts", nargs="+", default=["distances", "bands", "memory"])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--scenes", nargs="+", choices=SCENES, default=SCENES)
     parser.add_argument("--peak-of", choices=METRICS, help="measure only this metric's memory")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -228,7 +232,7 @@ def main() -> None:
         return
     print(machine("cpu"), versions())
     if "distances" in options.parts:
-        distances(options.rounds)
+        distances(options.scenes, options.rounds)
         torchmetrics_hausdorff(options.rounds)
     if "bands" in options.parts:
         bands(options.rounds)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +12,7 @@ from scipy import ndimage
 
 from segmetrics.surfaces import cpu, plain
 from segmetrics.surfaces.elements import sizes
-from segmetrics.surfaces.maps import IGNORED_PIXEL, NO_CLASS
+from segmetrics.surfaces.maps import IGNORED_PIXEL, NO_CLASS, moves
 
 SHAPES = st.one_of(
     st.tuples(*[st.integers(1, 12)] * 2),
@@ -49,12 +47,11 @@ def offsets(labels: np.ndarray, moves: list[tuple[int, ...]]) -> np.ndarray:
 @given(label_maps(2), st.integers(1, 4), st.tuples(*[st.floats(0.1, 10)] * 3))
 def test_compiled_kernels_give_what_scipy_gives(maps, reach, spacing) -> None:
     preds = maps[0]
-    cross = [m for m in product((-1, 0, 1), repeat=preds.ndim) if np.abs(m).sum() == 1]
-    corners = list(product((0, 1), repeat=preds.ndim))
+    finders = {"pixels": "find_pixels", "contour": "find_pixels", "elements": "find_elements"}
     found = []
     for labels in maps:
-        for finder, moves in (("find_pixels", cross), ("find_elements", corners)):
-            arguments = labels.ravel(), offsets(labels, moves), CLASSES
+        for surface, finder in finders.items():
+            arguments = labels.ravel(), offsets(labels, moves(surface, labels.ndim)), CLASSES
             both = getattr(cpu, finder)(*arguments), getattr(plain, finder)(*arguments)
             for one, other in zip(*both, strict=True):
                 np.testing.assert_array_equal(one, other)
@@ -66,7 +63,7 @@ def test_compiled_kernels_give_what_scipy_gives(maps, reach, spacing) -> None:
     np.testing.assert_array_equal(
         cpu.band_counts(*flat, CLASSES), plain.band_counts(*flat, CLASSES)
     )
-    for queries, seeds in ((found[0], found[2]), (found[1], found[3])):
+    for queries, seeds in zip(found[:3], found[3:], strict=True):
         if len(queries) and len(seeds):
             arguments = np.sort(queries), np.sort(seeds), volume(preds).shape, np.array(spacing)
             one, other = cpu.nearest(*arguments), plain.nearest(*arguments)
@@ -115,9 +112,18 @@ def test_sizes_of_elements_are_those_of_the_references_table(spacing) -> None:
 def contour_size(mask: np.ndarray, spacing: tuple[float, ...]) -> float:
     """Length or area of all elements of a mask."""
     labels = np.pad(mask.astype(np.int32) - 1, 1, constant_values=NO_CLASS)
-    corners = list(product((0, 1), repeat=mask.ndim))
-    codes = cpu.find_elements(labels.ravel(), offsets(labels, corners), 1)[1]
+    codes = cpu.find_elements(labels.ravel(), offsets(labels, moves("elements", mask.ndim)), 1)[1]
     return float(sizes(spacing)[codes].sum())
+
+
+def test_the_drawing_has_eight_pixels_and_twelve_elements() -> None:
+    mask = np.zeros((4, 4), bool)
+    mask[:3, :3] = True
+    labels = np.pad(mask.astype(np.int32) - 1, 1, constant_values=NO_CLASS)
+    assert len(cpu.find_pixels(labels.ravel(), offsets(labels, moves("pixels", 2)), 1)[0]) == 8
+    codes = cpu.find_elements(labels.ravel(), offsets(labels, moves("elements", 2)), 1)[1]
+    lengths = sorted(sizes((1.0, 1.0))[codes])
+    np.testing.assert_allclose(lengths, [0.5**0.5] * 4 + [1.0] * 8)
 
 
 def test_elements_of_a_box_are_its_faces_with_edges_and_corners_cut_off() -> None:

@@ -499,6 +499,17 @@ def test_mistakes_are_named(call, error, message) -> None:
         call()
 
 
+def test_repr_shows_what_differs_from_the_defaults() -> None:
+    metric = HausdorffDistance(3, percentile=95, empty_distance="diagonal", spacing=(1, 2))
+    assert repr(metric) == (
+        "HausdorffDistance(num_classes=3, spacing=(1.0, 2.0), empty_distance='diagonal', "
+        "percentile=95.0)"
+    )
+    assert repr(SurfaceDice(task="binary", tolerance=1)) == (
+        "SurfaceDice(task='binary', tolerance=1.0)"
+    )
+
+
 def test_a_failing_update_leaves_the_state_as_it_was() -> None:
     rng = np.random.default_rng(9)
     preds, target = blobs(rng, (2, 12, 12)), blobs(rng, (2, 12, 12))

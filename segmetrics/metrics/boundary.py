@@ -96,6 +96,10 @@ class BoundaryIoU(RecipeMetric):
         counting = BandCounting(**vars(recipe.counting), dilation_ratio=dilation_ratio)
         super().__init__(replace(recipe, counting=counting), class_names, **metric_kwargs)
 
+    def _arguments(self) -> dict[str, tuple[object, object]]:
+        return super()._arguments() | {"dilation_ratio": (self.counting.dilation_ratio, 0.02)}
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # kernels of another compiler
     def _batch(self, preds: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         bands = [self.counting.count(maps) for maps in images(preds, target, self.counting)]
         state = self._states[-1]
@@ -202,6 +206,9 @@ class BoundaryF1Score(ImageMetric):
             spacing=spacing,
         )
         return self._of_classes(scores_[0])
+
+    def _arguments(self) -> dict[str, tuple[object, object]]:
+        return super()._arguments() | {"tolerance": (self.tolerance, 0.0075)}
 
     def _report(self, mean: Tensor) -> Any:
         return super()._report(mean if self.per_class else mean.nanmean())

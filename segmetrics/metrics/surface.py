@@ -18,7 +18,7 @@ from segmetrics import scores
 from segmetrics._arguments import boolean, identifier, number, one_of
 from segmetrics.counting import BAD_KINDS, raise_if_bad
 from segmetrics.counting.inputs import InputFormat, Task, Upsample
-from segmetrics.metrics.base import SumMetric, checked_names
+from segmetrics.metrics.base import SumMetric, checked_names, counting_arguments
 from segmetrics.metrics.views import KeyedMetric
 from segmetrics.recipes import class_recipe
 from segmetrics.scores import ratio
@@ -37,6 +37,8 @@ EmptyDistance = float | Literal["diagonal"]
 Spacing = float | Sequence[float] | Sequence[Sequence[float]] | NDArray[np.floating] | Tensor
 #: The same, checked.
 Steps = float | tuple["Steps", ...]
+#: Settings of readings that go without saying.
+DEFAULTS = {"percentile": 100.0, "directed": False, "symmetric": True}
 
 
 class ImageMetric(SumMetric):
@@ -96,6 +98,7 @@ class ImageMetric(SumMetric):
     def _measure(self, maps: Maps, spacing: tuple[float, ...]) -> Tensor:
         """The numbers of an image, in the state's shape, nan where there is none."""
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # kernels of another compiler
     def _batch(
         self, preds: Tensor, target: Tensor, spacing: Spacing | None = None
     ) -> tuple[Tensor, ...]:
@@ -134,13 +137,21 @@ class ImageMetric(SumMetric):
 
     def _of_classes(self, numbers: Tensor) -> Tensor:
         """Numbers ``(..., classes left in)`` as ``(..., classes)``, nan for the others."""
-        wide = numbers.new_full((*numbers.shape[:-1], len(self.classes)), nan)
-        wide[..., [self.classes.index(c) for c in self._left_in()]] = numbers
-        return wide
+        there = dict(zip(self._left_in(), numbers.unbind(-1), strict=True))
+        missing = numbers.new_full(numbers.shape[:-1], nan)
+        return torch.stack([there.get(c, missing) for c in self.classes], -1)
 
     def _names(self) -> list[str]:
         """Names of the classes with an entry, numbers where none were given."""
         return [self.class_names[c] if self.class_names else str(c) for c in self.classes]
+
+    def _arguments(self) -> dict[str, tuple[object, object]]:
+        score = self.recipe.score
+        return counting_arguments(self.counting) | {
+            "average": (score.average, "micro" if self.counting.task == "binary" else "macro"),
+            "include_background": (not score.first, True),
+            "class_names": (self.class_names, None),
+        }
 
     def plot(self, val: Any = None, ax: Any = None) -> tuple[Any, Any]:
         """Draw a value of ``compute`` or ``forward``, or a sequence of them, as torchmetrics does.
@@ -260,6 +271,17 @@ class SurfaceMetric(ImageMetric):
         steps = self.spacing if isinstance(self.spacing, tuple) else (self.spacing,)
         parts = [part for reading in readings.values() for part in reading.parts]
         self._add_states(self._shape, surface, *steps, *parts)
+
+    def _arguments(self) -> dict[str, tuple[object, object]]:
+        readings = self.readings.values()
+        measured = [reading.settings.items() for reading in readings]
+        distances = [reading.empty for reading in readings if reading.measure is not surface_dice]
+        return super()._arguments() | {
+            "surface": (self.surface, "pixels"),
+            "spacing": (self.spacing, 1.0),
+            "empty_distance": (distances[0] if distances else inf, inf),
+            **{name: (value, DEFAULTS.get(name)) for items in measured for name, value in items},
+        }
 
     @property
     def _shape(self) -> tuple[int, ...]:

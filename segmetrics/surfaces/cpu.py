@@ -6,9 +6,9 @@ What they compute is defined in ``plain.py``.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from segmetrics._compile import kernel
 from segmetrics.counting.codes import ABSTAINED, IGNORED
 from segmetrics.surfaces.maps import IGNORED_PIXEL, NO_CLASS
 
@@ -27,7 +27,7 @@ SEARCH_STEPS = 8
 NONE = np.int32(2**30)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def place_labels(
     preds_codes: Codes,
     target_codes: Codes,
@@ -43,25 +43,31 @@ def place_labels(
     Says whether one of the pixels is bad. See ``maps.read_maps``.
     """
     top, bottom, left, right = area
-    height = target.shape[1]
-    void = NO_CLASS if without_ignored else IGNORED_PIXEL
+    border = 0 if len(target) == 1 else 1  # of the depth; an image has none
+    height, width = target.shape[1] - 2, right - left
+    no_class = np.int32(NO_CLASS)
+    void = no_class if without_ignored else np.int32(IGNORED_PIXEL)
     bad = False
-    i = 0
     for row in range(top, bottom):
-        z, y = row // height, row % height
-        for x in range(left, right):
-            truth, found = np.int32(target_codes[i]), np.int32(preds_codes[i])
-            i += 1
+        z, y = row // height + border, row % height + 1
+        preds_line = preds[z, y, left + 1 : right + 1]
+        target_line = target[z, y, left + 1 : right + 1]
+        start = (row - top) * width
+        preds_here = preds_codes[start : start + width]
+        target_here = target_codes[start : start + width]
+        for x in range(width):  # vectorises
+            found, truth = np.int32(preds_here[x]), np.int32(target_here[x])
             counted = truth < labels
             bad |= (truth > labels + IGNORED) | (counted & (found > labels + ABSTAINED))
-            truth = truth - background if truth >= background else NO_CLASS
-            found = found - background if background <= found < labels else NO_CLASS
-            target[z, y, x] = truth if counted else void
-            preds[z, y, x] = NO_CLASS if without_ignored and not counted else found
+            found = found - background if found < labels else no_class
+            found = max(found, no_class)
+            truth = max(truth - background, no_class)
+            preds_line[x] = found if counted | (not without_ignored) else no_class
+            target_line[x] = truth if counted else void
     return bad
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def find_pixels(labels: Ints, offsets: Longs, classes: int) -> tuple[Longs, Longs]:
     """Pixels of a class with a neighbour of another; see ``plain.find_pixels``."""
     uneven = _uneven(labels, offsets)
@@ -79,7 +85,7 @@ def find_pixels(labels: Ints, offsets: Longs, classes: int) -> tuple[Longs, Long
     return found, start
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def find_elements(
     labels: Ints, offsets: Longs, classes: int
 ) -> tuple[Longs, NDArray[np.uint8], Longs]:
@@ -113,7 +119,7 @@ def find_elements(
     return found, codes, start
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _is_new(corners: Ints, corner: int) -> bool:
     """Whether a corner holds a class that no corner before it holds."""
     for before in range(corner):
@@ -122,7 +128,7 @@ def _is_new(corners: Ints, corner: int) -> bool:
     return bool(corners[corner] >= 0)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _uneven(labels: Ints, offsets: Longs) -> Bools:
     """Where a label differs from one of those at the given distances."""
     uneven = np.zeros(len(labels), np.bool_)
@@ -137,7 +143,7 @@ def _uneven(labels: Ints, offsets: Longs) -> Bools:
     return uneven
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def nearest(
     queries: Longs, seeds: Longs, size: tuple[int, int, int], spacing: Floats
 ) -> NDArray[np.float32]:
@@ -162,7 +168,7 @@ def nearest(
     return np.sqrt(squares).astype(np.float32)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _places(flat: Longs, size: tuple[int, int, int]) -> Ints:
     """Coordinates ``(points, 3)`` of flat positions."""
     places = np.empty((len(flat), 3), np.int32)
@@ -174,7 +180,7 @@ def _places(flat: Longs, size: tuple[int, int, int]) -> Ints:
     return places
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _bounding_box(query: Ints, seed: Ints) -> tuple[Ints, tuple[int, int, int]]:
     """The lowest coordinates of all points, and the size of the box around them."""
     low, high = seed[0].copy(), seed[0].copy()
@@ -186,7 +192,7 @@ def _bounding_box(query: Ints, seed: Ints) -> tuple[Ints, tuple[int, int, int]]:
     return low, (high[0] - low[0] + 1, high[1] - low[1] + 1, high[2] - low[2] + 1)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _gap_in_column(seed: Ints, box: tuple[int, int, int]) -> Ints:
     """Pixels to the nearest seed above or below, ``NONE`` in columns without one."""
     gap = np.empty(box, np.int32)
@@ -201,14 +207,14 @@ def _gap_in_column(seed: Ints, box: tuple[int, int, int]) -> Ints:
     return gap
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _lower(row: Ints, other: Ints) -> None:
     """Bring a row's gaps down to one more than its neighbour's."""
     for x in range(len(row)):  # vectorises
         row[x] = min(row[x], np.int32(other[x] + 1))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _search(gap: Ints, query: Ints, spacing: Floats, squares: Floats) -> int:
     """Write the queries' squared distances and return for how many the steps sufficed."""
     depth, _, width = gap.shape
@@ -240,7 +246,7 @@ def _search(gap: Ints, query: Ints, spacing: Floats, squares: Floats) -> int:
     return len(query)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _squared_distances(gap: Ints, spacing: Floats) -> NDArray[np.float64]:
     """Squared distance to the nearest seed everywhere in the box: the separable transform."""
     depth, height, width = gap.shape
@@ -262,7 +268,7 @@ def _squared_distances(gap: Ints, spacing: Floats) -> NDArray[np.float64]:
     return squares
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _lower_envelope(line: Floats, step: float) -> None:
     """Replace a line by the lower envelope of the parabolas that stand on its entries.
 
@@ -297,7 +303,7 @@ def _lower_envelope(line: Floats, step: float) -> None:
         line[i] = ((i - foot[lowest]) * step) ** 2 + height[lowest]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def inner(labels: Ints, reach: int) -> Bools:
     """Pixels with one label throughout their window; see ``plain.inner``.
 
@@ -337,7 +343,7 @@ def inner(labels: Ints, reach: int) -> Bools:
     return even
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def band_counts(
     preds: Ints, target: Ints, preds_inner: Bools, target_inner: Bools, labels: int
 ) -> Longs:

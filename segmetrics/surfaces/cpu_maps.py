@@ -46,7 +46,7 @@ def read_maps(
     read_target = label_reader(target, sizes, steps, counting, target=True)
     shape = (2, counting.channels, *(length + 2 for length in pixels.target.shape[2:]))
     found = Maps(*torch.from_numpy(np.full(shape, NO_CLASS, np.int32)))
-    inside = [maps.volumes(side, border=False) for side in found]
+    sides = [maps.volumes(side) for side in found]
 
     def work(boxes: Iterator[Box]) -> bool:
         codes_of_target, codes_of_preds = np.empty((2, BOX), np.uint16)
@@ -62,7 +62,7 @@ def read_maps(
                 background,
                 without_ignored,
                 box.area,
-                *(side[box.channel] for side in inside),
+                *(side[box.channel] for side in sides),
             )
         return bad
 

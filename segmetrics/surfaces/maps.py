@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from itertools import product
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +13,10 @@ from torch import Tensor
 from segmetrics.counting import Counting, plain
 from segmetrics.counting.codes import ABSTAINED, IGNORED
 from segmetrics.counting.inputs import Pixels
+
+#: Pixels of a class with a direct neighbour outside it; pieces of the surface between pixels; or
+#: pixels with any neighbour outside it, those ignored left out.
+Surface = Literal["pixels", "elements", "contour"]
 
 #: A pixel of no class: outside the image, or an abstention.
 NO_CLASS = -1
@@ -32,6 +37,10 @@ class Maps(NamedTuple):
     def size(self) -> tuple[int, ...]:
         """Size of the image itself."""
         return tuple(length - 2 for length in self.target.shape[1:])
+
+    def cpu(self) -> Maps:
+        """The maps where NumPy can read them."""
+        return Maps(self.preds.cpu(), self.target.cpu())
 
 
 def read_maps(
@@ -68,12 +77,14 @@ def read_maps(
     return maps, bad
 
 
-def volumes(side: Tensor, *, border: bool = True) -> list[NDArray[np.int32]]:
-    """The channels as volumes ``(depth, height, width)``; an image has depth 1 and no border there.
+def moves(surface: Surface, dims: int) -> list[tuple[int, ...]]:
+    """From a pixel to the neighbours that are compared with it, or for elements to the corners."""
+    steps = (0, 1) if surface == "elements" else (-1, 0, 1)
+    found = list(product(steps, repeat=dims))
+    return [m for m in found if sum(map(abs, m)) == 1] if surface == "pixels" else found
 
-    Without ``border`` they are what lies within it.
-    """
+
+def volumes(side: Tensor) -> list[NDArray[np.int32]]:
+    """The channels as volumes ``(depth, height, width)``; an image has depth 1 without border."""
     arrays = [side[c].numpy() for c in range(len(side))]
-    if not border:
-        arrays = [array[(slice(1, -1),) * array.ndim] for array in arrays]
     return [array if array.ndim == 3 else array[None] for array in arrays]

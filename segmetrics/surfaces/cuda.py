@@ -1,0 +1,202 @@
+"""Surfaces on CUDA: dense maps of distances and sizes, so that the host never waits.
+
+The number of pieces of a surface would have to be known by the host. So nothing is gathered: a
+piece is where its size is not 0, and distances are those of the whole image, by one exact
+separable transform of every surface.
+"""
+
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
+# because types of a kernel's arguments are Triton's own
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from math import inf, nan
+from operator import mul
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.nn.functional import max_pool1d
+
+from segmetrics.surfaces.distances import Distances, Measure
+from segmetrics.surfaces.elements import sizes
+from segmetrics.surfaces.maps import IGNORED_PIXEL, Maps, Surface, moves
+
+#: Outputs of a program along a line, and its lines.
+OUTPUTS, LINES = 32, 32
+
+
+def band_counts(maps: Maps, reach: int, labels: int) -> Tensor:
+    """The counts of ``surfaces.band_counts``."""
+    counted = maps.target != IGNORED_PIXEL
+    preds, target = (
+        side.where((side >= 0) & ~_inner(side, reach) & counted, labels) for side in maps
+    )
+    hits = preds.where(preds == target, labels)
+    found = []
+    for side in (hits, preds, target):
+        flat = side.flatten(1).long()
+        counts = flat.new_zeros(len(side), labels + 1)
+        found.append(counts.scatter_add_(1, flat, torch.ones_like(flat))[:, :labels])
+    return torch.stack(found, -1)
+
+
+def measure_surfaces(
+    maps: Maps,
+    measures: Mapping[int, Sequence[Measure]],
+    empty: Sequence[float],
+    *,
+    labels: int,
+    surface: Surface,
+    spacing: tuple[float, ...],
+) -> Tensor:
+    """The numbers of ``surfaces.measure_surfaces``."""
+    columns = []
+    for c, of_class in measures.items():
+        channel, label = divmod(c, labels)
+        target = maps.target[channel]
+        preds_sizes, target_sizes = (
+            _sizes(side[channel], target, label, surface, spacing) for side in maps
+        )
+        distances = Distances(
+            Way(_distances(target_sizes > 0, spacing), preds_sizes, surface),
+            Way(_distances(preds_sizes > 0, spacing), target_sizes, surface),
+        )
+        found = (preds_sizes > 0).any().int() + (target_sizes > 0).any().int()
+        columns.append(
+            torch.stack(
+                [
+                    torch.as_tensor(measure(distances)).double().where(found == 2, value)
+                    for measure, value in zip(of_class, empty, strict=True)
+                ]
+            ).where(found > 0, nan)
+        )
+    return torch.stack(columns, 1)
+
+
+class Way:
+    """A way on CUDA: distances everywhere, and sizes of pieces, 0 where there is none."""
+
+    def __init__(self, values: Tensor, piece_sizes: Tensor, surface: Surface) -> None:
+        self.values = values.flatten()
+        self.sizes = piece_sizes.flatten()
+        self.in_pixels = surface != "elements"
+
+    @property
+    def size(self) -> Tensor:
+        """The size of the surface."""
+        return self.sizes.sum()
+
+    def total(self) -> Tensor:
+        """The sum of the distances, weighted by the pieces' sizes."""
+        return (self.values.double() * self.sizes).where(self.sizes > 0, 0.0).sum()
+
+    def within(self, tolerance: float) -> Tensor:
+        """The size of what lies within a tolerance."""
+        limit = self.values.new_full((), tolerance)
+        return self.sizes.where(self.values <= limit, 0.0).sum()
+
+    def percentile(self, percent: float) -> Tensor:
+        """The distance within which this share of the surface lies."""
+        there = self.sizes > 0
+        if percent == 100:
+            return self.values.where(there, -inf).amax()
+        values, order = self.values.where(there, inf).sort()
+        last = there.sum() - 1
+        if self.in_pixels:
+            place = (last.double() * (percent / 100)).clamp(min=0)
+            low, high = values.gather(0, torch.stack([place.floor(), place.ceil()]).long()).double()
+            between: Tensor = low + (high - low) * place.frac()
+            return between
+        reached = self.sizes[order].cumsum(0)
+        first = (reached < reached[-1:] * (percent / 100)).sum()
+        return values.gather(0, torch.minimum(first, last).clamp(min=0).view(1))[0]
+
+
+def _sizes(
+    labels: Tensor, target: Tensor, label: int, surface: Surface, spacing: tuple[float, ...]
+) -> Tensor:
+    """Sizes of the pieces of a class's surface in one map, in float64, 0 where there is none."""
+    flat = labels.flatten()
+    offsets = [sum(map(mul, move, labels.stride())) for move in moves(surface, labels.ndim)]
+    if surface == "elements":
+        code = torch.zeros_like(flat)
+        for corner, offset in enumerate(offsets):
+            code |= (flat.roll(-offset) == label).int() << corner
+        return _table(spacing, labels.device)[code.long()].view_as(labels)
+    uneven = torch.zeros_like(flat, dtype=torch.bool)
+    for offset in offsets:
+        uneven |= flat.roll(-offset) != flat
+    found = uneven.view_as(labels) & (labels == label)
+    return (found & (target != IGNORED_PIXEL)).double()
+
+
+@lru_cache(maxsize=64)
+def _table(spacing: tuple[float, ...], device: torch.device) -> Tensor:
+    """Sizes of elements by code."""
+    return torch.from_numpy(sizes(spacing)).to(device)
+
+
+def _inner(maps: Tensor, reach: int) -> Tensor:
+    """Pixels with one label throughout the window that reaches ``reach`` pixels to all sides."""
+    lowest = highest = maps.float()  # exact: there are less than 2**24 labels
+    for dim in range(1, maps.ndim):
+        lowest = -_highest(-lowest, dim, reach)
+        highest = _highest(highest, dim, reach)
+    return lowest == highest
+
+
+def _highest(values: Tensor, dim: int, reach: int) -> Tensor:
+    """The highest value of a window along one dimension."""
+    lines = values.movedim(dim, -1)
+    pooled = max_pool1d(lines.flatten(0, -2), 2 * reach + 1, stride=1, padding=reach)
+    return pooled.view(lines.shape).movedim(-1, dim)
+
+
+def _distances(seeds: Tensor, spacing: tuple[float, ...]) -> Tensor:
+    """Distance to the nearest seed everywhere, in float32; infinite where there is none."""
+    squares = torch.full(seeds.shape, inf, dtype=torch.float64, device=seeds.device)
+    squares.masked_fill_(seeds, 0.0)
+    for dim, step in enumerate(spacing):
+        squares = lower_envelopes(squares, dim, step)
+    return squares.sqrt().float()
+
+
+def lower_envelopes(squares: Tensor, dim: int, step: float) -> Tensor:
+    """Replace every line along ``dim`` by the lower envelope of parabolas on its entries.
+
+    Every entry looks at every other of its line: as exact as the envelope by Felzenszwalb and
+    Huttenlocher, more work, and all of it at once.
+    """
+    length, stride = squares.shape[dim], squares.stride(dim)
+    lines = squares.numel() // length
+    places = torch.arange(length, dtype=torch.float64, device=squares.device)
+    out = torch.empty_like(squares)
+    programs = triton.cdiv(length, OUTPUTS) * triton.cdiv(lines, LINES)
+    with torch.cuda.device_of(squares):
+        _lower_envelopes[(programs,)](
+            squares, (places * step).square(), out, length, stride, lines, OUTPUTS, LINES
+        )
+    return out
+
+
+@triton.jit
+def _lower_envelopes(
+    squares, parabola, out, length, stride, lines, OUTPUTS: tl.constexpr, LINES: tl.constexpr
+):
+    blocks = tl.cdiv(length, OUTPUTS)
+    place = tl.program_id(0) % blocks * OUTPUTS + tl.arange(0, OUTPUTS)
+    line = (tl.program_id(0) // blocks).to(tl.int64) * LINES + tl.arange(0, LINES)
+    start = line // stride * stride * length + line % stride
+    lowest = tl.full((OUTPUTS, LINES), float("inf"), tl.float64)
+    for foot in range(length):
+        height = tl.load(squares + start + foot * stride, mask=line < lines, other=float("inf"))
+        away = tl.abs(place - foot)
+        rise = tl.load(parabola + away, mask=away < length, other=float("inf"))
+        lowest = tl.minimum(lowest, rise[:, None] + height[None, :])
+    where = start[None, :] + place[:, None].to(tl.int64) * stride
+    inside = (place < length)[:, None] & (line < lines)[None, :]
+    tl.store(out + where, lowest, mask=inside)

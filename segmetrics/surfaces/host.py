@@ -1,0 +1,146 @@
+"""Surfaces on the CPU: threads share the channels, classes and directions of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from importlib.util import find_spec
+from itertools import chain, pairwise
+from math import nan
+from operator import mul
+from types import ModuleType
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segmetrics._parallel import share
+from segmetrics.surfaces.distances import Distances, Measure, Pieces
+from segmetrics.surfaces.elements import sizes
+from segmetrics.surfaces.maps import IGNORED_PIXEL, Maps, Surface, moves, volumes
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Spacing = tuple[float, ...]
+
+#: Pixels of the bands that are counted in one go.
+CHUNK = 2**18
+
+
+def band_counts(maps: Maps, reach: int, labels: int) -> Tensor:
+    """The counts of ``surfaces.band_counts``."""
+    maps = maps.cpu()
+    kernels = _kernels()
+    sides = [volume for side in maps for volume in volumes(side)]
+    inner = _run(kernels.inner, [(volume, reach) for volume in sides])
+    tasks = [
+        (*(array.reshape(-1)[first : first + CHUNK] for array in of_channel), labels)
+        for of_channel in zip(*_halves(sides), *_halves(inner), strict=True)
+        for first in range(0, sides[0].size, CHUNK)
+    ]
+    counts = np.stack(_run(kernels.band_counts, tasks)).reshape(len(maps.preds), -1, labels, 3)
+    return torch.from_numpy(counts.sum(1))
+
+
+def measure_surfaces(
+    maps: Maps,
+    measures: Mapping[int, Sequence[Measure]],
+    empty: Sequence[float],
+    *,
+    labels: int,
+    surface: Surface,
+    spacing: Spacing,
+) -> Tensor:
+    """The numbers of ``surfaces.measure_surfaces``."""
+    maps = maps.cpu()
+    tasks = [
+        (channel.numpy(), target.numpy(), labels, surface, spacing)
+        for side in maps
+        for channel, target in zip(side, maps.target, strict=True)
+    ]
+    preds, target = map(list, map(chain.from_iterable, _halves(_run(_find, tasks))))
+    size = volumes(maps.target)[0].shape
+    pairs = {c: (preds[c], target[c]) for c in measures}
+    found = {c: sum(len(points.places) > 0 for points in pair) for c, pair in pairs.items()}
+    both = [c for c in measures if found[c] == 2]
+    ways = _run(_way, [(*way, size, spacing) for c in both for way in (pairs[c], pairs[c][::-1])])
+    of_both = zip(ways[::2], ways[1::2], strict=True)
+    values = _run(_apply, [(measures[c], *pair) for c, pair in zip(both, of_both, strict=True)])
+    measured = dict(zip(both, values, strict=True))
+    columns = [measured.get(c, empty if found[c] else [nan] * len(empty)) for c in measures]
+    return torch.tensor(columns, dtype=torch.float64).T
+
+
+class Points(NamedTuple):
+    """A surface: positions in the flat map, and their sizes unless they are pixels."""
+
+    places: NDArray[np.int64]
+    sizes: NDArray[np.float64] | None
+
+
+def _find(
+    labels: NDArray[np.int32],
+    target: NDArray[np.int32],
+    classes: int,
+    surface: Surface,
+    spacing: Spacing,
+) -> list[Points]:
+    """The surfaces of all classes in a map."""
+    steps = [stride // labels.itemsize for stride in labels.strides]
+    offsets = np.array(
+        [sum(map(mul, move, steps)) for move in moves(surface, len(steps))], np.int64
+    )
+    flat = labels.reshape(-1)
+    if surface == "elements":
+        places, codes, start = _kernels().find_elements(flat, offsets, classes)
+        piece_sizes = sizes(spacing)[codes]
+        return [Points(places[s], piece_sizes[s]) for s in _slices(start)]
+    places, start = _kernels().find_pixels(flat, offsets, classes)
+    found = [places[s] for s in _slices(start)]
+    if surface == "contour":
+        found = [p[target.reshape(-1)[p] != IGNORED_PIXEL] for p in found]
+    return [Points(p, None) for p in found]
+
+
+def _way(queries: Points, seeds: Points, size: tuple[int, int, int], spacing: Spacing) -> Pieces:
+    """The distances from one surface to another."""
+    steps = np.array((1.0,) * (3 - len(spacing)) + spacing)
+    return Pieces(_kernels().nearest(queries.places, seeds.places, size, steps), queries.sizes)
+
+
+def _apply(measures: Sequence[Measure], to_target: Pieces, to_preds: Pieces) -> list[float]:
+    return [float(measure(Distances(to_target, to_preds))) for measure in measures]
+
+
+def _run(function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]]) -> list[Result]:
+    """Call ``function(*task)`` for every task, on all threads; results in the tasks' order."""
+
+    def work(jobs: Iterator[tuple[int, tuple[Any, ...]]]) -> list[tuple[int, Result]]:
+        return [(i, function(*task)) for i, task in jobs]
+
+    done = dict(pair for part in share(work, enumerate(tasks), at_most=len(tasks)) for pair in part)
+    return [done[i] for i in range(len(tasks))]
+
+
+def _halves(items: list[Item]) -> tuple[list[Item], list[Item]]:
+    """Those of the prediction and those of the target."""
+    middle = len(items) // 2
+    return items[:middle], items[middle:]
+
+
+def _slices(start: NDArray[np.int64]) -> list[slice]:
+    return [slice(*bounds) for bounds in pairwise(start.tolist())]
+
+
+@cache
+def _kernels() -> ModuleType:
+    """The compiled kernels, or where numba is not installed the plain ones."""
+    if find_spec("numba") is None:
+        from segmetrics.surfaces import plain
+
+        return plain
+    from segmetrics.surfaces import cpu
+
+    return cpu
