@@ -14,7 +14,8 @@ def kernel(function: Function) -> Function:
     """Compile a function when it is called, to run without Python's lock.
 
     What is compiled is kept beside the source, or in the user's cache directory if that cannot be
-    written. Where neither can every process compiles anew.
+    written. Where neither can every process compiles anew. It is compiled again when the file of
+    the kernel changes, not those of kernels that it calls: these had better be in one file.
     """
     options: Any = {"nogil": True, "error_model": "numpy"}
     try:
