@@ -364,45 +364,85 @@ def _worst_statistic(values: Tensor, shares: Tensor) -> Statistic:
     The order of the images is the same in every resample, so they are sorted once, and each column
     without the images that lack it: of 150 classes an image has ten.
     """
-    columns: list[tuple[Tensor, Tensor]] = []
-    for column in values.unbind(1):
-        images = (~column.isnan()).nonzero().squeeze(1)
-        ordered, order = column[images].sort()
-        if len(images):
-            columns.append((images[order], ordered))
-    # Few resamples at a time stay in the cache, and below what torch hands out to threads: those
-    # would wait for each other thousands of times.
-    longest = max((len(images) for images, _ in columns), default=1)
-    step = max(1, min(2**15 // longest, 200 // len(shares)))
+    columns = [_Column.of(column) for column in values.unbind(1) if not column.isnan().all()]
+    longest = max((column.images.numel() for column in columns), default=1)
+    step = max(1, 2**19 // longest)  # resamples at once: 4 MB of weights
 
     def evaluate(weights: Tensor) -> Tensor:
         if not columns:
             return weights.new_full((len(weights),), nan)
         scores = []
         for some in weights.split(step):
-            worst = [
-                _worst_means(some.gather(1, images.expand(len(some), -1)), ordered, shares)
-                for images, ordered in columns
-            ]
-            scores.append(torch.stack(worst).nanmean(0).mean(-1))
+            by_image = some.t().contiguous()
+            worst = torch.stack([column.worst_means(by_image, shares) for column in columns])
+            scores.append(worst.nanmean(0).mean(0))
         return torch.cat(scores)
 
     return evaluate
 
 
+@dataclass(frozen=True)
+class _Column:
+    """The images that have a value, in ascending order of it, in blocks.
+
+    The sums over blocks are matrix products, so that only the block in which a share ends is looked
+    at image by image. ``images (blocks, SIDE)`` are indices; ``rows (blocks, 2, SIDE)`` hold a 1
+    and the value of every image, and 0 behind the last.
+    """
+
+    images: Tensor
+    rows: Tensor
+
+    SIDE = 32
+
+    @staticmethod
+    def of(values: Tensor) -> _Column:
+        """The column of values ``(N,)``, of which some are not nan."""
+        images = (~values.isnan()).nonzero().squeeze(1)
+        images = images[values[images].argsort()]
+        rows = torch.stack([torch.ones_like(values[images]), values[images]])
+        missing = -len(images) % _Column.SIDE
+        images, rows = (torch.nn.functional.pad(part, (0, missing)) for part in (images, rows))
+        rows = rows.unflatten(1, (-1, _Column.SIDE)).transpose(0, 1)
+        return _Column(images.view(-1, _Column.SIDE), rows.contiguous())
+
+    def worst_means(self, weights: Tensor, shares: Tensor) -> Tensor:
+        """Means ``(Q, B)`` over the worst ⌊share·n⌋ images, with weights ``(N, B)``."""
+        drawn = weights.index_select(0, self.images.flatten()).unflatten(0, self.images.shape)
+        there, total = (self.rows @ drawn).cumsum(0).unbind(1)
+        number = (there[-1] * shares.unsqueeze(1)).floor().clamp(min=1)
+        # the block in which the share ends, what comes before it, and what is in it
+        last = torch.searchsorted(there.t().contiguous(), number.t().contiguous()).t()
+        last = last.clamp(max=len(there) - 1)
+        before = (last - 1).clamp(min=0)
+        counted, summed = (sums.gather(0, before).where(last > 0, 0.0) for sums in (there, total))
+        ones, values = self.rows[last].unbind(2)
+        inside = drawn[last, :, torch.arange(drawn.shape[2])] * ones
+        worst = summed + _sum_of_first(inside, values, (number - counted).unsqueeze(2)).squeeze(2)
+        return (worst / number).where(there[-1] > 0, nan)
+
+
 def _worst_means(weights: Tensor, values: Tensor, shares: Tensor) -> Tensor:
     """Means ``(..., Q)`` over the worst ⌊share·n⌋ images, at least one; values ``(..., n)`` ascend.
 
-    ``weights (..., n)`` say how often each image is there. The image at which ⌊share·n⌋ is reached
-    counts with the rest that is missing, so this equals sorting the resample itself.
+    ``weights (..., n)`` say how often each image is there.
+    """
+    there = weights.sum(-1, keepdim=True)
+    number = (there * shares).floor().clamp(min=1)
+    return (_sum_of_first(weights, values, number) / number).where(there > 0, nan)
+
+
+def _sum_of_first(weights: Tensor, values: Tensor, number: Tensor) -> Tensor:
+    """Sums ``(..., Q)`` of the first ``number (..., Q)`` of weighted values, both ``(..., n)``.
+
+    The value at which a number is reached counts with the rest that is missing, so this equals
+    repeating every value as often as its weight says.
     """
     there = weights.cumsum(-1)
     total = (weights * values).cumsum(-1)
-    number = (there[..., -1:] * shares).floor().clamp(min=1)
     last = torch.searchsorted(there, number).clamp(max=values.shape[-1] - 1)
     surplus = there.gather(-1, last) - number
-    worst = total.gather(-1, last) - surplus * values.expand_as(total).gather(-1, last)
-    return (worst / number).where(there[..., -1:] > 0, nan)
+    return total.gather(-1, last) - surplus * values.expand_as(total).gather(-1, last)
 
 
 # --- Resampling -----------------------------------------------------------------------------------
