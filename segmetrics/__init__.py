@@ -1,6 +1,7 @@
 """Segmentation metrics for PyTorch: count once, score many."""
 
-from segmetrics import functional, statistics
+from segmetrics import functional, labels, statistics
+from segmetrics.labels import LabelSpace
 from segmetrics.metrics import (
     AverageSurfaceDistance,
     BoundaryF1Score,
@@ -37,6 +38,7 @@ __all__ = [
     "GeneralizedDiceScore",
     "HausdorffDistance",
     "ImageScores",
+    "LabelSpace",
     "MatthewsCorrCoef",
     "MeanIoU",
     "PixelAccuracy",
@@ -48,5 +50,6 @@ __all__ = [
     "SurfaceMetrics",
     "TverskyIndex",
     "functional",
+    "labels",
     "statistics",
 ]

@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 from segmetrics import scores
 from segmetrics._arguments import one_of
 from segmetrics.counting import Counting, CountingArguments, count
+from segmetrics.labels import LabelSpace
 from segmetrics.recipes import (
     AgreementArguments,
     ClassArguments,
@@ -29,7 +30,7 @@ from segmetrics.scores import Normalize, WeightType
 def confusion_matrix(
     preds: Tensor,
     target: Tensor,
-    num_classes: int | None = None,
+    num_classes: int | LabelSpace | None = None,
     *,
     normalize: Normalize | None = None,
     **arguments: Unpack[CountingArguments],
@@ -58,7 +59,7 @@ def confusion_matrix(
 def mean_iou(
     preds: Tensor,
     target: Tensor,
-    num_classes: int | None = None,
+    num_classes: int | LabelSpace | None = None,
     **arguments: Unpack[ClassArguments],
 ) -> Tensor:
     """Mean intersection over union, the Jaccard index.
@@ -78,7 +79,7 @@ def mean_iou(
 def dice_score(
     preds: Tensor,
     target: Tensor,
-    num_classes: int | None = None,
+    num_classes: int | LabelSpace | None = None,
     **arguments: Unpack[ClassArguments],
 ) -> Tensor:
     """Dice score, the F1 score.
@@ -98,7 +99,7 @@ def dice_score(
 def generalized_dice_score(
     preds: Tensor,
     target: Tensor,
-    num_classes: int | None = None,
+    num_classes: int | LabelSpace | None = None,
     *,
     weight_type: WeightType = "square",
     **arguments: Unpack[JointArguments],
@@ -121,7 +122,7 @@ def generalized_dice_score(
 def tversky_index(
     preds: Tensor,
     target: Tensor,
-    num_classes: int | None = None,
+    num_classes: int | LabelSpace | None = None,
     *,
     alpha: float = 0.5,
     beta: float = 0.5,
@@ -145,7 +146,7 @@ def tversky_index(
 def fbeta_score(
     preds: Tensor,
     target: Tensor,
-    num_classes: int | None = None,
+    num_classes: int | LabelSpace | None = None,
     *,
     beta: float = 1.0,
     **arguments: Unpack[ClassArguments],
@@ -168,7 +169,7 @@ def fbeta_score(
 def precision(
     preds: Tensor,
     target: Tensor,
-    num_classes: int | None = None,
+    num_classes: int | LabelSpace | None = None,
     **arguments: Unpack[ClassArguments],
 ) -> Tensor:
     """Precision, the positive predictive value.
@@ -188,7 +189,7 @@ def precision(
 def recall(
     preds: Tensor,
     target: Tensor,
-    num_classes: int | None = None,
+    num_classes: int | LabelSpace | None = None,
     **arguments: Unpack[ClassArguments],
 ) -> Tensor:
     """Recall, the sensitivity; macro is the mean class accuracy.
@@ -208,7 +209,7 @@ def recall(
 def specificity(
     preds: Tensor,
     target: Tensor,
-    num_classes: int | None = None,
+    num_classes: int | LabelSpace | None = None,
     **arguments: Unpack[ClassArguments],
 ) -> Tensor:
     """Specificity, the true negative rate.
@@ -228,7 +229,7 @@ def specificity(
 def pixel_accuracy(
     preds: Tensor,
     target: Tensor,
-    num_classes: int | None = None,
+    num_classes: int | LabelSpace | None = None,
     **arguments: Unpack[AgreementArguments],
 ) -> Tensor:
     """Pixel accuracy.
@@ -248,7 +249,7 @@ def pixel_accuracy(
 def cohen_kappa(
     preds: Tensor,
     target: Tensor,
-    num_classes: int | None = None,
+    num_classes: int | LabelSpace | None = None,
     **arguments: Unpack[AgreementArguments],
 ) -> Tensor:
     """Cohen's kappa.
@@ -268,7 +269,7 @@ def cohen_kappa(
 def matthews_corrcoef(
     preds: Tensor,
     target: Tensor,
-    num_classes: int | None = None,
+    num_classes: int | LabelSpace | None = None,
     **arguments: Unpack[AgreementArguments],
 ) -> Tensor:
     """Matthews correlation coefficient.

@@ -5,7 +5,8 @@ The metrics and the functional interface both build recipes, so their arguments 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from math import nan
 from typing import Literal
@@ -16,6 +17,7 @@ from typing_extensions import Unpack
 from segmetrics import scores
 from segmetrics._arguments import boolean, number, one_of
 from segmetrics.counting import Counting, CountingArguments, count
+from segmetrics.labels import LabelSpace
 from segmetrics.scores import Average, Formula, Score, Statistics, WeightType
 
 AggregationLevel = Literal["global", "samplewise"]
@@ -47,15 +49,18 @@ class Recipe:
     counting: Counting
     score: Score
     of_labels: bool = False  # background of binary and multilabel included
+    groups: tuple[tuple[int, ...], ...] = ()  # of classes, which are scored instead of them
 
     def __call__(self, counts: Tensor) -> Tensor:
         """Score what ``counting.count`` gave: ``(...)`` or ``(N, ...)`` per image, in float64."""
+        if self.groups:
+            return self.score(scores.of_groups(self.counting.matrices(_exact(counts)), self.groups))
         return self.score(statistics(counts, self.counting, of_labels=self.of_labels))
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the score of one image or data set."""
-        channels = self.counting.num_classes - self.score.first
+        channels = len(self.groups) or self.counting.num_classes - self.score.first
         return (channels,) if self.score.average == "none" else ()
 
     def evaluate(self, preds: Tensor, target: Tensor) -> Tensor:
@@ -68,7 +73,7 @@ class Recipe:
 
 def class_recipe(
     formula: Formula,
-    num_classes: int | None,
+    num_classes: int | LabelSpace | None,
     *,
     average: Average | None = "macro",
     aggregation_level: AggregationLevel = "global",
@@ -93,9 +98,15 @@ def class_recipe(
     )
 
 
+def group_recipe(of_classes: Recipe, groups: Sequence[tuple[int, ...]]) -> Recipe:
+    """A score per class as one per group of classes."""
+    score = replace(of_classes.score, first=0, ignored=())
+    return replace(of_classes, score=score, groups=tuple(groups))
+
+
 def joint_recipe(
     formula: Formula,
-    num_classes: int | None,
+    num_classes: int | LabelSpace | None,
     *,
     aggregation_level: AggregationLevel = "global",
     include_background: bool = True,
@@ -112,7 +123,7 @@ def joint_recipe(
 
 def agreement_recipe(
     formula: Formula,
-    num_classes: int | None,
+    num_classes: int | LabelSpace | None,
     *,
     aggregation_level: AggregationLevel = "global",
     zero_division: float = nan,
@@ -145,9 +156,7 @@ def statistics(counts: Tensor, counting: Counting, *, of_labels: bool) -> Statis
 
     A class of binary and multilabel is its foreground.
     """
-    if counts.device.type == "mps":  # which has no float64
-        counts = counts.cpu()
-    s = Statistics.of(*counting.marginals(counts))
+    s = Statistics.of(*counting.marginals(_exact(counts)))
     if counting.task == "multiclass":
         return s
     if counting.task == "binary":
@@ -155,8 +164,15 @@ def statistics(counts: Tensor, counting: Counting, *, of_labels: bool) -> Statis
     return s.map(lambda label: label.sum(-2) if of_labels else label[..., 1])
 
 
+def _exact(counts: Tensor) -> Tensor:
+    """Counts where there is float64."""
+    return counts.cpu() if counts.device.type == "mps" else counts
+
+
 def _counting(
-    num_classes: int | None, aggregation_level: AggregationLevel, arguments: CountingArguments
+    num_classes: int | LabelSpace | None,
+    aggregation_level: AggregationLevel,
+    arguments: CountingArguments,
 ) -> Counting:
     one_of("aggregation_level", aggregation_level, ("global", "samplewise"))
     return Counting.of(num_classes, per_image=aggregation_level == "samplewise", **arguments)
@@ -171,8 +187,7 @@ def _left_out(counting: Counting, include_background: bool) -> tuple[int, tuple[
             "alone. Leave it out."
         )
     classes = range(first, counting.num_classes if counting.task != "binary" else 1)
-    ignored = counting.ignore_index if counting.task == "multiclass" else ()
-    ignored = tuple(value for value in ignored if value in classes)
+    ignored = tuple(label for label in counting.ignored_classes if label in classes)
     if len(ignored) == len(classes):
         raise ValueError(
             f"no class is left to average: `ignore_index={list(counting.ignore_index)}` and "

@@ -7,7 +7,7 @@ data set, an image and a bootstrap.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import nan
@@ -48,6 +48,26 @@ class Statistics(NamedTuple):
     def map(self, function: Callable[[Tensor], Tensor]) -> Statistics:
         """Apply a function to each of the four counts."""
         return Statistics(*map(function, self))
+
+
+def of_groups(matrix: Tensor, groups: Sequence[Sequence[int]]) -> Statistics:
+    """Statistics of groups of classes, from the confusion matrix ``(..., C, C + 1)`` of classes.
+
+    Within a group nothing is confused. A class in no group is a false alarm of one where it is
+    taken for it.
+    """
+    rest = set(range(matrix.shape[-2])).difference(*groups)
+    parts = [list(group) for group in (*groups, rest) if group]
+
+    def summed(counts: Tensor, dim: int) -> Tensor:
+        # no indexing by a list, which would make a GPU wait
+        classes = counts.unbind(dim)
+        return torch.stack([torch.stack([classes[c] for c in g]).sum(0) for g in parts], dim)
+
+    joint = summed(summed(matrix, -2), -1)
+    hits = joint.diagonal(dim1=-2, dim2=-1)
+    s = Statistics.of(hits, joint.sum(-2), summed(matrix.sum(-1), -1))
+    return s.map(lambda counts: counts[..., : len(groups)])
 
 
 # --- Scores of each class: (..., C) → (..., C) ----------------------------------------------------

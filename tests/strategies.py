@@ -14,6 +14,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from segmetrics import LabelSpace
+
 TASKS = ("multiclass", "binary", "multilabel")
 LAYOUTS = ("contiguous", "channels-last", "transposed", "sliced", "expanded")
 SCORE_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -106,6 +108,21 @@ def label_tensors(draw: st.DrawFn, values: np.ndarray, layout: str) -> Tensor:
     """Label maps as a tensor of any dtype that can hold them."""
     dtype = draw(dtypes_for(values))
     return lay_out(torch.from_numpy(values.astype(np.int64)).to(dtype), layout)
+
+
+@st.composite
+def label_spaces(draw: st.DrawFn, classes: int) -> LabelSpace:
+    """Label spaces that map values of every size, several to one class, and ignore some."""
+    rng = draw(generators())
+    far = [254, 255, 256, 1000, 2**15 - 1, 2**15, 2**31, 2**40, 2**63 - 1, -300, -(2**63)]
+    values = rng.permutation(np.array([*range(-2, 40), *far])).tolist()
+    mapped, ignored = rng.integers(1, [classes + 5, 12]).tolist()
+    return LabelSpace(
+        [f"class {label}" for label in range(classes)],
+        ignore_index=values[:ignored],
+        id_to_class={v: int(rng.integers(classes)) for v in values[ignored : ignored + mapped]},
+        map_preds=draw(st.booleans()),
+    )
 
 
 @st.composite

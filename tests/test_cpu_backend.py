@@ -19,7 +19,7 @@ from torch import Tensor
 import segmetrics
 from segmetrics.counting import Counting, count, cpu, plain
 from segmetrics.counting.inputs import Task, Upsample, read
-from strategies import LABEL_DTYPES, LAYOUTS, SCORE_DTYPES, TASKS, generators, lay_out
+from strategies import LABEL_DTYPES, LAYOUTS, SCORE_DTYPES, TASKS, generators, label_spaces, lay_out
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of infinities
 
@@ -40,10 +40,16 @@ def inputs(draw: st.DrawFn, upsample: Upsample | None = None) -> tuple[Tensor, T
     labels = classes if task == "multiclass" else 2
     ignorable = {-1, 0, 1, labels - 1, labels, 7, 255, 256, -(2**63), 2**63 - 1, 2**40}
     ignorable = sorted(ignorable if task == "multiclass" else ignorable - {1})
+    ignored = draw(st.sets(st.sampled_from(ignorable), max_size=3))
+    space, usual = classes if task != "binary" else None, list(range(labels)) * 3
+    if task == "multiclass" and draw(st.booleans()):
+        space = draw(label_spaces(classes))
+        ignored = ignored.difference(space.id_to_class)
+        usual += [*space.id_to_class, *space.ignore_index] * 2
     counting = Counting.of(
-        classes if task != "binary" else None,
+        space,
         task=task,
-        ignore_index=sorted(draw(st.sets(st.sampled_from(ignorable), max_size=3))),
+        ignore_index=sorted(ignored),
         threshold=0.5 if task == "multiclass" else draw(st.sampled_from([0.0, 0.3, 0.5, 1.0])),
         from_logits=draw(st.booleans()),
         upsample=upsample,
@@ -55,7 +61,6 @@ def inputs(draw: st.DrawFn, upsample: Upsample | None = None) -> tuple[Tensor, T
     other_size = [draw(st.one_of(st.just(length), st.integers(1, 12))) for length in size]
     images = draw(st.integers(0, 3))
     channels = [classes] if task == "multilabel" else []
-    usual = list(range(labels)) * 3
 
     def labels_of(shape: list[int]) -> Tensor:
         values = rng.choice(usual + ignorable + [labels + 1, -2, 2**62], shape)

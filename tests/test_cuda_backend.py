@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from segmetrics import ConfusionMatrix, MeanIoU, SegmentationMetrics, functional
+from segmetrics import ConfusionMatrix, LabelSpace, MeanIoU, SegmentationMetrics, functional
 from segmetrics.counting import Counting, count, plain
 from segmetrics.counting.inputs import Task, Upsample, read
-from strategies import LABEL_DTYPES, LAYOUTS, SCORE_DTYPES, TASKS, generators, lay_out
+from strategies import LABEL_DTYPES, LAYOUTS, SCORE_DTYPES, TASKS, generators, label_spaces, lay_out
 
 pytest.importorskip("triton", reason="the kernel is written in Triton")
 
@@ -72,10 +72,16 @@ def inputs(draw: st.DrawFn, upsample: Upsample | None = None) -> tuple[Tensor, T
     labels = classes if task == "multiclass" else 2
     ignorable = {-1, 0, 1, labels - 1, labels, 7, 255, -(2**63), 2**40}
     ignorable = sorted(ignorable if task == "multiclass" else ignorable - {1})
+    ignored = draw(st.sets(st.sampled_from(ignorable), max_size=3))
+    space, usual = classes if task != "binary" else None, list(range(labels)) * 3
+    if task == "multiclass" and draw(st.booleans()):
+        space = draw(label_spaces(classes))
+        ignored = ignored.difference(space.id_to_class)
+        usual += [*space.id_to_class, *space.ignore_index] * 2
     counting = Counting.of(
-        classes if task != "binary" else None,
+        space,
         task=task,
-        ignore_index=sorted(draw(st.sets(st.sampled_from(ignorable), max_size=3))),
+        ignore_index=sorted(ignored),
         threshold=0.5 if task == "multiclass" else draw(st.sampled_from([0.0, 0.3, 0.5, 1.0])),
         from_logits=draw(st.booleans()),
         upsample=upsample,
@@ -88,7 +94,6 @@ def inputs(draw: st.DrawFn, upsample: Upsample | None = None) -> tuple[Tensor, T
     scores_size = other_size if upsample else size
     images = draw(st.integers(0, 3))
     channels = [classes] if task == "multilabel" else []
-    usual = list(range(labels)) * 3
 
     def labels_of(shape: list[int]) -> Tensor:
         values = rng.choice(usual + ignorable + [labels + 1, -2, 2**62], shape)
@@ -226,6 +231,11 @@ def channels_last(tensor: Tensor) -> Tensor:
     return tensor.to(memory_format=torch.channels_last)
 
 
+SHIFTED = LabelSpace(  # of 21 classes, each stored as the one before
+    [str(label) for label in range(21)],
+    id_to_class={label: (label + 1) % 21 for label in range(21)},
+    map_preds=True,
+)
 S, T = torch.zeros(2, 21, 32, 32), torch.zeros(2, 32, 32, dtype=torch.int64)
 COMPILED = {
     "fp32 scores": (S, T, {}),
@@ -233,6 +243,7 @@ COMPILED = {
     "fp64 scores": (S.double(), T, {}),
     "channels-last": (channels_last(S), T, {"per_image": True}),
     "labels": (T.byte(), T.byte(), {}),
+    "mapped labels": (T.byte(), T.byte(), {"num_classes": SHIFTED}),
     "sliced uint64 and bool": (T[:, ::2].to(torch.uint64), T[:, 1::2].bool(), {}),
     "bilinear": (S[..., :9, :9], T, {"upsample": "bilinear"}),
     "bilinear volumes": (
@@ -252,8 +263,8 @@ def test_the_kernel_compiles_for_hopper(hopper: None, name: str) -> None:
     from segmetrics.counting import cuda
 
     preds, target, arguments = COMPILED[name]
-    classes = None if arguments.get("task") == "binary" else 21
-    counting = Counting.of(classes, ignore_index=[255, 2**40], **arguments)
+    classes = {} if arguments.get("task") == "binary" else {"num_classes": 21}
+    counting = Counting.of(**classes | {"ignore_index": [255, 2**40]} | arguments)
     shape = (1, len(target) if counting.per_image else 1, counting.channels)
     histograms = torch.zeros(*shape, counting.labels + 5, counting.labels + 4, dtype=torch.int64)
     programs, given, constants = cuda.launch(histograms, read(preds, target, counting), counting)
@@ -279,6 +290,7 @@ METRICS = {
     "samplewise": lambda: MeanIoU(21, aggregation_level="samplewise", average="weighted"),
     "upsample": lambda: MeanIoU(21, upsample="bilinear"),
     "ConfusionMatrix": lambda: ConfusionMatrix(21, normalize="true"),
+    "mapped": lambda: MeanIoU(SHIFTED, ignore_index=2**40),
     "SegmentationMetrics": lambda: SegmentationMetrics(21, ignore_index=0),
 }
 
@@ -334,9 +346,10 @@ def test_scores_resized_on_the_gpu_are_those_of_interpolate(dtype: torch.dtype) 
 
 
 @on_gpu
-def test_an_update_is_captured_in_a_cuda_graph() -> None:
+@pytest.mark.parametrize("classes", [21, SHIFTED], ids=["classes", "mapped"])
+def test_an_update_is_captured_in_a_cuda_graph(classes: int | LabelSpace) -> None:
     scores, target = scenes(0)
-    metric = MeanIoU(21).cuda()
+    metric = MeanIoU(classes).cuda()
     metric.update(scores, target)  # compiles
     metric.reset()
     before, graph = metric._states, torch.cuda.CUDAGraph()

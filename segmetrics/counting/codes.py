@@ -8,6 +8,9 @@ once, whatever the backend.
 
 from __future__ import annotations
 
+from functools import cache, lru_cache
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -16,6 +19,10 @@ from segmetrics.counting.inputs import BAD_KINDS, Counting
 # Codes behind the labels, as offsets to their number.
 IGNORED, NEGATIVE, IS_255, TOO_LARGE, TARGET_NOT_ONE_HOT = range(5)
 ABSTAINED, OUTSIDE, PREDS_NOT_ONE_HOT, IMPOSSIBLE = range(4)
+
+#: Mapped values below it are looked up in a table; compiled backends search for the others, if
+#: there are at most so many.
+NEAR, MOST_FAR = 2**15, 2**8
 
 #: The value that stands for a pixel whose channels do not hold exactly one 1.
 NOT_ONE_HOT = -(2**63)
@@ -27,25 +34,57 @@ def histogram_shape(counting: Counting) -> tuple[int, int, int]:
 
 
 def target_codes(target: Tensor, counting: Counting, *, one_hot: bool = False) -> Tensor:
-    """Codes of int64 target labels."""
+    """Codes of int64 target labels; those read from one-hot channels are classes already."""
     labels = counting.labels
-    code = target.where(target >= 0, labels + NEGATIVE)
-    code = code.where(target < labels, labels + TOO_LARGE)
-    if labels <= 255:
-        code = code.where(target != 255, labels + IS_255)
-    for value in counting.ignore_index:
+    bad = torch.full_like(target, labels + TOO_LARGE).where(target >= 0, labels + NEGATIVE)
+    bad = bad.where(target != 255, labels + IS_255)
+    if counting.ids and not one_hot:
+        return _mapped(target, counting, labels + IGNORED, bad)
+    code = target.where((target >= 0) & (target < labels), bad)
+    for value in counting.ignored_classes if one_hot else counting.ignore_index:
         code = code.where(target != value, labels + IGNORED)
     return code.where(target != NOT_ONE_HOT, labels + TARGET_NOT_ONE_HOT) if one_hot else code
 
 
 def preds_codes(preds: Tensor, counting: Counting, *, one_hot: bool = False) -> Tensor:
-    """Codes of int64 predicted labels; an ignored value outside the classes is an abstention."""
+    """Codes of int64 predicted labels; an ignored value that is no class is an abstention."""
     labels = counting.labels
-    code = preds.where((preds >= 0) & (preds < labels), labels + OUTSIDE)
+    bad = torch.full_like(preds, labels + OUTSIDE)
+    if counting.map_preds and not one_hot:
+        return _mapped(preds, counting, labels + ABSTAINED, bad)
+    code = preds.where((preds >= 0) & (preds < labels), bad)
     for value in counting.ignore_index:
         if not 0 <= value < labels:
             code = code.where(preds != value, labels + ABSTAINED)
     return code.where(preds != NOT_ONE_HOT, labels + PREDS_NOT_ONE_HOT) if one_hot else code
+
+
+class Table(NamedTuple):
+    """Codes of values that are mapped: of those from 0 on, and of known ones that lie elsewhere."""
+
+    near: Tensor
+    far: tuple[int, ...]
+    codes_of_far: tuple[int, ...]
+
+
+@cache  # for ever: captured CUDA graphs read it, and nothing is copied to a device twice
+def table(counting: Counting, device: torch.device, *, target: bool) -> Table | None:
+    """Where compiled backends look up labels of the target, or predicted ones; None if nowhere."""
+    if not (counting.ids and (target or counting.map_preds)):
+        return None
+    code_of = target_codes if target else preds_codes
+    known = {255, *counting.ids, *counting.ignore_index}
+    near = torch.arange(1 + max(value for value in known if value < NEAR))
+    far = tuple(sorted(value for value in known if not 0 <= value < len(near)))
+    codes_of_far = code_of(torch.tensor(far, dtype=torch.int64), counting)
+    return Table(code_of(near, counting).to(device, torch.int32), far, tuple(codes_of_far.tolist()))
+
+
+@lru_cache(maxsize=64)
+def tabular(counting: Counting) -> bool:
+    """Whether compiled backends can look up values where any are mapped, see ``table``."""
+    far = [value for value in counting.ids + counting.ignore_index if not 0 <= value < NEAR]
+    return not counting.ids or len(far) <= MOST_FAR
 
 
 def fold(histogram: Tensor, counting: Counting) -> Tensor:
@@ -72,3 +111,19 @@ def fold(histogram: Tensor, counting: Counting) -> Tensor:
         cells = torch.stack([hits, cells.sum(-2)[..., :labels], cells.sum(-1)], -1)
     bad = torch.stack([kinds[kind] for kind in BAD_KINDS], -1)
     return torch.cat([cells.flatten(bad.ndim - 1), bad], -1)
+
+
+def _mapped(values: Tensor, counting: Counting, ignored: int, otherwise: Tensor) -> Tensor:
+    """Codes of values that are mapped or ignored, and of all the others."""
+    known, code_of_known = _known(counting, ignored, values.device)
+    place = torch.searchsorted(known, values.contiguous()).clamp(max=len(known) - 1)
+    return code_of_known[place].where(known[place] == values, otherwise)
+
+
+@cache
+def _known(counting: Counting, ignored: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The values that are mapped or ignored in rising order, and their codes."""
+    codes = dict(zip(counting.ids, counting.classes_of_ids, strict=True))
+    codes.update(dict.fromkeys(counting.ignore_index, ignored))
+    pairs = torch.tensor(sorted(codes.items()), device=device)
+    return pairs[:, 0].contiguous(), pairs[:, 1].contiguous()

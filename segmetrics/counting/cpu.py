@@ -46,7 +46,7 @@ BYTES = frozenset({torch.uint8, torch.bool})
 
 def count(pixels: Pixels, counting: Counting) -> Tensor:
     """The counts of ``plain.count``, for labels and scores."""
-    if not pixels.target.numel() or counting.labels > MOST_LABELS:
+    if not (pixels.target.numel() and countable(counting)):
         return plain.count(pixels, counting)
     if not counting.per_image:
         return codes.fold(_histograms(pixels, counting)[0], counting)
@@ -57,6 +57,11 @@ def count(pixels: Pixels, counting: Counting) -> Tensor:
         part = pixels._replace(preds=pixels.preds[some], target=pixels.target[some])
         counts.append(codes.fold(_histograms(part, counting), counting))
     return torch.cat(counts)
+
+
+def countable(counting: Counting) -> bool:
+    """Whether this backend's codes are enough."""
+    return counting.labels <= MOST_LABELS and codes.tabular(counting)
 
 
 def _histograms(pixels: Pixels, counting: Counting) -> Tensor:
@@ -104,13 +109,13 @@ def _histogram_of_bytes(target: Tensor, preds: Tensor, counting: Counting) -> Te
     def work(starts: Iterator[int]) -> Longs:
         of_values = np.zeros((2, 256, 256 + APART), np.int32)
         for start in starts:
-            some = slice(start, start + BOX)
+            some = slice(start, start + 2 * BOX)
             tally(rows[some], columns[some], of_values)
         histograms = np.zeros(shape, np.int64)
         recode(of_values, *code_tables, histograms[0, 0])
         return histograms
 
-    starts = range(0, len(rows), BOX)
+    starts = range(0, len(rows), 2 * BOX)
     return _sum(share(work, starts, at_most=len(starts)))
 
 

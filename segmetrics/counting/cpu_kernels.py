@@ -20,7 +20,6 @@ Array = NDArray[Any]
 Codes = NDArray[np.uint16]
 Longs = NDArray[np.int64]
 Box = tuple[int, int, int, int]
-Mix = tuple[int, float, float]
 
 #: Labels that are coded at once.
 LABELS = 2**10
@@ -115,6 +114,13 @@ def _code(
 
 
 @kernel
+def look_up(table: Codes, codes: Codes) -> None:
+    """Put in place of every code what a table has for it."""
+    for i in range(len(codes)):
+        codes[i] = table[codes[i]]
+
+
+@kernel
 def score_codes(
     scores: Array,
     base: int,
@@ -144,10 +150,10 @@ def score_codes(
             place = start + first * step
             out = codes[k : k + n]
             if step == 1:
-                _find_best(scores, place, label_stride, labels, n, infinity, None, best, index)
+                _find_best(scores, place, label_stride, labels, n, infinity, best, index)
             else:
                 _bring_together(scores, place, label_stride, labels, step, n, tile, block)
-                _find_best(tile, 0, block, labels, n, infinity, None, best, index)
+                _find_best(tile, 0, block, labels, n, infinity, best, index)
             _choose(best, index, n, limits, impossible, out)
             k += n
 
@@ -215,7 +221,7 @@ def nearest_codes(
                 for i in range(n):
                     source = np.uintp(start + column_places[first + i] + label * label_stride)
                     tile[np.uintp(label * TILE + i)] = scores[source]
-            _find_best(tile, 0, TILE, labels, n, infinity, None, best, index)
+            _find_best(tile, 0, TILE, labels, n, infinity, best, index)
             _choose(best, index, n, limits, impossible, codes[k : k + n])
             k += n
 
@@ -276,8 +282,7 @@ def linear_codes(
                             _pick(source, left, half, wide, out)
         a, b = row_weights[0, h], row_weights[1, h]
         if linear[1] and not linear[0]:
-            mix = slots[0, 1] - slots[0, 0], a, b
-            _find_best(wide, slots[0, 0], n, labels, n, None, mix, best, index)
+            _find_best_between(wide, slots[0, 0], slots[0, 1], a, b, labels, n, best, index)
         else:
             for first in range(0, labels * n, n):
                 before, after = slots[0, 0] + first, slots[0, 1] + first
@@ -288,7 +293,7 @@ def linear_codes(
                     for x in range(n):
                         y = np.uintp(first + x)
                         resized[y] = row_weights[0, d] * resized[y] + row_weights[1, d] * behind[x]
-            _find_best(resized, 0, n, labels, n, None, None, best, index)
+            _find_best(resized, 0, n, labels, n, None, best, index)
         _choose(best, index, n, limits, impossible, codes[k : k + n])
         k += n
 
@@ -368,76 +373,83 @@ def _find_best(
     labels: int,
     n: int,
     infinity: int | None,
-    mix: Mix | None,
     best: Array,
     index: Array,
 ) -> None:
     """The best score of ``n`` pixels side by side, NaN if any is, and the first label that has it.
 
-    Labels are the outer loop, so that the inner one runs over many pixels at once; ten at a time,
-    so that what was found so far is seldom read and written. The last ten may have been compared
-    before: none of them is better than itself. They are found in the dtype of the scores, which
-    makes both equally wide.
+    Labels are the outer loop, so that the inner one runs over many pixels at once; four at a time,
+    so that what was found so far is seldom read and written. They are found in the dtype of the
+    scores, which makes both equally wide.
     """
+    kind = index.dtype.type
     for i in range(n):
-        best[i], index[i] = _score(scores, base + i, infinity, mix), 0
-    if labels > 10:
-        for label in range(1, labels, 10):
-            first = min(label, labels - 10)
-            _compare_ten(scores, base, label_stride, first, n, infinity, mix, best, index)
-    elif labels > 4:
-        for label in range(1, labels, 4):
-            first = min(label, labels - 4)
-            _compare_four(scores, base, label_stride, first, n, infinity, mix, best, index)
-    else:
-        for label in range(1, labels):
-            _compare_one(scores, base, label_stride, label, n, infinity, mix, best, index)
-
-
-def _comparison(labels: int) -> Any:
-    """A kernel that compares so many labels, from ``first`` on, with the best before them."""
-
-    @kernel
-    def compare(
-        scores: Array,
-        base: int,
-        label_stride: int,
-        first: int,
-        n: int,
-        infinity: int | None,
-        mix: Mix | None,
-        best: Array,
-        index: Array,
-    ) -> None:
-        kind, place = index.dtype.type, base + first * label_stride
+        best[i], index[i] = _key(scores[base + i], infinity), 0
+    for label in range(1, labels - 3, 4):
+        place = base + label * label_stride
+        a, place = scores[place : place + n], place + label_stride
+        b, place = scores[place : place + n], place + label_stride
+        c, place = scores[place : place + n], place + label_stride
+        d = scores[place : place + n]
+        in_a, in_b, in_c, in_d = kind(label), kind(label + 1), kind(label + 2), kind(label + 3)
         for i in range(n):
-            found, label_found = best[i], index[i]
-            for k in range(labels):
-                score = _score(scores, place + k * label_stride + i, infinity, mix)
-                # a NaN comes in and is never beaten
-                better = (score > found) | (score != score)
-                found = score if better else found
-                label_found = kind(first + k) if better else label_found
-            best[i], index[i] = found, label_found
-
-    return compare
-
-
-_compare_ten, _compare_four, _compare_one = _comparison(10), _comparison(4), _comparison(1)
+            score, found = _better(_key(a[i], infinity), in_a, best[i], index[i])
+            score, found = _better(_key(b[i], infinity), in_b, score, found)
+            score, found = _better(_key(c[i], infinity), in_c, score, found)
+            best[i], index[i] = _better(_key(d[i], infinity), in_d, score, found)
+    for label in range(labels - (labels - 1) % 4, labels):
+        place = base + label * label_stride
+        a, in_a = scores[place : place + n], kind(label)
+        for i in range(n):
+            best[i], index[i] = _better(_key(a[i], infinity), in_a, best[i], index[i])
 
 
 @kernel
-def _score(scores: Array, place: int, infinity: int | None, mix: Mix | None) -> Any:
+def _find_best_between(
+    rows: Array,
+    before: int,
+    after: int,
+    rest: float,
+    weight: float,
+    labels: int,
+    n: int,
+    best: Array,
+    index: Array,
+) -> None:
+    """``_find_best`` of what lies between two rows ``(labels, n)``, which is not kept."""
+    kind = index.dtype.type
+    for i in range(n):
+        best[i] = rest * rows[np.uintp(before + i)] + weight * rows[np.uintp(after + i)]
+        index[i] = 0
+    for label in range(1, labels - 1, 2):
+        a, b = before + label * n, after + label * n
+        c, d = a + n, b + n
+        in_a, in_c = kind(label), kind(label + 1)
+        for i in range(n):
+            score = rest * rows[np.uintp(a + i)] + weight * rows[np.uintp(b + i)]
+            score, found = _better(score, in_a, best[i], index[i])
+            other = rest * rows[np.uintp(c + i)] + weight * rows[np.uintp(d + i)]
+            best[i], index[i] = _better(other, in_c, score, found)
+    if labels % 2 == 0:
+        a, b, in_a = before + (labels - 1) * n, after + (labels - 1) * n, kind(labels - 1)
+        for i in range(n):
+            score = rest * rows[np.uintp(a + i)] + weight * rows[np.uintp(b + i)]
+            best[i], index[i] = _better(score, in_a, best[i], index[i])
+
+
+@kernel
+def _better(score: float, label: int, best: float, index: int) -> tuple[float, int]:
+    better = (score > best) | (score != score)  # a NaN comes in and is never beaten
+    return (score if better else best), (label if better else index)
+
+
+@kernel
+def _key(score: Any, infinity: int | None) -> Any:
     """What scores are compared by: they themselves, or for bits of a half in int16 an int16.
 
     A half is a sign and a magnitude; two zeros get one key, and a NaN, whose magnitude is above
-    infinity, the highest. With ``mix`` it is what lies between two scores: how far apart they are,
-    and the weight of each.
+    infinity, the highest.
     """
-    score = scores[np.uintp(place)]
-    if mix is not None:
-        apart, rest, weight = mix
-        return rest * score + weight * scores[np.uintp(place + apart)]
     if infinity is None:
         return score
     magnitude = np.int16(score & 0x7FFF)

@@ -73,7 +73,7 @@ def label_reader(
 ) -> Reader:
     """Reads labels ``(images, channels, ...)`` of the target, or else predicted ones."""
     maps = Maps.of(labels, sizes, strides)
-    meaning = _meaning(counting, labels.dtype, maps.flat.dtype, target)
+    meaning, table = _meaning(counting, labels.dtype, maps.flat.dtype, target)
 
     def read(box: Box, out: Array) -> None:
         cpu_kernels.label_codes(
@@ -86,6 +86,8 @@ def label_reader(
             *meaning,
             out,
         )
+        if table is not None:
+            cpu_kernels.look_up(table, out)
 
     return read
 
@@ -103,8 +105,11 @@ class Meaning(NamedTuple):
 @lru_cache(maxsize=64)
 def _meaning(
     counting: Counting, dtype: torch.dtype, stored: np.dtype[Any], target: bool
-) -> Meaning:
-    """What labels mean that are stored as another dtype, see ``flat``."""
+) -> tuple[Meaning, Array | None]:
+    """What labels mean that are stored as another dtype, see ``flat``.
+
+    Where values are mapped that is a place in a table of their codes, which comes with it.
+    """
     code_of = codes.target_codes if target else codes.preds_codes
     negative, too_large = (
         (codes.NEGATIVE, codes.TOO_LARGE) if target else (codes.OUTSIDE, codes.OUTSIDE)
@@ -113,14 +118,24 @@ def _meaning(
     lowest, highest = np.iinfo(stored).min, np.iinfo(stored).max
     if dtype == torch.uint64:  # what lies beyond int64 is stored as negative, and means its largest
         lowest, negative = 0, int(code_of(torch.tensor(highest), counting))
-    others = [value for value in {255, *counting.ignore_index} if lowest <= value <= highest]
-    return Meaning(
-        stored.type(min(counting.labels - 1, highest)),
+    table = codes.table(counting, torch.device("cpu"), target=target)
+    values = {255, *counting.ignore_index} if table is None else table.far
+    others = [value for value in values if lowest <= value <= highest]
+    codes_of_others = code_of(torch.tensor(others, dtype=torch.int64), counting).numpy()
+    last = counting.labels - 1
+    if table is not None:
+        last, first_bad = len(table.near) - 1, len(table.near) + len(others)
+        parts = table.near.numpy(), codes_of_others, [negative, too_large]
+        negative, too_large = first_bad, first_bad + 1
+        codes_of_others = np.arange(last + 1, first_bad)
+    meaning = Meaning(
+        stored.type(min(last, highest)),
         negative,
         too_large,
         np.array(others, stored),
-        code_of(torch.tensor(others), counting).numpy().astype(np.uint16),
+        codes_of_others.astype(np.uint16),
     )
+    return meaning, None if table is None else np.concatenate(parts).astype(np.uint16)
 
 
 @lru_cache(maxsize=64)

@@ -32,7 +32,8 @@ MOST_PIXELS = 2**30
 def count(pixels: Pixels, counting: Counting) -> Tensor:
     """The counts of ``plain.count``, for labels and scores; the host does not wait for them."""
     images = len(pixels.target)
-    if max(images, prod(pixels.target.shape[2:])) > MOST_PIXELS:
+    too_many = max(images, prod(pixels.target.shape[2:])) > MOST_PIXELS
+    if too_many or not codes.tabular(counting):
         return plain.count(pixels, counting)
     if not counting.per_image:
         return codes.fold(_histograms(pixels, counting)[0], counting)
@@ -68,10 +69,14 @@ def launch(
     size = tuple(dimension.size for dimension in inner)
     block, chunk, unroll = _tile(pixels, inner, counting)
     blocks = triton.cdiv(prod(size), block)
+    of_target = codes.table(counting, target.device, target=True)
+    of_preds = codes.table(counting, target.device, target=False)
     arguments = (
         histograms,
         target.view(torch.uint8) if target.dtype == torch.bool else target,
         preds.view(torch.uint8) if preds.dtype == torch.bool else preds,
+        of_target and of_target.near,
+        of_preds and of_preds.near,
         len(histograms),
         histograms.stride(0),
         blocks,
@@ -89,6 +94,10 @@ def launch(
         "ROWS": histograms.shape[-2],
         "COLUMNS": histograms.shape[-1],
         "IGNORED_VALUES": counting.ignore_index,
+        "NEAR": len(of_target.near) if of_target else 0,
+        "FAR": of_target.far if of_target else (),
+        "TARGET_CODES_OF_FAR": of_target.codes_of_far if of_target else (),
+        "PREDS_CODES_OF_FAR": of_preds.codes_of_far if of_preds else (),
         "PREDS": _kind(pixels, counting),
         "RESIZE": counting.upsample if pixels.resized else "",
         "CUT": plain.cut_of(counting),
@@ -178,6 +187,8 @@ def _tally(
     histograms,
     target,
     preds,
+    target_table,
+    preds_table,
     replicas,
     replica_stride,
     blocks,
@@ -193,6 +204,10 @@ def _tally(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     IGNORED_VALUES: tl.constexpr,
+    NEAR: tl.constexpr,
+    FAR: tl.constexpr,
+    TARGET_CODES_OF_FAR: tl.constexpr,
+    PREDS_CODES_OF_FAR: tl.constexpr,
     PREDS: tl.constexpr,
     RESIZE: tl.constexpr,
     CUT: tl.constexpr,
@@ -213,13 +228,21 @@ def _tally(
 
     target += image * target_map_strides[0] + channel * target_map_strides[1]
     label = _labels(target + _offsets(pixel, size, target_strides), inside)
-    row = _target_codes(label, LABELS, IGNORED_VALUES)
+    if target_table is None:
+        row = _target_codes(label, LABELS, IGNORED_VALUES)
+    else:
+        row = tl.where(label < 0, LABELS + NEGATIVE, LABELS + TOO_LARGE)
+        row = _mapped_codes(label, target_table, NEAR, FAR, TARGET_CODES_OF_FAR, row)
 
     preds += image * preds_map_strides[0]
     if PREDS == "labels":
         preds += channel * preds_map_strides[1]
         label = _labels(preds + _offsets(pixel, size, preds_strides), inside)
-        column = _preds_codes(label, LABELS, IGNORED_VALUES)
+        if preds_table is None:
+            column = _preds_codes(label, LABELS, IGNORED_VALUES)
+        else:
+            column = tl.full([BLOCK], LABELS + OUTSIDE, tl.int32)
+            column = _mapped_codes(label, preds_table, NEAR, FAR, PREDS_CODES_OF_FAR, column)
     elif PREDS == "scores of classes":
         pixels_2d = tl.expand_dims(pixel, 1)
         places = _places(pixels_2d, size, preds_size, preds_strides, RESIZE, PRECISION)
@@ -286,6 +309,23 @@ def _preds_codes(label, LABELS: tl.constexpr, IGNORED_VALUES: tl.constexpr):
     for i in tl.static_range(len(IGNORED_VALUES)):
         if IGNORED_VALUES[i] < 0 or IGNORED_VALUES[i] >= LABELS:
             code = tl.where(label == IGNORED_VALUES[i], LABELS + ABSTAINED, code)
+    return code
+
+
+@triton.jit
+def _mapped_codes(
+    label,
+    table,
+    NEAR: tl.constexpr,
+    FAR: tl.constexpr,
+    CODES_OF_FAR: tl.constexpr,
+    otherwise,
+):
+    """As ``codes.table`` has them."""
+    near = (label >= 0) & (label < NEAR)
+    code = tl.where(near, tl.load(table + label, mask=near, other=0), otherwise)
+    for i in tl.static_range(len(FAR)):
+        code = tl.where(label == FAR[i], CODES_OF_FAR[i], code)
     return code
 
 

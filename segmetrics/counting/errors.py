@@ -18,9 +18,7 @@ def raise_if_bad(bad: Tensor, counting: Counting, pixels: Pixels | None = None) 
     if not any(found.values()):
         return
     messages = [
-        message.format(number=found[kind], classes=f"a class (0 to {counting.labels - 1})")
-        for kind, message in _messages(counting).items()
-        if found[kind]
+        f"{found[kind]} {message}" for kind, message in _messages(counting).items() if found[kind]
     ]
     if pixels is not None:
         messages += _values(pixels, counting)
@@ -28,9 +26,19 @@ def raise_if_bad(bad: Tensor, counting: Counting, pixels: Pixels | None = None) 
 
 
 def _messages(counting: Counting) -> dict[str, str]:
-    """One sentence or two for every kind of bad pixel."""
-    if counting.task == "multiclass":
-        mend_255 = "If 255 marks void pixels, pass `ignore_index=255`."
+    """A sentence or two for every kind of bad pixel, to be put behind their number."""
+    target_is = preds_is = f"neither a class (0 to {counting.labels - 1}) nor ignored"
+    void = "If 255 marks void pixels, pass `ignore_index=255`"
+    if counting.ids:
+        target_is = "neither mapped to a class nor ignored"
+        mend_255 = f"{void}; if the values are classes, a label space without `id_to_class`."
+        mend_target = mend_preds = "Map the value in `id_to_class` of the label space"
+        if counting.map_preds:
+            preds_is = target_is
+        else:
+            mend_preds = "If they hold ids as `target` does, the label space needs `map_preds=True`"
+    elif counting.task == "multiclass":
+        mend_255 = f"{void}."
         mend_target = mend_preds = "Check `num_classes`"
     else:
         mend_255 = "Masks stored as 0/255? Pass `target > 0`."
@@ -41,19 +49,16 @@ def _messages(counting: Counting) -> dict[str, str]:
         scores = "scores that are NaN or outside [0, 1]. For logits pass `from_logits=True`."
     one_hot = "not exactly one 1 among the channels. For label maps pass `input_format='index'`."
     return {
-        "target_negative": "{number} pixels of `target` are negative: neither {classes} nor "
-        "ignored. If the value marks void pixels, name it in `ignore_index`.",
-        "target_255": "{number} pixels of `target` are 255: neither {classes} nor ignored. "
-        + mend_255,
-        "target_too_large": "{number} pixels of `target` are neither {classes} nor ignored. "
-        + mend_target
-        + ", or name the value in `ignore_index`.",
-        "target_not_one_hot": "{number} pixels of `target` have " + one_hot,
-        "scores_impossible": "{number} counted pixels of `preds` have " + scores,
-        "preds_outside": "{number} counted pixels of `preds` are neither {classes} nor ignored. "
-        + mend_preds
-        + "; if the model abstains by that value, name it in `ignore_index`.",
-        "preds_not_one_hot": "{number} counted pixels of `preds` have " + one_hot,
+        "target_negative": f"pixels of `target` are negative: {target_is}. If the value marks void "
+        "pixels, name it in `ignore_index`.",
+        "target_255": f"pixels of `target` are 255: {target_is}. {mend_255}",
+        "target_too_large": f"pixels of `target` are {target_is}. {mend_target}, or name the value "
+        "in `ignore_index`.",
+        "target_not_one_hot": f"pixels of `target` have {one_hot}",
+        "scores_impossible": f"counted pixels of `preds` have {scores}",
+        "preds_outside": f"counted pixels of `preds` are {preds_is}. {mend_preds}; if the model "
+        "abstains by that value, name it in `ignore_index`.",
+        "preds_not_one_hot": f"counted pixels of `preds` have {one_hot}",
     }
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Literal, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
 
 from segmetrics._arguments import boolean, identifier, integer, number, one_of
+from segmetrics.labels import LabelSpace
 
 Task = Literal["multiclass", "binary", "multilabel"]
 Upsample = Literal["bilinear", "nearest"]
@@ -48,12 +50,16 @@ class CountingArguments(TypedDict, total=False):
 class Counting:
     """Everything that decides what is counted; equal settings give equal counts.
 
-    Made by :meth:`of`, which checks the arguments.
+    ``ids`` are the values of label maps that mean a class, ``classes_of_ids`` which; where there
+    are none a value is its class. Made by :meth:`of`, which checks the arguments.
     """
 
     task: Task
     num_classes: int
     ignore_index: tuple[int, ...]
+    ids: tuple[int, ...]
+    classes_of_ids: tuple[int, ...]
+    map_preds: bool
     threshold: float
     from_logits: bool
     upsample: Upsample | None
@@ -62,7 +68,7 @@ class Counting:
 
     @staticmethod
     def of(
-        num_classes: int | None = None,
+        num_classes: int | LabelSpace | None = None,
         *,
         ignore_index: int | Sequence[int] | None = None,
         task: Task = "multiclass",
@@ -95,10 +101,14 @@ class Counting:
                 f"`input_format='one-hot'` means nothing for task={task!r}, whose channels are "
                 "masks already. Leave it out."
             )
+        ids = _ids(num_classes, task)
         return Counting(
             task=task,
             num_classes=_class_number(num_classes, task),
-            ignore_index=_ignored_values(ignore_index, task),
+            ignore_index=_ignored_values(ignore_index, num_classes, task),
+            ids=tuple(ids),
+            classes_of_ids=tuple(ids.values()),
+            map_preds=isinstance(num_classes, LabelSpace) and num_classes.map_preds and bool(ids),
             threshold=threshold,
             from_logits=from_logits,
             upsample=upsample,
@@ -117,6 +127,12 @@ class Counting:
         return self.num_classes if self.task == "multilabel" else 1
 
     @property
+    def ignored_classes(self) -> tuple[int, ...]:
+        """Classes that do not count: ignored values, where these are classes."""
+        ignorable = self.task == "multiclass" and not self.ids
+        return tuple(v for v in self.ignore_index if ignorable and 0 <= v < self.num_classes)
+
+    @property
     def cells(self) -> int:
         """How many counts there are, without the bad pixels behind them."""
         columns = 3 if self.per_image else self.labels + 1
@@ -128,6 +144,10 @@ class Counting:
         parts: list[object] = [self.task, self.num_classes]
         if self.ignore_index:
             parts += ["ignore", *self.ignore_index]
+        if self.ids:
+            mapping = repr((self.ids, self.classes_of_ids)).encode()
+            parts += ["preds", "too"] if self.map_preds else []
+            parts += ["mapped", blake2b(mapping, digest_size=8).hexdigest()]
         if self.task != "multiclass":
             parts += ["above", self.threshold, *(["logits"] if self.from_logits else [])]
         if self.upsample:
@@ -229,7 +249,19 @@ def read(preds: Tensor, target: Tensor, counting: Counting) -> Pixels:
     return pixels
 
 
-def _class_number(num_classes: int | None, task: Task) -> int:
+def _ids(num_classes: int | LabelSpace | None, task: Task) -> Mapping[int, int]:
+    """Value → class, where a label space maps values."""
+    if not isinstance(num_classes, LabelSpace) or num_classes.id_to_class is None:
+        return {}
+    if task == "multilabel":
+        raise ValueError(
+            "a label space with `id_to_class` means nothing for task='multilabel', whose channels "
+            "are the classes. Pass one without."
+        )
+    return num_classes.id_to_class
+
+
+def _class_number(num_classes: int | LabelSpace | None, task: Task) -> int:
     if task == "binary":
         if num_classes is not None:
             raise ValueError(
@@ -237,7 +269,9 @@ def _class_number(num_classes: int | None, task: Task) -> int:
                 "over background and object threshold the scores and pass `num_classes=2`."
             )
         return 2
-    num_classes = integer("num_classes", num_classes)
+    if isinstance(num_classes, LabelSpace):
+        num_classes = num_classes.num_classes
+    num_classes = integer("num_classes", num_classes, "an int or a LabelSpace")
     least = 1 if task == "multilabel" else 2
     if num_classes < least:
         hint = " For one foreground class pass task='binary'." if num_classes == 1 else ""
@@ -247,14 +281,23 @@ def _class_number(num_classes: int | None, task: Task) -> int:
     return num_classes
 
 
-def _ignored_values(ignore_index: int | Sequence[int] | None, task: Task) -> tuple[int, ...]:
-    if ignore_index is None:
-        return ()
+def _ignored_values(
+    ignore_index: int | Sequence[int] | None, num_classes: int | LabelSpace | None, task: Task
+) -> tuple[int, ...]:
+    """The ignored values: those given, and those of a label space."""
     values = ignore_index if isinstance(ignore_index, Sequence) else [ignore_index]
+    values = [] if ignore_index is None else values
     given = {integer("ignore_index", value, "an int or a sequence of ints") for value in values}
     for value in given:
         if not -(2**63) <= value < 2**63:
             raise ValueError(f"`ignore_index` must fit into int64, got {value}.")
+    if isinstance(num_classes, LabelSpace):
+        for value in given.intersection(num_classes.id_to_class or ()):
+            raise ValueError(
+                f"`ignore_index={value}` is a class of the label space. Take it out of its "
+                "`id_to_class` with `dataclasses.replace`."
+            )
+        given.update(num_classes.ignore_index)
     if task != "multiclass" and 1 in given:
         raise ValueError(
             f"`ignore_index=1` would leave no foreground to score for task={task!r}. "

@@ -19,6 +19,7 @@ from typing_extensions import Self
 
 from segmetrics.counting import BAD_KINDS, Counting, count, raise_if_bad
 from segmetrics.distributed import sum_over_processes
+from segmetrics.labels import LabelSpace
 from segmetrics.recipes import Recipe
 from segmetrics.scores import ratio
 
@@ -218,6 +219,7 @@ class CountingMetric(SumMetric):
     def __init__(
         self,
         counting: Counting,
+        num_classes: int | LabelSpace | None,
         class_names: Sequence[str] | None = None,
         *,
         scores_name: str = "",
@@ -226,7 +228,8 @@ class CountingMetric(SumMetric):
     ) -> None:
         super().__init__(**metric_kwargs)
         self.counting = counting
-        self.class_names = checked_names(class_names, counting)
+        self.label_space = num_classes if isinstance(num_classes, LabelSpace) else None
+        self.class_names = checked_names(class_names, counting, self.label_space)
         kinds = len(BAD_KINDS)
         if counting.per_image:
             name = f"{scores_name}_{counting.name}"
@@ -279,17 +282,23 @@ class CountingMetric(SumMetric):
         return self.class_names or [str(label) for label in range(self.counting.num_classes)]
 
     def _arguments(self) -> dict[str, tuple[object, object]]:
-        return counting_arguments(self.counting) | {"class_names": (self.class_names, None)}
+        names = self.class_names, default_names(self.label_space)
+        return counting_arguments(self.counting, self.label_space) | {"class_names": names}
 
 
 class RecipeMetric(CountingMetric):
     """A metric that reports one recipe's score."""
 
     def __init__(
-        self, recipe: Recipe, class_names: Sequence[str] | None = None, **metric_kwargs: Any
+        self,
+        recipe: Recipe,
+        num_classes: int | LabelSpace | None,
+        class_names: Sequence[str] | None = None,
+        **metric_kwargs: Any,
     ) -> None:
         super().__init__(
             recipe.counting,
+            num_classes,
             class_names,
             scores_name=recipe.score.name,
             scores_shape=recipe.shape,
@@ -346,12 +355,18 @@ class RecipeMetric(CountingMetric):
         }
 
 
-def counting_arguments(counting: Counting) -> dict[str, tuple[object, object]]:
+def counting_arguments(
+    counting: Counting, label_space: LabelSpace | None
+) -> dict[str, tuple[object, object]]:
     """The arguments that made a ``Counting``, each with its default."""
+    ignored = list(label_space.ignore_index) if label_space else []
     return {
-        "num_classes": (counting.num_classes, 2 if counting.task == "binary" else None),
+        "num_classes": (
+            label_space or counting.num_classes,
+            2 if counting.task == "binary" else None,
+        ),
         "task": (counting.task, "multiclass"),
-        "ignore_index": (list(counting.ignore_index), []),
+        "ignore_index": ([v for v in counting.ignore_index if v not in ignored], []),
         "threshold": (counting.threshold, 0.5),
         "from_logits": (counting.from_logits, False),
         "upsample": (counting.upsample, None),
@@ -360,9 +375,17 @@ def counting_arguments(counting: Counting) -> dict[str, tuple[object, object]]:
     }
 
 
-def checked_names(class_names: Sequence[str] | None, counting: Counting) -> list[str] | None:
+def default_names(label_space: LabelSpace | None) -> list[str] | None:
+    """The classes' names where none are given."""
+    return list(label_space.names) if label_space else None
+
+
+def checked_names(
+    class_names: Sequence[str] | None, counting: Counting, label_space: LabelSpace | None
+) -> list[str] | None:
+    """The classes' names as given, or as by default."""
     if class_names is None:
-        return None
+        return default_names(label_space)
     if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
         raise TypeError(f"`class_names` must be a sequence of strings, got {class_names!r}.")
     if len(class_names) != counting.num_classes:

@@ -15,6 +15,7 @@ from segmetrics import scores
 from segmetrics._arguments import identifier, number
 from segmetrics.counting import Counting
 from segmetrics.counting.inputs import InputFormat, Task, Upsample
+from segmetrics.labels import LabelSpace
 from segmetrics.metrics.base import RecipeMetric
 from segmetrics.metrics.surface import ImageMetric
 from segmetrics.recipes import AggregationLevel, class_recipe
@@ -37,7 +38,7 @@ class BoundaryIoU(RecipeMetric):
     then ignored pixels are left out.
 
     Args:
-        num_classes: number of classes C.
+        num_classes: number of classes C, or a label space.
         dilation_ratio: width of the bands as a share of the image's diagonal, greater than 0.
 
     The other arguments, inputs and errors as in :class:`~segmetrics.metrics.region.ClassMetric`,
@@ -58,7 +59,7 @@ class BoundaryIoU(RecipeMetric):
 
     def __init__(
         self,
-        num_classes: int | None = None,
+        num_classes: int | LabelSpace | None = None,
         *,
         dilation_ratio: float = 0.02,
         ignore_index: int | Sequence[int] | None = None,
@@ -94,7 +95,8 @@ class BoundaryIoU(RecipeMetric):
                 f"`dilation_ratio` must be greater than 0 and finite, got {dilation_ratio}."
             )
         counting = BandCounting(**vars(recipe.counting), dilation_ratio=dilation_ratio)
-        super().__init__(replace(recipe, counting=counting), class_names, **metric_kwargs)
+        recipe = replace(recipe, counting=counting)
+        super().__init__(recipe, num_classes, class_names, **metric_kwargs)
 
     def _arguments(self) -> dict[str, tuple[object, object]]:
         return super()._arguments() | {"dilation_ratio": (self.counting.dilation_ratio, 0.02)}
@@ -154,7 +156,7 @@ class BoundaryF1Score(ImageMetric):
     then ignored pixels are left out.
 
     Args:
-        num_classes: number of classes C.
+        num_classes: number of classes C, or a label space.
         tolerance: greater than 0. Below 1 a share of the image's diagonal, rounded up, and at least
             one pixel; otherwise pixels.
         ignore_index: one label or several. A pixel whose target has it does not count at all; one
@@ -184,7 +186,11 @@ class BoundaryF1Score(ImageMetric):
     without_ignored = False
 
     def __init__(
-        self, num_classes: int | None = None, *, tolerance: float = 0.0075, **arguments: Any
+        self,
+        num_classes: int | LabelSpace | None = None,
+        *,
+        tolerance: float = 0.0075,
+        **arguments: Any,
     ) -> None:
         super().__init__(num_classes, **arguments)
         self.tolerance = number("tolerance", tolerance)

@@ -12,6 +12,7 @@ from torch import Tensor
 from segmetrics import scores
 from segmetrics._arguments import boolean
 from segmetrics.counting.inputs import CountingArguments, InputFormat, Task, Upsample
+from segmetrics.labels import LabelSpace
 from segmetrics.metrics.base import CountingMetric
 from segmetrics.metrics.views import KeyedMetric
 from segmetrics.recipes import (
@@ -20,6 +21,7 @@ from segmetrics.recipes import (
     Recipe,
     agreement_recipe,
     class_recipe,
+    group_recipe,
 )
 
 
@@ -31,12 +33,16 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
     Classes that are left out (an ignored one, background) have no key. For ``task="binary"``:
     ``iou``, ``dice``, ``precision``, ``recall``, ``pixel_accuracy``.
 
+    A label space with groups adds ``mIoU_category`` and ``iou_category/<category>``, unless
+    ``aggregation_level="samplewise"``: the IoU of masks in which the classes of a category are one,
+    as Cityscapes reports it.
+
     In a LightningModule ``self.log_dict(self.seg)``, in ``validation_step`` after an ``update`` or
     in ``on_validation_epoch_end``, logs every key with one sync an epoch and an automatic reset.
 
     Args:
-        num_classes: number of classes C.
-        class_names: names for the keys; numbers where none are given.
+        num_classes: number of classes C, or a label space.
+        class_names: names for the keys; by default those of a label space, or numbers.
         per_class: whether there are per-class keys.
         prefix: put in front of every key as it is.
 
@@ -54,7 +60,7 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
 
     def __init__(
         self,
-        num_classes: int | None = None,
+        num_classes: int | LabelSpace | None = None,
         *,
         class_names: Sequence[str] | None = None,
         per_class: bool = True,
@@ -95,6 +101,7 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
             )
 
         accuracy = agreement_recipe(scores.pixel_accuracy, num_classes, **agreement)
+        categories: dict[str, tuple[int, ...]] = {}
         if task == "binary":
             recipes = {
                 "iou": of_classes(scores.iou),
@@ -111,17 +118,24 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
                 "mean_accuracy": of_classes(scores.recall),
                 "fw_iou": of_classes(scores.iou, "weighted"),
             }
+            categories = _categories(num_classes, recipes["mIoU"])
+            if categories:
+                recipes["mIoU_category"] = group_recipe(recipes["mIoU"], list(categories.values()))
             if per_class:
                 recipes["iou/"] = of_classes(scores.iou, "none")
                 recipes["dice/"] = of_classes(scores.dice, "none")
+            if per_class and categories:
+                recipes["iou_category/"] = group_recipe(recipes["iou/"], list(categories.values()))
         super().__init__(
             accuracy.counting,
+            num_classes,
             class_names,
             scores_name="_".join(recipe.score.name for recipe in recipes.values()),
             scores_shape=(sum(prod(recipe.shape) for recipe in recipes.values()),),
             **metric_kwargs,
         )
         self.recipes = recipes
+        self.categories = list(categories)
         self.prefix = prefix or ""  # what MetricCollection reads, too, is a string
         self._add_views(self._positions())
 
@@ -131,6 +145,9 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
         for name, recipe in self.recipes.items():
             if not recipe.shape:
                 keys.append(name)
+                continue
+            if recipe.groups:
+                keys += [name + category for category in self.categories]
                 continue
             ignored = recipe.score.ignored
             labels = range(recipe.score.first, self.counting.num_classes)
@@ -179,3 +196,22 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
         else:
             shown, title, line = values, type(self).__name__, None
         return bars(torch.stack(list(shown.values())), list(shown), title=title, line=line, ax=ax)
+
+
+def _categories(num_classes: int | LabelSpace | None, recipe: Recipe) -> dict[str, tuple[int, ...]]:
+    """The classes of every category of a label space, without those that are left out."""
+    counting, score = recipe.counting, recipe.score
+    # of a single image only the marginals of its confusion matrix are counted
+    if (
+        not isinstance(num_classes, LabelSpace)
+        or counting.task != "multiclass"
+        or counting.per_image
+    ):
+        return {}
+    scored = set(range(score.first, counting.num_classes)).difference(score.ignored)
+    index_of = {name: c for c, name in enumerate(num_classes.names) if c in scored}
+    categories = {
+        category: tuple(index_of[name] for name in names if name in index_of)
+        for category, names in num_classes.groups.items()
+    }
+    return {category: classes for category, classes in categories.items() if classes}

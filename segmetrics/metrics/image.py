@@ -15,7 +15,8 @@ from segmetrics import scores
 from segmetrics._arguments import integer, one_of
 from segmetrics.counting import BAD_KINDS, count, raise_if_bad
 from segmetrics.counting.inputs import InputFormat, Task, Upsample
-from segmetrics.metrics.base import checked_names, counting_arguments
+from segmetrics.labels import LabelSpace
+from segmetrics.metrics.base import checked_names, counting_arguments, default_names
 from segmetrics.metrics.views import KeyedMetric
 from segmetrics.recipes import class_recipe, statistics
 from segmetrics.statistics import KEYS, ImageCounts, ImageId, Presence, all_scores
@@ -38,7 +39,7 @@ class ImageScores(KeyedMetric):
     ``segmetrics.statistics`` gives intervals and compares two models.
 
     Args:
-        num_classes: number of classes C.
+        num_classes: number of classes C, or a label space.
         presence: a class is present in an image if its target has it (``"target"``), or its target
             or its prediction (``"either"``, always so for ``task="binary"``).
         class_names: for the frame of ``per_image`` and the names of per-class scores.
@@ -67,7 +68,7 @@ class ImageScores(KeyedMetric):
 
     def __init__(
         self,
-        num_classes: int | None = None,
+        num_classes: int | LabelSpace | None = None,
         *,
         presence: Presence = "target",
         class_names: Sequence[str] | None = None,
@@ -98,7 +99,8 @@ class ImageScores(KeyedMetric):
         )
         super().__init__(**metric_kwargs)
         self.counting = recipe.counting
-        self.class_names = checked_names(class_names, recipe.counting)
+        self.label_space = num_classes if isinstance(num_classes, LabelSpace) else None
+        self.class_names = checked_names(class_names, recipe.counting, self.label_space)
         self.first, self.ignored = recipe.score.first, recipe.score.ignored
         self.presence: Presence = "either" if task == "binary" else presence
         self.prefix = prefix or ""
@@ -313,11 +315,11 @@ class ImageScores(KeyedMetric):
 
     def _arguments(self) -> dict[str, tuple[object, object]]:
         binary = self.counting.task == "binary"
-        return counting_arguments(self.counting) | {
+        return counting_arguments(self.counting, self.label_space) | {
             "aggregation_level": (None, None),  # there is no such argument
             "presence": (self.presence, "either" if binary else "target"),
             "include_background": (not self.first, True),
-            "class_names": (self.class_names, None),
+            "class_names": (self.class_names, default_names(self.label_space)),
             "prefix": (self.prefix, ""),
         }
 

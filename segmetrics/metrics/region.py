@@ -12,6 +12,7 @@ from segmetrics import scores
 from segmetrics._arguments import one_of
 from segmetrics.counting import Counting
 from segmetrics.counting.inputs import InputFormat, Task, Upsample
+from segmetrics.labels import LabelSpace
 from segmetrics.metrics.base import CountingMetric, RecipeMetric
 from segmetrics.recipes import (
     AggregationLevel,
@@ -29,9 +30,11 @@ class ClassMetric(RecipeMetric):
     """A score per class, averaged over classes; what its subclasses' arguments mean.
 
     Args:
-        num_classes: number of classes C; not given for ``task="binary"``.
-        ignore_index: one label or several. A pixel whose target has it does not count at all; one
-            in ``[0, C)`` also leaves that class out of averages.
+        num_classes: number of classes C, or a :class:`~segmetrics.labels.LabelSpace`, which brings
+            names, ignored values and how values are mapped; not given for ``task="binary"``.
+        ignore_index: one label or several, beside those of a label space. A pixel whose target has
+            it does not count at all; one in ``[0, C)`` also leaves that class out of averages,
+            unless values are mapped.
         average: over classes: ``"macro"``, ``"micro"``, ``"weighted"`` by target pixels, or
             ``"none"`` for ``(C,)``.
         aggregation_level: ``"global"`` counts over the data set, ``"samplewise"`` scores each image
@@ -46,7 +49,7 @@ class ClassMetric(RecipeMetric):
         upsample: ``"bilinear"`` or ``"nearest"`` resizes scores to the target's size while they are
             counted.
         input_format: ``"index"`` or ``"one-hot"`` where dtype and dimensions leave it open.
-        class_names: for ``plot`` and ``repr``.
+        class_names: for ``plot`` and ``repr``; by default those of a label space.
         metric_kwargs: those of ``torchmetrics.Metric``.
 
     Inputs of ``update`` and ``forward``, with any number of spatial dimensions ``...``:
@@ -66,7 +69,7 @@ class ClassMetric(RecipeMetric):
 
     def __init__(
         self,
-        num_classes: int | None = None,
+        num_classes: int | LabelSpace | None = None,
         *,
         ignore_index: int | Sequence[int] | None = None,
         average: Average | None = "macro",
@@ -95,7 +98,7 @@ class ClassMetric(RecipeMetric):
             upsample=upsample,
             input_format=input_format,
         )
-        super().__init__(recipe, class_names, **metric_kwargs)
+        super().__init__(recipe, num_classes, class_names, **metric_kwargs)
 
 
 class MeanIoU(ClassMetric):
@@ -206,7 +209,7 @@ class TverskyIndex(ClassMetric):
     the Dice score, ``alpha=beta=1`` the IoU.
 
     Args:
-        num_classes: number of classes C.
+        num_classes: number of classes C, or a label space.
         alpha: weight of false positives, at least 0.
         beta: weight of false negatives, at least 0.
         arguments: those of :class:`ClassMetric`.
@@ -221,7 +224,7 @@ class TverskyIndex(ClassMetric):
 
     def __init__(
         self,
-        num_classes: int | None = None,
+        num_classes: int | LabelSpace | None = None,
         *,
         alpha: float = 0.5,
         beta: float = 0.5,
@@ -239,7 +242,7 @@ class FBetaScore(ClassMetric):
     Retrieval", 1979, chapter 7.
 
     Args:
-        num_classes: number of classes C.
+        num_classes: number of classes C, or a label space.
         beta: weight of recall, greater than 0.
         arguments: those of :class:`ClassMetric`.
 
@@ -252,7 +255,7 @@ class FBetaScore(ClassMetric):
     """
 
     def __init__(
-        self, num_classes: int | None = None, *, beta: float = 1.0, **arguments: Any
+        self, num_classes: int | LabelSpace | None = None, *, beta: float = 1.0, **arguments: Any
     ) -> None:
         self.formula = f_beta_formula(beta)
         super().__init__(num_classes, **arguments)
@@ -266,7 +269,7 @@ class GeneralizedDiceScore(RecipeMetric):
     scored, the data set or an image; a class absent from it gets the largest finite weight.
 
     Args:
-        num_classes: number of classes C.
+        num_classes: number of classes C, or a label space.
         weight_type: ``"square"`` (1 / pixels²), ``"simple"`` (1 / pixels) or ``"linear"`` (1).
 
     The other arguments, inputs and errors as in :class:`ClassMetric`.
@@ -281,7 +284,7 @@ class GeneralizedDiceScore(RecipeMetric):
 
     def __init__(
         self,
-        num_classes: int | None = None,
+        num_classes: int | LabelSpace | None = None,
         *,
         weight_type: WeightType = "square",
         ignore_index: int | Sequence[int] | None = None,
@@ -309,7 +312,7 @@ class GeneralizedDiceScore(RecipeMetric):
             upsample=upsample,
             input_format=input_format,
         )
-        super().__init__(recipe, class_names, **metric_kwargs)
+        super().__init__(recipe, num_classes, class_names, **metric_kwargs)
 
 
 class AgreementMetric(RecipeMetric):
@@ -322,7 +325,7 @@ class AgreementMetric(RecipeMetric):
 
     def __init__(
         self,
-        num_classes: int | None = None,
+        num_classes: int | LabelSpace | None = None,
         *,
         ignore_index: int | Sequence[int] | None = None,
         aggregation_level: AggregationLevel = "global",
@@ -347,7 +350,7 @@ class AgreementMetric(RecipeMetric):
             upsample=upsample,
             input_format=input_format,
         )
-        super().__init__(recipe, class_names, **metric_kwargs)
+        super().__init__(recipe, num_classes, class_names, **metric_kwargs)
 
 
 class PixelAccuracy(AgreementMetric):
@@ -414,7 +417,7 @@ class ConfusionMatrix(CountingMetric):
     :attr:`abstained`.
 
     Args:
-        num_classes: number of classes C.
+        num_classes: number of classes C, or a label space.
         normalize: ``None`` for counts; ``"true"`` for shares of the row, abstained pixels
             included, ``"pred"`` of the column, ``"all"`` of all counted pixels, in float32. An
             empty row or column gives 0.
@@ -438,7 +441,7 @@ class ConfusionMatrix(CountingMetric):
 
     def __init__(
         self,
-        num_classes: int | None = None,
+        num_classes: int | LabelSpace | None = None,
         *,
         normalize: Normalize | None = None,
         ignore_index: int | Sequence[int] | None = None,
@@ -460,7 +463,7 @@ class ConfusionMatrix(CountingMetric):
             upsample=upsample,
             input_format=input_format,
         )
-        super().__init__(counting, class_names, **metric_kwargs)
+        super().__init__(counting, num_classes, class_names, **metric_kwargs)
         self.normalize = normalize
 
     def _score(self, counts: Tensor) -> Tensor:

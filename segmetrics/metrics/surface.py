@@ -18,7 +18,8 @@ from segmetrics import scores
 from segmetrics._arguments import boolean, identifier, number, one_of
 from segmetrics.counting import BAD_KINDS, raise_if_bad
 from segmetrics.counting.inputs import InputFormat, Task, Upsample
-from segmetrics.metrics.base import SumMetric, checked_names, counting_arguments
+from segmetrics.labels import LabelSpace
+from segmetrics.metrics.base import SumMetric, checked_names, counting_arguments, default_names
 from segmetrics.metrics.views import KeyedMetric
 from segmetrics.recipes import class_recipe
 from segmetrics.scores import ratio
@@ -53,7 +54,7 @@ class ImageMetric(SumMetric):
 
     def __init__(
         self,
-        num_classes: int | None,
+        num_classes: int | LabelSpace | None,
         *,
         ignore_index: int | Sequence[int] | None = None,
         average: Literal["macro", "none"] | None = "macro",
@@ -81,7 +82,8 @@ class ImageMetric(SumMetric):
             input_format=input_format,
         )
         self.counting = self.recipe.counting
-        self.class_names = checked_names(class_names, self.counting)
+        self.label_space = num_classes if isinstance(num_classes, LabelSpace) else None
+        self.class_names = checked_names(class_names, self.counting, self.label_space)
         # class 0 of a binary task is the foreground
         classes = self.counting.num_classes if task != "binary" else 1
         self.classes = list(range(self.recipe.score.first, classes))
@@ -147,10 +149,10 @@ class ImageMetric(SumMetric):
 
     def _arguments(self) -> dict[str, tuple[object, object]]:
         score = self.recipe.score
-        return counting_arguments(self.counting) | {
+        return counting_arguments(self.counting, self.label_space) | {
             "average": (score.average, "micro" if self.counting.task == "binary" else "macro"),
             "include_background": (not score.first, True),
-            "class_names": (self.class_names, None),
+            "class_names": (self.class_names, default_names(self.label_space)),
         }
 
     def plot(self, val: Any = None, ax: Any = None) -> tuple[Any, Any]:
@@ -215,7 +217,7 @@ class SurfaceMetric(ImageMetric):
     its 2×2(×2) pixels. In both the image's border is contour where the mask touches it.
 
     Args:
-        num_classes: number of classes C; not given for ``task="binary"``.
+        num_classes: number of classes C, or a label space; not given for ``task="binary"``.
         surface: ``"pixels"`` or ``"elements"``.
         spacing: distance between pixels in physical units: one number, one an axis, or for
             ``update`` one an axis for every image ``(N, 2)`` or ``(N, 3)``; 1 by default.
@@ -245,7 +247,7 @@ class SurfaceMetric(ImageMetric):
     def __init__(
         self,
         readings: Mapping[str, Reading],
-        num_classes: int | None,
+        num_classes: int | LabelSpace | None,
         *,
         surface: Literal["pixels", "elements"] = "pixels",
         spacing: Spacing = 1.0,
@@ -327,7 +329,7 @@ class HausdorffDistance(SurfaceMetric):
     1993. ``percentile=95`` is the usual HD95: of each direction the percentile, then the larger.
 
     Args:
-        num_classes: number of classes C.
+        num_classes: number of classes C, or a label space.
         percentile: in (0, 100]. Between pixels it is interpolated linearly; of ``"elements"`` it is
             the smallest distance within which that share of the surface lies.
         directed: from prediction to target only.
@@ -351,7 +353,7 @@ class HausdorffDistance(SurfaceMetric):
 
     def __init__(
         self,
-        num_classes: int | None = None,
+        num_classes: int | LabelSpace | None = None,
         *,
         percentile: float = 100.0,
         directed: bool = False,
@@ -370,7 +372,7 @@ class AverageSurfaceDistance(SurfaceMetric):
     and evaluation of methods for liver segmentation from CT datasets", 2009.
 
     Args:
-        num_classes: number of classes C.
+        num_classes: number of classes C, or a label space.
         symmetric: ``False`` takes the distances from prediction to target only.
         arguments: those of :class:`SurfaceMetric`.
 
@@ -392,7 +394,7 @@ class AverageSurfaceDistance(SurfaceMetric):
 
     def __init__(
         self,
-        num_classes: int | None = None,
+        num_classes: int | LabelSpace | None = None,
         *,
         symmetric: bool = True,
         empty_distance: EmptyDistance = inf,
@@ -409,7 +411,7 @@ class SurfaceDice(SurfaceMetric):
     0 where one mask is empty, nan where both are.
 
     Args:
-        num_classes: number of classes C.
+        num_classes: number of classes C, or a label space.
         tolerance: at least 0, in the units of ``spacing``: one number, or one for every class.
         arguments: those of :class:`SurfaceMetric`, without ``empty_distance``.
 
@@ -428,7 +430,7 @@ class SurfaceDice(SurfaceMetric):
 
     def __init__(
         self,
-        num_classes: int | None = None,
+        num_classes: int | LabelSpace | None = None,
         *,
         tolerance: float | Sequence[float],
         **arguments: Any,
@@ -450,7 +452,7 @@ class SurfaceMetrics(KeyedMetric, SurfaceMetric):
     :class:`~segmetrics.SegmentationMetrics`.
 
     Args:
-        num_classes: number of classes C.
+        num_classes: number of classes C, or a label space.
         tolerance: of the surface Dice, as in :class:`SurfaceDice`.
         percentile, directed: of the Hausdorff distance, as in :class:`HausdorffDistance`.
         symmetric: of the average, as in :class:`AverageSurfaceDistance`.
@@ -476,7 +478,7 @@ class SurfaceMetrics(KeyedMetric, SurfaceMetric):
 
     def __init__(
         self,
-        num_classes: int | None = None,
+        num_classes: int | LabelSpace | None = None,
         *,
         tolerance: float | Sequence[float],
         percentile: float = 100.0,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from segmetrics._parallel import share
-from segmetrics.counting.cpu import BOX, MOST_LABELS, RESIZED, _areas, _volumes
+from segmetrics.counting.cpu import BOX, RESIZED, _areas, _volumes, countable
 from segmetrics.counting.cpu_readers import (
     Box,
     label_reader,
@@ -28,7 +28,7 @@ def read_maps(
     pixels: Pixels, counting: Counting, background: int, without_ignored: bool
 ) -> tuple[Maps, bool]:
     """The maps of ``maps.read_maps``."""
-    if "one-hot" in (pixels.preds_are, pixels.target_are) or counting.labels > MOST_LABELS:
+    if "one-hot" in (pixels.preds_are, pixels.target_are) or not countable(counting):
         found, bad = maps.read_maps(pixels, counting, background, without_ignored)
         return found, bool(bad)
     target, preds = pixels.target.unsqueeze(2), pixels.preds.unsqueeze(2)
