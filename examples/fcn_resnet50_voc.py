@@ -28,11 +28,15 @@ from torchvision.datasets import VOCSegmentation, wrap_dataset_for_transforms_v2
 from torchvision.models.resnet import Bottleneck
 from torchvision.models.segmentation import FCN, FCN_ResNet50_Weights, fcn_resnet50
 from torchvision.transforms import v2
-from voc_scenes import VOC_CLASSES, VOID, write_scenes
+from voc_scenes import VOID, write_scenes
 
-from segmetrics import ConfusionMatrix, ImageScores, SegmentationMetrics
+from segmetrics import ConfusionMatrix, ImageScores
 from segmetrics.distributed import ExactDistributedSampler
+from segmetrics.labels import VOC
+from segmetrics.lightning import SegmentationCallback
 from segmetrics.statistics import confidence_interval
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what torchvision's weights expect
 
 
 class Segmenter(pl.LightningModule):
@@ -43,15 +47,7 @@ class Segmenter(pl.LightningModule):
         self.model = model.to(memory_format=torch.channels_last)
         self.learning_rate = learning_rate
         self.head_logits = head_logits
-        counting: dict[str, Any] = {
-            "num_classes": len(VOC_CLASSES),
-            "ignore_index": VOID,
-            "class_names": VOC_CLASSES,
-            "upsample": "bilinear" if head_logits else None,
-        }
-        self.seg = SegmentationMetrics(**counting, prefix="val/")
-        self.confusion = ConfusionMatrix(**counting)
-        self.images = ImageScores(**counting)
+        self.images = ImageScores(VOC, upsample="bilinear")  # the head's logits, where asked for
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         images, masks = batch
@@ -70,19 +66,16 @@ class Segmenter(pl.LightningModule):
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
     def on_validation_epoch_start(self) -> None:
-        self.confusion.reset()
         self.images.reset()
 
-    def validation_step(self, batch: tuple[Tensor, Tensor, list[str]]) -> None:
+    def validation_step(self, batch: tuple[Tensor, Tensor, list[str]]) -> dict[str, Tensor]:
+        """What `SegmentationCallback` scores, logs and shows."""
         images, masks, names = batch
         logits, masks = self.logits(images), masks.squeeze(1)
-        self.confusion.update(logits, masks)
-        self.seg.update(logits, masks)
         self.images.update(logits, masks, names)
+        return {"preds": logits, "target": masks}
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict(self.seg)
-        self.counts = self.confusion.compute()
         self.images.compute()  # on all devices, so that the first alone may look at images later
 
     def logits(self, images: Tensor) -> Tensor:
@@ -128,7 +121,7 @@ class VOCData(pl.LightningDataModule):
                 v2.ToImage(),
                 *augmentations,
                 v2.ToDtype(dtypes, scale=True),
-                v2.Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+                v2.Normalize(MEAN, STD),
                 v2.ToPureTensor(),
             ]
         )
@@ -172,7 +165,7 @@ def load_model(weights: str | None) -> FCN:
     if weights in FCN_ResNet50_Weights.__members__:
         return fcn_resnet50(weights=weights)
     if weights is None:
-        model = fcn_resnet50(weights=None, weights_backbone=None, num_classes=len(VOC_CLASSES))
+        model = fcn_resnet50(weights=None, weights_backbone=None, num_classes=VOC.num_classes)
         # Every residual branch starts at zero, as torchvision's `zero_init_residual` does: from
         # random weights the short training would not get anywhere without it.
         for module in model.modules():
@@ -184,7 +177,7 @@ def load_model(weights: str | None) -> FCN:
     state = {name.removeprefix("model."): value for name, value in state.items()}
     auxiliary = any(name.startswith("aux_classifier.") for name in state)
     model = fcn_resnet50(
-        weights=None, weights_backbone=None, num_classes=len(VOC_CLASSES), aux_loss=auxiliary
+        weights=None, weights_backbone=None, num_classes=VOC.num_classes, aux_loss=auxiliary
     )
     model.load_state_dict(state)
     return model
@@ -207,7 +200,9 @@ def main() -> None:
     segmenter = Segmenter(
         load_model(args.weights), learning_rate=args.learning_rate, head_logits=args.head_logits
     )
+    validation = SegmentationCallback(VOC, upsample="bilinear", image=0, name=2, mean=MEAN, std=STD)
     trainer = pl.Trainer(
+        callbacks=validation,
         devices=args.devices,
         strategy="ddp" if args.devices > 1 else "auto",
         use_distributed_sampler=False,  # it would score some images twice
@@ -230,9 +225,10 @@ def main() -> None:
         scores += trainer.validate(segmenter, data, ckpt_path=checkpoint, verbose=False)
 
     if trainer.is_global_zero:
-        segmenter.confusion.plot(segmenter.counts)[0].savefig(args.output / "confusion.png")
-        write_counts(segmenter.counts, args.output / "confusion.csv")
-        print_scores(scores, segmenter.counts)
+        counts = validation.counts[0][:, :-1]  # the last column: pixels without a prediction
+        ConfusionMatrix(VOC).plot(counts)[0].savefig(args.output / "confusion.png")
+        write_counts(counts, args.output / "confusion.csv")
+        print_scores(scores, counts)
         print_images(segmenter.images)
         print_files(args.output)
 
@@ -241,8 +237,8 @@ def write_counts(counts: Tensor, path: Path) -> None:
     """Write the confusion matrix: a row for each class of the target."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["target", *VOC_CLASSES])
-        for name, row in zip(VOC_CLASSES, counts.tolist(), strict=True):
+        writer.writerow(["target", *VOC.names])
+        for name, row in zip(VOC.names, counts.tolist(), strict=True):
             writer.writerow([name, *row])
 
 
@@ -256,7 +252,7 @@ def print_scores(scores: list[dict[str, float]], counts: Tensor) -> None:
         table.add_column("IoU before", f"{before['val/mIoU']:.3f}", justify="right")
     table.add_column("IoU", f"{after['val/mIoU']:.3f}", justify="right")
     table.add_column("Dice", f"{after['val/mDice']:.3f}", justify="right")
-    for name, pixels in zip(VOC_CLASSES, counts.sum(1).tolist(), strict=True):
+    for name, pixels in zip(VOC.names, counts.sum(1).tolist(), strict=True):
         cells = [f"{s[f'val/iou/{name}']:.3f}" for s in scores]
         table.add_row(name, f"{pixels:,}", *cells, f"{after[f'val/dice/{name}']:.3f}")
     Console().print(table)

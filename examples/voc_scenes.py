@@ -13,11 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-VOC_CLASSES = (
-    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
-    "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa",
-    "train", "tvmonitor",
-)  # fmt: skip
+from segmetrics.labels import palette
+
 VOID = 255
 # The corners and the middles of the edges of the RGB cube: as far apart as twenty colours can be,
 # and far from the grey of the background.
@@ -48,23 +45,13 @@ def write_scenes(root: Path, train: int = 400, val: int = 40, seed: int = 2012) 
         image, mask = draw_scene(np.random.default_rng((seed, number)))
         Image.fromarray(image).save(voc / "JPEGImages" / f"{name}.jpg", quality=95)
         palette_image = Image.fromarray(mask)
-        palette_image.putpalette(voc_palette().tobytes())
+        palette_image.putpalette(np.array(palette(256), np.uint8).tobytes())
         palette_image.save(voc / "SegmentationClass" / f"{name}.png")
 
     for split, members in (("train", names[:train]), ("val", names[train:]), ("trainval", names)):
         listing = voc / "ImageSets" / "Segmentation" / f"{split}.txt"
         listing.write_text("".join(f"{name}\n" for name in members))
     partial.rename(finished)
-
-
-def voc_palette() -> NDArray[np.uint8]:
-    """The `(256, 3)` colours of VOC: the bits of a label, dealt out to red, green and blue."""
-    labels = np.arange(256)
-    bits = labels[:, None] >> np.arange(8) & 1
-    palette = np.zeros((256, 3), dtype=np.uint8)
-    for bit in range(8):
-        palette[:, bit % 3] |= (bits[:, bit] << (7 - bit // 3)).astype(np.uint8)
-    return palette
 
 
 def draw_scene(rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

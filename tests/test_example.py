@@ -1,7 +1,9 @@
 """The example, run as a user runs it: the data it writes, the files it leaves, what it scores."""
 
 import csv
+import io
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torchvision.datasets import VOCSegmentation
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -168,6 +171,29 @@ def test_logged_scores_are_those_of_the_saved_counts(trained):
     assert scores["val/mIoU"] == pytest.approx(np.nanmean(iou), abs=1e-6)
     assert scores["val/iou/background"] == pytest.approx(iou[0], abs=1e-6)
     assert scores["val/pixel_accuracy"] == pytest.approx(hit.sum() / counts.sum(), abs=1e-6)
+
+
+def test_tensorboard_shows_the_confusion_matrix_and_the_worst_images(trained, scenes):
+    """Of every validation; the worst are those that the program prints."""
+    output, printed = trained
+    sizes = {"images": 0, "scalars": 0, "tensors": 0}
+    board = EventAccumulator(str(output / "tensorboard"), size_guidance=sizes).Reload()
+    tags = ["val/confusion_matrix", *(f"val/worst/{i}" for i in (1, 2, 3))]
+    assert sorted(board.Tags()["images"]) == tags
+    for tag in tags:
+        steps = [event.step for event in board.Images(tag)]
+        assert steps == [event.step for event in board.Scalars("val/mIoU")]
+        assert steps[0] == 0 < steps[-1]
+    listed = board.Tensors("val/worst/text_summary")[-1].tensor_proto.string_val[0].decode()
+    found = re.findall(r"(2012_\d{6}): mIoU (0\.\d{3})", listed)
+    worst = next(line for line in printed.splitlines() if line.startswith("worst images"))
+    assert found == re.findall(r"(2012_\d{6}) (0\.\d{3})", worst)[:4]
+    for i, (name, _) in enumerate(found, start=1):
+        encoded = board.Images(f"val/worst/{i}")[-1].encoded_image_string
+        (photograph,) = scenes.rglob(f"{name}.jpg")
+        pixels = np.asarray(Image.open(photograph))
+        shown = np.asarray(Image.open(io.BytesIO(encoded)))
+        np.testing.assert_array_equal(shown[:, : pixels.shape[1]], pixels)
 
 
 def test_two_devices_score_every_image_once(trained, scenes, tmp_path):

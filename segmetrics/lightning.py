@@ -1,0 +1,598 @@
+"""Lightning's callback: the scores, the confusion matrix and the worst images of every epoch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+from typing_extensions import Unpack
+
+from segmetrics._arguments import boolean, integer, number
+from segmetrics.counting import Counting, plain
+from segmetrics.counting.inputs import read
+from segmetrics.labels import LabelSpace
+from segmetrics.metrics import SegmentationMetrics
+from segmetrics.overlays import Picture, errors, overlay
+from segmetrics.plotting import heat_map
+from segmetrics.recipes import JointArguments, statistics
+from segmetrics.report import Example
+from segmetrics.statistics import ImageCounts
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Callback, LightningModule, Trainer
+else:
+
+    def _callback_base() -> type:
+        """``pytorch_lightning`` and ``lightning.pytorch`` each know a ``Callback`` of their own.
+
+        Who has both installed may use either, so it is one of both.
+        """
+        bases = []
+        for package in ("pytorch_lightning", "lightning.pytorch"):
+            with suppress(ModuleNotFoundError):
+                bases.append(import_module(package).Callback)
+        if not bases:
+            raise ImportError(
+                "`segmetrics.lightning` needs Lightning. Install it with "
+                "`pip install segmetrics[lightning]`."
+            )
+        return type("Callback", tuple(bases), {})
+
+    Callback = _callback_base()
+
+#: Where something stands in a batch: its key, its position, or a function that takes it out.
+Pick = str | int | Callable[[Any], Any]
+
+GAP = 4  # white pixels between the pictures of an image
+
+
+class SegmentationCallback(Callback):
+    """Log the scores of every validation, its confusion matrix and its worst images.
+
+    For any LightningModule, of ``pytorch_lightning`` or ``lightning.pytorch``, whose
+    ``validation_step`` returns ``{"preds": ..., "target": ...}``, and so for ``test_step``.
+
+    Every epoch logs what :class:`~segmetrics.metrics.collection.SegmentationMetrics` computes:
+    ``val/mIoU``, ``val/iou/<class>``, ... for all loggers, ``ModelCheckpoint(monitor="val/mIoU")``
+    and ``EarlyStopping``. It is that of all devices together, by one all-reduce. TensorBoard and
+    Weights & Biases also get pictures: ``val/confusion_matrix``, and as ``val/worst`` the worst
+    images, by their mIoU as :class:`~segmetrics.metrics.image.ImageScores` has it, each as image,
+    target, prediction and errors (wrong pixels red, ignored ones grey).
+
+    Where pictures are due, each batch waits for the device to read the scores of its images, one
+    number each, and then those images that are among the worst so far. Otherwise nothing waits.
+
+    With several dataloaders each has its own keys, ending in ``/dataloader_idx_0`` and so on. The
+    sanity check before training does all this, so that mistakes show early, but logs nothing.
+
+    Args:
+        num_classes: number of classes, or a ``LabelSpace``.
+        preds: the key of labels or scores in what the step returns.
+        target: the key of the labels.
+        image: where the images ``(N, 3, H, W)`` or ``(N, 1, H, W)`` stand in a batch: a key, a
+            position, or a function of the batch. uint8 is shown as it is.
+        name: where their names stand; by default images are numbered. One that comes several times,
+            as with Lightning's padding sampler, is shown once if it has a name.
+        mean: what was subtracted from each channel, to be undone.
+        std: what each channel was then divided by.
+        white: the value of white before that, 1 or 255.
+        worst: how many images are shown. An image without a counted pixel never is.
+        max_side: larger images are shrunk until no side has more pixels.
+        confusion_matrix: whether it is drawn, by matplotlib.
+        every_n_epochs: how often pictures are due in ``fit``; in ``validate`` and ``test`` always.
+        prefix: of all keys; by default ``"val/"``, in ``test`` ``"test/"``.
+        class_names, per_class: as for ``SegmentationMetrics``, as are further arguments
+            (``ignore_index``, ``upsample``, ``task``, ...).
+
+    Attributes:
+        counts: the confusion matrix of the last epoch over all devices, one a dataloader: int64
+            ``(C, C + 1)`` on the CPU, the last column what was abstained from.
+        examples: the worst images of the last epoch with pictures, one list a dataloader, the worst
+            first; ``segmetrics.report.write`` takes both.
+
+    Raises:
+        ImportError: matplotlib or both Lightning packages are missing.
+        TypeError: an argument is of the wrong type; later, the step returns no such mapping.
+        ValueError: an argument is out of range; later, a batch holds no such images.
+
+    Example:
+        >>> from pytorch_lightning import Trainer
+        >>> from segmetrics.lightning import SegmentationCallback
+        >>> callback = SegmentationCallback(
+        ...     21,
+        ...     ignore_index=255,
+        ...     mean=(0.485, 0.456, 0.406),
+        ...     std=(0.229, 0.224, 0.225),
+        ...     every_n_epochs=5,
+        ... )
+        >>> trainer = Trainer(callbacks=callback, logger=False)
+    """
+
+    def __init__(
+        self,
+        num_classes: int | LabelSpace | None = None,
+        *,
+        preds: str = "preds",
+        target: str = "target",
+        image: Pick = 0,
+        name: Pick | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        white: float = 1.0,
+        worst: int = 4,
+        max_side: int = 1024,
+        confusion_matrix: bool = True,
+        every_n_epochs: int = 1,
+        prefix: str | None = None,
+        class_names: Sequence[str] | None = None,
+        per_class: bool = True,
+        **counting: Unpack[JointArguments],
+    ) -> None:
+        if counting.get("task") == "multilabel":
+            raise ValueError(
+                "`task='multilabel'` has no one confusion matrix and no one colour a pixel. Log a "
+                "`SegmentationMetrics(..., task='multilabel')` of the module instead."
+            )
+        if counting.get("aggregation_level", "global") != "global":
+            raise ValueError(
+                "`aggregation_level` must be 'global', as the confusion matrix is. Log a "
+                "`SegmentationMetrics(..., aggregation_level='samplewise')` of the module beside."
+            )
+        metric = SegmentationMetrics(
+            num_classes,
+            class_names=class_names,
+            per_class=per_class,
+            sync_on_compute=False,  # the confusion matrix shares the scores' sync
+            **counting,
+        )
+        if boolean("confusion_matrix", confusion_matrix) and not find_spec("matplotlib"):
+            raise ImportError(  # now, not after an epoch
+                "the confusion matrix is drawn by matplotlib. Install it with "
+                "`pip install segmetrics[plot]`, or pass `confusion_matrix=False`."
+            )
+        if not isinstance(prefix, str | None):
+            raise TypeError(f"`prefix` must be a string, got {prefix!r}.")
+        self.preds, self.target = preds, target
+        self.image, self.name = image, name
+        self.mean, self.std = _normalisation(mean, std)
+        self.white = number("white", white)
+        if not self.white > 0:
+            raise ValueError(f"`white` must be above 0, 1 or 255, got {white}.")
+        self.worst = _at_least("worst", worst, 0)
+        self.max_side = _at_least("max_side", max_side, 1)
+        self.confusion_matrix = confusion_matrix
+        self.every_n_epochs = _at_least("every_n_epochs", every_n_epochs, 1)
+        self.prefix = prefix
+        self.class_names = metric._names()
+        self.space = (
+            num_classes if isinstance(num_classes, LabelSpace) else LabelSpace(self.class_names)
+        )
+        self.counts: list[Tensor] = []
+        self.examples: list[list[Example]] = []
+        self._tallies = [_Tally(metric)]
+        self._warned: set[str] = set()
+
+    # --- what Lightning calls ---------------------------------------------------------------------
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget what an epoch before, or one that broke off, has left."""
+        del self._tallies[1:]
+        self._tallies[0].reset()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count a batch, and keep its images that are among the worst so far."""
+        while len(self._tallies) <= dataloader_idx:
+            self._tallies.append(self._tallies[0].another())
+        tally = self._tallies[dataloader_idx]
+        preds, target = self._returned(outputs, trainer, pl_module)
+        if not (self.worst and self._pictures_are_due(trainer)):
+            tally.count(preds, target)
+            return
+        scores = tally.count_each(preds, target)
+        images, names = self._images(batch, len(scores)), self._names(batch, len(scores))
+        for i, score in enumerate(scores):
+            position, tally.seen = tally.seen, tally.seen + 1
+            if tally.is_among_the_worst(score, self.worst):
+                one = slice(i, i + 1)
+                maps = label_maps(preds[one], target[one], tally.metric.counting)
+                name = names[i] if names else f"image {position}{_of_process(trainer)}"
+                example = self._example(name, score, images[i], maps)
+                tally.keep(_Kept(score, position, example), self.worst)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the epoch."""
+        pictures = self._pictures_are_due(trainer)
+        counts = [tally.sync(pl_module.device) for tally in self._tallies]
+        if pictures:
+            examples = [self._worst_of_all(tally.kept, trainer) for tally in self._tallies]
+        if trainer.sanity_checking:
+            return
+        self.counts = counts
+        for tally, suffix in self._with_suffix():
+            for key, score in tally.metric.items():
+                # as a metric, since Lightning averages or complains about values of many devices;
+                # it has to be told a name because the module has no such attribute
+                pl_module.log(
+                    f"{self._prefix(trainer)}{key}{suffix}",
+                    score,
+                    metric_attribute=type(self).__name__,
+                    add_dataloader_idx=False,
+                )
+        if pictures:
+            self.examples = examples
+            if trainer.is_global_zero:
+                self._show(trainer)
+
+    on_test_epoch_start = on_validation_epoch_start
+    on_test_batch_end = on_validation_batch_end
+    on_test_epoch_end = on_validation_epoch_end
+
+    # --- what is due, and under which name --------------------------------------------------------
+
+    def _pictures_are_due(self, trainer: Trainer) -> bool:
+        fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
+        return not fitting or (trainer.current_epoch + 1) % self.every_n_epochs == 0
+
+    def _prefix(self, trainer: Trainer) -> str:
+        if self.prefix is not None:
+            return self.prefix
+        return "test/" if trainer.testing else "val/"
+
+    def _with_suffix(self) -> Iterator[tuple[_Tally, str]]:
+        """The dataloaders, with what their keys end in, as Lightning has it."""
+        several = len(self._tallies) > 1
+        for i, tally in enumerate(self._tallies):
+            yield tally, f"/dataloader_idx_{i}" if several else ""
+
+    # --- what a step returned and a batch holds ---------------------------------------------------
+
+    def _returned(
+        self, outputs: Any, trainer: Trainer, pl_module: LightningModule
+    ) -> tuple[Tensor, Tensor]:
+        """Predictions and target of a step."""
+        if isinstance(outputs, Mapping) and self.preds in outputs and self.target in outputs:
+            return outputs[self.preds], outputs[self.target]
+        step = "test_step" if trainer.testing else "validation_step"
+        came = type(outputs).__name__ if outputs is not None else "nothing"
+        if isinstance(outputs, Mapping):
+            came = f"a mapping with {', '.join(map(repr, outputs)) or 'no key'}"
+        raise TypeError(
+            f"`{step}` of {type(pl_module).__name__} must return a mapping with {self.preds!r} and "
+            f"{self.target!r}, got {came}. Return {{{self.preds!r}: logits, {self.target!r}: "
+            "masks}, or name other keys by `preds` and `target` of the callback."
+        )
+
+    def _images(self, batch: Any, number: int) -> Tensor:
+        images = _picked("image", self.image, batch)
+        if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] not in (1, 3):
+            came = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+            raise ValueError(
+                f"`image={self.image!r}` must be images (N, 3, H, W) or (N, 1, H, W), got {came}. "
+                "Name their key or position, or pass a function of the batch that gives them so; "
+                "`worst=0` shows none."
+            )
+        if len(images) != number:
+            raise ValueError(f"`image` gave {len(images)} images for {number} masks.")
+        return images
+
+    def _names(self, batch: Any, number: int) -> list[str] | None:
+        if self.name is None:
+            return None
+        picked = _picked("name", self.name, batch)
+        names = [picked] if isinstance(picked, str) else list(picked)
+        if len(names) != number:
+            raise ValueError(f"`name` gave {len(names)} names for {number} masks.")
+        return [str(name.item() if isinstance(name, Tensor) else name) for name in names]
+
+    # --- the worst images -------------------------------------------------------------------------
+
+    def _example(self, name: str, score: float, image: Tensor, maps: Tensor) -> Example:
+        """An image as it is shown, on the CPU."""
+        size = tuple(maps.shape[1:])
+        if len(size) != 2:
+            raise ValueError(
+                f"`worst` shows masks (H, W), got {size}. Pass `worst=0` for volumes and points."
+            )
+        if (longest := max(size)) > self.max_side:
+            size = tuple(max(1, round(side * self.max_side / longest)) for side in size)
+            maps = interpolate(maps[None].float(), size, mode="nearest-exact")[0]
+        target, preds = maps.to(torch.int16).cpu().numpy()
+        return Example(name, score, target, preds, self._pixels(image, size))
+
+    def _pixels(self, image: Tensor, size: tuple[int, ...]) -> Picture:
+        """An image ``(channels, H, W)`` as uint8 ``(H, W, 3)`` of a size."""
+        levels = image.float() if image.dtype == torch.uint8 else self._levels(image.float())
+        if tuple(levels.shape[1:]) != size:
+            levels = interpolate(levels[None], size, mode="bilinear", antialias=True)[0]
+        pixels = levels.round().clamp(0, 255).to(torch.uint8).expand(3, *size).movedim(0, -1)
+        return pixels.cpu().contiguous().numpy()
+
+    def _levels(self, image: Tensor) -> Tensor:
+        """What the image was before it was normalised, black 0 and white 255."""
+        if self.mean is not None and self.std is not None:
+            mean, std = image.new_tensor(self.mean), image.new_tensor(self.std)
+            if len(mean) not in (1, len(image)):
+                raise ValueError(
+                    f"`mean` and `std` must have one value a channel, {len(image)}, got "
+                    f"{len(mean)}."
+                )
+            image = image * std.view(-1, 1, 1) + mean.view(-1, 1, 1)
+        lowest, highest = image.min().item(), image.max().item()
+        if lowest < -0.05 * self.white or highest > 1.05 * self.white:
+            self._warn_once(
+                "images",
+                f"`image` has values from {lowest:.3g} to {highest:.3g}: below black, which is 0, "
+                f"or above white, {self.white:g}. They are cut off. Pass the `mean` and `std` it "
+                "was normalised with, and `white=255` if that was white.",
+            )
+        return image * (255 / self.white)
+
+    def _worst_of_all(self, kept: list[_Kept], trainer: Trainer) -> list[Example]:
+        """The worst images of all processes, on all of them; only these travel, besides scores.
+
+        Of equal scores the earlier image, as in one process that has the same images in turn.
+        """
+        if trainer.world_size == 1:
+            return [each.example for each in kept]
+        device = trainer.strategy.root_device
+        rows = torch.full((self.worst, 2), inf, dtype=torch.float64, device=device)
+        for row, each in zip(rows, kept, strict=False):
+            row[0], row[1] = each.score, each.position
+        gathered = trainer.strategy.all_gather(rows).view(-1, self.worst, 2).tolist()
+        candidates = sorted(
+            (score, position, rank, i)
+            for rank, of_rank in enumerate(gathered)
+            for i, (score, position) in enumerate(of_rank)
+            if score < inf
+        )
+        worst: dict[str, Example] = {}  # by name: a sampler that pads repeats images
+        for _, _, rank, i in candidates:
+            if len(worst) == self.worst:
+                break
+            own = kept[i].example if rank == trainer.global_rank else None
+            example: Any = trainer.strategy.broadcast(own, src=rank)
+            worst.setdefault(example.name, example)
+        return list(worst.values())
+
+    # --- pictures ---------------------------------------------------------------------------------
+
+    def _show(self, trainer: Trainer) -> None:
+        """Give the pictures to the loggers that have a place for them."""
+        boards = [board for logger in trainer.loggers if (board := _board(logger)) is not None]
+        if not boards:
+            if trainer.loggers:
+                names = ", ".join(type(logger).__name__ for logger in trainer.loggers)
+                self._warn_once(
+                    "loggers",
+                    f"{names} has no place for pictures: the confusion matrix and the worst images "
+                    "are not logged. Add a TensorBoardLogger or a WandbLogger, or pass `worst=0` "
+                    "and `confusion_matrix=False`.",
+                )
+            return
+        prefix = self._prefix(trainer)
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped  # as the scores are logged
+        for i, (tally, suffix) in enumerate(self._with_suffix()):
+            if self.confusion_matrix:
+                picture = _confusion_picture(self.counts[i][:, :-1], self.class_names)
+                for board in boards:
+                    board(f"{prefix}confusion_matrix{suffix}", [picture], None, step)
+            if self.examples[i]:
+                score = next(iter(tally.metric.recipes))
+                captions = [f"{e.name}: {score} {e.score:.3f}" for e in self.examples[i]]
+                pictures = [_example_picture(example, self.space) for example in self.examples[i]]
+                for board in boards:
+                    board(f"{prefix}worst{suffix}", pictures, captions, step)
+
+    def _warn_once(self, subject: str, message: str) -> None:
+        if subject not in self._warned:
+            self._warned.add(subject)
+            warnings.warn(message, stacklevel=2)
+
+
+@dataclass
+class _Kept:
+    """One of the worst images of this process."""
+
+    score: float
+    position: int  # among its images
+    example: Example
+
+
+@dataclass
+class _Tally:
+    """What is known of one dataloader's epoch in this process."""
+
+    metric: SegmentationMetrics
+    kept: list[_Kept] = field(default_factory=list)
+    seen: int = 0
+
+    def another(self) -> _Tally:
+        other = _Tally(deepcopy(self.metric))
+        other.reset()
+        return other
+
+    def reset(self) -> None:
+        self.metric.reset()
+        self.kept, self.seen = [], 0
+
+    def count(self, preds: Tensor, target: Tensor) -> None:
+        if isinstance(target, Tensor) and target.device != self.metric.device:
+            self.metric.to(target.device)
+        self.metric.update(preds, target)
+
+    def count_each(self, preds: Tensor, target: Tensor) -> list[float]:
+        """Count a batch and give the mIoU of each image, of the same counts."""
+        read(preds, target, self.metric.counting)  # before it is taken apart
+        states = []
+        for each in zip(preds.split(1), target.split(1), strict=True):
+            before = self._state
+            self.count(*each)
+            states.append(self._state - before)
+        return _image_scores(torch.stack(states), self.metric) if states else []
+
+    def is_among_the_worst(self, score: float, number: int) -> bool:
+        if score != score:  # no counted pixel
+            return False
+        return len(self.kept) < number or score < self.kept[-1].score
+
+    def keep(self, candidate: _Kept, number: int) -> None:
+        """Put an image among the worst, which stay in order, the earlier of equals first."""
+        distinct: dict[str, _Kept] = {}
+        for each in sorted([*self.kept, candidate], key=lambda each: each.score):
+            distinct.setdefault(each.example.name, each)
+        self.kept = list(distinct.values())[:number]
+
+    def sync(self, device: torch.device) -> Tensor:
+        """The counts over all processes; of them the metric computes its scores, and keeps them."""
+        self.metric.to(device)
+        with self.metric.sync_context():
+            counts = self.metric.counting.matrices(self._state).cpu()
+            self.metric.compute()  # last: torchmetrics ends the sync with it
+        return counts
+
+    @property
+    def _state(self) -> Tensor:
+        (counts,) = self.metric.metric_state.values()
+        assert isinstance(counts, Tensor)
+        return counts
+
+
+def _image_scores(counts: Tensor, metric: SegmentationMetrics) -> list[float]:
+    """The mIoU of images, as ``ImageScores`` has it, from the counts of each."""
+    score = next(iter(metric.recipes.values())).score
+    of_classes = statistics(counts, metric.counting, of_labels=False)
+    tp, fp, fn, _ = of_classes.map(lambda of_class: of_class[:, score.first :])
+    images = ImageCounts(
+        tp,
+        fp,
+        fn,
+        ignored=tuple(label - score.first for label in score.ignored),
+        presence="either" if metric.counting.task == "binary" else "target",
+    )
+    scores: list[float] = images.per_image("IoU").tolist()
+    return scores
+
+
+def label_maps(preds: Tensor, target: Tensor, counting: Counting) -> Tensor:
+    """Target and prediction of one image as they are counted, ``(2, ...)`` of class indices.
+
+    -1 is no class: ignored in the target, abstained in the prediction.
+    """
+    pixels = read(preds, target, counting)
+    shape = (1, 1, *pixels.target.shape[2:])
+    maps = torch.full((2, *shape), -1, device=target.device)
+    for box in plain.boxes(pixels, counting):
+        for label_map, codes in zip(maps, plain.codes_of(pixels, box, counting), strict=True):
+            label_map[box] = codes.where(codes < counting.labels, -1)
+    return maps[:, 0, 0]
+
+
+#: Puts pictures under a key, each with a caption, or without captions one that stands for itself.
+Board = Callable[[str, list[Picture], "list[str] | None", int], None]
+
+
+def _board(logger: Any) -> Board | None:
+    """What shows pictures, where a logger has a place for them."""
+
+    def weights_and_biases(
+        key: str, pictures: list[Picture], captions: list[str] | None, step: int
+    ) -> None:
+        logger.log_image(key, pictures, step, **({"caption": captions} if captions else {}))
+
+    def tensorboard(
+        key: str, pictures: list[Picture], captions: list[str] | None, step: int
+    ) -> None:
+        for i, picture in enumerate(pictures, start=1):
+            tag = f"{key}/{i}" if captions else key
+            logger.experiment.add_image(tag, picture, step, dataformats="HWC")
+        if captions:  # pictures have none there
+            lines = "".join(f"{i}. {caption}\n" for i, caption in enumerate(captions, start=1))
+            logger.experiment.add_text(key, lines, step)
+
+    if hasattr(logger, "log_image"):
+        return weights_and_biases
+    return tensorboard if hasattr(logger.experiment, "add_image") else None
+
+
+def _confusion_picture(matrix: Tensor, names: Sequence[str]) -> Picture:
+    import matplotlib.pyplot as plt
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure, _ = heat_map(matrix, names, title="confusion matrix")
+    canvas: Any = FigureCanvasAgg(figure)  # whatever a user's own figures are drawn by
+    canvas.draw()
+    picture: Picture = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    plt.close(figure)
+    return picture
+
+
+def _example_picture(example: Example, space: LabelSpace) -> Picture:
+    """Image, target, prediction and errors, side by side."""
+    image, target, preds = example.image, example.target, example.preds
+    assert image is not None
+    gap = np.full((len(image), GAP, 3), 255, np.uint8)
+    return np.hstack(
+        [
+            *(image, gap, overlay(image, target, space)),
+            *(gap, overlay(image, preds, space)),
+            *(gap, errors(preds, target, target < 0, image)),
+        ]
+    )
+
+
+def _of_process(trainer: Trainer) -> str:
+    return f" of process {trainer.global_rank}" if trainer.world_size > 1 else ""
+
+
+def _picked(argument: str, pick: Pick, batch: Any) -> Any:
+    if callable(pick):
+        return pick(batch)
+    try:
+        return batch[pick]
+    except (IndexError, KeyError, TypeError) as error:
+        holds = type(batch).__name__
+        if isinstance(batch, Mapping):
+            holds += f" with {', '.join(map(repr, batch))}"
+        elif isinstance(batch, Sequence):
+            holds += f" of {len(batch)}"
+        raise ValueError(
+            f"`{argument}={pick!r}` is not in the batch, a {holds}. Pass a key, a position, or a "
+            "function of the batch."
+        ) from error
+
+
+def _normalisation(
+    mean: Sequence[float] | None, std: Sequence[float] | None
+) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    if mean is None and std is None:
+        return None, None
+    if mean is None or std is None or len(mean) != len(std):
+        raise ValueError(
+            f"`mean` and `std` must be given both, one value a channel, got {mean} and {std}."
+        )
+    return tuple(number("mean", m) for m in mean), tuple(number("std", s) for s in std)
+
+
+def _at_least(name: str, value: int, least: int) -> int:
+    if integer(name, value) < least:
+        raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+    return value
