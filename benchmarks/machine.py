@@ -20,6 +20,8 @@ PACKAGES = (
     "segmentation-models-pytorch",
     "monai",
     "pytorch-ignite",
+    "pillow",
+    "cityscapesscripts",
 )
 
 

@@ -412,13 +412,14 @@ class _Column:
         there, total = (self.rows @ drawn).cumsum(0).unbind(1)
         number = (there[-1] * shares.unsqueeze(1)).floor().clamp(min=1)
         # the block in which the share ends, what comes before it, and what is in it
-        last = torch.searchsorted(there.t().contiguous(), number.t().contiguous()).t()
+        last: Tensor = torch.searchsorted(there.t().contiguous(), number.t().contiguous()).t()
         last = last.clamp(max=len(there) - 1)
         before = (last - 1).clamp(min=0)
         counted, summed = (sums.gather(0, before).where(last > 0, 0.0) for sums in (there, total))
         ones, values = self.rows[last].unbind(2)
         inside = drawn[last, :, torch.arange(drawn.shape[2])] * ones
-        worst = summed + _sum_of_first(inside, values, (number - counted).unsqueeze(2)).squeeze(2)
+        missing = (number - counted).unsqueeze(2)
+        worst: Tensor = summed + _sum_of_first(inside, values, missing).squeeze(2)
         return (worst / number).where(there[-1] > 0, nan)
 
 

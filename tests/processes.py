@@ -9,7 +9,7 @@ from typing import Any
 import torch.multiprocessing as mp
 from torch.utils._python_dispatch import TorchDispatchMode
 
-IMPORTED_ONCE = ["pytest", "hypothesis", "pytorch_lightning", "numba", "segmetrics"]
+IMPORTED_ONCE = ["pytest", "hypothesis", "pytorch_lightning", "numba", "segmetrics", "segmetrics.cli"]
 
 
 def run_processes(

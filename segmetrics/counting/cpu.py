@@ -31,7 +31,7 @@ from segmetrics.counting.cpu_readers import (
 from segmetrics.counting.inputs import Counting, Pixels
 
 #: Pixels of a box, at most.
-BOX = 2**16
+BOX = 2**17
 #: Cells between the rows of their histogram: 1 KiB apart few of them would fit into a cache.
 APART = 8
 #: Scores of all classes that are resized at once, about: 512 KiB of fp32.
@@ -109,13 +109,13 @@ def _histogram_of_bytes(target: Tensor, preds: Tensor, counting: Counting) -> Te
     def work(starts: Iterator[int]) -> Longs:
         of_values = np.zeros((2, 256, 256 + APART), np.int32)
         for start in starts:
-            some = slice(start, start + 2 * BOX)
+            some = slice(start, start + BOX)
             tally(rows[some], columns[some], of_values)
         histograms = np.zeros(shape, np.int64)
         recode(of_values, *code_tables, histograms[0, 0])
         return histograms
 
-    starts = range(0, len(rows), 2 * BOX)
+    starts = range(0, len(rows), BOX)
     return _sum(share(work, starts, at_most=len(starts)))
 
 

@@ -1,0 +1,433 @@
+"""What ``segmetrics evaluate`` says: tables to read, JSON and CSV to work on, and a report."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from math import isnan, nan
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from torch import Tensor
+
+import segmetrics
+from segmetrics import masks, scores
+from segmetrics.evaluation import Evaluation
+from segmetrics.masks import KINDS, Problem
+from segmetrics.scores import Score
+from segmetrics.statistics import Interval, all_scores, confidence_interval
+
+#: The scores that have an interval, by the keys of ``segmetrics.statistics``.
+INTERVALS = {"mIoU": "mIoU_D", "mDice": "mDice_D", "mean_accuracy": "mAcc_D"}
+#: The scores over images that are printed; JSON has them all.
+OF_IMAGES = ("mIoU_I", "mIoU_I_5", "mIoU_I_10", "mIoU_C", "mIoU_C_5", "mIoU_C_10")
+#: How keys are printed, where not as they are.
+TITLES = {
+    "pixel_accuracy": "pixel accuracy",
+    "mean_accuracy": "mean accuracy",
+    "fw_iou": "frequency-weighted IoU",
+    "boundary_iou": "boundary IoU",
+    "mIoU_category": "mIoU of categories",
+    "iIoU_category": "iIoU of categories",
+    "iou": "IoU",
+    "dice": "Dice",
+    "iiou": "iIoU",
+}
+#: Problems of a kind, and worst images, that are listed; and images in the report.
+SHOWN, EXAMPLES = 5, 12
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """The scores of an evaluation: over all, of classes, categories and images.
+
+    Rows have a name and scores; a class that is left out of averages has none.
+    """
+
+    result: Evaluation
+    scores: Mapping[str, float]
+    intervals: Mapping[str, Interval]
+    classes: Sequence[Row]
+    categories: Sequence[Row]
+    images: Sequence[Row]
+
+    @staticmethod
+    def of(result: Evaluation, *, per_image: bool, level: float | None) -> Summary:
+        """Score what was counted.
+
+        Args:
+            result: the counts.
+            per_image: score images, too.
+            level: that of the intervals; None for none.
+
+        Raises:
+            ValueError: intervals of fewer than two images.
+        """
+        s, bands = result.statistics, result.band_statistics
+        mean = partial(Score, average="macro", ignored=result.ignored)
+        weighted = Score(scores.iou, "weighted", ignored=result.ignored)
+        classes, categories = _classes(result), _categories(result)
+        found = {
+            "mIoU": mean(scores.iou)(s).item(),
+            "mDice": mean(scores.dice)(s).item(),
+            "pixel_accuracy": scores.pixel_accuracy(s).item(),
+            "mean_accuracy": mean(scores.recall)(s).item(),
+            "fw_iou": weighted(s).item(),
+        }
+        if bands is not None:
+            found["boundary_iou"] = mean(scores.iou)(bands).item()
+        if categories:
+            found["mIoU_category"] = _mean(row["iou"] for row in categories)
+        if result.iiou:
+            found["iIoU"] = _mean(result.iiou.values())
+            found["iIoU_category"] = _mean(result.iiou_category.values())
+        counts, keys, images = result.images, dict(INTERVALS), []
+        if per_image and counts is not None:
+            everything = all_scores(counts, torch.ones(len(counts)))
+            found |= {key: value.item() for key, value in everything.items()}
+            keys |= {key: key for key in OF_IMAGES}
+            images = _images(result)
+        intervals = {}
+        if level is not None and counts is not None:
+            intervals = {
+                name: confidence_interval(counts, key, level=level) for name, key in keys.items()
+            }
+        return Summary(result, found, intervals, classes, categories, images)
+
+    @property
+    def worst(self) -> list[Row]:
+        """The images that have a score, the worst first."""
+        scored = (row for row in self.images if not isnan(row["mIoU"]))
+        return sorted(scored, key=lambda row: float(row["mIoU"]))
+
+    # --- to read ----------------------------------------------------------------------------------
+
+    def print(self, console: Console) -> None:
+        """Print tables; boxed on a terminal, plain columns elsewhere."""
+        plain = not console.is_terminal
+        found = self.scores
+        means = {"iou": "mIoU", "dice": "mDice", "accuracy": "mean_accuracy", "iiou": "iIoU"}
+        tables = [
+            _table("class", self.classes, {k: found.get(v, nan) for k, v in means.items()} | {
+                "boundary_iou": found.get("boundary_iou", nan),
+                "pixels": sum(row["pixels"] for row in self.classes),
+            }, plain),
+        ]  # fmt: skip
+        if self.categories:
+            of_categories = {"iou": "mIoU_category", "iiou": "iIoU_category"}
+            tables.append(
+                _table("category", self.categories,
+                       {k: found.get(v, nan) for k, v in of_categories.items()}, plain)
+            )  # fmt: skip
+        tables.append(self._scores_table(plain))
+        if self.images:
+            worst = [{"name": row["name"], "mIoU": row["mIoU"]} for row in self.worst[:SHOWN]]
+            tables.append(_table("worst images", worst, {}, plain))
+        for table in tables:
+            console.print(table)
+            if plain:
+                console.print()
+        if left_out := self.result.left_out:
+            console.print(f"[bold]left out: {_number(len(left_out), 'file')}[/]")
+            for line in problem_lines(left_out):
+                console.print(escape(line))
+        console.print(self._how_fast())
+
+    def _scores_table(self, plain: bool) -> Table:
+        table = _columns("score", ["", *(["interval"] if self.intervals else [])], plain)
+        for key, value in self.scores.items():
+            if key in OF_IMAGES or key in KEYS_OVER_ALL:
+                cells = [TITLES.get(key, key), _shown(value)]
+                if self.intervals:
+                    interval = self.intervals.get(key)
+                    cells.append(f"[{interval.low:.3f}, {interval.high:.3f}]" if interval else "")
+                table.add_row(*map(escape, cells))
+        if self.intervals:
+            table.columns[2].header = f"{100 * next(iter(self.intervals.values())).level:g} %"
+        return table
+
+    def _how_fast(self) -> str:
+        result = self.result
+        shared = f", {_number(result.processes, 'process')}" if result.processes > 1 else ""
+        return (
+            f"{_number(len(result.scored), 'pair')}, {result.pixels:,} pixels counted in "
+            f"{result.seconds:.1f} s ({len(result.scored) / result.seconds:.0f} pairs/s, "
+            f"{_number(result.workers, 'worker')}{shared})"
+        )
+
+    # --- to work on -------------------------------------------------------------------------------
+
+    def write_json(self, path: Path, arguments: Mapping[str, object]) -> None:
+        """Write everything; ``-`` is standard output, and null an undefined score.
+
+        Args:
+            path: the file.
+            arguments: what was asked for.
+        """
+        result = self.result
+        content = {
+            "segmetrics": segmetrics.__version__,
+            "arguments": arguments,
+            "pairs": len(result.scored),
+            "pixels": result.pixels,
+            "scores": self.scores,
+            "intervals": {
+                name: {"low": i.low, "high": i.high, "level": i.level, "method": i.method}
+                for name, i in self.intervals.items()
+            },
+            "classes": self.classes,
+            "categories": self.categories,
+            "confusion": result.confusion[:, :-1].tolist(),
+            "abstained": result.confusion[:, -1].tolist(),
+            "images": self.images,
+            "left_out": [
+                {"file": problem.file, "kind": problem.kind, "reason": problem.reason}
+                for problem in result.left_out
+            ],
+            "seconds": result.seconds,
+            "workers": result.workers,
+            "processes": result.processes,
+        }
+        with _opened(path) as file:
+            json.dump(_without_nan(content), file, indent=1, ensure_ascii=False)
+            file.write("\n")
+
+    def write_csv(self, path: Path) -> None:
+        """Write a row a class; and if images are scored beside it a row an image.
+
+        ``-`` is standard output. An undefined score is an empty cell.
+        """
+        with _opened(path) as file:
+            _write_rows(file, "class", self.classes)
+        if self.images and path != STANDARD_OUTPUT:
+            with _opened(path.with_suffix(f".images{path.suffix}")) as file:
+                _write_rows(file, "image", self.images)
+
+    # --- to look at -------------------------------------------------------------------------------
+
+    def write_html(
+        self, path: Path, folder: Path | None, arguments: Mapping[str, object], level: float
+    ) -> None:
+        """Write the report.
+
+        Args:
+            path: the file.
+            folder: where the images behind the masks are.
+            arguments: what was asked for.
+            level: that of the intervals.
+        """
+        from segmetrics import report
+
+        result = self.result
+        own = {"mIoU", "mDice", "pixel_accuracy", "mean_accuracy", "fw_iou", "mIoU_category"}
+        more = {
+            TITLES.get(key, key): value
+            for key, value in self.scores.items()
+            if key in KEYS_OVER_ALL and key not in own
+        }
+        report.write(
+            path,
+            result.confusion,
+            result.settings.space,
+            images=result.images,
+            level=level,
+            examples=list(_examples(result, folder)),
+            scores=more,
+            how={name: str(value) for name, value in arguments.items()}
+            | {"counted": self._how_fast()},
+            left_out=[(problem.file, problem.reason) for problem in result.left_out],
+        )
+
+
+STANDARD_OUTPUT = Path("-")
+KEYS_OVER_ALL = (
+    "mIoU", "mDice", "pixel_accuracy", "mean_accuracy", "fw_iou", "boundary_iou", "mIoU_category",
+    "iIoU", "iIoU_category",
+)  # fmt: skip
+
+
+def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
+    """Problems kind by kind: the first few files, how many more, the likely mend."""
+    kinds: defaultdict[str, list[Problem]] = defaultdict(list)
+    for problem in problems:
+        kinds[problem.kind].append(problem)
+    for kind, some in kinds.items():
+        what, mend = KINDS[kind]  # type: ignore[index]
+        yield f"{what}: {len(some):,}"
+        for problem in some[:SHOWN]:
+            yield f"  {problem.file}" + (f": {problem.detail}" if problem.detail else "")
+        if len(some) > SHOWN:
+            yield f"  and {len(some) - SHOWN:,} more"
+        yield f"  {mend}"
+
+
+# --- Rows -----------------------------------------------------------------------------------------
+
+
+def _classes(result: Evaluation) -> list[Row]:
+    s, bands, names = result.statistics, result.band_statistics, result.settings.space.names
+    columns: dict[str, list[Any]] = {
+        "name": list(names),
+        "pixels": (s.tp + s.fn).tolist(),
+        "iou": scores.iou(s).tolist(),
+        "dice": scores.dice(s).tolist(),
+        "accuracy": scores.recall(s).tolist(),
+    }
+    if bands is not None:
+        columns["boundary_iou"] = scores.iou(bands).tolist()
+    if result.iiou:
+        columns["iiou"] = [result.iiou.get(name, nan) for name in names]
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return [row for c, row in enumerate(rows) if c not in result.ignored]
+
+
+def _categories(result: Evaluation) -> list[Row]:
+    space = result.settings.space
+    if not space.groups:
+        return []
+    index_of = {name: index for index, name in enumerate(space.names)}
+    groups = [[index_of[name] for name in names] for names in space.groups.values()]
+    s = scores.of_groups(result.confusion, groups)
+    rows: list[Row] = [
+        {"name": name, "pixels": pixels, "iou": iou}
+        for name, pixels, iou in zip(
+            space.groups, (s.tp + s.fn).tolist(), scores.iou(s).tolist(), strict=True
+        )
+    ]
+    if result.iiou_category:
+        for row in rows:
+            row["iiou"] = result.iiou_category.get(row["name"], nan)
+    return rows
+
+
+def _images(result: Evaluation) -> list[Row]:
+    counts = result.images
+    assert counts is not None
+    pixels = (counts.tp + counts.fn).sum(1)
+    columns: dict[str, list[Any]] = {
+        "name": list(counts.ids or ()),
+        "pixels": pixels.tolist(),
+        "mIoU": counts.per_image("IoU").tolist(),
+        "mDice": counts.per_image("Dice").tolist(),
+        "accuracy": scores.ratio(counts.tp.sum(1), pixels).tolist(),
+    }
+    per_class = counts.per_class("IoU").t().tolist()
+    for c, (name, values) in enumerate(zip(counts.names, per_class, strict=True)):
+        if c not in counts.ignored:
+            columns[f"iou/{name}"] = values
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _mean(values: Iterable[float]) -> float:
+    """The mean of those that are defined."""
+    return Tensor(list(values)).double().nanmean().item()
+
+
+# --- Writing --------------------------------------------------------------------------------------
+
+
+def _table(head: str, rows: Sequence[Row], means: Mapping[str, float], plain: bool) -> Table:
+    """Rows of a name and numbers, and their means at the foot."""
+    columns = [key for key in (rows[0] if rows else {}) if key != "name"]
+    table = _columns(head, [TITLES.get(key, key) for key in columns], plain)
+    for row in rows:
+        table.add_row(escape(str(row["name"])), *(_shown(row[key]) for key in columns))
+    if means:
+        table.add_section()
+        table.add_row("mean", *(_shown(means.get(key, nan)) for key in columns))
+    return table
+
+
+def _columns(head: str, others: Sequence[str], plain: bool) -> Table:
+    table = Table(
+        box=None if plain else box.ROUNDED, pad_edge=not plain, header_style="" if plain else "bold"
+    )
+    table.add_column(head, no_wrap=plain)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _shown(value: float) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "–" if isnan(value) else f"{value:.3f}"
+
+
+def _number(number: int, noun: str) -> str:
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[str]]:
+    if path == STANDARD_OUTPUT:
+        yield sys.stdout
+    else:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            yield file
+
+
+def _write_rows(file: IO[str], head: str, rows: Sequence[Row]) -> None:
+    writer = csv.writer(file)
+    columns = list(rows[0])
+    writer.writerow([head, *columns[1:]])
+    for row in rows:
+        writer.writerow(["" if value != value else value for value in row.values()])
+
+
+def _without_nan(value: Any) -> Any:
+    """The same with None for nan, which JSON does not know."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if value != value else value
+
+
+def _examples(result: Evaluation, folder: Path | None) -> Iterator[Any]:
+    """The worst images, read again, with the images behind the masks where they are found."""
+    from segmetrics.report import Example
+
+    counts, space = result.images, result.settings.space
+    assert counts is not None
+    values = counts.per_image("IoU")
+    order = values.argsort(stable=True)[: int((~values.isnan()).sum())].tolist()
+    names = [str(counts.labels[i]) for i in order[:EXAMPLES]]
+    images = masks.find_images(folder, names) if folder else {}
+    for i, name in zip(order, names, strict=False):
+        pair = result.scored[name]
+        target, preds = masks.read(pair.target), masks.read(pair.preds)
+        if target.ndim != 2:
+            continue
+        yield Example(
+            name=name,
+            score=values[i].item(),
+            target=space.to_classes(target),
+            preds=space.to_classes(preds) if space.map_preds else preds.astype(np.int32),
+            image=_image(images.get(name), target.shape),
+        )
+
+
+def _image(path: Path | None, size: tuple[int, ...]) -> Any:
+    """An image, RGB, in the size of its mask; None where there is none."""
+    from PIL import Image
+
+    if path is None:
+        return None
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB").resize((size[1], size[0])))
