@@ -412,15 +412,16 @@ class _Column:
         there, total = (self.rows @ drawn).cumsum(0).unbind(1)
         number = (there[-1] * shares.unsqueeze(1)).floor().clamp(min=1)
         # the block in which the share ends, what comes before it, and what is in it
-        last: Tensor = torch.searchsorted(there.t().contiguous(), number.t().contiguous()).t()
+        last = torch.searchsorted(there.t().contiguous(), number.t().contiguous()).t()
         last = last.clamp(max=len(there) - 1)
         before = (last - 1).clamp(min=0)
         counted, summed = (sums.gather(0, before).where(last > 0, 0.0) for sums in (there, total))
         ones, values = self.rows[last].unbind(2)
         inside = drawn[last, :, torch.arange(drawn.shape[2])] * ones
         missing = (number - counted).unsqueeze(2)
-        worst: Tensor = summed + _sum_of_first(inside, values, missing).squeeze(2)
-        return (worst / number).where(there[-1] > 0, nan)
+        worst = summed + _sum_of_first(inside, values, missing).squeeze(2)
+        means: Tensor = (worst / number).where(there[-1] > 0, nan)
+        return means
 
 
 def _worst_means(weights: Tensor, values: Tensor, shares: Tensor) -> Tensor:

@@ -9,7 +9,9 @@ from typing import Any
 import torch.multiprocessing as mp
 from torch.utils._python_dispatch import TorchDispatchMode
 
-IMPORTED_ONCE = ["pytest", "hypothesis", "pytorch_lightning", "numba", "segmetrics", "segmetrics.cli"]
+IMPORTED_ONCE = [
+    *("pytest", "hypothesis", "pytorch_lightning", "numba", "segmetrics", "segmetrics.cli"),
+]
 
 
 def run_processes(
