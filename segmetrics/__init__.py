@@ -1,29 +1,48 @@
 """Segmentation metrics for PyTorch: count once, score many."""
 
-from segmetrics import functional, labels, statistics
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from segmetrics import labels
 from segmetrics.labels import LabelSpace
-from segmetrics.metrics import (
-    AverageSurfaceDistance,
-    BoundaryF1Score,
-    BoundaryIoU,
-    CohenKappa,
-    ConfusionMatrix,
-    DiceScore,
-    FBetaScore,
-    GeneralizedDiceScore,
-    HausdorffDistance,
-    ImageScores,
-    MatthewsCorrCoef,
-    MeanIoU,
-    PixelAccuracy,
-    Precision,
-    Recall,
-    SegmentationMetrics,
-    Specificity,
-    SurfaceDice,
-    SurfaceMetrics,
-    TverskyIndex,
-)
+
+if TYPE_CHECKING:
+    from segmetrics import functional, statistics
+    from segmetrics.metrics import (
+        AverageSurfaceDistance,
+        BoundaryF1Score,
+        BoundaryIoU,
+        CohenKappa,
+        ConfusionMatrix,
+        DiceScore,
+        FBetaScore,
+        GeneralizedDiceScore,
+        HausdorffDistance,
+        ImageScores,
+        MatthewsCorrCoef,
+        MeanIoU,
+        PixelAccuracy,
+        Precision,
+        Recall,
+        SegmentationMetrics,
+        Specificity,
+        SurfaceDice,
+        SurfaceMetrics,
+        TverskyIndex,
+    )
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Load the rest when it is asked for: the command need not wait for torchmetrics."""
+        if name in ("functional", "statistics"):
+            return import_module(f"{__name__}.{name}")
+        if name in __all__:
+            return getattr(import_module(f"{__name__}.metrics"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return [*globals(), *__all__]
+
 
 __version__ = "0.1.0"
 

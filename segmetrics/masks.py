@@ -174,9 +174,10 @@ def _decoded_in_place(image: Any, buffer: Buffer) -> Mask:
     """
     width, height = image.size
     values = buffer.zeros((height, width), np.uint16 if image.mode == "I;16" else np.uint8)
-    image.im = Image.frombuffer(image.mode, image.size, values, "raw", image.mode, 0, 1).im
+    memory = Image.frombuffer(image.mode, image.size, values, "raw", image.mode, 0, 1).im
+    image.im = memory
     image.load()
-    return values
+    return values if image.im is memory else np.asarray(image)  # should Pillow take its own
 
 
 def _raw_mode(image: Any) -> str:

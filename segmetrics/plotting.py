@@ -1,4 +1,4 @@
-"""Figures: a confusion matrix as a heat map, scores of classes as sorted bars."""
+"""Figures: confusion matrices, scores of classes, how the scores of images are distributed."""
 
 from __future__ import annotations
 
@@ -81,6 +81,27 @@ def heat_map(
                 text.set_color("white" if shares[row, column] > 0.5 else "black")
     beside = ax.inset_axes((1 + 0.15 / side, 0, 0.2 / side, 1))  # as high as the matrix
     figure.colorbar(image, cax=beside, label=colours)
+    return figure, ax
+
+
+def histogram(
+    values: Tensor, worst: Sequence[tuple[object, float]], *, ax: Axes | None = None
+) -> tuple[Figure, Axes]:
+    """The images' mean IoUs with their mean; the worst images are named beside."""
+    figure, ax = _axes(ax, (7.5, 4.0))
+    values = values[~values.isnan()]
+    ax.hist(values.numpy(), bins=20, range=(0, 1), color="#4477aa", edgecolor="white")
+    if len(values):
+        mean = values.mean().item()
+        ax.axvline(mean, color="#bb5566", linestyle="--")
+        ax.set_title(f"{len(values)} images, mean {mean:.3f}")
+    lines = [f"{value:.3f}  {image}" for image, value in worst]
+    text = "\n".join(["worst images", *lines])
+    ax.text(1.03, 1.0, text, transform=ax.transAxes, va="top", fontsize="small")
+    ax.set_xlim(0, 1)
+    ax.set_xlabel("mIoU of an image")
+    ax.set_ylabel("images")
+    ax.spines[["top", "right"]].set_visible(False)
     return figure, ax
 
 

@@ -586,6 +586,11 @@ def test_import_loads_nothing_beyond_torch_and_torchmetrics(imported: list[str])
     assert imported[0].split() == ["segmetrics"]
 
 
+def test_the_command_does_not_wait_for_torchmetrics() -> None:
+    code = "import sys, segmetrics.cli; sys.exit('torchmetrics' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == 0
+
+
 def test_the_test_batches_hold_what_the_tests_rely_on() -> None:
     preds, target = batch(MeanIoU(C), 0)
     assert set(np.unique(target)) == {*range(C), 255}

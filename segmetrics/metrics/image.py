@@ -216,11 +216,13 @@ class ImageScores(KeyedMetric):
         Returns:
             The matplotlib figure and axes.
         """
+        from segmetrics.plotting import histogram
+
         if val is not None:
             return self._plot(val, ax)
         counts = self.image_counts()
         values = counts.per_image("IoU")
-        return _distribution(values, _worst(values, counts, 5), ax)
+        return histogram(values, _worst(values, counts, 5), ax=ax)
 
     def reset(self) -> None:
         """Forget all images."""
@@ -385,24 +387,3 @@ def _worst(values: Tensor, counts: ImageCounts, k: int) -> list[tuple[ImageId, f
     """The k lowest values that are defined, each with its image."""
     order = values.argsort(stable=True)[: int((~values.isnan()).sum())]  # nan comes last
     return [(counts.labels[i], values[i].item()) for i in order[:k].tolist()]
-
-
-def _distribution(values: Tensor, worst: list[tuple[ImageId, float]], ax: Any) -> tuple[Any, Any]:
-    """A histogram of the images' scores with their mean, and a list of the worst."""
-    from segmetrics.plotting import _axes
-
-    figure, ax = _axes(ax, (7.5, 4.0))
-    values = values[~values.isnan()]
-    ax.hist(values.numpy(), bins=20, range=(0, 1), color="#4477aa", edgecolor="white")
-    if len(values):
-        mean = values.mean().item()
-        ax.axvline(mean, color="#bb5566", linestyle="--")
-        ax.set_title(f"{len(values)} images, mean {mean:.3f}")
-    lines = [f"{value:.3f}  {image}" for image, value in worst]
-    text = "\n".join(["worst images", *lines])
-    ax.text(1.03, 1.0, text, transform=ax.transAxes, va="top", fontsize="small")
-    ax.set_xlim(0, 1)
-    ax.set_xlabel("mIoU of an image")
-    ax.set_ylabel("images")
-    ax.spines[["top", "right"]].set_visible(False)
-    return figure, ax
