@@ -298,7 +298,6 @@ class Counter:
     def _confusion_of_bytes(self, preds: Mask, target: Mask) -> Longs | None:
         """The counts ``(C, C + 1)``, or None where there are unknown labels."""
         labels = self.counting.labels
-        self.table.fill(0)
         tally(target.ravel(), preds.ravel(), self.table)
         histogram = np.zeros(histogram_shape(self.counting)[1:], np.int64)
         recode(self.table, *self.codes, histogram)
