@@ -1,18 +1,21 @@
 """Threads that share one call's work, over kernels that do not hold Python's lock.
 
-Numba's own threading layers are not used: some of them abort when two threads enter them at once,
-others hang after ``fork``.
+They are torch's own, which OpenMP keeps awake for a while after every operation: others would have
+to wait for these. Numba's threading layers are not used: some of them abort when two threads enter
+them at once, others hang after ``fork``.
 """
 
 from __future__ import annotations
 
+import ctypes
+import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -30,18 +33,24 @@ def share(
     not wait for another.
     """
     queue = deque(jobs)
-    threads = torch.get_num_threads()
-    helpers = min(threads, len(queue), at_most) - 1
-    if helpers < 1:
+    threads = min(torch.get_num_threads(), len(queue), at_most)
+    if threads < 2:
         return [work(_draw(queue))]
-    pool = _pool(os.getpid(), threads - 1)
-    futures = [pool.submit(lambda: work(_draw(queue))) for _ in range(helpers)]
-    try:
-        results = [work(_draw(queue))]
-    finally:
-        queue.clear()
-        started = [future for future in futures if not future.cancel()]
-    return results + [future.result() for future in started]
+    results: list[Result] = []
+    errors: list[BaseException] = []
+
+    def run(_: Any = None) -> None:
+        try:
+            results.append(work(_draw(queue)))
+        except BaseException as error:  # raised below, in the thread that asked
+            queue.clear()
+            errors.append(error)
+
+    team = _openmp(os.getpid()) or _pool
+    team(run, threads)
+    if errors:
+        raise errors[0]
+    return results
 
 
 def _draw(queue: deque[Job]) -> Iterator[Job]:
@@ -50,7 +59,42 @@ def _draw(queue: deque[Job]) -> Iterator[Job]:
             yield queue.popleft()
 
 
+Team = Callable[[Callable[..., None], int], None]
+
+
 @cache
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+def _openmp(process: int) -> Team | None:
+    """Torch's own threads, where it has them from OpenMP; a forked process has none of them."""
+    if process != _IMPORTED_BY or multiprocessing.parent_process() is not None:
+        return None
+    try:
+        parallel = ctypes.CDLL(torch._C.__file__).GOMP_parallel
+    except (AttributeError, OSError):
+        return None
+    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+    parallel.argtypes = [function, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+    parallel.restype = None
+
+    def team(run: Callable[..., None], threads: int) -> None:
+        parallel(function(run), None, threads, 0)
+
+    return team
+
+
+def _pool(run: Callable[..., None], threads: int) -> None:
+    """Threads of our own."""
+    pool = _executor(os.getpid(), threads - 1)
+    futures = [pool.submit(run) for _ in range(threads - 1)]
+    run()
+    for future in futures:
+        if not future.cancel():
+            future.result()
+
+
+@cache
+def _executor(process: int, threads: int) -> ThreadPoolExecutor:
     """The threads of a process: a forked one has inherited the pool, but none of its threads."""
     return ThreadPoolExecutor(threads, thread_name_prefix="segmetrics")
+
+
+_IMPORTED_BY = os.getpid()

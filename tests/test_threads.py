@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -192,6 +193,27 @@ def test_what_a_thread_raises_reaches_the_caller(where: str) -> None:
 
     with pytest.raises(ZeroDivisionError):
         share(work, range(2), at_most=2)
+
+
+TORCHS_THREADS = """
+import os, torch
+from segmetrics import MeanIoU
+torch.set_num_threads(2)
+scores, target = torch.rand(4, 8, 512, 512), torch.randint(8, (4, 512, 512))
+scores.sum()  # starts torch's threads
+before = len(os.listdir("/proc/self/task"))
+metric = MeanIoU(8)
+metric.update(scores, target)
+print(before > 1, len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere torch's threads are not OpenMP's")
+def test_an_update_is_shared_by_the_threads_that_torch_has_already() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", TORCHS_THREADS], capture_output=True, text=True, timeout=120
+    )
+    assert run.stdout.split() == ["True", "0"], run.stderr
 
 
 if __name__ == "__main__":
