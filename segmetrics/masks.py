@@ -407,9 +407,11 @@ def _walk(folder: Path) -> Iterable[str]:
     """Paths of the files below a folder, hidden ones left out."""
     for root, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        here = Path(root).relative_to(folder)
+        prefix = "" if here == Path() else f"{here.as_posix()}/"
         for name in files:
             if not name.startswith("."):
-                yield Path(root, name).relative_to(folder).as_posix()
+                yield prefix + name
 
 
 def _without_suffix(path: str) -> str:
