@@ -35,6 +35,7 @@ from segmetrics import (
     TverskyIndex,
 )
 
+PUBLIC = {name: getattr(segmetrics, name) for name in segmetrics.__all__}
 C = 4
 NAMES = ["road", "car", "person", "sky"]
 
@@ -515,7 +516,7 @@ def test_abstained_pixels_of_multilabel_are_counted_for_each_channel() -> None:
 
 def test_repr_is_the_call_that_makes_such_a_metric(new: Callable[[], Any]) -> None:
     metric = new()
-    made = eval(repr(metric), vars(segmetrics))
+    made = eval(repr(metric), PUBLIC)
     assert type(made) is type(metric)
     assert repr(made) == repr(metric)
     assert made.metric_state.keys() == metric.metric_state.keys()

@@ -28,6 +28,7 @@ from segmetrics.functional import confusion_matrix
 
 C = 5
 VOID = 255
+PUBLIC = {name: getattr(segmetrics, name) for name in segmetrics.__all__}
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -132,7 +133,7 @@ def our_names(preds: Tensor, target: Tensor) -> dict[str, Any]:
     counts = [confusion_matrix(p, t, C, ignore_index=VOID) for p, t in images]
     matrix = torch.stack(counts).double()
     names = {"hits": matrix.diagonal(0, 1, 2), "there": matrix.sum(2), "predicted": matrix.sum(1)}
-    return vars(segmetrics) | names | {"preds": preds, "target": target, "C": C, "nan": nan}
+    return PUBLIC | names | {"preds": preds, "target": target, "C": C, "nan": nan}
 
 
 def binary_inputs() -> tuple[Tensor, Tensor]:
