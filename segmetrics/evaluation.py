@@ -55,8 +55,8 @@ Result = TypeVar("Result")
 
 #: Where workers can be forked; elsewhere they are threads.
 FORKS = sys.platform == "linux"
-#: Pairs that a worker takes at once, at most.
-CHUNK = 8
+#: Pairs that a worker takes at once, at most, and seconds between its reports.
+CHUNK, PAUSE = 8, 0.1
 
 #: Called with the pairs done, all pairs and the problems by now.
 Progress = Callable[[int, int, int], None]
@@ -446,24 +446,31 @@ def _send_counts(
     writer: Connection,
     readers: Sequence[Connection],
 ) -> None:
-    """Count chunks of pairs, from the place that all processes share, and send the counts."""
+    """Count chunks of pairs, from the place that all processes share, and send the counts.
+
+    Now and then only: who gets them is woken, and needs a processor that a worker could use.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this ends it
     for reader in readers:  # or nobody would see that who started this is gone
         reader.close()
     torch.set_num_threads(1)  # those of torch do not survive the fork
+    unsent: list[tuple[int, Any]] = []
+    sent = time.monotonic()
     with suppress(BrokenPipeError):
         while True:
             with place.get_lock():
                 first = place.value
                 place.value += chunk
-            if first >= len(pairs):
-                return
             some = pairs[first : first + chunk]
             try:
-                outcomes: list[Any] = [outcome for _, outcome in _one_by_one(counter, some)]
+                unsent += enumerate((outcome for _, outcome in _one_by_one(counter, some)), first)
             except Exception as error:
-                outcomes = [OSError(f"{type(error).__name__}: {error}")]
-            writer.send(list(enumerate(outcomes, start=first)))
+                unsent.append((first, OSError(f"{type(error).__name__}: {error}")))
+            if not some or time.monotonic() >= sent + PAUSE:
+                writer.send(unsent)
+                unsent, sent = [], time.monotonic()
+            if not some:
+                return
 
 
 def _one_by_one(
