@@ -33,16 +33,8 @@ from torch import Tensor
 from segmetrics import _instances, masks
 from segmetrics._checkpoint import Checkpoint, signature
 from segmetrics.counting import Counting, count
-from segmetrics.counting.codes import (
-    IGNORED,
-    OUTSIDE,
-    histogram_shape,
-    preds_codes,
-    target_codes,
-)
-from segmetrics.counting.cpu import APART
-from segmetrics.counting.cpu_kernels import recode, tally
-from segmetrics.counting.cpu_readers import byte_codes
+from segmetrics.counting.codes import IGNORED, OUTSIDE, fold, preds_codes, target_codes
+from segmetrics.counting.cpu import BytePairs
 from segmetrics.distributed import sum_over_processes
 from segmetrics.labels import LabelSpace
 from segmetrics.masks import Mask, MaskError, Match, Pair, Problem
@@ -260,9 +252,8 @@ class Counter:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.counting = settings, settings.counting
         self.layout = Layout(settings.space.num_classes)
-        self.table = np.zeros((2, 256, 256 + APART), np.int32)
+        self.bytes = BytePairs(self.counting)
         self.buffers = masks.Buffer(), masks.Buffer(), masks.Buffer()
-        self.codes = byte_codes(self.counting, True), byte_codes(self.counting, False)
         self._confusion_of_bytes(*np.zeros((2, 1), np.uint8))  # loads the kernels
 
     def count(self, pair: Pair) -> Counted:
@@ -297,13 +288,11 @@ class Counter:
 
     def _confusion_of_bytes(self, preds: Mask, target: Mask) -> Longs | None:
         """The counts ``(C, C + 1)``, or None where there are unknown labels."""
-        labels = self.counting.labels
-        tally(target.ravel(), preds.ravel(), self.table)
-        histogram = np.zeros(histogram_shape(self.counting)[1:], np.int64)
-        recode(self.table, *self.codes, histogram)
-        if histogram[labels + IGNORED + 1 :].any() or histogram[:labels, labels + 1 :].any():
+        self.bytes.add(target.ravel(), preds.ravel())
+        counts = fold(torch.from_numpy(self.bytes.take())[None], self.counting)
+        if self.counting.bad(counts).any():
             return None
-        return histogram[:labels, : labels + 1]
+        return np.asarray(self.counting.matrices(counts).numpy())
 
     def _bands(self, preds: Mask, target: Mask) -> Longs:
         from segmetrics import BoundaryIoU

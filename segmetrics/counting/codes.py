@@ -14,11 +14,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from segmetrics.counting.inputs import BAD_KINDS, Counting
+from segmetrics.counting.inputs import Counting
 
-# Codes behind the labels, as offsets to their number.
+# Codes behind the labels, as offsets to their number; bad ones in the order of ``BAD_KINDS``.
 IGNORED, NEGATIVE, IS_255, TOO_LARGE, TARGET_NOT_ONE_HOT = range(5)
-ABSTAINED, OUTSIDE, PREDS_NOT_ONE_HOT, IMPOSSIBLE = range(4)
+ABSTAINED, IMPOSSIBLE, OUTSIDE, PREDS_NOT_ONE_HOT = range(4)
 
 #: Mapped values below it are looked up in a table; compiled backends search for the others, if
 #: there are at most so many.
@@ -94,23 +94,13 @@ def fold(histogram: Tensor, counting: Counting) -> Tensor:
     under its own kind, whatever is predicted there.
     """
     labels = counting.labels
-    by_target = histogram.sum((-3, -1))[..., labels:]
-    by_preds = histogram[..., :labels, labels:].sum((-3, -2))
-    kinds = {
-        "target_negative": by_target[..., NEGATIVE],
-        "target_255": by_target[..., IS_255],
-        "target_too_large": by_target[..., TOO_LARGE],
-        "target_not_one_hot": by_target[..., TARGET_NOT_ONE_HOT],
-        "scores_impossible": by_preds[..., IMPOSSIBLE],
-        "preds_outside": by_preds[..., OUTSIDE],
-        "preds_not_one_hot": by_preds[..., PREDS_NOT_ONE_HOT],
-    }
-    cells = histogram[..., :labels, : labels + 1]
+    cells = histogram[..., :labels, : labels + ABSTAINED + 1]
     if counting.per_image:
         hits = cells.diagonal(dim1=-2, dim2=-1)
         cells = torch.stack([hits, cells.sum(-2)[..., :labels], cells.sum(-1)], -1)
-    bad = torch.stack([kinds[kind] for kind in BAD_KINDS], -1)
-    return torch.cat([cells.flatten(bad.ndim - 1), bad], -1)
+    bad_target = histogram[..., labels + IGNORED + 1 :, :].sum((-3, -1))
+    bad_preds = histogram[..., :labels, labels + ABSTAINED + 1 :].sum((-3, -2))
+    return torch.cat([cells.flatten(bad_target.ndim - 1), bad_target, bad_preds], -1)
 
 
 def _mapped(values: Tensor, counting: Counting, ignored: int, otherwise: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from segmetrics.counting import codes, plain
 from segmetrics.counting.cpu_kernels import recode, tally
 from segmetrics.counting.cpu_readers import (
     Area,
+    Array,
     Box,
     Longs,
     byte_codes,
@@ -32,8 +33,8 @@ from segmetrics.counting.inputs import Counting, Pixels
 
 #: Pixels of a box, at most.
 BOX = 2**17
-#: Cells between the rows of their histogram: 1 KiB apart few of them would fit into a cache.
-APART = 8
+#: Histograms of a thread, unless one has more than ``CELLS``, see ``tally``.
+COPIES = 4
 #: Scores of all classes that are resized at once, about: 512 KiB of fp32.
 RESIZED = 2**17
 #: Cells of the histograms of several images, unless a single one has more: 1 MiB.
@@ -68,6 +69,7 @@ def _histograms(pixels: Pixels, counting: Counting) -> Tensor:
     """Joint histograms ``(images, channels, rows, columns)``, or of all images as of one, int64."""
     target, preds = _maps(pixels.target, counting), _maps(pixels.preds, counting)
     shape = len(target), *codes.histogram_shape(counting)
+    copies = COPIES if prod(shape[2:]) <= CELLS else 1
     widest = BOX
     if pixels.resized:
         target, preds = _volumes(target), _volumes(preds)
@@ -86,34 +88,53 @@ def _histograms(pixels: Pixels, counting: Counting) -> Tensor:
     read_target = label_reader(target, sizes, steps, counting, target=True)
 
     def work(boxes: Iterator[Box]) -> Longs:
-        histograms: Longs = np.zeros((*shape[:2], 2, *shape[2:]), np.int64)
+        histograms: Longs = np.zeros((*shape[:2], copies, *shape[2:]), np.int64)
         codes_of_target, codes_of_preds = np.empty((2, BOX), np.uint16)
         for box in boxes:
             rows, columns = codes_of_target[: box.pixels], codes_of_preds[: box.pixels]
             read_target(box, rows)
             read_preds(box, columns)
             tally(rows, columns, histograms[box.image, box.channel])
-        return np.add(histograms[:, :, 0], histograms[:, :, 1])
+        return np.asarray(histograms.sum(2))
 
     areas = list(_areas(prod(sizes[:-1]), sizes[-1], widest))
     boxes = (Box(*place) for place in product(range(shape[0]), range(shape[1]), areas))
     return _sum(share(work, boxes, at_most=2 * target.numel() // BOX))
 
 
+class BytePairs:
+    """Counts pairs of bytes, fewer than 2**31: of their values first, then of the codes."""
+
+    def __init__(self, counting: Counting) -> None:
+        self.code_tables = byte_codes(counting, True), byte_codes(counting, False)
+        self.known = counting.labels + codes.IGNORED + 1
+        self.shape = codes.histogram_shape(counting)[1:]
+        # rows and copies a power of two apart would share few places of a cache
+        self.of_values = np.zeros((COPIES, 256, 256 + 9), np.int32)
+        self.pixels = 0
+
+    def add(self, target: Array, preds: Array) -> None:
+        """Count pairs."""
+        tally(target, preds, self.of_values)
+        self.pixels += len(target)
+
+    def take(self) -> Longs:
+        """The joint histogram of codes; counting starts anew."""
+        histogram = np.zeros(self.shape, np.int64)
+        recode(self.of_values, *self.code_tables, self.known, self.pixels, histogram)
+        self.pixels = 0
+        return histogram
+
+
 def _histogram_of_bytes(target: Tensor, preds: Tensor, counting: Counting) -> Tensor:
-    """The joint histogram of bytes that lie in line: of their values first, then of the codes."""
     rows, columns = flat(target), flat(preds)
-    code_tables = byte_codes(counting, True), byte_codes(counting, False)
-    shape = 1, *codes.histogram_shape(counting)
 
     def work(starts: Iterator[int]) -> Longs:
-        of_values = np.zeros((2, 256, 256 + APART), np.int32)
+        pairs = BytePairs(counting)
         for start in starts:
             some = slice(start, start + BOX)
-            tally(rows[some], columns[some], of_values)
-        histograms = np.zeros(shape, np.int64)
-        recode(of_values, *code_tables, histograms[0, 0])
-        return histograms
+            pairs.add(rows[some], columns[some])
+        return pairs.take()[None, None]
 
     starts = range(0, len(rows), BOX)
     return _sum(share(work, starts, at_most=len(starts)))

@@ -31,51 +31,47 @@ TILE = 64
 
 @kernel
 def tally(rows: Array, columns: Array, histograms: Array) -> None:
-    """Count pairs of codes of 8 or 16 bits into two histograms ``(2, row codes, column codes)``.
+    """Count pairs of codes of 8 or 16 bits into histograms ``(1 or 4, row codes, column codes)``.
 
-    Neighbours are mostly alike: as many as fit into 64 bits are then counted at once. Adding to a
-    cell waits for the addition before it, so every other one goes to the second histogram.
+    Adding to a cell waits for the addition before it, and neighbours are mostly alike: each of four
+    goes to another histogram where there are four.
     """
-    width = np.uintp(histograms.shape[2])
-    even, odd = histograms[0].ravel(), histograms[1].ravel()
-    bits = np.uint64(8 * rows.itemsize)
-    lowest = (np.uint64(1) << bits) - np.uint64(1)
-    each = np.uint64(0xFFFFFFFFFFFFFFFF) // lowest  # a 1 for every code in a word
-    at_once = 8 // rows.itemsize
-    words = len(rows) // at_once
-    words_of_rows = rows[: words * at_once].view(np.uint64)
-    words_of_columns = columns[: words * at_once].view(np.uint64)
-    for word in range(words):
-        row, column = words_of_rows[word], words_of_columns[word]
-        first_row, first_column = row & lowest, column & lowest
-        if (row == first_row * each) & (column == first_column * each):
-            cell = first_row * width + first_column
-            if word % 2:
-                odd[cell] += at_once
-            else:
-                even[cell] += at_once
-        else:
-            for pair in range(at_once // 2 * word, at_once // 2 * (word + 1)):
-                i = np.uintp(2 * pair)
-                j = i + np.uintp(1)
-                even[rows[i] * width + columns[i]] += 1
-                odd[rows[j] * width + columns[j]] += 1
-    for k in range(words * at_once, len(rows)):
-        even[rows[k] * width + columns[k]] += 1
+    width, last = np.uintp(histograms.shape[2]), len(histograms) - 1
+    a, b = histograms[0].ravel(), histograms[1 & last].ravel()
+    c, d = histograms[2 & last].ravel(), histograms[3 & last].ravel()
+    for four in range(len(rows) // 4):
+        i = np.uintp(4 * four)
+        j, k, m = i + np.uintp(1), i + np.uintp(2), i + np.uintp(3)
+        a[rows[i] * width + columns[i]] += 1
+        b[rows[j] * width + columns[j]] += 1
+        c[rows[k] * width + columns[k]] += 1
+        d[rows[m] * width + columns[m]] += 1
+    for rest in range(len(rows) // 4 * 4, len(rows)):
+        a[rows[rest] * width + columns[rest]] += 1
 
 
 @kernel
-def recode(of_values: Array, rows: Codes, columns: Codes, histogram: Longs) -> None:
-    """Add the pairs of values counted by ``tally`` to those of their codes, and forget them."""
-    for table in of_values:
-        for row, counts in zip(rows, table):  # noqa: B905 as Numba knows no strict
-            found = 0
-            for j in range(len(columns)):
-                found |= counts[j]
-            if found:  # few of the values are there at all
-                for j in range(len(columns)):
-                    histogram[row, columns[j]] += counts[j]
-                    counts[j] = 0
+def recode(
+    of_values: Array, rows: Codes, columns: Codes, known: int, pixels: int, histogram: Longs
+) -> None:
+    """Add the pairs of values counted by ``tally`` to those of their codes, and forget them.
+
+    Rows of codes below ``known`` come first: mostly they have all the pixels.
+    """
+    for first, last in ((0, known), (known, len(histogram))):
+        for row in range(len(rows)):
+            if first <= rows[row] < last:
+                for table in of_values:
+                    counts, found = table[row], 0
+                    for column in range(len(columns)):
+                        found += counts[column]
+                    if found:
+                        pixels -= found
+                        for column in range(len(columns)):
+                            histogram[rows[row], columns[column]] += counts[column]
+                            counts[column] = 0
+        if pixels == 0:
+            return
 
 
 @kernel
