@@ -34,7 +34,7 @@ from segmetrics import _instances, masks
 from segmetrics._checkpoint import Checkpoint, signature
 from segmetrics.counting import Counting, count
 from segmetrics.counting.codes import IGNORED, OUTSIDE, fold, preds_codes, target_codes
-from segmetrics.counting.cpu import BytePairs
+from segmetrics.counting.cpu import ValuePairs
 from segmetrics.distributed import sum_over_processes
 from segmetrics.labels import LabelSpace
 from segmetrics.masks import Mask, MaskError, Match, Pair, Problem
@@ -252,7 +252,7 @@ class Counter:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.counting = settings, settings.counting
         self.layout = Layout(settings.space.num_classes)
-        self.bytes = BytePairs(self.counting)
+        self.bytes = ValuePairs(self.counting)
         self.buffers = masks.Buffer(), masks.Buffer(), masks.Buffer()
         self._confusion_of_bytes(*np.zeros((2, 1), np.uint8))  # loads the kernels
 

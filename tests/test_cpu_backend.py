@@ -19,6 +19,7 @@ from torch import Tensor
 import segmetrics
 from segmetrics.counting import Counting, count, cpu, plain
 from segmetrics.counting.inputs import Task, Upsample, read
+from segmetrics.labels import LabelSpace
 from strategies import LABEL_DTYPES, LAYOUTS, SCORE_DTYPES, TASKS, generators, label_spaces, lay_out
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of infinities
@@ -101,7 +102,6 @@ def test_cut_into_boxes_everything_counts_as_defined(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cpu, "BOX", pixels)
         patch.setattr(cpu, "RESIZED", 5 * pixels)
-        patch.setattr(cpu, "BOX", pixels)
         patch.setattr(cpu, "CELLS", 500)
         assert_counts_as_defined(*drawn)
 
@@ -138,6 +138,22 @@ def test_many_boxes_of_bytes_count_as_defined(labels: str) -> None:
         for per_image, ignored in product([False, True], [[], [255], [3, 200]]):
             counting = Counting.of(21, ignore_index=ignored, per_image=per_image)
             assert_counts_as_defined(preds, target, counting)
+
+
+@pytest.mark.parametrize("dtype", LABEL_DTYPES, ids=str)
+@pytest.mark.parametrize("ignored", [[255], [-1], [-100], [-1, 255], [-(2**63)], [2**63 - 1]])
+def test_many_boxes_of_labels_count_as_defined(dtype: torch.dtype, ignored: list[int]) -> None:
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 21, (2, 3, 301, 299), generator=rng)
+    of_bytes = labels[0].byte(), labels[1].to(dtype)
+    labels[:, torch.rand(labels.shape[1:], generator=rng) < 0.1] = ignored[0]
+    far = labels.clone()
+    far[:, 1, 2, 3] = 2**40 if dtype in (torch.int64, torch.uint64) else 120
+    id_to_class = {-2: 0, **{i + 7: i for i in range(1, 20)}, 260: 20}
+    mapped = LabelSpace(list(map(str, range(21))), id_to_class=id_to_class)
+    for target, preds in (labels.to(dtype), far.to(dtype), of_bytes):
+        for classes in (21, 254, 300, mapped):
+            assert_counts_as_defined(preds, target, Counting.of(classes, ignore_index=ignored))
 
 
 @pytest.mark.parametrize("dtype", SCORE_DTYPES, ids=str)

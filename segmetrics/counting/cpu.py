@@ -1,7 +1,7 @@
 """Counting on the CPU: threads share boxes of pixels, and compiled kernels count them.
 
 A thread writes the codes of a box into two small buffers and counts their pairs in histograms of
-its own. Bytes need no codes: pairs of their values are counted, and coded afterwards.
+its own. Label maps mostly need no codes: pairs of their values are counted, and coded afterwards.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from torch import Tensor
 
 from segmetrics._parallel import share
 from segmetrics.counting import codes, plain
-from segmetrics.counting.cpu_kernels import recode, tally
+from segmetrics.counting.cpu_kernels import VALUES, recode, tally
 from segmetrics.counting.cpu_readers import (
     Area,
     Array,
     Box,
     Longs,
-    byte_codes,
     flat,
     label_reader,
     linear_score_reader,
     nearest_score_reader,
     score_reader,
+    value_codes,
 )
 from segmetrics.counting.inputs import Counting, Pixels
 
@@ -81,9 +81,11 @@ def _histograms(pixels: Pixels, counting: Counting) -> Tensor:
         sizes, steps, preds_steps = _merged(target, preds)
         if pixels.preds_are == "scores":
             read_preds = score_reader(preds, sizes, preds_steps, counting)
-        elif shape[:2] == (1, 1) and _are_bytes(target, steps) and _are_bytes(preds, preds_steps):
-            return _histogram_of_bytes(target, preds, counting)
         else:
+            if shape[:2] == (1, 1) and steps == preds_steps == [1] and BOX <= sizes[0] < 2**31:
+                histogram = _histogram_of_values(target, preds, counting)
+                if histogram is not None:
+                    return histogram
             read_preds = label_reader(preds, sizes, preds_steps, counting, target=False)
     read_target = label_reader(target, sizes, steps, counting, target=True)
 
@@ -94,7 +96,7 @@ def _histograms(pixels: Pixels, counting: Counting) -> Tensor:
             rows, columns = codes_of_target[: box.pixels], codes_of_preds[: box.pixels]
             read_target(box, rows)
             read_preds(box, columns)
-            tally(rows, columns, histograms[box.image, box.channel])
+            tally(rows, columns, None, histograms[box.image, box.channel])
         return np.asarray(histograms.sum(2))
 
     areas = list(_areas(prod(sizes[:-1]), sizes[-1], widest))
@@ -102,42 +104,56 @@ def _histograms(pixels: Pixels, counting: Counting) -> Tensor:
     return _sum(share(work, boxes, at_most=2 * target.numel() // BOX))
 
 
-class BytePairs:
-    """Counts pairs of bytes, fewer than 2**31: of their values first, then of the codes."""
+class ValuePairs:
+    """Counts pairs of label values, fewer than 2**31: of values first, of codes afterwards.
 
-    def __init__(self, counting: Counting) -> None:
-        self.code_tables = byte_codes(counting, True), byte_codes(counting, False)
+    The values are those of a byte; of other types as many from ``lowest`` on, without the rest.
+    """
+
+    def __init__(self, counting: Counting, lowest: int | None = None) -> None:
+        self.lowest = None if lowest is None else np.uint64(lowest % 2**64)
+        self.codes = (
+            value_codes(counting, lowest or 0, target=True),
+            value_codes(counting, lowest or 0, target=False),
+        )
         self.known = counting.labels + codes.IGNORED + 1
         self.shape = codes.histogram_shape(counting)[1:]
         # rows and copies a power of two apart would share few places of a cache
-        self.of_values = np.zeros((COPIES, 256, 256 + 9), np.int32)
+        self.of_values = np.zeros((COPIES, VALUES, VALUES + 9), np.int32)
         self.pixels = 0
 
     def add(self, target: Array, preds: Array) -> None:
         """Count pairs."""
-        tally(target, preds, self.of_values)
+        tally(target, preds, self.lowest, self.of_values)
         self.pixels += len(target)
 
     def take(self) -> Longs:
         """The joint histogram of codes; counting starts anew."""
         histogram = np.zeros(self.shape, np.int64)
-        recode(self.of_values, *self.code_tables, self.known, self.pixels, histogram)
+        recode(self.of_values, *self.codes, self.known, self.pixels, histogram)
         self.pixels = 0
         return histogram
 
 
-def _histogram_of_bytes(target: Tensor, preds: Tensor, counting: Counting) -> Tensor:
+def _histogram_of_values(target: Tensor, preds: Tensor, counting: Counting) -> Tensor | None:
+    """The joint histogram of labels that lie in line; None if their values lie too far apart."""
+    dtypes = {target.dtype, preds.dtype}
+    known = {0, counting.labels - 1, *counting.ids, *counting.ignore_index}
+    lowest = None if dtypes <= BYTES else min(known)
+    if lowest is not None and (max(known) >= lowest + VALUES or torch.uint64 in dtypes):
+        return None
     rows, columns = flat(target), flat(preds)
 
     def work(starts: Iterator[int]) -> Longs:
-        pairs = BytePairs(counting)
+        pairs = ValuePairs(counting, lowest)
         for start in starts:
             some = slice(start, start + BOX)
             pairs.add(rows[some], columns[some])
         return pairs.take()[None, None]
 
     starts = range(0, len(rows), BOX)
-    return _sum(share(work, starts, at_most=len(starts)))
+    histogram = _sum(share(work, starts, at_most=len(starts)))
+    return histogram if histogram.sum() == len(rows) else None
 
 
 def _maps(tensor: Tensor, counting: Counting) -> Tensor:
@@ -170,11 +186,6 @@ def _merged(target: Tensor, preds: Tensor) -> tuple[list[int], list[int], list[i
             merged.append((step, target_step, size))
     preds_steps, target_steps, sizes = (list(column) for column in zip(*merged, strict=True))
     return sizes, target_steps, preds_steps
-
-
-def _are_bytes(labels: Tensor, steps: list[int]) -> bool:
-    """Whether labels are many bytes side by side."""
-    return labels.dtype in BYTES and steps == [1] and BOX <= labels.numel() < 2**31
 
 
 def _areas(rows: int, columns: int, widest: int) -> Iterator[Area]:

@@ -21,6 +21,8 @@ Codes = NDArray[np.uint16]
 Longs = NDArray[np.int64]
 Box = tuple[int, int, int, int]
 
+#: Values that are counted before they are coded: as many as a byte has.
+VALUES = 2**8
 #: Labels that are coded at once.
 LABELS = 2**10
 #: Pixels whose scores are compared at once, where these lie side by side.
@@ -30,11 +32,13 @@ TILE = 64
 
 
 @kernel
-def tally(rows: Array, columns: Array, histograms: Array) -> None:
-    """Count pairs of codes of 8 or 16 bits into histograms ``(1 or 4, row codes, column codes)``.
+def tally(rows: Array, columns: Array, lowest: Any, histograms: Array) -> None:
+    """Count pairs of labels into histograms ``(1 or 4, rows, columns)``.
 
-    Adding to a cell waits for the addition before it, and neighbours are mostly alike: each of four
-    goes to another histogram where there are four.
+    Codes and bytes, without a lowest, have the place that they say; other values have theirs from
+    the lowest on, a uint64, and those far from it are left out. Adding to a cell waits for the
+    addition before it, and neighbours are mostly alike: each of four goes to another histogram
+    where there are four.
     """
     width, last = np.uintp(histograms.shape[2]), len(histograms) - 1
     a, b = histograms[0].ravel(), histograms[1 & last].ravel()
@@ -42,12 +46,22 @@ def tally(rows: Array, columns: Array, histograms: Array) -> None:
     for four in range(len(rows) // 4):
         i = np.uintp(4 * four)
         j, k, m = i + np.uintp(1), i + np.uintp(2), i + np.uintp(3)
-        a[rows[i] * width + columns[i]] += 1
-        b[rows[j] * width + columns[j]] += 1
-        c[rows[k] * width + columns[k]] += 1
-        d[rows[m] * width + columns[m]] += 1
-    for rest in range(len(rows) // 4 * 4, len(rows)):
-        a[rows[rest] * width + columns[rest]] += 1
+        _add(a, width, rows[i], columns[i], lowest)
+        _add(b, width, rows[j], columns[j], lowest)
+        _add(c, width, rows[k], columns[k], lowest)
+        _add(d, width, rows[m], columns[m], lowest)
+    for i in range(len(rows) // 4 * 4, len(rows)):
+        _add(a, width, rows[i], columns[i], lowest)
+
+
+@kernel
+def _add(histogram: Array, width: Any, row: Any, column: Any, lowest: Any) -> None:
+    if lowest is None:
+        histogram[row * width + column] += 1
+        return
+    row, column = np.uint64(row) - lowest, np.uint64(column) - lowest
+    if row | column < np.uint64(VALUES):
+        histogram[row * width + column] += 1
 
 
 @kernel

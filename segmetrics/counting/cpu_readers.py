@@ -139,10 +139,11 @@ def _meaning(
 
 
 @lru_cache(maxsize=64)
-def byte_codes(counting: Counting, target: bool) -> Array:
-    """Codes of the values that a byte can have."""
+def value_codes(counting: Counting, lowest: int, *, target: bool) -> Array:
+    """Codes of the values from a lowest one on, see ``cpu_kernels.tally``."""
     code_of = codes.target_codes if target else codes.preds_codes
-    return np.asarray(code_of(torch.arange(256), counting).numpy().astype(np.uint16))
+    values = torch.arange(lowest, lowest + cpu_kernels.VALUES)
+    return np.asarray(code_of(values, counting).numpy().astype(np.uint16))
 
 
 def score_reader(
