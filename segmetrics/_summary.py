@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from math import isnan, nan
 from pathlib import Path
 from typing import IO, Any
@@ -23,23 +22,18 @@ from rich.table import Table
 from torch import Tensor
 
 import segmetrics
-from segmetrics import masks, scores
+from segmetrics import masks, report, scores
 from segmetrics.evaluation import Evaluation
 from segmetrics.masks import KINDS, Problem
 from segmetrics.scores import Score
-from segmetrics.statistics import Interval, all_scores, confidence_interval
+from segmetrics.statistics import USUAL_KEYS, Interval, all_scores, confidence_interval
 
-#: The scores that have an interval, by the keys of ``segmetrics.statistics``.
-INTERVALS = {"mIoU": "mIoU_D", "mDice": "mDice_D", "mean_accuracy": "mAcc_D"}
 #: The scores over images that are printed; JSON has them all.
 OF_IMAGES = ("mIoU_I", "mIoU_I_5", "mIoU_I_10", "mIoU_C", "mIoU_C_5", "mIoU_C_10")
 #: How keys are printed, where not as they are.
 TITLES = {
-    "pixel_accuracy": "pixel accuracy",
-    "mean_accuracy": "mean accuracy",
-    "fw_iou": "frequency-weighted IoU",
+    **report.TITLES,
     "boundary_iou": "boundary IoU",
-    "mIoU_category": "mIoU of categories",
     "iIoU_category": "iIoU of categories",
     "iou": "IoU",
     "dice": "Dice",
@@ -77,25 +71,15 @@ class Summary:
         Raises:
             ValueError: intervals of fewer than two images.
         """
-        s, bands = result.statistics, result.band_statistics
-        mean = partial(Score, average="macro", ignored=result.ignored)
-        weighted = Score(scores.iou, "weighted", ignored=result.ignored)
-        classes, categories = _classes(result), _categories(result)
-        found = {
-            "mIoU": mean(scores.iou)(s).item(),
-            "mDice": mean(scores.dice)(s).item(),
-            "pixel_accuracy": scores.pixel_accuracy(s).item(),
-            "mean_accuracy": mean(scores.recall)(s).item(),
-            "fw_iou": weighted(s).item(),
-        }
+        bands = result.band_statistics
+        groups = list(result.categories.values())
+        found = scores.usual(result.confusion, ignored=result.ignored, groups=groups)
         if bands is not None:
-            found["boundary_iou"] = mean(scores.iou)(bands).item()
-        if categories:
-            found["mIoU_category"] = _mean(row["iou"] for row in categories)
+            found["boundary_iou"] = Score(scores.iou, "macro", ignored=result.ignored)(bands).item()
         if result.iiou:
             found["iIoU"] = _mean(result.iiou.values())
             found["iIoU_category"] = _mean(result.iiou_category.values())
-        counts, keys, images = result.images, dict(INTERVALS), []
+        counts, keys, images = result.images, dict(USUAL_KEYS), []
         if per_image and counts is not None:
             everything = all_scores(counts, torch.ones(len(counts)))
             found |= {key: value.item() for key, value in everything.items()}
@@ -106,7 +90,7 @@ class Summary:
             intervals = {
                 name: confidence_interval(counts, key, level=level) for name, key in keys.items()
             }
-        return Summary(result, found, intervals, classes, categories, images)
+        return Summary(result, found, intervals, _classes(result), _categories(result), images)
 
     @property
     def worst(self) -> list[Row]:
@@ -230,10 +214,8 @@ class Summary:
             arguments: what was asked for.
             level: that of the intervals.
         """
-        from segmetrics import report
-
         result = self.result
-        own = {"mIoU", "mDice", "pixel_accuracy", "mean_accuracy", "fw_iou", "mIoU_category"}
+        own = {*scores.USUAL, "mIoU_category"}
         more = {
             TITLES.get(key, key): value
             for key, value in self.scores.items()
@@ -255,8 +237,7 @@ class Summary:
 
 STANDARD_OUTPUT = Path("-")
 KEYS_OVER_ALL = (
-    "mIoU", "mDice", "pixel_accuracy", "mean_accuracy", "fw_iou", "boundary_iou", "mIoU_category",
-    "iIoU", "iIoU_category",
+    *scores.USUAL, "mIoU_category", "boundary_iou", "iIoU", "iIoU_category",
 )  # fmt: skip
 
 
@@ -296,16 +277,14 @@ def _classes(result: Evaluation) -> list[Row]:
 
 
 def _categories(result: Evaluation) -> list[Row]:
-    space = result.settings.space
-    if not space.groups:
+    categories = result.categories
+    if not categories:
         return []
-    index_of = {name: index for index, name in enumerate(space.names)}
-    groups = [[index_of[name] for name in names] for names in space.groups.values()]
-    s = scores.of_groups(result.confusion, groups)
+    s = scores.of_groups(result.confusion, list(categories.values()))
     rows: list[Row] = [
         {"name": name, "pixels": pixels, "iou": iou}
         for name, pixels, iou in zip(
-            space.groups, (s.tp + s.fn).tolist(), scores.iou(s).tolist(), strict=True
+            categories, (s.tp + s.fn).tolist(), scores.iou(s).tolist(), strict=True
         )
     ]
     if result.iiou_category:

@@ -121,8 +121,7 @@ class Evaluation:
     @property
     def statistics(self) -> Statistics:
         """The classes' counts."""
-        hits, columns = self.confusion.diagonal(), self.confusion.sum(0)[:-1]
-        return Statistics.of(hits, columns, self.confusion.sum(1))
+        return Statistics.of_matrix(self.confusion)
 
     @property
     def band_statistics(self) -> Statistics | None:
@@ -133,6 +132,11 @@ class Evaluation:
     def ignored(self) -> tuple[int, ...]:
         """Classes that are left out of averages."""
         return self.settings.counting.ignored_classes
+
+    @property
+    def categories(self) -> Mapping[str, tuple[int, ...]]:
+        """The categories that are scored, and their classes."""
+        return self.settings.space.categories(left_out=self.ignored)
 
     @property
     def pixels(self) -> int:

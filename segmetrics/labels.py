@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,21 @@ class LabelSpace:
     def num_classes(self) -> int:
         """How many classes there are, C."""
         return len(self.names)
+
+    def categories(self, left_out: Collection[int] = ()) -> dict[str, tuple[int, ...]]:
+        """The indices of the classes of every category, without classes that are left out.
+
+        Example:
+            >>> from segmetrics.labels import CITYSCAPES
+            >>> CITYSCAPES.categories(left_out=[11])["human"]
+            (12,)
+        """
+        kept = {name: c for c, name in enumerate(self.names) if c not in left_out}
+        categories = {
+            category: tuple(kept[name] for name in names if name in kept)
+            for category, names in self.groups.items()
+        }
+        return {category: classes for category, classes in categories.items() if classes}
 
     @staticmethod
     def read(path: str | Path) -> LabelSpace:

@@ -12,7 +12,6 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from hashlib import sha256
 from io import BytesIO
 from math import isnan, nan
@@ -28,14 +27,21 @@ from segmetrics import scores as formulas
 from segmetrics._arguments import integer, number
 from segmetrics.labels import LabelSpace
 from segmetrics.overlays import GREY, Labels, Picture, colored, errors
-from segmetrics.scores import Score, Statistics
-from segmetrics.statistics import HasImageCounts, ImageCounts, confidence_interval
+from segmetrics.scores import Statistics
+from segmetrics.statistics import USUAL_KEYS, HasImageCounts, ImageCounts, confidence_interval
 
 SIDE = 640  # pixels of the longer side of a picture
 LISTED_IMAGES = 10_000
 LISTED_CONFUSIONS = 200  # and the three largest of every class
 LABEL = 18  # characters of a class beside the heat map
 ABSTAINED = "(abstained)"
+#: How the usual scores are written, where not as their keys.
+TITLES = {
+    "pixel_accuracy": "pixel accuracy",
+    "mean_accuracy": "mean accuracy",
+    "fw_iou": "frequency-weighted IoU",
+    "mIoU_category": "mIoU of categories",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +215,7 @@ def _checked(confusion: Tensor, space: LabelSpace) -> Tensor:
 
 
 def _check_same_pixels(counts: ImageCounts, confusion: Tensor) -> None:
-    s = _statistics(confusion)
+    s = Statistics.of_matrix(confusion)
     for name, of_images, of_all in (
         ("right", counts.tp, s.tp),
         ("wrongly predicted", counts.fp, s.fp),
@@ -303,33 +309,25 @@ class _Result:
 
     def tiles(self, more: Mapping[str, float]) -> list[Tile]:
         """The scores over the data set, with intervals where there are counts of images."""
-        s = _statistics(self.confusion)
-        mean = partial(Score, average="macro", ignored=self.ignored)
-        weighted = Score(formulas.iou, "weighted", ignored=self.ignored)(s)
-        tiles = [
-            self._tile("mIoU", mean(formulas.iou)(s), "mIoU_D"),
-            self._tile("mDice", mean(formulas.dice)(s), "mDice_D"),
-            self._tile("pixel accuracy", formulas.pixel_accuracy(s), None),
-            self._tile("mean accuracy", mean(formulas.recall)(s), "mAcc_D"),
-            Tile("frequency-weighted IoU", weighted.item()),
-        ]
-        if categories := [row.iou for row in self.categories() if not isnan(row.iou)]:
-            tiles.append(Tile("mIoU of categories", sum(categories) / len(categories)))
+        groups = list(self.space.categories(left_out=self.ignored).values())
+        found = formulas.usual(self.confusion, ignored=self.ignored, groups=groups)
+        tiles = [self._tile(key, value) for key, value in found.items()]
         return tiles + [Tile(str(name), number("scores", value)) for name, value in more.items()]
 
-    def _tile(self, name: str, value: Tensor, key: str | None) -> Tile:
-        if self.images is None or len(self.images) < 2:
-            return Tile(name, value.item())
-        counts = self.images
-        if key is None:  # all classes pooled into one, whose accuracy is that of the pixels
+    def _tile(self, key: str, value: float) -> Tile:
+        title, counts, key_of_images = TITLES.get(key, key), self.images, USUAL_KEYS.get(key)
+        if counts is not None and key == "pixel_accuracy":
+            # all classes pooled into one, whose accuracy is that of the pixels
             tp, fp, fn = (part.sum(1, keepdim=True) for part in (counts.tp, counts.fp, counts.fn))
-            counts, key = ImageCounts(tp, fp, fn, ids=counts.ids), "mAcc_D"
-        interval = confidence_interval(counts, key, level=self.level)
-        return Tile(name, value.item(), interval.low, interval.high)
+            counts, key_of_images = ImageCounts(tp, fp, fn, ids=counts.ids), "mAcc_D"
+        if counts is None or len(counts) < 2 or key_of_images is None:
+            return Tile(title, value)
+        interval = confidence_interval(counts, key_of_images, level=self.level)
+        return Tile(title, value, interval.low, interval.high)
 
     def classes(self) -> list[ClassRow]:
         """The classes that are scored, the best first, those without a score last."""
-        s = _statistics(self.confusion)
+        s = Statistics.of_matrix(self.confusion)
         iou, dice, precision, recall = (
             formula(s).tolist()
             for formula in (formulas.iou, formulas.dice, formulas.precision, formulas.recall)
@@ -356,11 +354,7 @@ class _Result:
 
     def categories(self) -> list[CategoryRow]:
         """The groups of classes: a pixel taken for another class of its group is right."""
-        scored = {}
-        for group, names in self.space.groups.items():
-            members = [c for c, name in enumerate(self.space.names) if name in names]
-            if kept := [c for c in members if c not in self.ignored]:
-                scored[group] = kept
+        scored = self.space.categories(left_out=self.ignored)
         if not scored:
             return []
         s = formulas.of_groups(self.confusion, list(scored.values()))
@@ -470,11 +464,6 @@ def _listed(counts: ImageCounts, values: Tensor) -> list[tuple[str, float, float
             zip(order.tolist(), column.tolist(), lowest.tolist(), strict=True)
         )
     ]
-
-
-def _statistics(confusion: Tensor) -> Statistics:
-    counts = confusion[:, :-1]
-    return Statistics.of(counts.diagonal(), counts.sum(0), confusion.sum(1))
 
 
 def _share(part: int, whole: int) -> float:

@@ -7,7 +7,7 @@ data set, an image and a bootstrap.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import nan
@@ -39,6 +39,12 @@ class Statistics(NamedTuple):
         """From the marginals of a confusion matrix, each ``(..., C)``."""
         fp, fn = predicted - hits, target - hits
         return Statistics(hits, fp, fn, target.sum(-1, keepdim=True) - hits - fp - fn)
+
+    @staticmethod
+    def of_matrix(matrix: Tensor) -> Statistics:
+        """From a confusion matrix ``(..., C, C + 1)``, whose last column are abstentions."""
+        hits = matrix.diagonal(dim1=-2, dim2=-1)
+        return Statistics.of(hits, matrix.sum(-2)[..., :-1], matrix.sum(-1))
 
     @property
     def pixels(self) -> Tensor:
@@ -205,6 +211,33 @@ class Score:
         else:
             parts = [getattr(formula, "__name__", type(formula).__name__)]
         return identifier(*parts, self.average, self.zero_division, self.first, *self.ignored)
+
+
+#: The usual scores of a data set: formulas, and what they are averaged over.
+USUAL: Mapping[str, tuple[Formula, Average | Literal["joint"]]] = {
+    "mIoU": (iou, "macro"),
+    "mDice": (dice, "macro"),
+    "pixel_accuracy": (pixel_accuracy, "joint"),
+    "mean_accuracy": (recall, "macro"),
+    "fw_iou": (iou, "weighted"),
+}
+
+
+def usual(
+    matrix: Tensor, *, ignored: tuple[int, ...] = (), groups: Sequence[Sequence[int]] = ()
+) -> dict[str, float]:
+    """The usual scores of a confusion matrix ``(C, C + 1)``, and ``mIoU_category`` of groups.
+
+    Ignored classes are left out of averages over classes.
+    """
+    s = Statistics.of_matrix(matrix)
+    values = {
+        name: Score(formula, average, ignored=() if average == "joint" else ignored)(s)
+        for name, (formula, average) in USUAL.items()
+    }
+    if groups:
+        values["mIoU_category"] = Score(iou, "macro")(of_groups(matrix, groups))
+    return {name: value.item() for name, value in values.items()}
 
 
 def ratio(numerator: Tensor, denominator: Tensor, zero_division: float = nan) -> Tensor:

@@ -34,6 +34,8 @@ ALL_SHARES = tuple(range(10, 101, 10))
 _SUFFIXES = ("D", *(f"{level}{q}" for level in "IC" for q in ("", "_1", "_5", "_10", "_Q")))
 #: The names of all scores but the per-class ones.
 KEYS = tuple(f"m{kind}_{suffix}" for kind in FORMULAS for suffix in _SUFFIXES)
+#: Those that are usual scores, by the keys of ``scores.USUAL``.
+USUAL_KEYS = {"mIoU": "mIoU_D", "mDice": "mDice_D", "mean_accuracy": "mAcc_D"}
 
 BLOCK = 2**21  # weights drawn at once: 16 MB
 EXACT_FLIPS = 2**16

@@ -25,8 +25,9 @@ from typer.testing import CliRunner, Result
 
 from benchmarks.mask_folders import write_cityscapes, write_voc
 from commands import finish, start
-from segmetrics import BoundaryIoU, ImageScores
+from segmetrics import BoundaryIoU, ImageScores, SegmentationMetrics
 from segmetrics.cli import app
+from segmetrics.labels import LabelSpace
 from segmetrics.statistics import confidence_interval
 
 NOT_RESULTS = ("seconds", "workers", "processes", "arguments")
@@ -210,6 +211,23 @@ def test_an_ignored_class_is_left_out(pairs: tuple[Path, Path], tmp_path: Path) 
     ours = counted(tmp_path, *pairs, "--num-classes", 3, "--ignore-index", 1)
     assert [row["name"] for row in ours["classes"]] == ["0", "2"]
     assert ours["confusion"][1] == [0, 0, 0]
+
+
+def test_an_ignored_class_is_left_out_of_its_category(
+    pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    groups = {"alone": ["a"], "others": ["b", "c"]}
+    space = {"names": ["a", "b", "c"], "ignore_index": 0, "groups": groups}
+    (tmp_path / "space.json").write_text(json.dumps(space))
+    ours = counted(tmp_path, *pairs, "--labels", tmp_path / "space.json")
+    assert [row["name"] for row in ours["categories"]] == ["others"]
+    metric = SegmentationMetrics(LabelSpace.read(tmp_path / "space.json"))
+    for path in sorted(pairs[0].iterdir()):
+        of_both = (torch.tensor(values(folder / path.name))[None] for folder in pairs)
+        metric.update(*of_both)
+    scores = metric.compute()
+    for key in ("mIoU", "mDice", "pixel_accuracy", "mean_accuracy", "fw_iou", "mIoU_category"):
+        assert ours["scores"][key] == pytest.approx(scores[key].item())
 
 
 # --- what comes out -------------------------------------------------------------------------------

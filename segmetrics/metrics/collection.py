@@ -112,11 +112,8 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
             }
         else:
             recipes = {
-                "mIoU": of_classes(scores.iou),
-                "mDice": of_classes(scores.dice),
-                "pixel_accuracy": accuracy,
-                "mean_accuracy": of_classes(scores.recall),
-                "fw_iou": of_classes(scores.iou, "weighted"),
+                name: accuracy if average == "joint" else of_classes(formula, average)
+                for name, (formula, average) in scores.USUAL.items()
             }
             categories = _categories(num_classes, recipes["mIoU"])
             if categories:
@@ -208,10 +205,4 @@ def _categories(num_classes: int | LabelSpace | None, recipe: Recipe) -> dict[st
         or counting.per_image
     ):
         return {}
-    scored = set(range(score.first, counting.num_classes)).difference(score.ignored)
-    index_of = {name: c for c, name in enumerate(num_classes.names) if c in scored}
-    categories = {
-        category: tuple(index_of[name] for name in names if name in index_of)
-        for category, names in num_classes.groups.items()
-    }
-    return {category: classes for category, classes in categories.items() if classes}
+    return num_classes.categories(left_out={*range(score.first), *score.ignored})
