@@ -40,6 +40,7 @@ from segmetrics.labels import LabelSpace
 from segmetrics.masks import Mask, MaskError, Match, Pair, Problem
 from segmetrics.scores import Statistics
 from segmetrics.statistics import ImageCounts
+from segmetrics.surfaces import BandCounting, images
 
 Longs = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -256,6 +257,7 @@ class Counter:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.counting = settings, settings.counting
         self.layout = Layout(settings.space.num_classes)
+        self.in_bands = BandCounting(**vars(self.counting))
         self.bytes = ValuePairs(self.counting)
         self.buffers = masks.Buffer(), masks.Buffer(), masks.Buffer()
         self._confusion_of_bytes(*np.zeros((2, 1), np.uint8))  # loads the kernels
@@ -299,12 +301,8 @@ class Counter:
         return np.asarray(self.counting.matrices(counts).numpy())
 
     def _bands(self, preds: Mask, target: Mask) -> Longs:
-        from segmetrics import BoundaryIoU
-        from segmetrics.surfaces import images
-
-        counting = BoundaryIoU(self.settings.space, input_format="index").counting
-        (maps,) = images(*_tensors(preds, target), counting)
-        return np.asarray(counting.count(maps).view(-1, 3).numpy())
+        (maps,) = images(*_tensors(preds, target), self.in_bands)
+        return np.asarray(self.in_bands.count(maps).view(-1, 3).numpy())
 
     def _instances(self, preds: Mask, target: Mask, pair: Pair) -> tuple[Floats, int]:
         assert pair.instances is not None

@@ -200,7 +200,9 @@ MASK = torch.ones(1, 4, 4, dtype=torch.int64)
     [
         (lambda: BoundaryIoU(2, dilation_ratio=0), "`dilation_ratio` must be greater than 0"),
         (lambda: BoundaryIoU(2, average="mean"), "`average` must be one of"),
-        (lambda: BoundaryIoU(2)(MASK, MASK + 254), "255"),
+        (lambda: BoundaryIoU(2)(MASK, MASK + 254), "16 pixels of `target` are 255"),
+        (lambda: BoundaryIoU(5)(MASK, MASK + 254), "16 pixels of `target` are 255"),
+        (lambda: BoundaryIoU(5, aggregation_level="samplewise")(MASK, MASK + 7), "values.*: 8"),
         (lambda: BoundaryIoU(2)(MASK[0], MASK[0]), "two or three spatial dimensions"),
         (lambda: BoundaryF1Score(2, tolerance=0), "`tolerance` must be greater than 0"),
         (lambda: BoundaryF1Score(2, average="weighted"), "`average` must be one of"),

@@ -33,6 +33,7 @@ __all__ = [
     "Counting",
     "CountingArguments",
     "count",
+    "installed",
     "raise_if_bad",
 ]
 
@@ -72,11 +73,11 @@ def _count(preds: Tensor, target: Tensor, counting: Counting, check: bool) -> Te
 def _backend(pixels: Pixels) -> Callable[[Pixels, Counting], Tensor]:
     """The backend for these inputs, loaded when it is first needed."""
     device, one_hot = pixels.target.device.type, "one-hot" in (pixels.preds_are, pixels.target_are)
-    if device == "cuda" and not one_hot and _installed("triton"):
+    if device == "cuda" and not one_hot and installed("triton"):
         from segmetrics.counting import cuda
 
         return cuda.count
-    if device == "cpu" and not one_hot and _installed("numba"):
+    if device == "cpu" and not one_hot and installed("numba"):
         from segmetrics.counting import cpu
 
         return cpu.count
@@ -84,7 +85,8 @@ def _backend(pixels: Pixels) -> Callable[[Pixels, Counting], Tensor]:
 
 
 @cache
-def _installed(package: str) -> bool:
+def installed(package: str) -> bool:
+    """Whether a backend's compiler can be imported."""
     try:
         import_module(package)
     except ImportError:

@@ -95,7 +95,7 @@ def fold(histogram: Tensor, counting: Counting) -> Tensor:
     """
     labels = counting.labels
     cells = histogram[..., :labels, : labels + ABSTAINED + 1]
-    if counting.per_image:
+    if counting.only_marginals:
         hits = cells.diagonal(dim1=-2, dim2=-1)
         cells = torch.stack([hits, cells.sum(-2)[..., :labels], cells.sum(-1)], -1)
     bad_target = histogram[..., labels + IGNORED + 1 :, :].sum((-3, -1))

@@ -72,7 +72,7 @@ def _histograms(pixels: Pixels, counting: Counting) -> Tensor:
     copies = COPIES if prod(shape[2:]) <= CELLS else 1
     widest = BOX
     if pixels.resized:
-        target, preds = _volumes(target), _volumes(preds)
+        target, preds = as_volumes(target), as_volumes(preds)
         sizes, steps = list(target.shape[2:]), list(target.stride()[2:])
         reader = nearest_score_reader if counting.upsample == "nearest" else linear_score_reader
         read_preds = reader(preds, sizes, counting)
@@ -99,7 +99,7 @@ def _histograms(pixels: Pixels, counting: Counting) -> Tensor:
             tally(rows, columns, None, histograms[box.image, box.channel])
         return np.asarray(histograms.sum(2))
 
-    areas = list(_areas(prod(sizes[:-1]), sizes[-1], widest))
+    areas = list(cut(prod(sizes[:-1]), sizes[-1], widest))
     boxes = (Box(*place) for place in product(range(shape[0]), range(shape[1]), areas))
     return _sum(share(work, boxes, at_most=2 * target.numel() // BOX))
 
@@ -161,7 +161,7 @@ def _maps(tensor: Tensor, counting: Counting) -> Tensor:
     return tensor.unsqueeze(2) if counting.per_image else tensor.transpose(0, 1).unsqueeze(0)
 
 
-def _volumes(maps: Tensor) -> Tensor:
+def as_volumes(maps: Tensor) -> Tensor:
     """Maps of one to three spatial dimensions with all three: depth, height and width."""
     while maps.ndim < 6:
         maps = maps.unsqueeze(3)
@@ -188,7 +188,7 @@ def _merged(target: Tensor, preds: Tensor) -> tuple[list[int], list[int], list[i
     return sizes, target_steps, preds_steps
 
 
-def _areas(rows: int, columns: int, widest: int) -> Iterator[Area]:
+def cut(rows: int, columns: int, widest: int) -> Iterator[Area]:
     """Cut pixels into areas of at most ``BOX``, as wide as may be."""
     wide = ceil(columns / ceil(columns / widest))
     tall = BOX // wide

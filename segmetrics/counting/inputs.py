@@ -133,9 +133,14 @@ class Counting:
         return tuple(v for v in self.ignore_index if ignorable and 0 <= v < self.num_classes)
 
     @property
+    def only_marginals(self) -> bool:
+        """Whether hits, predicted and target pixels are all that is kept of a confusion matrix."""
+        return self.per_image
+
+    @property
     def cells(self) -> int:
         """How many counts there are, without the bad pixels behind them."""
-        columns = 3 if self.per_image else self.labels + 1
+        columns = 3 if self.only_marginals else self.labels + 1
         return self.channels * self.labels * columns
 
     @property
@@ -168,7 +173,7 @@ class Counting:
         """
         cells = counts[..., : self.cells].unflatten(-1, (self.channels, self.labels, -1))
         cells = cells if self.task == "multilabel" else cells.squeeze(-3)
-        if self.per_image:
+        if self.only_marginals:
             hits, predicted, target = cells.unbind(-1)
             return hits, predicted, target
         hits = cells.diagonal(dim1=-2, dim2=-1)

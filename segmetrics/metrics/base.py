@@ -260,8 +260,12 @@ class CountingMetric(SumMetric):
         """
         self._add(self._batch(preds, target))
 
+    def _count(self, preds: Tensor, target: Tensor) -> Tensor:
+        """The counts of a batch, see ``counting.count``."""
+        return count(preds, target, self.counting)
+
     def _batch(self, preds: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        counts = count(preds, target, self.counting)
+        counts = self._count(preds, target)
         if not self.counting.per_image:
             return (counts,)
         scores = self._score(counts).to(counts.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from math import ceil, hypot, inf, nan
 from typing import Any
@@ -12,15 +12,14 @@ import torch
 from torch import Tensor
 
 from segmetrics import scores
-from segmetrics._arguments import identifier, number
-from segmetrics.counting import Counting
+from segmetrics._arguments import number
 from segmetrics.counting.inputs import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics.base import RecipeMetric
 from segmetrics.metrics.surface import ImageMetric
 from segmetrics.recipes import AggregationLevel, class_recipe
 from segmetrics.scores import Average
-from segmetrics.surfaces import bad_pixels, band_counts, images, measure_surfaces
+from segmetrics.surfaces import BandCounting, bad_pixels, images, measure_surfaces
 from segmetrics.surfaces.distances import boundary_f1
 from segmetrics.surfaces.maps import Maps
 
@@ -102,45 +101,12 @@ class BoundaryIoU(RecipeMetric):
         return super()._arguments() | {"dilation_ratio": (self.counting.dilation_ratio, 0.02)}
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # kernels of another compiler
-    def _batch(self, preds: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        bands = [self.counting.count(maps) for maps in images(preds, target, self.counting)]
-        state = self._states[-1]
-        counts = torch.stack(bands) if bands else state.new_zeros((0, self.counting.cells))
+    def _count(self, preds: Tensor, target: Tensor) -> Tensor:
+        found = [self.counting.count(maps) for maps in images(preds, target, self.counting)]
+        none = self._states[-1].new_zeros((0, self.counting.cells))
+        counts = torch.stack(found) if found else none
         bad = bad_pixels(preds, target, self.counting)
-        if not self.counting.per_image:
-            return (torch.cat([counts.sum(0), bad]),)
-        found = self._score(counts).to(counts.device)
-        counted = found.isnan().logical_not().sum(0).flatten()
-        return found.nansum(0), torch.cat([counted, bad])
-
-
-@dataclass(frozen=True)
-class BandCounting(Counting):
-    """What is counted in the bands: hits, predicted and target pixels of every label."""
-
-    dilation_ratio: float = 0.02
-
-    @property
-    def cells(self) -> int:
-        """How many counts there are, without the bad pixels behind them."""
-        return self.channels * self.labels * 3
-
-    @property
-    def name(self) -> str:
-        """The settings as an identifier."""
-        return identifier("bands", self.dilation_ratio, super().name)
-
-    def count(self, maps: Maps) -> Tensor:
-        """Count the bands of one image, ``(cells,)`` in int64."""
-        reach = max(1, round(self.dilation_ratio * hypot(*maps.size)))
-        return band_counts(maps, reach, self.labels).flatten()
-
-    def marginals(self, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Hits, predicted pixels and target pixels of every label in the bands."""
-        cells = counts[..., : self.cells].unflatten(-1, (self.channels, self.labels, 3))
-        cells = cells if self.task == "multilabel" else cells.squeeze(-3)
-        hits, predicted, target = cells.unbind(-1)
-        return hits, predicted, target
+        return torch.cat([counts if self.counting.per_image else counts.sum(0), bad], -1)
 
 
 class BoundaryF1Score(ImageMetric):

@@ -7,14 +7,16 @@ functions below; the kernels of the former are defined in ``plain.py``, and comp
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
+from math import hypot
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from segmetrics.counting import BAD_KINDS, Counting, count
+from segmetrics._arguments import identifier
+from segmetrics.counting import BAD_KINDS, Counting, count, installed
 from segmetrics.counting.inputs import Pixels, read
 from segmetrics.surfaces.distances import Measure
 from segmetrics.surfaces.maps import Maps, Surface, read_maps
@@ -51,10 +53,11 @@ def images(
 
 
 def bad_pixels(preds: Tensor, target: Tensor, counting: Counting) -> Tensor:
-    """Bad pixels by kind, in the order of ``BAD_KINDS``: on the CPU none, as ``images`` raises."""
+    """Bad pixels as they stand behind the counts: on the CPU none, as ``images`` raises."""
     if preds.device.type == "cpu":
-        return torch.zeros(len(BAD_KINDS), dtype=torch.int64)
-    return counting.bad(count(preds, target, counting))
+        images = [len(target)] if counting.per_image else []
+        return torch.zeros((*images, len(BAD_KINDS)), dtype=torch.int64)
+    return count(preds, target, counting)[..., counting.cells :]
 
 
 def band_counts(maps: Maps, reach: int, labels: int) -> Tensor:
@@ -65,6 +68,28 @@ def band_counts(maps: Maps, reach: int, labels: int) -> Tensor:
     """
     counts: Tensor = _backend(maps.target.device).band_counts(maps, reach, labels)
     return counts.to(maps.target.device)
+
+
+@dataclass(frozen=True)
+class BandCounting(Counting):
+    """What is counted in the bands: hits, predicted and target pixels of every label."""
+
+    dilation_ratio: float = 0.02
+
+    @property
+    def only_marginals(self) -> bool:
+        """Whether hits, predicted and target pixels are all that is counted."""
+        return True
+
+    @property
+    def name(self) -> str:
+        """The settings as an identifier."""
+        return identifier("bands", self.dilation_ratio, super().name)
+
+    def count(self, maps: Maps) -> Tensor:
+        """Count the bands of one image, ``(cells,)`` in int64."""
+        reach = max(1, round(self.dilation_ratio * hypot(*maps.size)))
+        return band_counts(maps, reach, self.labels).flatten()
 
 
 def measure_surfaces(
@@ -96,7 +121,7 @@ def measure_surfaces(
 @cache
 def _reader(on_cpu: bool) -> Callable[[Pixels, Counting, int, bool], tuple[Maps, bool | Tensor]]:
     """What reads an image."""
-    if not on_cpu or find_spec("numba") is None:
+    if not on_cpu or not installed("numba"):
         return read_maps
     from segmetrics.surfaces import cpu_maps
 
@@ -106,7 +131,7 @@ def _reader(on_cpu: bool) -> Callable[[Pixels, Counting, int, bool], tuple[Maps,
 @cache
 def _backend(device: torch.device) -> ModuleType:
     """The backend for maps on a device."""
-    if device.type == "cuda" and find_spec("triton") is not None:
+    if device.type == "cuda" and installed("triton"):
         from segmetrics.surfaces import cuda
 
         return cuda

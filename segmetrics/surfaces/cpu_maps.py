@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from segmetrics._parallel import share
-from segmetrics.counting.cpu import BOX, RESIZED, _areas, _volumes, countable
+from segmetrics.counting.cpu import BOX, RESIZED, as_volumes, countable, cut
 from segmetrics.counting.cpu_readers import (
     Box,
     label_reader,
@@ -34,7 +34,7 @@ def read_maps(
     target, preds = pixels.target.unsqueeze(2), pixels.preds.unsqueeze(2)
     widest = BOX
     if pixels.resized:
-        target, preds = _volumes(target), _volumes(preds)
+        target, preds = as_volumes(target), as_volumes(preds)
         reader = nearest_score_reader if counting.upsample == "nearest" else linear_score_reader
         read_preds = reader(preds, list(target.shape[2:]), counting)
         widest = max(1, min(BOX, RESIZED * counting.channels // preds.shape[1]))
@@ -66,6 +66,6 @@ def read_maps(
             )
         return bad
 
-    areas = list(_areas(prod(sizes[:-1]), sizes[-1], widest)) if target.numel() else []
+    areas = list(cut(prod(sizes[:-1]), sizes[-1], widest)) if target.numel() else []
     boxes = (Box(0, *place) for place in product(range(counting.channels), areas))
     return found, any(share(work, boxes, at_most=max(1, ceil(target.numel() / BOX))))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from importlib.util import find_spec
 from itertools import chain, pairwise
 from math import nan
 from operator import mul
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segmetrics._parallel import share
+from segmetrics.counting import installed
 from segmetrics.surfaces.distances import Distances, Measure, Pieces
 from segmetrics.surfaces.elements import sizes
 from segmetrics.surfaces.maps import IGNORED_PIXEL, Maps, Surface, moves, volumes
@@ -137,7 +137,7 @@ def _slices(start: NDArray[np.int64]) -> list[slice]:
 @cache
 def _kernels() -> ModuleType:
     """The compiled kernels, or where numba is not installed the plain ones."""
-    if find_spec("numba") is None:
+    if not installed("numba"):
         from segmetrics.surfaces import plain
 
         return plain
