@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from segmetrics import LabelSpace
+from segmetrics.counting import Counting
+from segmetrics.counting.inputs import Task, Upsample
 
 TASKS = ("multiclass", "binary", "multilabel")
 LAYOUTS = ("contiguous", "channels-last", "transposed", "sliced", "expanded")
@@ -196,6 +198,62 @@ def cases(
         preds = preds.unsqueeze(1) if draw(st.booleans()) else preds
         target = target.unsqueeze(1) if draw(st.booleans()) else target
     return Case(preds, target, arguments, predicted, truth)
+
+
+#: Predictions, target and what is counted.
+Counted = tuple[Tensor, Tensor, Counting]
+
+
+@st.composite
+def counted_inputs(
+    draw: st.DrawFn, classes_to_draw: list[int], longest: int, upsample: Upsample | None
+) -> Counted:
+    """Labels and scores of every dtype and layout, bad ones among them, and what is counted."""
+    task: Task = draw(st.sampled_from(TASKS))
+    of_task = {"multiclass": classes_to_draw, "binary": [1], "multilabel": [1, 3]}
+    classes = draw(st.sampled_from(of_task[task]))
+    labels = classes if task == "multiclass" else 2
+    ignorable = {-1, 0, 1, labels - 1, labels, 7, 255, 256, -(2**63), 2**63 - 1, 2**40}
+    ignorable = sorted(ignorable if task == "multiclass" else ignorable - {1})
+    ignored = draw(st.sets(st.sampled_from(ignorable), max_size=3))
+    space, usual = classes if task != "binary" else None, list(range(labels)) * 3
+    if task == "multiclass" and draw(st.booleans()):
+        space = draw(label_spaces(classes))
+        ignored = ignored.difference(space.id_to_class)
+        usual += [*space.id_to_class, *space.ignore_index] * 2
+    counting = Counting.of(
+        space,
+        task=task,
+        ignore_index=sorted(ignored),
+        threshold=0.5 if task == "multiclass" else draw(st.sampled_from([0.0, 0.3, 0.5, 1.0])),
+        from_logits=draw(st.booleans()),
+        upsample=upsample,
+        input_format="index" if task == "multiclass" else None,
+        per_image=draw(st.booleans()),
+    )
+    rng = draw(generators())
+    size = draw(st.lists(st.integers(1, longest), min_size=1 if upsample else 0, max_size=3))
+    other_size = [draw(st.one_of(st.just(length), st.integers(1, longest))) for length in size]
+    images = draw(st.integers(0, 3))
+    channels = [classes] if task == "multilabel" else []
+
+    def labels_of(shape: list[int]) -> Tensor:
+        values = rng.choice(usual + ignorable + [labels + 1, -2, 2**62], shape)
+        dtype = draw(st.sampled_from(LABEL_DTYPES))
+        return lay_out(torch.from_numpy(values).to(dtype), draw(st.sampled_from(LAYOUTS)))
+
+    target = labels_of([images, *channels, *size])
+    if not upsample and draw(st.booleans()):
+        return labels_of([images, *channels, *size]), target, counting
+    shape = [images, *([classes] if task == "multiclass" else channels)]
+    shape += other_size if upsample else size
+    values = rng.normal(size=shape) if counting.from_logits else rng.random(shape)
+    if draw(st.booleans()):
+        ties = [0.0, -0.0, 0.25, 0.5, 1.0, 1e-45, -1e-45]
+        odd = [-np.inf, np.inf, np.nan, -np.nan, -3]
+        values = rng.choice(ties + odd * draw(st.booleans()), shape)
+    preds = torch.from_numpy(values).to(draw(st.sampled_from(SCORE_DTYPES)))
+    return lay_out(preds, draw(st.sampled_from(LAYOUTS))), target, counting
 
 
 def decided(scores: Tensor, arguments: dict[str, Any]) -> np.ndarray:

@@ -20,7 +20,7 @@ import segmetrics
 from segmetrics.counting import Counting, count, cpu, plain
 from segmetrics.counting.inputs import Task, Upsample, read
 from segmetrics.labels import LabelSpace
-from strategies import LABEL_DTYPES, LAYOUTS, SCORE_DTYPES, TASKS, generators, label_spaces, lay_out
+from strategies import LABEL_DTYPES, LAYOUTS, SCORE_DTYPES, TASKS, Counted, counted_inputs, lay_out
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of infinities
 
@@ -32,73 +32,25 @@ def assert_counts_as_defined(preds: Tensor, target: Tensor, counting: Counting) 
     torch.testing.assert_close(counts, defined, rtol=0, atol=0)
 
 
-@st.composite
-def inputs(draw: st.DrawFn, upsample: Upsample | None = None) -> tuple[Tensor, Tensor, Counting]:
-    """Labels and scores of every dtype and layout, bad ones among them, and what is counted."""
-    task: Task = draw(st.sampled_from(TASKS))
-    of_task = {"multiclass": [2, 3, 5, 8, 21, 255, 256, 300], "binary": [1], "multilabel": [1, 3]}
-    classes = draw(st.sampled_from(of_task[task]))
-    labels = classes if task == "multiclass" else 2
-    ignorable = {-1, 0, 1, labels - 1, labels, 7, 255, 256, -(2**63), 2**63 - 1, 2**40}
-    ignorable = sorted(ignorable if task == "multiclass" else ignorable - {1})
-    ignored = draw(st.sets(st.sampled_from(ignorable), max_size=3))
-    space, usual = classes if task != "binary" else None, list(range(labels)) * 3
-    if task == "multiclass" and draw(st.booleans()):
-        space = draw(label_spaces(classes))
-        ignored = ignored.difference(space.id_to_class)
-        usual += [*space.id_to_class, *space.ignore_index] * 2
-    counting = Counting.of(
-        space,
-        task=task,
-        ignore_index=sorted(ignored),
-        threshold=0.5 if task == "multiclass" else draw(st.sampled_from([0.0, 0.3, 0.5, 1.0])),
-        from_logits=draw(st.booleans()),
-        upsample=upsample,
-        input_format="index" if task == "multiclass" else None,
-        per_image=draw(st.booleans()),
-    )
-    rng = draw(generators())
-    size = draw(st.lists(st.integers(1, 12), min_size=1 if upsample else 0, max_size=3))
-    other_size = [draw(st.one_of(st.just(length), st.integers(1, 12))) for length in size]
-    images = draw(st.integers(0, 3))
-    channels = [classes] if task == "multilabel" else []
-
-    def labels_of(shape: list[int]) -> Tensor:
-        values = rng.choice(usual + ignorable + [labels + 1, -2, 2**62], shape)
-        dtype = draw(st.sampled_from(LABEL_DTYPES))
-        return lay_out(torch.from_numpy(values).to(dtype), draw(st.sampled_from(LAYOUTS)))
-
-    target = labels_of([images, *channels, *size])
-    if not upsample and draw(st.booleans()):
-        return labels_of([images, *channels, *size]), target, counting
-    shape = [images, *([classes] if task == "multiclass" else channels)]
-    shape += other_size if upsample else size
-    values = rng.normal(size=shape) if counting.from_logits else rng.random(shape)
-    if draw(st.booleans()):
-        ties = [0.0, -0.0, 0.25, 0.5, 1.0, 1e-45, -1e-45]
-        odd = [-np.inf, np.inf, np.nan, -np.nan, -3]
-        values = rng.choice(ties + odd * draw(st.booleans()), shape)
-    preds = torch.from_numpy(values).to(draw(st.sampled_from(SCORE_DTYPES)))
-    return lay_out(preds, draw(st.sampled_from(LAYOUTS))), target, counting
+def inputs(upsample: Upsample | None = None) -> st.SearchStrategy[Counted]:
+    return counted_inputs([2, 3, 5, 8, 21, 255, 256, 300], 12, upsample)
 
 
 @settings(max_examples=300)
 @given(inputs())
-def test_every_input_counts_as_defined(drawn: tuple[Tensor, Tensor, Counting]) -> None:
+def test_every_input_counts_as_defined(drawn: Counted) -> None:
     assert_counts_as_defined(*drawn)
 
 
 @settings(max_examples=200)
 @given(st.sampled_from(["bilinear", "nearest"]).flatmap(inputs))
-def test_resized_scores_count_as_defined(drawn: tuple[Tensor, Tensor, Counting]) -> None:
+def test_resized_scores_count_as_defined(drawn: Counted) -> None:
     assert_counts_as_defined(*drawn)
 
 
 @settings(max_examples=100)
 @given(st.sampled_from([None, "bilinear", "nearest"]).flatmap(inputs), st.integers(1, 40))
-def test_cut_into_boxes_everything_counts_as_defined(
-    drawn: tuple[Tensor, Tensor, Counting], pixels: int
-) -> None:
+def test_cut_into_boxes_everything_counts_as_defined(drawn: Counted, pixels: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cpu, "BOX", pixels)
         patch.setattr(cpu, "RESIZED", 5 * pixels)
