@@ -24,7 +24,7 @@ from torch import Tensor
 import segmetrics
 from segmetrics import masks, report, scores
 from segmetrics.evaluation import Evaluation
-from segmetrics.masks import KINDS, Problem
+from segmetrics.masks import KINDS, Kind, Problem
 from segmetrics.scores import Score
 from segmetrics.statistics import USUAL_KEYS, Interval, all_scores, confidence_interval
 
@@ -243,11 +243,11 @@ KEYS_OVER_ALL = (
 
 def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
     """Problems kind by kind: the first few files, how many more, the likely mend."""
-    kinds: defaultdict[str, list[Problem]] = defaultdict(list)
+    kinds: defaultdict[Kind, list[Problem]] = defaultdict(list)
     for problem in problems:
         kinds[problem.kind].append(problem)
     for kind, some in kinds.items():
-        what, mend = KINDS[kind]  # type: ignore[index]
+        what, mend = KINDS[kind]
         yield f"{what}: {len(some):,}"
         for problem in some[:SHOWN]:
             yield f"  {problem.file}" + (f": {problem.detail}" if problem.detail else "")

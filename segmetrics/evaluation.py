@@ -455,7 +455,7 @@ def _send_counts(
             some = pairs[first : first + chunk]
             try:
                 unsent += enumerate((outcome for _, outcome in _one_by_one(counter, some)), first)
-            except Exception as error:
+            except Exception as error:  # told to whom waits for it
                 unsent.append((first, OSError(f"{type(error).__name__}: {error}")))
             if not some or time.monotonic() >= sent + PAUSE:
                 writer.send(unsent)
@@ -470,7 +470,7 @@ def _one_by_one(
     for pair in pairs:
         try:
             yield pair, counter.count(pair)
-        except MaskError as error:  # noqa: PERF203
+        except MaskError as error:  # noqa: PERF203  # the next one may be fine
             yield pair, error.problem
 
 
@@ -628,7 +628,7 @@ class Processes:
             return work()
         try:
             result, error = work(), None
-        except Exception as raised:
+        except Exception as raised:  # told to all below
             result, error = None, raised
         messages = self.gather(None if error is None else f"process {self.rank}: {error}")
         if error is not None:

@@ -150,7 +150,8 @@ def read(path: Path, buffer: Buffer | None = None) -> Mask:
 
 def suffix(name: str) -> str:
     """The suffix of a file's name, ``.nii.gz`` as one."""
-    return re.search(r"(\.nii\.gz|\.[^.]*)?$", name, re.IGNORECASE)[0]  # type: ignore[index]
+    stem, last = os.path.splitext(name)
+    return os.path.splitext(stem)[1] + last if name.lower().endswith(".nii.gz") else last
 
 
 def _read_png(path: Path, buffer: Buffer) -> Mask:

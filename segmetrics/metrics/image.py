@@ -327,7 +327,7 @@ class ImageScores(KeyedMetric):
 
 
 # or every new name would compile anew
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch says nothing of its type
 def _encoded(
     image_ids: Tensor | Iterable[ImageId] | None, images: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:

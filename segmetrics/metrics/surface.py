@@ -349,7 +349,7 @@ class HausdorffDistance(SurfaceMetric):
     """
 
     higher_is_better = False
-    plot_upper_bound = None  # type: ignore[assignment]
+    plot_upper_bound = None  # type: ignore[assignment]  # none, as torchmetrics says it
 
     def __init__(
         self,
@@ -390,7 +390,7 @@ class AverageSurfaceDistance(SurfaceMetric):
     """
 
     higher_is_better = False
-    plot_upper_bound = None  # type: ignore[assignment]
+    plot_upper_bound = None  # type: ignore[assignment]  # none, as torchmetrics says it
 
     def __init__(
         self,
@@ -473,8 +473,8 @@ class SurfaceMetrics(KeyedMetric, SurfaceMetric):
         {'hausdorff': 1.0, 'average_surface_distance': 0.286, 'surface_dice': 0.714}
     """
 
-    higher_is_better = None  # type: ignore[assignment]
-    plot_upper_bound = None  # type: ignore[assignment]
+    higher_is_better = None  # type: ignore[assignment]  # neither, as torchmetrics says it
+    plot_upper_bound = None  # type: ignore[assignment]  # none, as torchmetrics says it
 
     def __init__(
         self,
