@@ -75,7 +75,8 @@ class Summary:
         groups = list(result.categories.values())
         found = scores.usual(result.confusion, ignored=result.ignored, groups=groups)
         if bands is not None:
-            found["boundary_iou"] = Score(scores.iou, "macro", ignored=result.ignored)(bands).item()
+            mean = Score(scores.iou, "macro", ignored=result.ignored)
+            found["boundary_iou"] = mean.of(bands).item()
         if result.iiou:
             found["iIoU"] = _mean(result.iiou.values())
             found["iIoU_category"] = _mean(result.iiou_category.values())

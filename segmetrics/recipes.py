@@ -44,18 +44,23 @@ class ClassArguments(JointArguments, total=False):
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is counted and how it is scored; made by the functions below, which check arguments."""
+    """What is counted and how it is scored; made by the functions below, which check arguments.
+
+    Asked for a score by name, and a ``Score`` too, as the compiler of torch 2.11 cannot call
+    objects that are made in a graph.
+    """
 
     counting: Counting
     score: Score
     of_labels: bool = False  # background of binary and multilabel included
     groups: tuple[tuple[int, ...], ...] = ()  # of classes, which are scored instead of them
 
-    def __call__(self, counts: Tensor) -> Tensor:
+    def of(self, counts: Tensor) -> Tensor:
         """Score what ``counting.count`` gave: ``(...)`` or ``(N, ...)`` per image, in float64."""
         if self.groups:
-            return self.score(scores.of_groups(self.counting.matrices(_exact(counts)), self.groups))
-        return self.score(statistics(counts, self.counting, of_labels=self.of_labels))
+            matrices = self.counting.matrices(_exact(counts))
+            return self.score.of(scores.of_groups(matrices, self.groups))
+        return self.score.of(statistics(counts, self.counting, of_labels=self.of_labels))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -65,7 +70,7 @@ class Recipe:
 
     def evaluate(self, preds: Tensor, target: Tensor) -> Tensor:
         """Count and score one batch; on a GPU this waits, to raise for bad labels."""
-        score = self(count(preds, target, self.counting, check=True))
+        score = self.of(count(preds, target, self.counting, check=True))
         if self.counting.per_image:
             score = score.nanmean(0)
         return score.float().to(preds.device)

@@ -181,7 +181,7 @@ class Score:
     first: int = 0
     ignored: tuple[int, ...] = ()
 
-    def __call__(self, s: Statistics) -> Tensor:
+    def of(self, s: Statistics) -> Tensor:
         """Score ``(..., C)`` statistics: ``(...)``, or the classes' scores for ``"none"``."""
         counted = s.pixels.sum(-1) > 0
         classes = torch.arange(s.tp.shape[-1], device=s.tp.device)
@@ -232,11 +232,11 @@ def usual(
     """
     s = Statistics.of_matrix(matrix)
     values = {
-        name: Score(formula, average, ignored=() if average == "joint" else ignored)(s)
+        name: Score(formula, average, ignored=() if average == "joint" else ignored).of(s)
         for name, (formula, average) in USUAL.items()
     }
     if groups:
-        values["mIoU_category"] = Score(iou, "macro")(of_groups(matrix, groups))
+        values["mIoU_category"] = Score(iou, "macro").of(of_groups(matrix, groups))
     return {name: value.item() for name, value in values.items()}
 
 

@@ -7,7 +7,7 @@ backends: ``plain.py`` is the definition, the others give the same counts faster
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple
+from dataclasses import fields
 from functools import cache
 from importlib import import_module
 from typing import Any, cast
@@ -57,7 +57,8 @@ def count(preds: Tensor, target: Tensor, counting: Counting, *, check: bool = Fa
         ValueError: shapes or devices that do not fit, or bad labels.
     """
     if torch.compiler.is_compiling():
-        counts: Tensor = _count_op(preds, target, *astuple(counting), check)
+        settings = [getattr(counting, field.name) for field in fields(counting)]
+        counts: Tensor = _count_op(preds, target, *settings, check)
         return counts
     return _count(preds, target, counting, check)
 

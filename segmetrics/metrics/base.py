@@ -312,7 +312,7 @@ class RecipeMetric(CountingMetric):
         self.per_class = bool(recipe.shape)
 
     def _score(self, counts: Tensor) -> Tensor:
-        return self.recipe(counts)
+        return self.recipe.of(counts)
 
     def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> tuple[Any, Any]:
         """Draw the scores of the classes as sorted bars, the reported average as a line.
@@ -344,7 +344,7 @@ class RecipeMetric(CountingMetric):
         """The classes' scores, over all processes, whatever the average."""
         recipe = replace(self.recipe, score=replace(self.recipe.score, average="none"))
         with self._synced():
-            per_class: Tensor = self._report(recipe(self._states[0]))
+            per_class: Tensor = self._report(recipe.of(self._states[0]))
             return per_class
 
     def _arguments(self) -> dict[str, tuple[object, object]]:

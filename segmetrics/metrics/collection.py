@@ -153,7 +153,7 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
         return {self.prefix + key: i for i, key in enumerate(keys) if key is not None}
 
     def _score(self, counts: Tensor) -> Tensor:
-        values = [recipe(counts) for recipe in self.recipes.values()]
+        values = [recipe.of(counts) for recipe in self.recipes.values()]
         leading = 1 if self.counting.per_image else 0
         return torch.cat([v if v.ndim > leading else v.unsqueeze(-1) for v in values], -1)
 
