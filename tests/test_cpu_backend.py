@@ -118,6 +118,23 @@ def test_many_boxes_of_scores_count_as_defined(dtype: torch.dtype, classes: int)
         assert_counts_as_defined(lay_out(scores, layout), target, Counting.of(classes))
 
 
+@pytest.mark.parametrize("dtype", SCORE_DTYPES, ids=str)
+@pytest.mark.parametrize("classes", [31, 32, 47, 150])
+@pytest.mark.parametrize("odd", [[], [np.inf, -np.inf], [-np.inf, np.nan, -np.nan]], ids=str)
+def test_many_classes_side_by_side_count_as_defined(
+    dtype: torch.dtype, classes: int, odd: list[float]
+) -> None:
+    rng = np.random.default_rng(0)
+    shape = (3, classes, 17, 19)
+    values = rng.choice([0.0, -0.0, 1.0, -1.0, 1e-45, -1e-45, *odd], shape)
+    values[1] = rng.normal(size=shape[1:])
+    values[2] = -np.inf
+    scores = lay_out(torch.from_numpy(values).to(dtype), "channels-last")
+    target = torch.from_numpy(rng.integers(0, classes, (3, 17, 19)))
+    for per_image in (False, True):
+        assert_counts_as_defined(scores, target, Counting.of(classes, per_image=per_image))
+
+
 @pytest.mark.parametrize("upsample", ["bilinear", "nearest"])
 @pytest.mark.parametrize("size", [(17, 17), (200, 40), (301, 299), (700, 9)])
 def test_many_boxes_of_resized_scores_count_as_defined(

@@ -29,6 +29,10 @@ LABELS = 2**10
 BLOCK = 2**15
 #: Pixels whose scores are brought side by side where they do not lie so.
 TILE = 64
+#: Scores of a pixel that are many: where these lie side by side they are compared as they lie.
+MANY = 32
+#: Its bits.
+INFINITY_OF_FP32 = np.int32(0x7F800000)
 
 
 @kernel
@@ -183,6 +187,46 @@ def score_codes(
                 _bring_together(scores, place, label_stride, labels, step, n, tile, block)
                 _find_best(tile, 0, block, labels, n, infinity, best, index)
             _choose(best, index, n, limits, impossible, out)
+            k += n
+
+
+@kernel
+def codes_of_many(
+    scores: Array,
+    base: int,
+    labels: int,
+    sizes: Longs,
+    strides: Longs,
+    step: int,
+    box: Box,
+    limits: Array,
+    infinity: int | None,
+    impossible: int,
+    codes: Codes,
+) -> None:
+    """``score_codes`` where the scores of a pixel lie side by side and are many.
+
+    Scores are bits in integers, and so are limits: those of halves, with their infinity, or fp32.
+    """
+    best, index = np.empty(TILE, scores.dtype), np.empty(TILE, scores.dtype)
+    kind = index.dtype.type
+    none = kind(labels)
+    k = 0
+    for row in range(box[0], box[1]):
+        start = base + _row_offset(row, sizes, strides)
+        for first in range(box[2], box[3], TILE):
+            n = min(TILE, box[3] - first)
+            for i in range(n):
+                place = start + (first + i) * step
+                of_pixel = scores[place : place + labels]
+                highest, found = _key_of_bits(of_pixel[0], infinity), none
+                for label in range(labels):
+                    highest = max(highest, _key_of_bits(of_pixel[label], infinity))
+                for label in range(labels):
+                    is_best = _key_of_bits(of_pixel[label], infinity) == highest
+                    found = min(found, kind(label) if is_best else none)
+                best[i], index[i] = highest, found
+            _choose(best, index, n, limits, impossible, codes[k : k + n])
             k += n
 
 
@@ -483,6 +527,16 @@ def _key(score: Any, infinity: int | None) -> Any:
     magnitude = np.int16(score & 0x7FFF)
     key = magnitude if score >= 0 else np.int16(-magnitude)
     return magnitude if magnitude > infinity else key
+
+
+@kernel
+def _key_of_bits(score: Any, infinity: int | None) -> Any:
+    """The key of a half, or without an infinity of the bits of an fp32 in int32."""
+    if infinity is not None:
+        return _key(score, infinity)
+    magnitude = np.int32(score & 0x7FFFFFFF)
+    key = magnitude if score >= 0 else np.int32(-magnitude)
+    return magnitude if magnitude > INFINITY_OF_FP32 else key
 
 
 @kernel

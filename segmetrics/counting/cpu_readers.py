@@ -151,9 +151,11 @@ def score_reader(
 ) -> Reader:
     """Reads scores ``(images, C, ...)`` of the target's size."""
     maps = Maps.of(scores, sizes, strides)
-    infinity = INFINITY.get(scores.dtype)
-    limits = _limits(counting, scores.dtype)
-    classes = _classes(counting)
+    infinity, limits = INFINITY.get(scores.dtype), _limits(counting, scores.dtype)
+    classes, impossible = _classes(counting), counting.labels + codes.IMPOSSIBLE
+    beside = maps.channel == 1 and maps.step > 1
+    if beside and classes >= cpu_kernels.MANY and scores.dtype != torch.float64:
+        return _reader_of_many(maps, infinity, limits, classes, impossible)
 
     def read(box: Box, out: Array) -> None:
         cpu_kernels.score_codes(
@@ -167,7 +169,34 @@ def score_reader(
             box.area,
             limits,
             infinity,
-            counting.labels + codes.IMPOSSIBLE,
+            impossible,
+            out,
+        )
+
+    return read
+
+
+def _reader_of_many(
+    maps: Maps, infinity: int | None, limits: Array, classes: int, impossible: int
+) -> Reader:
+    """Reads halves and fp32 of many classes, those of a pixel side by side, as bits."""
+    bits = maps.flat
+    if infinity is None:
+        bits, limits = bits.view(np.int32), limits.view(np.int32).copy()
+        limits[0] = -limits[1]  # a magnitude with a sign, as scores are compared by
+
+    def read(box: Box, out: Array) -> None:
+        cpu_kernels.codes_of_many(
+            bits,
+            maps.base(box),
+            classes,
+            maps.sizes,
+            maps.strides,
+            maps.step,
+            box.area,
+            limits,
+            infinity,
+            impossible,
             out,
         )
 
