@@ -84,12 +84,11 @@ def keep(path: Path, device: str, part: str, rows: Sequence[Row]) -> None:
     """Add rows to a part of a results file; a case that is measured again replaces its old row."""
     kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
 
-    def key(row: Row) -> object:
-        return [row.get(name) for name in ("form", "classes", "size")]
+    def case(row: Row) -> str:
+        return json.dumps([row.get(name) for name in ("form", "classes", "size")])
 
-    new = [key(row) for row in rows]
     kept |= {"date": date.today().isoformat(), "machine": machine(device), "versions": versions()}
-    kept[part] = [row for row in kept.get(part, []) if key(row) not in new] + list(rows)
+    kept[part] = list({case(row): row for row in [*kept.get(part, []), *rows]}.values())
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
 
