@@ -31,7 +31,7 @@ BLOCK = 2**15
 TILE = 64
 #: Scores of a pixel that are many: where these lie side by side they are compared as they lie.
 MANY = 32
-#: Its bits.
+#: Infinity among the bits of an fp32.
 INFINITY_OF_FP32 = np.int32(0x7F800000)
 
 
