@@ -42,9 +42,9 @@ def several_threads() -> Iterator[None]:
 def batches() -> list[tuple[Tensor, Tensor]]:
     """Batches of every kind of kernel, most of them large enough for several threads."""
     rng = torch.Generator().manual_seed(0)
-    scores = torch.randn(2, CLASSES, 190, 210, generator=rng)
+    scores = torch.randn(2, CLASSES, 390, 410, generator=rng)
     small = torch.randn(2, CLASSES, 19, 21, generator=rng)
-    target = torch.randint(0, CLASSES, (2, 190, 210), generator=rng)
+    target = torch.randint(0, CLASSES, (2, 390, 410), generator=rng)
     labels = scores.argmax(1)
     return [
         (scores, target),
