@@ -153,43 +153,21 @@ def score_reader(
     maps = Maps.of(scores, sizes, strides)
     infinity, limits = INFINITY.get(scores.dtype), _limits(counting, scores.dtype)
     classes, impossible = _classes(counting), counting.labels + codes.IMPOSSIBLE
+    flat_scores = maps.flat
+    where: tuple[int, ...] = maps.channel, classes
+    write_codes: Callable[..., None] = cpu_kernels.score_codes
     beside = maps.channel == 1 and maps.step > 1
     if beside and classes >= cpu_kernels.MANY and scores.dtype != torch.float64:
-        return _reader_of_many(maps, infinity, limits, classes, impossible)
+        write_codes, where = cpu_kernels.codes_of_many, (classes,)
+        if infinity is None:  # fp32 is read as bits, as halves are
+            flat_scores, limits = flat_scores.view(np.int32), limits.view(np.int32).copy()
+            limits[0] = -limits[1]  # a magnitude with a sign, as scores are compared by
 
     def read(box: Box, out: Array) -> None:
-        cpu_kernels.score_codes(
-            maps.flat,
+        write_codes(
+            flat_scores,
             maps.base(box),
-            maps.channel,
-            classes,
-            maps.sizes,
-            maps.strides,
-            maps.step,
-            box.area,
-            limits,
-            infinity,
-            impossible,
-            out,
-        )
-
-    return read
-
-
-def _reader_of_many(
-    maps: Maps, infinity: int | None, limits: Array, classes: int, impossible: int
-) -> Reader:
-    """Reads halves and fp32 of many classes, those of a pixel side by side, as bits."""
-    bits = maps.flat
-    if infinity is None:
-        bits, limits = bits.view(np.int32), limits.view(np.int32).copy()
-        limits[0] = -limits[1]  # a magnitude with a sign, as scores are compared by
-
-    def read(box: Box, out: Array) -> None:
-        cpu_kernels.codes_of_many(
-            bits,
-            maps.base(box),
-            classes,
+            *where,
             maps.sizes,
             maps.strides,
             maps.step,
