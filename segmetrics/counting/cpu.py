@@ -189,9 +189,9 @@ def _merged(target: Tensor, preds: Tensor) -> tuple[list[int], list[int], list[i
 
 
 def cut(rows: int, columns: int, widest: int) -> Iterator[Area]:
-    """Cut pixels into areas of at most ``BOX``, as wide as may be."""
+    """Cut pixels into areas of at most ``BOX``, as wide as may be, and about equal."""
     wide = ceil(columns / ceil(columns / widest))
-    tall = BOX // wide
+    tall = ceil(rows / ceil(rows / (BOX // wide)))
     for top, left in product(range(0, rows, tall), range(0, columns, wide)):
         yield top, min(top + tall, rows), left, min(left + wide, columns)
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._compile import kernel
-from segmetrics.counting.cpu_turn import SIDE, turn
+from segmetrics.counting.cpu_vectors import LANES, blend, turn
 
 Array = NDArray[Any]
 Codes = NDArray[np.uint16]
@@ -243,11 +243,11 @@ def _bring_together(
 ) -> None:
     """Copy the scores of ``n`` pixels into a tile ``(labels, pitch)``."""
     turned = 0
-    if label_stride == 1 and labels >= SIDE:
-        turned = n - n % SIDE
-        for i in range(0, turned, SIDE):
-            for label in range(0, labels, SIDE):
-                first = min(label, labels - SIDE)
+    if label_stride == 1 and labels >= LANES:
+        turned = n - n % LANES
+        for i in range(0, turned, LANES):
+            for label in range(0, labels, LANES):
+                first = min(label, labels - LANES)
                 turn(scores, base + i * step + first, step, tile, first * pitch + i, pitch)
     for label in range(labels):
         source, beside = base + label * label_stride, tile[label * pitch :]
@@ -328,8 +328,8 @@ def linear_codes(
     rows that need them too. Neighbouring ones differ by one, so their parity tells them apart.
     """
     depth, height, n = sizes[1], sizes[2], box[3] - box[2]
-    left, right = columns[0, box[2] : box[3]], columns[1, box[2] : box[3]]
-    rest, weight = column_weights[0, box[2] : box[3]], column_weights[1, box[2] : box[3]]
+    places, weight = columns[0, box[2] : box[3]], column_weights[1, box[2] : box[3]]
+    rest, runs = column_weights[0, box[2] : box[3]], _runs(columns, box[2], box[3])
     wide, held = np.empty(4 * labels * n, weight.dtype), np.full(4, -1, np.int64)
     slots = np.zeros((2, 2), np.int64)
     resized, behind = np.empty(labels * n, weight.dtype), np.empty(n, weight.dtype)
@@ -345,23 +345,21 @@ def linear_codes(
                 slots[i, j] = slot * labels * n
                 if held[slot] != start:
                     held[slot] = start
-                    for label in range(labels):
-                        source = scores[start + label * label_stride :]
-                        out = (slot * labels + label) * n
-                        if linear[2]:
-                            _widen(source, left, right, rest, weight, half, wide, out)
-                        else:
-                            _pick(source, left, half, wide, out)
+                    source, out = scores[start:], wide[slot * labels * n :]
+                    if linear[2]:
+                        _widen(source, label_stride, labels, runs, rest, weight, half, out)
+                    else:
+                        _pick(source, label_stride, labels, places, half, out)
         a, b = row_weights[0, h], row_weights[1, h]
         if linear[1] and not linear[0]:
             _find_best_between(wide, slots[0, 0], slots[0, 1], a, b, labels, n, best, index)
         else:
             for first in range(0, labels * n, n):
                 before, after = slots[0, 0] + first, slots[0, 1] + first
-                _blend(wide, before, after, a, b, linear[1], resized, first, n)
+                _between(wide, before, after, a, b, linear[1], resized, first, n)
                 if linear[0]:
                     before, after = slots[1, 0] + first, slots[1, 1] + first
-                    _blend(wide, before, after, a, b, linear[1], behind, 0, n)
+                    _between(wide, before, after, a, b, linear[1], behind, 0, n)
                     for x in range(n):
                         y = np.uintp(first + x)
                         resized[y] = row_weights[0, d] * resized[y] + row_weights[1, d] * behind[x]
@@ -371,35 +369,68 @@ def linear_codes(
 
 
 @kernel
+def _runs(columns: Longs, first: int, last: int) -> Longs:
+    """Where columns begin that lie between the same two places, and these: ``(3, runs + 1)``.
+
+    The last one is the end.
+    """
+    runs = np.empty((3, last - first + 1), np.int64)
+    k = 0
+    for i in range(first, last):
+        left, right = columns[0, i], columns[1, i]
+        if k == 0 or left != runs[1, k - 1] or right != runs[2, k - 1]:
+            runs[0, k], runs[1, k], runs[2, k] = i - first, left, right
+            k += 1
+    runs[0, k] = last - first
+    return runs[:, : k + 1]
+
+
+@kernel
 def _widen(
     scores: Array,
-    left: Longs,
-    right: Longs,
+    label_stride: int,
+    labels: int,
+    runs: Longs,
     rest: Array,
     weight: Array,
     half: Array | None,
     out: Array,
-    first: int,
 ) -> None:
-    """What lies between the scores at two places each."""
-    for i in range(len(left)):
-        before, after = scores[np.uintp(left[i])], scores[np.uintp(right[i])]
-        if half is None:
-            out[np.uintp(first + i)] = rest[i] * before + weight[i] * after
-        else:
-            out[np.uintp(first + i)] = rest[i] * half[before] + weight[i] * half[after]
+    """What lies between the scores at two places each, for every label ``(labels, n)``.
+
+    ``LANES`` are written at once, too many at the end of a run: the next one writes over them.
+    """
+    n = len(rest)
+    for run in range(runs.shape[1] - 1):
+        i, left, right = runs[0, run], runs[1, run], runs[2, run]
+        while i < runs[0, run + 1]:
+            for label in range(labels):
+                offset, first = label * label_stride, label * n
+                before, after = scores[np.uintp(left + offset)], scores[np.uintp(right + offset)]
+                a = before if half is None else half[before]
+                b = after if half is None else half[after]
+                if i + LANES <= n:
+                    blend(rest, a, weight, b, i, out, first + i)
+                else:
+                    for k in range(i, n):
+                        out[np.uintp(first + k)] = rest[k] * a + weight[k] * b
+            i += LANES
 
 
 @kernel
-def _pick(scores: Array, places: Longs, half: Array | None, out: Array, first: int) -> None:
-    """Scores at given places; halves, as bits in uint16, are looked up."""
-    for i in range(len(places)):
-        score = scores[np.uintp(places[i])]
-        out[np.uintp(first + i)] = score if half is None else half[score]
+def _pick(
+    scores: Array, label_stride: int, labels: int, places: Longs, half: Array | None, out: Array
+) -> None:
+    """Scores at given places, for every label ``(labels, n)``; bits of halves are looked up."""
+    n = len(places)
+    for label in range(labels):
+        for i in range(n):
+            score = scores[np.uintp(places[i] + label * label_stride)]
+            out[np.uintp(label * n + i)] = score if half is None else half[score]
 
 
 @kernel
-def _blend(
+def _between(
     rows: Array,
     before: int,
     after: int,

@@ -261,20 +261,23 @@ def _neighbours(scores: Tensor, size: list[int], counting: Counting) -> list[tup
     """What ``plain.resize`` reads along each dimension: places before and after, their weights."""
     nearest = counting.upsample == "nearest"
     dtype = torch.float64 if scores.dtype == torch.float64 and not nearest else torch.float32
-    found = []
-    for length, wanted in zip(scores.shape[2:], size, strict=True):
-        part = torch.arange(wanted, dtype=dtype)
-        scale = torch.tensor(length / wanted, dtype=dtype)
-        place = part * scale if nearest else (scale * (part + 0.5) - 0.5).clamp(min=0)
-        if length == wanted:
-            place = part
-        lower = place.long().clamp(max=length - 1)
-        upper = (lower + 1).clamp(max=length - 1)
-        weight = (place - lower).clamp(max=1)
-        found.append(
-            (torch.stack([lower, upper]).numpy(), torch.stack([1 - weight, weight]).numpy())
-        )
-    return found
+    lengths = zip(scores.shape[2:], size, strict=True)
+    return [_neighbours_along(length, wanted, nearest, dtype) for length, wanted in lengths]
+
+
+@lru_cache(maxsize=64)
+def _neighbours_along(
+    length: int, wanted: int, nearest: bool, dtype: torch.dtype
+) -> tuple[Longs, Array]:
+    part = torch.arange(wanted, dtype=dtype)
+    scale = torch.tensor(length / wanted, dtype=dtype)
+    place = part * scale if nearest else (scale * (part + 0.5) - 0.5).clamp(min=0)
+    if length == wanted:
+        place = part
+    lower = place.long().clamp(max=length - 1)
+    upper = (lower + 1).clamp(max=length - 1)
+    weight = (place - lower).clamp(max=1)
+    return torch.stack([lower, upper]).numpy(), torch.stack([1 - weight, weight]).numpy()
 
 
 def _classes(counting: Counting) -> int:
