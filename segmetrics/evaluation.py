@@ -35,6 +35,7 @@ from segmetrics._checkpoint import Checkpoint, signature
 from segmetrics.counting import Counting, count
 from segmetrics.counting.codes import IGNORED, OUTSIDE, fold, preds_codes, target_codes
 from segmetrics.counting.cpu import ValuePairs
+from segmetrics.counting.cpu_readers import known_values
 from segmetrics.distributed import sum_over_processes
 from segmetrics.labels import LabelSpace
 from segmetrics.masks import Mask, MaskError, Match, Pair, Problem
@@ -258,9 +259,12 @@ class Counter:
         self.settings, self.counting = settings, settings.counting
         self.layout = Layout(settings.space.num_classes)
         self.in_bands = BandCounting(**vars(self.counting))
-        self.bytes = ValuePairs(self.counting)
+        values = known_values(self.counting, of_bytes=True)
+        self.bytes = None if values is None else ValuePairs(self.counting, values)
         self.buffers = masks.Buffer(), masks.Buffer(), masks.Buffer()
-        self._confusion_of_bytes(*np.zeros((2, 1), np.uint8))  # loads the kernels
+        if self.bytes is not None:
+            pixel = np.zeros(1, np.uint8)
+            self._confusion_of_bytes(pixel, pixel, self.bytes)  # loads the kernels
 
     def count(self, pair: Pair) -> Counted:
         """Count a pair.
@@ -284,19 +288,21 @@ class Counter:
         return Counted(sums, weighted)
 
     def _confusion(self, preds: Mask, target: Mask, pair: Pair) -> Longs:
-        if preds.dtype == target.dtype == np.uint8 and preds.size < 2**31:
-            counts = self._confusion_of_bytes(preds, target)
+        of_bytes = preds.dtype == target.dtype == np.uint8 and preds.size < 2**31
+        if of_bytes and self.bytes is not None:
+            counts = self._confusion_of_bytes(preds, target, self.bytes)
         else:
             counts = _confusion(preds, target, self.counting)
         if counts is None:
             raise _unknown_labels(preds, target, pair, self.counting)
         return counts
 
-    def _confusion_of_bytes(self, preds: Mask, target: Mask) -> Longs | None:
+    def _confusion_of_bytes(self, preds: Mask, target: Mask, pairs: ValuePairs) -> Longs | None:
         """The counts ``(C, C + 1)``, or None where there are unknown labels."""
-        self.bytes.add(target.ravel(), preds.ravel())
-        counts = fold(torch.from_numpy(self.bytes.take())[None], self.counting)
-        if self.counting.bad(counts).any():
+        pairs.add(target.ravel(), preds.ravel())
+        histogram = pairs.take()
+        counts = fold(torch.from_numpy(histogram)[None], self.counting)
+        if histogram.sum() < target.size or self.counting.bad(counts).any():
             return None
         return np.asarray(self.counting.matrices(counts).numpy())
 

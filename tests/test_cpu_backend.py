@@ -54,7 +54,7 @@ def test_cut_into_boxes_everything_counts_as_defined(drawn: Counted, pixels: int
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cpu, "BOX", pixels)
         patch.setattr(cpu, "RESIZED", 5 * pixels)
-        patch.setattr(cpu, "CELLS", 500)
+        patch.setattr(cpu, "OF_IMAGES", 500)
         assert_counts_as_defined(*drawn)
 
 

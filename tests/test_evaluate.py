@@ -207,6 +207,19 @@ def test_boundaries_images_and_intervals_are_those_of_the_metrics(
     assert (row["name"], row["mIoU"]) == (worst, pytest.approx(score))
 
 
+@pytest.mark.parametrize("classes", [254, 255, 256])
+def test_every_value_of_a_byte_can_be_a_class(classes: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    maps = rng.integers(0, classes, (2, 60, 70), np.uint8)
+    for folder, map_ in zip(("preds", "target"), maps, strict=True):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(map_).save(tmp_path / folder / "one.png")
+    ours = counted(tmp_path, tmp_path / "preds", tmp_path / "target", "--num-classes", classes)
+    defined = np.zeros((classes, classes), np.int64)
+    np.add.at(defined, (maps[1], maps[0]), 1)
+    assert ours["confusion"] == defined.tolist()
+
+
 def test_an_ignored_class_is_left_out(pairs: tuple[Path, Path], tmp_path: Path) -> None:
     ours = counted(tmp_path, *pairs, "--num-classes", 3, "--ignore-index", 1)
     assert [row["name"] for row in ours["classes"]] == ["0", "2"]

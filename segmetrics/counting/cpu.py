@@ -16,29 +16,28 @@ from torch import Tensor
 
 from segmetrics._parallel import share
 from segmetrics.counting import codes, plain
-from segmetrics.counting.cpu_kernels import VALUES, recode, tally
+from segmetrics.counting.cpu_kernels import CELLS, COPIES, recode, tally
 from segmetrics.counting.cpu_readers import (
     Area,
     Array,
     Box,
     Longs,
+    Values,
     flat,
+    known_values,
     label_reader,
     linear_score_reader,
     nearest_score_reader,
     score_reader,
-    value_codes,
 )
 from segmetrics.counting.inputs import Counting, Pixels
 
 #: Pixels of a box, at most.
 BOX = 2**17
-#: Histograms of a thread, unless one has more than ``CELLS``, see ``tally``.
-COPIES = 4
 #: Scores of all classes that are resized at once, about: 512 KiB of fp32.
 RESIZED = 2**17
-#: Cells of the histograms of several images, unless a single one has more: 1 MiB.
-CELLS = 2**17
+#: Cells of the histograms of several images, unless a single one has more: 2 MiB.
+OF_IMAGES = 2**16
 #: More labels do not fit into a code; plain torch may find the memory for their histogram.
 MOST_LABELS = 2**15 - 16
 
@@ -51,7 +50,7 @@ def count(pixels: Pixels, counting: Counting) -> Tensor:
         return plain.count(pixels, counting)
     if not counting.per_image:
         return codes.fold(_histograms(pixels, counting)[0], counting)
-    at_once = max(1, CELLS // prod(codes.histogram_shape(counting)))
+    at_once = max(1, OF_IMAGES // prod(codes.histogram_shape(counting)))
     counts = []
     for first in range(0, len(pixels.target), at_once):
         some = slice(first, first + at_once)
@@ -70,6 +69,7 @@ def _histograms(pixels: Pixels, counting: Counting) -> Tensor:
     target, preds = _maps(pixels.target, counting), _maps(pixels.preds, counting)
     shape = len(target), *codes.histogram_shape(counting)
     copies = COPIES if prod(shape[2:]) <= CELLS else 1
+    dtype = np.int32 if target.numel() < 2**31 else np.int64
     widest = BOX
     if pixels.resized:
         target, preds = as_volumes(target), as_volumes(preds)
@@ -82,7 +82,7 @@ def _histograms(pixels: Pixels, counting: Counting) -> Tensor:
         if pixels.preds_are == "scores":
             read_preds = score_reader(preds, sizes, preds_steps, counting)
         else:
-            if shape[:2] == (1, 1) and steps == preds_steps == [1] and BOX <= sizes[0] < 2**31:
+            if shape[:2] == (1, 1) and steps == preds_steps == [1] and sizes[0] < 2**31:
                 histogram = _histogram_of_values(target, preds, counting)
                 if histogram is not None:
                     return histogram
@@ -90,14 +90,14 @@ def _histograms(pixels: Pixels, counting: Counting) -> Tensor:
     read_target = label_reader(target, sizes, steps, counting, target=True)
 
     def work(boxes: Iterator[Box]) -> Longs:
-        histograms: Longs = np.zeros((*shape[:2], copies, *shape[2:]), np.int64)
+        histograms = np.zeros((*shape[:2], copies, *shape[2:]), dtype)
         codes_of_target, codes_of_preds = np.empty((2, BOX), np.uint16)
         for box in boxes:
             rows, columns = codes_of_target[: box.pixels], codes_of_preds[: box.pixels]
             read_target(box, rows)
             read_preds(box, columns)
-            tally(rows, columns, None, histograms[box.image, box.channel])
-        return np.asarray(histograms.sum(2))
+            tally(rows, columns, None, None, None, histograms[box.image, box.channel])
+        return np.asarray(histograms.sum(2, np.int64))
 
     areas = list(cut(prod(sizes[:-1]), sizes[-1], widest))
     boxes = (Box(*place) for place in product(range(shape[0]), range(shape[1]), areas))
@@ -105,47 +105,34 @@ def _histograms(pixels: Pixels, counting: Counting) -> Tensor:
 
 
 class ValuePairs:
-    """Counts pairs of label values, fewer than 2**31: of values first, of codes afterwards.
+    """Counts pairs of known values, fewer than 2**31: of values first, of codes afterwards."""
 
-    The values are those of a byte; of other types as many from ``lowest`` on, without the rest.
-    """
-
-    def __init__(self, counting: Counting, lowest: int | None = None) -> None:
-        self.lowest = None if lowest is None else np.uint64(lowest % 2**64)
-        self.codes = (
-            value_codes(counting, lowest or 0, target=True),
-            value_codes(counting, lowest or 0, target=False),
-        )
-        self.known = counting.labels + codes.IGNORED + 1
+    def __init__(self, counting: Counting, values: Values) -> None:
+        self.values = values
         self.shape = codes.histogram_shape(counting)[1:]
-        # rows and copies a power of two apart would share few places of a cache
-        self.of_values = np.zeros((COPIES, VALUES, VALUES + 9), np.int32)
-        self.pixels = 0
+        self.places = np.zeros((COPIES, values.span + 1, values.span + 1), np.int32)
 
     def add(self, target: Array, preds: Array) -> None:
         """Count pairs."""
-        tally(target, preds, self.lowest, self.of_values)
-        self.pixels += len(target)
+        tally(target, preds, *self.values[:3], self.places)
 
     def take(self) -> Longs:
-        """The joint histogram of codes; counting starts anew."""
+        """The joint histogram of codes, without pairs of unknown values; counting starts anew."""
         histogram = np.zeros(self.shape, np.int64)
-        recode(self.of_values, *self.codes, self.known, self.pixels, histogram)
-        self.pixels = 0
+        recode(self.places, *self.values[3:], histogram)
         return histogram
 
 
 def _histogram_of_values(target: Tensor, preds: Tensor, counting: Counting) -> Tensor | None:
-    """The joint histogram of labels that lie in line; None if their values lie too far apart."""
+    """The joint histogram of labels that lie in line; None if there may be unknown ones."""
     dtypes = {target.dtype, preds.dtype}
-    known = {0, counting.labels - 1, *counting.ids, *counting.ignore_index}
-    lowest = None if dtypes <= BYTES else min(known)
-    if lowest is not None and (max(known) >= lowest + VALUES or torch.uint64 in dtypes):
+    values = None if torch.uint64 in dtypes else known_values(counting, of_bytes=dtypes <= BYTES)
+    if values is None:
         return None
     rows, columns = flat(target), flat(preds)
 
     def work(starts: Iterator[int]) -> Longs:
-        pairs = ValuePairs(counting, lowest)
+        pairs = ValuePairs(counting, values)
         for start in starts:
             some = slice(start, start + BOX)
             pairs.add(rows[some], columns[some])

@@ -14,17 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._compile import kernel
-from segmetrics.counting.cpu_vectors import LANES, blend, turn
+from segmetrics.counting.cpu_intrinsics import LANES, blend, prefetch, turn
 
 Array = NDArray[Any]
 Codes = NDArray[np.uint16]
 Longs = NDArray[np.int64]
 Box = tuple[int, int, int, int]
 
-#: Values that are counted before they are coded: as many as a byte has.
-VALUES = 2**8
-#: Labels that are coded at once.
+#: Labels that are coded, and pairs of labels that are counted, at once.
 LABELS = 2**10
+#: Histograms of a thread, unless one has more than ``CELLS``, see ``tally``.
+COPIES = 8
+#: Cells of a histogram that 16 bits can tell apart.
+CELLS = 2**16
 #: Pixels whose scores are compared at once, where these lie side by side.
 BLOCK = 2**15
 #: Pixels whose scores are brought side by side where they do not lie so.
@@ -36,60 +38,74 @@ INFINITY_OF_FP32 = np.int32(0x7F800000)
 
 
 @kernel
-def tally(rows: Array, columns: Array, lowest: Any, histograms: Array) -> None:
-    """Count pairs of labels into histograms ``(1 or 4, rows, columns)``.
-
-    Codes and bytes, without a lowest, have the place that they say; other values have theirs from
-    the lowest on, a uint64, and those far from it are left out. Adding to a cell waits for the
-    addition before it, and neighbours are mostly alike: each of four goes to another histogram
-    where there are four.
-    """
-    width, last = np.uintp(histograms.shape[2]), len(histograms) - 1
-    a, b = histograms[0].ravel(), histograms[1 & last].ravel()
-    c, d = histograms[2 & last].ravel(), histograms[3 & last].ravel()
-    for four in range(len(rows) // 4):
-        i = np.uintp(4 * four)
-        j, k, m = i + np.uintp(1), i + np.uintp(2), i + np.uintp(3)
-        _add(a, width, rows[i], columns[i], lowest)
-        _add(b, width, rows[j], columns[j], lowest)
-        _add(c, width, rows[k], columns[k], lowest)
-        _add(d, width, rows[m], columns[m], lowest)
-    for i in range(len(rows) // 4 * 4, len(rows)):
-        _add(a, width, rows[i], columns[i], lowest)
-
-
-@kernel
-def _add(histogram: Array, width: Any, row: Any, column: Any, lowest: Any) -> None:
-    if lowest is None:
-        histogram[row * width + column] += 1
-        return
-    row, column = np.uint64(row) - lowest, np.uint64(column) - lowest
-    if row | column < np.uint64(VALUES):
-        histogram[row * width + column] += 1
-
-
-@kernel
-def recode(
-    of_values: Array, rows: Codes, columns: Codes, known: int, pixels: int, histogram: Longs
+def tally(
+    rows: Array,
+    columns: Array,
+    lowest: int | None,
+    start: int | None,
+    span: int | None,
+    histograms: Array,
 ) -> None:
-    """Add the pairs of values counted by ``tally`` to those of their codes, and forget them.
+    """Count pairs into histograms ``(COPIES or 1, rows, columns)`` of the places of labels.
 
-    Rows of codes below ``known`` come first: mostly they have all the pixels.
+    Codes, without a start, have the place that they say, values that which ``_place`` finds.
+    Adding to a cell waits for the addition before it, and neighbours are mostly alike: each of
+    several goes to another histogram, where there are as many. There the cells of many pairs are
+    found first, in 16 bits each, and read from memory four at a time, while the next pairs come.
     """
-    for first, last in ((0, known), (known, len(histogram))):
-        for row in range(len(rows)):
-            if first <= rows[row] < last:
-                for table in of_values:
-                    counts, found = table[row], 0
-                    for column in range(len(columns)):
-                        found += counts[column]
-                    if found:
-                        pixels -= found
-                        for column in range(len(columns)):
-                            histogram[rows[row], columns[column]] += counts[column]
-                            counts[column] = 0
-        if pixels == 0:
-            return
+    done = 0
+    if len(histograms) == COPIES:
+        fours, low = np.empty(LABELS // 4, np.uint64), np.uint64(CELLS - 1)
+        cells, width = fours.view(np.uint16), np.uint16(histograms.shape[2])
+        line, size = histograms.ravel(), np.uint64(histograms[0].size)
+        for first in range(0, len(rows), LABELS):
+            n = min(LABELS, len(rows) - first)
+            some_rows, some_columns = rows[first : first + n], columns[first : first + n]
+            for i in range(n):
+                row = _place(some_rows[i], lowest, start, span)
+                cells[i] = row * width + _place(some_columns[i], lowest, start, span)
+            for i in range(n // COPIES):
+                ahead = first + LABELS + i * COPIES
+                prefetch(rows, ahead)
+                prefetch(columns, ahead)
+                for copy in range(COPIES):
+                    four = fours[i * (COPIES // 4) + copy // 4]
+                    cell = four >> np.uint64(copy % 4 * 16) & low
+                    line[np.uint64(copy) * size + cell] += 1
+            done = first + n // COPIES * COPIES
+    for i in range(done, len(rows)):
+        row, column = rows[i], columns[i]
+        row, column = _place(row, lowest, start, span), _place(column, lowest, start, span)
+        histograms[0, row, column] += 1
+
+
+@kernel
+def _place(label: Any, lowest: int | None, start: int | None, span: int | None) -> Any:
+    """The place of a value among ``span`` from ``start`` on, or ``span``.
+
+    After the largest of 256 values comes the lowest, 0 for bytes, which come without one.
+    """
+    if start is None:
+        return label
+    value = np.uint64(label)
+    place = np.uint16(np.uint8(value - start))
+    known = place < span
+    if lowest is not None:
+        known &= value - lowest < np.uint64(2**8)
+    return place if known else span
+
+
+@kernel
+def recode(places: Array, rows: Codes, columns: Codes, histogram: Longs) -> None:
+    """Add the pairs counted by ``tally`` to those of their codes, and forget them.
+
+    Those of unknown values are left out.
+    """
+    for row in range(len(rows)):
+        for column in range(len(columns)):
+            for copy in range(len(places)):
+                histogram[rows[row], columns[column]] += places[copy, row, column]
+    places[:] = 0
 
 
 @kernel

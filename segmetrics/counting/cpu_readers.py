@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, lru_cache
+from itertools import pairwise
 from math import inf
 from typing import Any, NamedTuple
 
@@ -138,12 +139,40 @@ def _meaning(
     return meaning, None if table is None else np.concatenate(parts).astype(np.uint16)
 
 
+class Values(NamedTuple):
+    """Label values that are known, as ``cpu_kernels.tally`` counts them, and their codes."""
+
+    lowest: Any
+    start: Any
+    span: Any
+    codes_of_target: Array
+    codes_of_preds: Array
+
+
 @lru_cache(maxsize=64)
-def value_codes(counting: Counting, lowest: int, *, target: bool) -> Array:
-    """Codes of the values from a lowest one on, see ``cpu_kernels.tally``."""
-    code_of = codes.target_codes if target else codes.preds_codes
-    values = torch.arange(lowest, lowest + cpu_kernels.VALUES)
-    return np.asarray(code_of(values, counting).numpy().astype(np.uint16))
+def known_values(counting: Counting, *, of_bytes: bool) -> Values | None:
+    """The values that labels may have; None if they are too many or lie too far apart.
+
+    After the last of 256 comes the first, and the largest gap is left out: where a byte of 255 is
+    ignored, what is known goes from there over 0 to the last label.
+    """
+    known = {*range(counting.labels), *counting.ids, *counting.ignore_index}
+    if of_bytes:
+        known &= set(range(2**8))
+    lowest = 0 if of_bytes else min(known)
+    offsets = sorted(value - lowest for value in known)
+    gap, start = max((b - a, b) for a, b in pairwise([*offsets, offsets[0] + 2**8]))
+    span = 2**8 + 1 - gap
+    if offsets[-1] >= 2**8 or (span + 1) ** 2 > cpu_kernels.CELLS:
+        return None
+    values = torch.arange(start, start + span) % 2**8 + lowest
+    return Values(
+        None if of_bytes else np.uint64(lowest % 2**64),
+        np.uint64((start + lowest) % 2**64),
+        np.uint16(span),
+        codes.target_codes(values, counting).numpy().astype(np.uint16),
+        codes.preds_codes(values, counting).numpy().astype(np.uint16),
+    )
 
 
 def score_reader(

@@ -1,4 +1,4 @@
-"""Steps that LLVM is told to do with vectors, where a loop over elements would not become such."""
+"""Instructions that LLVM makes of no loop: vectors of elements, and memory asked for ahead."""
 
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
 # because Numba and llvmlite say nothing of types
@@ -62,13 +62,34 @@ def _blend(typing_context, first, a, second, b, start, target, place):
     return types.void(first, a, second, b, start, target, place), generate
 
 
-def _vector(context, builder, signature, arguments, which, offset):
+def _prefetch(typing_context, array, place):
+    """Have memory bring an element, which may lie beyond the end of the array, near."""
+
+    def generate(context, builder, signature, arguments):
+        byte, integer = ir.IntType(8), ir.IntType(32)
+        pointer = _pointer(context, builder, signature.args[0], arguments[0], arguments[1], byte)
+        function = ir.FunctionType(ir.VoidType(), [pointer.type, integer, integer, integer])
+        instruction = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], function)
+        to_read, into_every_cache, data_not_code = (ir.Constant(integer, i) for i in (0, 3, 1))
+        builder.call(instruction, [pointer, to_read, into_every_cache, data_not_code])
+        return context.get_dummy_value()
+
+    return types.void(array, place), generate
+
+
+def _vector(context, builder, signature, arguments, which, place):
     """Pointer to a vector in one of the arguments, an array, and its alignment."""
     array_type = signature.args[which]
     element = context.get_data_type(array_type.dtype)
-    data = context.make_array(array_type)(context, builder, arguments[which]).data
-    vector = ir.VectorType(element, LANES).as_pointer()
-    return builder.bitcast(builder.gep(data, [offset]), vector), context.get_abi_sizeof(element)
+    vector = ir.VectorType(element, LANES)
+    pointer = _pointer(context, builder, array_type, arguments[which], place, vector)
+    return pointer, context.get_abi_sizeof(element)
+
+
+def _pointer(context, builder, array_type, array, place, pointed):
+    """Pointer to what lies in an array from an element on."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [place]), pointed.as_pointer())
 
 
 def _mask(places: list[int]) -> ir.Constant:
@@ -85,3 +106,4 @@ EVERYWHERE = _mask([0] * LANES)
 
 turn: Any = intrinsic(_turn)
 blend: Any = intrinsic(_blend)
+prefetch: Any = intrinsic(_prefetch)
