@@ -301,7 +301,7 @@ class Counter:
         """The counts ``(C, C + 1)``, or None where there are unknown labels."""
         pairs.add(target.ravel(), preds.ravel())
         histogram = pairs.take()
-        counts = fold(torch.from_numpy(histogram)[None], self.counting)
+        counts = torch.from_numpy(fold(histogram[None], self.counting))
         if histogram.sum() < target.size or self.counting.bad(counts).any():
             return None
         return np.asarray(self.counting.matrices(counts).numpy())

@@ -9,12 +9,16 @@ once, whatever the backend.
 from __future__ import annotations
 
 from functools import cache, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from segmetrics.counting.inputs import Counting
+
+Histogram = TypeVar("Histogram", Tensor, NDArray[np.int64])
 
 # Codes behind the labels, as offsets to their number; bad ones in the order of ``BAD_KINDS``.
 IGNORED, NEGATIVE, IS_255, TOO_LARGE, TARGET_NOT_ONE_HOT = range(5)
@@ -87,20 +91,23 @@ def tabular(counting: Counting) -> bool:
     return not counting.ids or len(far) <= MOST_FAR
 
 
-def fold(histogram: Tensor, counting: Counting) -> Tensor:
+def fold(histogram: Histogram, counting: Counting) -> Histogram:
     """Turn joint histograms ``(..., channels, rows, columns)`` into counts ``(..., size)``.
 
     The counts are followed by the bad pixels in the order of ``BAD_KINDS``; a bad target counts
-    under its own kind, whatever is predicted there.
+    under its own kind, whatever is predicted there. Small arrays of NumPy are folded sooner.
     """
+    library: Any = torch if isinstance(histogram, Tensor) else np
     labels = counting.labels
     cells = histogram[..., :labels, : labels + ABSTAINED + 1]
     if counting.only_marginals:
-        hits = cells.diagonal(dim1=-2, dim2=-1)
-        cells = torch.stack([hits, cells.sum(-2)[..., :labels], cells.sum(-1)], -1)
+        hits = library.diagonal(cells, 0, -2, -1)
+        cells = library.stack([hits, cells.sum(-2)[..., :labels], cells.sum(-1)], -1)
     bad_target = histogram[..., labels + IGNORED + 1 :, :].sum((-3, -1))
     bad_preds = histogram[..., :labels, labels + ABSTAINED + 1 :].sum((-3, -2))
-    return torch.cat([cells.flatten(bad_target.ndim - 1), bad_target, bad_preds], -1)
+    cells = cells.reshape(*bad_target.shape[:-1], counting.cells)
+    folded: Histogram = library.concatenate([cells, bad_target, bad_preds], -1)
+    return folded
 
 
 def _mapped(values: Tensor, counting: Counting, ignored: int, otherwise: Tensor) -> Tensor:

@@ -49,14 +49,14 @@ def count(pixels: Pixels, counting: Counting) -> Tensor:
     if not (pixels.target.numel() and countable(counting)):
         return plain.count(pixels, counting)
     if not counting.per_image:
-        return codes.fold(_histograms(pixels, counting)[0], counting)
+        return torch.from_numpy(codes.fold(_histograms(pixels, counting)[0], counting))
     at_once = max(1, OF_IMAGES // prod(codes.histogram_shape(counting)))
     counts = []
     for first in range(0, len(pixels.target), at_once):
         some = slice(first, first + at_once)
         part = pixels._replace(preds=pixels.preds[some], target=pixels.target[some])
         counts.append(codes.fold(_histograms(part, counting), counting))
-    return torch.cat(counts)
+    return torch.from_numpy(np.concatenate(counts))
 
 
 def countable(counting: Counting) -> bool:
@@ -64,7 +64,7 @@ def countable(counting: Counting) -> bool:
     return counting.labels <= MOST_LABELS and codes.tabular(counting)
 
 
-def _histograms(pixels: Pixels, counting: Counting) -> Tensor:
+def _histograms(pixels: Pixels, counting: Counting) -> Longs:
     """Joint histograms ``(images, channels, rows, columns)``, or of all images as of one, int64."""
     target, preds = _maps(pixels.target, counting), _maps(pixels.preds, counting)
     shape = len(target), *codes.histogram_shape(counting)
@@ -123,7 +123,7 @@ class ValuePairs:
         return histogram
 
 
-def _histogram_of_values(target: Tensor, preds: Tensor, counting: Counting) -> Tensor | None:
+def _histogram_of_values(target: Tensor, preds: Tensor, counting: Counting) -> Longs | None:
     """The joint histogram of labels that lie in line; None if there may be unknown ones."""
     dtypes = {target.dtype, preds.dtype}
     values = None if torch.uint64 in dtypes else known_values(counting, of_bytes=dtypes <= BYTES)
@@ -183,5 +183,8 @@ def cut(rows: int, columns: int, widest: int) -> Iterator[Area]:
         yield top, min(top + tall, rows), left, min(left + wide, columns)
 
 
-def _sum(histograms: list[Longs]) -> Tensor:
-    return torch.from_numpy(np.sum(histograms, axis=0))
+def _sum(histograms: list[Longs]) -> Longs:
+    total = histograms[0]
+    for histogram in histograms[1:]:
+        total += histogram
+    return total
