@@ -101,10 +101,12 @@ def recode(places: Array, rows: Codes, columns: Codes, histogram: Longs) -> None
 
     Those of unknown values are left out.
     """
+    total = places[0]
+    for copy in range(1, len(places)):
+        total += places[copy]
     for row in range(len(rows)):
         for column in range(len(columns)):
-            for copy in range(len(places)):
-                histogram[rows[row], columns[column]] += places[copy, row, column]
+            histogram[rows[row], columns[column]] += total[row, column]
     places[:] = 0
 
 
