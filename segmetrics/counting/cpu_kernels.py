@@ -504,8 +504,9 @@ def _find_best(
     scores, which makes both equally wide.
     """
     kind = index.dtype.type
+    a = scores[base : base + n]
     for i in range(n):
-        best[i], index[i] = _key(scores[base + i], infinity), 0
+        best[i], index[i] = _key(a[i], infinity), 0
     for label in range(1, labels - 3, 4):
         place = base + label * label_stride
         a, place = scores[place : place + n], place + label_stride
