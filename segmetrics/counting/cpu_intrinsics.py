@@ -1,13 +1,13 @@
 """Instructions that LLVM makes of no loop: vectors of elements, and memory asked for ahead."""
 
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
-# because Numba and llvmlite say nothing of types
+# because Numba says nothing of types
 
 from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir  # type: ignore[import-untyped]  # it has neither types nor stubs
 from numba import types
 from numba.extending import intrinsic
 

@@ -4,6 +4,9 @@ A kernel reads a *box*: rows ``box[0]`` to ``box[1]`` and columns ``box[2]`` to 
 pixels of one map. A tensor stands here as one flat array; ``base`` is where the map begins in it.
 Columns lie ``step`` apart; what lies between rows is said by the sizes and strides of the remaining
 dimensions. The pixels' codes are written one after the other, for ``tally`` to count their pairs.
+
+An index that might be negative is checked for every element, and its loop does not become vectors:
+inner loops read slices from 0 on, or make their indices ``np.uintp``.
 """
 
 from __future__ import annotations
