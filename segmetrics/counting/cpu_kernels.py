@@ -26,6 +26,8 @@ Box = tuple[int, int, int, int]
 
 #: Labels that are coded, and pairs of labels that are counted, at once.
 LABELS = 2**10
+#: Known values lie among so many, as many as a byte has.
+VALUES = 2**8
 #: Histograms of a thread, unless one has more than ``CELLS``, see ``tally``.
 COPIES = 8
 #: Cells of a histogram that 16 bits can tell apart.
@@ -94,7 +96,7 @@ def _place(label: Any, lowest: int | None, start: int | None, span: int | None) 
     place = np.uint16(np.uint8(value - start))
     known = place < span
     if lowest is not None:
-        known &= value - lowest < np.uint64(2**8)
+        known &= value - lowest < np.uint64(VALUES)
     return place if known else span
 
 

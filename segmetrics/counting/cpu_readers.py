@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segmetrics.counting import codes, cpu_kernels, plain
+from segmetrics.counting.cpu_kernels import CELLS, VALUES
 from segmetrics.counting.inputs import Counting
 
 Array = NDArray[Any]
@@ -158,14 +159,14 @@ def known_values(counting: Counting, *, of_bytes: bool) -> Values | None:
     """
     known = {*range(counting.labels), *counting.ids, *counting.ignore_index}
     if of_bytes:
-        known &= set(range(2**8))
+        known &= set(range(VALUES))
     lowest = 0 if of_bytes else min(known)
     offsets = sorted(value - lowest for value in known)
-    gap, start = max((b - a, b) for a, b in pairwise([*offsets, offsets[0] + 2**8]))
-    span = 2**8 + 1 - gap
-    if offsets[-1] >= 2**8 or (span + 1) ** 2 > cpu_kernels.CELLS:
+    gap, start = max((b - a, b) for a, b in pairwise([*offsets, offsets[0] + VALUES]))
+    span = VALUES + 1 - gap
+    if offsets[-1] >= VALUES or (span + 1) ** 2 > CELLS:
         return None
-    values = torch.arange(start, start + span) % 2**8 + lowest
+    values = torch.arange(start, start + span) % VALUES + lowest
     return Values(
         None if of_bytes else np.uint64(lowest % 2**64),
         np.uint64((start + lowest) % 2**64),
