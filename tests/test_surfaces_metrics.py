@@ -234,8 +234,9 @@ def test_distances_are_those_of_all_pairs(batch, surface, percentile) -> None:
             if surface is pixels:
                 hausdorff = max(np.percentile(there, percentile), np.percentile(back, percentile))
             else:
+                share = percentile / 100 - 1e-8  # a share that is reached may be rounded
                 hausdorff = max(
-                    np.quantile(way, percentile / 100, weights=sizes, method="inverted_cdf")
+                    np.quantile(way, share, weights=sizes, method="inverted_cdf")
                     for way, sizes in ((there, a_sizes), (back, b_sizes))
                 )
             total = a_sizes.sum() + b_sizes.sum()
@@ -287,6 +288,18 @@ def test_a_box_grown_on_one_side_is_as_far_as_it_has_grown(surface, spacing) -> 
         preds[(0, *box)] = 1
         metric = HausdorffDistance(task="binary", surface=surface, spacing=spacing)
         assert metric(preds, target).item() == pytest.approx(3 * spacing[axis])
+
+
+def test_a_percentile_of_elements_is_the_smallest_distance_that_reaches_it() -> None:
+    preds, target = torch.zeros(2, 1, 9, 40, dtype=torch.int64)
+    preds[0, [0, 2, 5, 3, 7], [0, 7, 15, 24, 31]] = 1  # 20 elements of one length
+    target[0, 8, 38] = 1
+    sides = [elements(labels[0].numpy() == 1, (1.0, 1.0))[0] for labels in (preds, target)]
+    distances = np.linalg.norm(sides[0][:, None] - sides[1][None], axis=-1).min(1)
+    for i, distance in enumerate(sorted(distances)):
+        settings = {"task": "binary", "surface": "elements", "directed": True}
+        metric = HausdorffDistance(percentile=5 * (i + 1), **settings)
+        assert metric(preds, target).item() == pytest.approx(distance, rel=1e-5)
 
 
 def test_elements_of_a_shifted_edge_have_the_length_and_distance_of_the_drawing() -> None:

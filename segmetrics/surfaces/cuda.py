@@ -21,7 +21,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn.functional import max_pool1d
 
-from segmetrics.surfaces.distances import Distances, Measure
+from segmetrics.surfaces.distances import Distances, Measure, share_of_size
 from segmetrics.surfaces.elements import sizes
 from segmetrics.surfaces.maps import IGNORED_PIXEL, Maps, Surface, moves
 
@@ -112,7 +112,7 @@ class Way:
             between: Tensor = low + (high - low) * place.frac()
             return between
         reached = self.sizes[order].cumsum(0)
-        first = (reached < reached[-1:] * (percent / 100)).sum()
+        first = (reached < reached[-1:] * share_of_size(percent)).sum()
         return values.gather(0, torch.minimum(first, last).clamp(min=0).view(1))[0]
 
 

@@ -36,7 +36,8 @@ class Way(Protocol):
     def percentile(self, percent: float) -> Scalar:
         """The distance within which this share of the surface lies.
 
-        Interpolated linearly between pixels; between elements the smallest that is large enough.
+        Interpolated linearly between pixels; between elements the smallest that is large enough,
+        see ``share_of_size``.
         """
 
 
@@ -81,6 +82,11 @@ def boundary_f1(distances: Distances, *, tolerance: float) -> Scalar:
     return 2 * precision * recall / (precision + recall + _TINY)
 
 
+def share_of_size(percent: float) -> float:
+    """The share of a sum of sizes that is enough: less by more than sums are rounded."""
+    return percent / 100 * (1 - 1e-9)
+
+
 #: Keeps 0 / 0 at 0 and changes nothing else.
 _TINY = float(np.finfo(np.float64).tiny)
 
@@ -112,5 +118,5 @@ class Pieces:
             return float(np.percentile(self.values, percent))
         order = np.argsort(self.values)
         reached = np.cumsum(self.sizes[order])
-        first = int(np.searchsorted(reached, reached[-1] * (percent / 100)))
+        first = int(np.searchsorted(reached, reached[-1] * share_of_size(percent)))
         return float(self.values[order[min(first, len(order) - 1)]])
