@@ -187,7 +187,7 @@ def test_inputs_stay_as_they_are() -> None:
     assert torch.equal(target, before[1])
 
 
-# --- Where the kernels come from --------------------------------------------------------------
+# --- In a process of its own ------------------------------------------------------------------
 
 
 def run(code: str, package: Path, **environment: str) -> list[str]:
@@ -214,6 +214,40 @@ print(confusion_matrix(preds, target, 3).tolist())
 print("numba" in sys.modules, "segmetrics.counting.cpu" in sys.modules)
 """
 MATRIX = "[[2, 0, 0], [0, 1, 1], [0, 1, 1]]"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="protects memory as POSIX does")
+def test_nothing_is_read_beyond_a_tensor() -> None:
+    code = """
+import ctypes, mmap, torch
+from segmetrics.counting import Counting, count
+kept = []
+def at_the_end(tensor):
+    "The same before a page that no one may read."
+    guard = -(-tensor.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = mmap.mmap(-1, guard + mmap.PAGESIZE)
+    kept.append(memory)
+    page = ctypes.c_char.from_buffer(memory, guard)
+    assert ctypes.CDLL(None).mprotect(ctypes.byref(page), ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+    line = torch.frombuffer(
+        memory, dtype=tensor.dtype, count=tensor.numel(), offset=guard - tensor.nbytes
+    )
+    return line.view(tensor.shape).copy_(tensor)
+for classes in (2, 3, 7, 8, 9, 21, 40):
+    target = at_the_end(torch.randint(0, classes, (2, 9, 13)))
+    for labels in (target, at_the_end(target.byte())):
+        count(labels, target, Counting.of(classes))
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        for scores in (
+            at_the_end(torch.rand(2, classes, 9, 13, dtype=dtype)),
+            at_the_end(torch.rand(2, 9, 13, classes, dtype=dtype)).movedim(-1, 1),
+        ):
+            count(scores, target, Counting.of(classes))
+            for upsample in ("bilinear", "nearest"):
+                larger = at_the_end(torch.zeros(2, 20, 31, dtype=torch.int64))
+                count(scores, larger, Counting.of(classes, upsample=upsample))
+"""
+    assert run(code, HERE) == []
 
 
 def test_numba_is_loaded_by_the_first_update_on_the_cpu() -> None:

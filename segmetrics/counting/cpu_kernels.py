@@ -195,7 +195,7 @@ def score_codes(
     Where pixels lie side by side their scores are read in place, else through a tile.
     """
     block = min(BLOCK if step == 1 else TILE, box[3] - box[2])
-    tile = np.empty(0 if step == 1 else labels * block, scores.dtype)
+    tile = np.empty(0 if step == 1 else max(labels, LANES) * block, scores.dtype)
     best, index = np.empty(block, scores.dtype), np.empty(block, scores.dtype)
     k = 0
     for row in range(box[0], box[1]):
@@ -264,13 +264,18 @@ def _bring_together(
     tile: Array,
     pitch: int,
 ) -> None:
-    """Copy the scores of ``n`` pixels into a tile ``(labels, pitch)``."""
+    """Copy the scores of ``n`` pixels into a tile ``(labels or LANES, pitch)``.
+
+    Where labels are fewer than ``LANES``, what lies behind a pixel's scores is copied with them.
+    """
     turned = 0
-    if label_stride == 1 and labels >= LANES:
+    if label_stride == 1:
         turned = n - n % LANES
+        while turned and base + (turned - 1) * step + max(labels, LANES) > len(scores):
+            turned -= LANES
         for i in range(0, turned, LANES):
             for label in range(0, labels, LANES):
-                first = min(label, labels - LANES)
+                first = max(0, min(label, labels - LANES))
                 turn(scores, base + i * step + first, step, tile, first * pitch + i, pitch)
     for label in range(labels):
         source, beside = base + label * label_stride, tile[label * pitch :]
