@@ -37,6 +37,11 @@ def histogram_shape(counting: Counting) -> tuple[int, int, int]:
     return counting.channels, counting.labels + 5, counting.labels + 4
 
 
+def tables_shape(counting: Counting) -> tuple[int, int, int]:
+    """Shape of the tables of an image, see ``fold_tables``."""
+    return counting.channels, 4, counting.labels + 5
+
+
 def target_codes(target: Tensor, counting: Counting, *, one_hot: bool = False) -> Tensor:
     """Codes of int64 target labels; those read from one-hot channels are classes already."""
     labels = counting.labels
@@ -108,6 +113,21 @@ def fold(histogram: Histogram, counting: Counting) -> Histogram:
     cells = cells.reshape(*bad_target.shape[:-1], counting.cells)
     folded: Histogram = library.concatenate([cells, bad_target, bad_preds], -1)
     return folded
+
+
+def fold_tables(tables: NDArray[np.int64], counting: Counting) -> NDArray[np.int64]:
+    """``fold`` of what is left of joint histograms where ``only_marginals`` are wanted.
+
+    The tables ``(..., channels, 4, codes)`` hold, by their codes, targets that the prediction
+    missed, that it hit, and beside which it is bad; then predictions where targets are labels.
+    """
+    labels = counting.labels
+    missed, hit, beside_bad, predicted = np.moveaxis(tables, -2, 0)
+    cells = np.stack([hit, predicted, hit + missed], -1)[..., :labels, :]
+    bad_target = (missed + hit + beside_bad)[..., labels + IGNORED + 1 :].sum(-2)
+    bad_preds = predicted[..., labels + ABSTAINED + 1 : labels + PREDS_NOT_ONE_HOT + 1].sum(-2)
+    cells = cells.reshape(*bad_target.shape[:-1], counting.cells)
+    return np.concatenate([cells, bad_target, bad_preds], -1)
 
 
 def _mapped(values: Tensor, counting: Counting, ignored: int, otherwise: Tensor) -> Tensor:

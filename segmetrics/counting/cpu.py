@@ -2,21 +2,23 @@
 
 A thread writes the codes of a box into two small buffers and counts their pairs in histograms of
 its own. Label maps mostly need no codes: pairs of their values are counted, and coded afterwards.
+Where images are counted apart a box may hold many small ones, whose targets and predictions are
+counted without making pairs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import product
+from collections.abc import Callable, Iterator
+from itertools import chain, product, starmap
 from math import ceil, prod
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from segmetrics._parallel import share
+from segmetrics._parallel import Result, share
 from segmetrics.counting import codes, plain
-from segmetrics.counting.cpu_kernels import CELLS, COPIES, recode, tally
+from segmetrics.counting.cpu_kernels import CELLS, COPIES, recode, tally, tally_images
 from segmetrics.counting.cpu_readers import (
     Area,
     Array,
@@ -34,12 +36,16 @@ from segmetrics.counting.inputs import Counting, Pixels
 
 #: Pixels of a box, at most.
 BOX = 2**17
+#: Pixels that are counted by their values at once, which takes no buffers.
+PIECE = 2**18
 #: Scores of all classes that are resized at once, about: 512 KiB of fp32.
 RESIZED = 2**17
-#: Cells of the histograms of several images, unless a single one has more: 2 MiB.
-OF_IMAGES = 2**16
+#: Pixels of an image for each cell of a joint histogram of its own, at least.
+PIXELS_A_CELL = 32
+#: Cells of the tables of several images, unless a single one has more: 2 MiB.
+OF_IMAGES = 2**18
 #: More labels do not fit into a code; plain torch may find the memory for their histogram.
-MOST_LABELS = 2**15 - 16
+MOST_LABELS = 2**14 - 16
 
 BYTES = frozenset({torch.uint8, torch.bool})
 
@@ -49,13 +55,17 @@ def count(pixels: Pixels, counting: Counting) -> Tensor:
     if not (pixels.target.numel() and countable(counting)):
         return plain.count(pixels, counting)
     if not counting.per_image:
-        return torch.from_numpy(codes.fold(_histograms(pixels, counting)[0], counting))
-    at_once = max(1, OF_IMAGES // prod(codes.histogram_shape(counting)))
+        return torch.from_numpy(codes.fold(_histogram(pixels, counting), counting))
+    images, _, *size = pixels.target.shape
+    if prod(size) >= max(BOX, PIXELS_A_CELL * prod(codes.histogram_shape(counting))):
+        histograms = [_histogram(pixels.image(image), counting) for image in range(images)]
+        return torch.from_numpy(codes.fold(np.stack(histograms), counting))
+    at_once = max(1, OF_IMAGES // prod(codes.tables_shape(counting)))
     counts = []
-    for first in range(0, len(pixels.target), at_once):
+    for first in range(0, images, at_once):
         some = slice(first, first + at_once)
         part = pixels._replace(preds=pixels.preds[some], target=pixels.target[some])
-        counts.append(codes.fold(_histograms(part, counting), counting))
+        counts.append(codes.fold_tables(_tables(part, counting), counting))
     return torch.from_numpy(np.concatenate(counts))
 
 
@@ -64,44 +74,94 @@ def countable(counting: Counting) -> bool:
     return counting.labels <= MOST_LABELS and codes.tabular(counting)
 
 
-def _histograms(pixels: Pixels, counting: Counting) -> Longs:
-    """Joint histograms ``(images, channels, rows, columns)``, or of all images as of one, int64."""
-    target, preds = _maps(pixels.target, counting), _maps(pixels.preds, counting)
-    shape = len(target), *codes.histogram_shape(counting)
-    copies = COPIES if prod(shape[2:]) <= CELLS else 1
-    dtype = np.int32 if target.numel() < 2**31 else np.int64
-    widest = BOX
-    if pixels.resized:
-        target, preds = as_volumes(target), as_volumes(preds)
-        sizes, steps = list(target.shape[2:]), list(target.stride()[2:])
-        reader = nearest_score_reader if counting.upsample == "nearest" else linear_score_reader
-        read_preds = reader(preds, sizes, counting)
-        widest = max(1, min(BOX, RESIZED * shape[1] // preds.shape[1]))
-    else:
-        sizes, steps, preds_steps = _merged(target, preds)
-        if pixels.preds_are == "scores":
-            read_preds = score_reader(preds, sizes, preds_steps, counting)
-        else:
-            if shape[:2] == (1, 1) and steps == preds_steps == [1] and sizes[0] < 2**31:
-                histogram = _histogram_of_values(target, preds, counting)
-                if histogram is not None:
-                    return histogram
-            read_preds = label_reader(preds, sizes, preds_steps, counting, target=False)
-    read_target = label_reader(target, sizes, steps, counting, target=True)
+def _histogram(pixels: Pixels, counting: Counting) -> Longs:
+    """The joint histogram ``(channels, rows, columns)`` of all images, int64."""
+    if pixels.preds_are == "labels":
+        of_values = _histogram_of_values(pixels, counting)
+        if of_values is not None:
+            return of_values
+    shape = codes.histogram_shape(counting)
+    copies = COPIES if prod(shape[1:]) <= CELLS else 1
+    dtype = np.int32 if pixels.target.numel() < 2**31 else np.int64
 
-    def work(boxes: Iterator[Box]) -> Longs:
-        histograms = np.zeros((*shape[:2], copies, *shape[2:]), dtype)
+    def work(boxes: Iterator[CodedBox]) -> Longs:
+        histograms = np.zeros((shape[0], copies, *shape[1:]), dtype)
+        for box, rows, columns in boxes:
+            tally(rows, columns, None, None, None, histograms[box.channel])
+        return np.asarray(histograms.sum(1, np.int64))
+
+    return _sum(Coding(pixels, counting).share(work))
+
+
+def _tables(pixels: Pixels, counting: Counting) -> Longs:
+    """The tables ``(images, channels, 4, codes)`` of ``codes.fold_tables``, int64."""
+    shape = codes.tables_shape(counting)
+    coding = Coding(pixels, counting, in_order=1)
+    height = prod(coding.sizes[1:-1])
+
+    def work(boxes: Iterator[CodedBox]) -> list[tuple[slice, int, Array]]:
+        parts = []
+        for box, rows, columns in boxes:
+            images = slice(box.area[0] // height, ceil(box.area[1] / height))
+            tables = np.zeros((images.stop - images.start, *shape[1:]), np.int32)
+            tally_images(rows, columns, box.area, height, counting.labels, tables)
+            parts.append((images, box.channel, tables))
+        return parts
+
+    tables = np.zeros((len(pixels.target), *shape), np.int64)
+    for images, channel, part in chain(*coding.share(work)):
+        tables[images, channel] += part
+    return tables
+
+
+#: A box, and the codes of its targets and predictions.
+CodedBox = tuple[Box, Array, Array]
+
+
+class Coding:
+    """The pixels of a batch ``(n, ...)``, which threads turn into codes box by box.
+
+    Dimensions behind the first ``in_order`` (-1: all but the last) may be taken as they lie in
+    memory. Boxes are cut by ``sizes``: the last is that of columns, the others together of rows.
+    """
+
+    def __init__(self, pixels: Pixels, counting: Counting, *, in_order: int = 0) -> None:
+        target, preds = pixels.target.transpose(0, 1), pixels.preds.transpose(0, 1)
+        widest = BOX
+        if pixels.resized:
+            target, preds = _as_volumes(target), _as_volumes(preds)
+            self.sizes, steps = list(target.shape[1:]), list(target.stride()[1:])
+            reader = nearest_score_reader if counting.upsample == "nearest" else linear_score_reader
+            self.read_preds = reader(preds, self.sizes, counting)
+            widest = max(1, min(BOX, RESIZED * len(target) // len(preds)))
+        else:
+            self.sizes, steps, preds_steps = _merged(target, preds, in_order)
+            if pixels.preds_are == "scores":
+                self.read_preds = score_reader(preds, self.sizes, preds_steps, counting)
+            else:
+                self.read_preds = label_reader(
+                    preds, self.sizes, preds_steps, counting, target=False
+                )
+        self.read_target = label_reader(target, self.sizes, steps, counting, target=True)
+        self.pixels = target.numel()
+        areas = _cut(prod(self.sizes[:-1]), self.sizes[-1], widest) if self.pixels else []
+        self.boxes = list(starmap(Box, product(range(len(target)), areas)))
+
+    def share(self, work: Callable[[Iterator[CodedBox]], Result]) -> list[Result]:
+        """Call ``work`` with boxes and their codes, in as many threads as these are worth."""
+        return share(
+            lambda boxes: work(self._coded(boxes)),
+            self.boxes,
+            at_most=2 * self.pixels // BOX,
+        )
+
+    def _coded(self, boxes: Iterator[Box]) -> Iterator[CodedBox]:
         codes_of_target, codes_of_preds = np.empty((2, BOX), np.uint16)
         for box in boxes:
             rows, columns = codes_of_target[: box.pixels], codes_of_preds[: box.pixels]
-            read_target(box, rows)
-            read_preds(box, columns)
-            tally(rows, columns, None, None, None, histograms[box.image, box.channel])
-        return np.asarray(histograms.sum(2, np.int64))
-
-    areas = list(cut(prod(sizes[:-1]), sizes[-1], widest))
-    boxes = (Box(*place) for place in product(range(shape[0]), range(shape[1]), areas))
-    return _sum(share(work, boxes, at_most=2 * target.numel() // BOX))
+            self.read_target(box, rows)
+            self.read_preds(box, columns)
+            yield box, rows, columns
 
 
 class ValuePairs:
@@ -123,47 +183,44 @@ class ValuePairs:
         return histogram
 
 
-def _histogram_of_values(target: Tensor, preds: Tensor, counting: Counting) -> Longs | None:
+def _histogram_of_values(pixels: Pixels, counting: Counting) -> Longs | None:
     """The joint histogram of labels that lie in line; None if there may be unknown ones."""
+    target, preds = pixels.target.transpose(0, 1), pixels.preds.transpose(0, 1)
     dtypes = {target.dtype, preds.dtype}
     values = None if torch.uint64 in dtypes else known_values(counting, of_bytes=dtypes <= BYTES)
-    if values is None:
+    sizes, *steps = _merged(target, preds, 0)
+    if values is None or len(target) > 1 or steps != [[1], [1]] or sizes[0] >= 2**31:
         return None
     rows, columns = flat(target), flat(preds)
 
     def work(starts: Iterator[int]) -> Longs:
         pairs = ValuePairs(counting, values)
         for start in starts:
-            some = slice(start, start + BOX)
+            some = slice(start, start + PIECE)
             pairs.add(rows[some], columns[some])
-        return pairs.take()[None, None]
+        return pairs.take()[None]
 
-    starts = range(0, len(rows), BOX)
+    starts = range(0, len(rows), PIECE)
     histogram = _sum(share(work, starts, at_most=len(starts)))
     return histogram if histogram.sum() == len(rows) else None
 
 
-def _maps(tensor: Tensor, counting: Counting) -> Tensor:
-    """A tensor ``(N, C, ...)`` as ``(images, C, n, ...)``, where n images are counted as one."""
-    return tensor.unsqueeze(2) if counting.per_image else tensor.transpose(0, 1).unsqueeze(0)
-
-
-def as_volumes(maps: Tensor) -> Tensor:
+def _as_volumes(maps: Tensor) -> Tensor:
     """Maps of one to three spatial dimensions with all three: depth, height and width."""
-    while maps.ndim < 6:
-        maps = maps.unsqueeze(3)
+    while maps.ndim < 5:
+        maps = maps.unsqueeze(2)
     return maps
 
 
-def _merged(target: Tensor, preds: Tensor) -> tuple[list[int], list[int], list[int]]:
+def _merged(target: Tensor, preds: Tensor, in_order: int) -> tuple[list[int], list[int], list[int]]:
     """Sizes of the dimensions of pixels, and their strides in target and predictions.
 
-    Counts do not depend on the order of pixels: they are taken in the order in which the
-    predictions lie in memory, and dimensions that continue one another are one.
+    Where these need not be ``in_order``, they are taken in the order in which the predictions lie
+    in memory, and dimensions that continue one another are one.
     """
-    dims = zip(preds.stride()[2:], target.stride()[2:], target.shape[2:], strict=True)
+    dims = list(zip(preds.stride()[1:], target.stride()[1:], target.shape[1:], strict=True))
     merged = [(1, 1, 1)]
-    for step, target_step, size in sorted(dims, reverse=True):
+    for step, target_step, size in sorted(dims[in_order:], reverse=True):
         outer_step, outer_target_step, outer = merged[-1]
         if size == 1:
             continue
@@ -171,11 +228,12 @@ def _merged(target: Tensor, preds: Tensor) -> tuple[list[int], list[int], list[i
             merged[-1] = step, target_step, outer * size
         else:
             merged.append((step, target_step, size))
+    merged = dims[:in_order] + merged
     preds_steps, target_steps, sizes = (list(column) for column in zip(*merged, strict=True))
     return sizes, target_steps, preds_steps
 
 
-def cut(rows: int, columns: int, widest: int) -> Iterator[Area]:
+def _cut(rows: int, columns: int, widest: int) -> Iterator[Area]:
     """Cut pixels into areas of at most ``BOX``, as wide as may be, and about equal."""
     wide = ceil(columns / ceil(columns / widest))
     tall = ceil(rows / ceil(rows / (BOX // wide)))

@@ -116,6 +116,53 @@ def recode(places: Array, rows: Codes, columns: Codes, histogram: Longs) -> None
 
 
 @kernel
+def tally_images(
+    rows: Codes, columns: Codes, box: Box, height: int, labels: int, tables: Array
+) -> None:
+    """Count the codes of a box into the tables of its images ``(images, 4, codes)``.
+
+    These are the tables of ``codes.fold_tables``; an image has ``height`` rows.
+    """
+    copies = np.zeros((4, *tables[0].shape), tables.dtype)
+    width = box[3] - box[2]
+    for image in range(len(tables)):
+        top = (box[0] // height + image) * height
+        first = (max(top, box[0]) - box[0]) * width
+        last = (min(top + height, box[1]) - box[0]) * width
+        _tally_apart(rows[first:last], columns[first:last], labels, copies)
+        for copy in copies:
+            tables[image] += copy
+        copies[:] = 0
+
+
+@kernel
+def _tally_apart(rows: Codes, columns: Codes, labels: int, copies: Array) -> None:
+    """Count targets and predictions, each by itself, in four copies of an image's tables.
+
+    As in ``tally`` cells are found first, and neighbours are counted in different copies.
+    """
+    codes, size, line = copies.shape[2], np.uint64(copies[0].size), copies.ravel()
+    fours, low = np.empty((2, LABELS // 4), np.uint64), np.uint64(CELLS - 1)
+    of_target, of_preds = fours.view(np.uint16)
+    for first in range(0, len(rows), LABELS):
+        n = min(LABELS, len(rows) - first)
+        some_rows, some_columns = rows[first : first + n], columns[first : first + n]
+        for i in range(n):
+            row, column = some_rows[i], some_columns[i]
+            table = 1 if row == column else (2 if column > labels else 0)
+            of_target[i] = row + codes * table
+            of_preds[i] = (column if row < labels else codes - 1) + codes * 3
+        for i in range(n // 4):
+            for copy in range(4):
+                shift, start = np.uint64(copy * 16), np.uint64(copy) * size
+                line[start + (fours[0, i] >> shift & low)] += 1
+                line[start + (fours[1, i] >> shift & low)] += 1
+        for i in range(n // 4 * 4, n):
+            line[of_target[i]] += 1
+            line[of_preds[i]] += 1
+
+
+@kernel
 def label_codes(
     labels: Array,
     base: int,

@@ -22,16 +22,18 @@ Longs = NDArray[np.int64]
 
 #: Infinity among the bits of a half.
 INFINITY = {torch.float16: np.int16(0x7C00), torch.bfloat16: np.int16(0x7F80)}
-
+#: What is read as another type: halves as their bits.
+READ_AS = {torch.bool: torch.uint8, torch.uint64: torch.int64} | dict.fromkeys(
+    INFINITY, torch.int16
+)
 
 #: First and last row, first and last column.
 Area = tuple[int, int, int, int]
 
 
 class Box(NamedTuple):
-    """What is counted in one go: a box of the pixels of one map."""
+    """What is counted in one go: a box of the pixels of one channel."""
 
-    image: int
     channel: int
     area: Area
 
@@ -46,14 +48,13 @@ Reader = Callable[[Box, Array], None]
 
 
 class Maps(NamedTuple):
-    """The maps of a tensor ``(images, channels, ...)`` as kernels read them, nothing copied.
+    """The channels of a tensor ``(channels, ...)`` as kernels read them, nothing copied.
 
     ``sizes`` and ``strides`` are those of the dimensions that make up the rows; columns lie
     ``step`` apart.
     """
 
     flat: Array
-    image: int
     channel: int
     sizes: Longs
     strides: Longs
@@ -63,17 +64,17 @@ class Maps(NamedTuple):
     def of(tensor: Tensor, sizes: list[int], strides: list[int]) -> Maps:
         """Maps of the given sizes and strides, the last of which is the columns'."""
         rows = np.array(sizes[:-1], np.int64), np.array(strides[:-1], np.int64)
-        return Maps(flat(tensor), tensor.stride(0), tensor.stride(1), *rows, strides[-1])
+        return Maps(flat(tensor), tensor.stride(0), *rows, strides[-1])
 
     def base(self, box: Box) -> int:
-        """Where the map of a box begins."""
-        return box.image * self.image + box.channel * self.channel
+        """Where the channel of a box begins."""
+        return box.channel * self.channel
 
 
 def label_reader(
     labels: Tensor, sizes: list[int], strides: list[int], counting: Counting, *, target: bool
 ) -> Reader:
-    """Reads labels ``(images, channels, ...)`` of the target, or else predicted ones."""
+    """Reads labels ``(channels, ...)`` of the target, or else predicted ones."""
     maps = Maps.of(labels, sizes, strides)
     meaning, table = _meaning(counting, labels.dtype, maps.flat.dtype, target)
 
@@ -179,7 +180,7 @@ def known_values(counting: Counting, *, of_bytes: bool) -> Values | None:
 def score_reader(
     scores: Tensor, sizes: list[int], strides: list[int], counting: Counting
 ) -> Reader:
-    """Reads scores ``(images, C, ...)`` of the target's size."""
+    """Reads scores ``(C, ...)`` of the target's size."""
     maps = Maps.of(scores, sizes, strides)
     infinity, limits = INFINITY.get(scores.dtype), _limits(counting, scores.dtype)
     classes, impossible = _classes(counting), counting.labels + codes.IMPOSSIBLE
@@ -212,15 +213,15 @@ def score_reader(
 
 
 def nearest_score_reader(scores: Tensor, size: list[int], counting: Counting) -> Reader:
-    """Reads scores ``(images, C, n, depth, height, width)``; ``size`` is wanted of the last four.
+    """Reads scores ``(C, n, depth, height, width)``; ``size`` is wanted of the last four.
 
     Every pixel takes the scores of its nearest neighbour.
     """
-    maps = Maps.of(scores, size, list(scores.stride()[2:]))
+    maps = Maps.of(scores, size, list(scores.stride()[1:]))
     places = [
         lower * step
         for ((lower, _), _), step in zip(
-            _neighbours(scores, size, counting), scores.stride()[2:], strict=True
+            _neighbours(scores, size, counting), scores.stride()[1:], strict=True
         )
     ]
     rows, columns = np.concatenate(places[:-1]), places[-1]
@@ -247,11 +248,11 @@ def nearest_score_reader(scores: Tensor, size: list[int], counting: Counting) ->
 
 
 def linear_score_reader(scores: Tensor, size: list[int], counting: Counting) -> Reader:
-    """Reads scores ``(images, C, n, depth, height, width)``; ``size`` is wanted of the last four.
+    """Reads scores ``(C, n, depth, height, width)``; ``size`` is wanted of the last four.
 
     A pixel's scores are interpolated between those of its neighbours, see ``plain.resize``.
     """
-    maps = Maps.of(scores, size, list(scores.stride()[2:]))
+    maps = Maps.of(scores, size, list(scores.stride()[1:]))
     half = None
     if scores.dtype in INFINITY:
         half = _values_of_halves(scores.dtype)
@@ -260,7 +261,7 @@ def linear_score_reader(scores: Tensor, size: list[int], counting: Counting) -> 
     rows, row_weights = (np.concatenate(part, axis=1) for part in zip(*of_rows, strict=True))
     columns, column_weights = of_columns
     columns = columns * maps.step
-    depth, height, width = (a != b for a, b in zip(size[1:], scores.shape[3:], strict=True))
+    depth, height, width = (a != b for a, b in zip(size[1:], scores.shape[2:], strict=True))
     limits = _limits(counting, torch.float64 if scores.dtype == torch.float64 else torch.float32)
     classes, impossible = _classes(counting), counting.labels + codes.IMPOSSIBLE
 
@@ -291,7 +292,7 @@ def _neighbours(scores: Tensor, size: list[int], counting: Counting) -> list[tup
     """What ``plain.resize`` reads along each dimension: places before and after, their weights."""
     nearest = counting.upsample == "nearest"
     dtype = torch.float64 if scores.dtype == torch.float64 and not nearest else torch.float32
-    lengths = zip(scores.shape[2:], size, strict=True)
+    lengths = zip(scores.shape[1:], size, strict=True)
     return [_neighbours_along(length, wanted, nearest, dtype) for length, wanted in lengths]
 
 
@@ -348,9 +349,7 @@ def _values_of_halves(dtype: torch.dtype) -> Array:
 
 
 def flat(tensor: Tensor) -> Array:
-    """What a tensor spans, in the order of memory; halves as bits in int16, bools as uint8."""
+    """What a tensor spans, in the order of memory, see ``READ_AS``."""
     extent = 1 + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
-    line = tensor.detach().as_strided((extent,), (1,))
-    views = {torch.bool: torch.uint8, torch.uint64: torch.int64}
-    views.update(dict.fromkeys(INFINITY, torch.int16))
-    return np.asarray(line.view(views.get(tensor.dtype, tensor.dtype)).numpy())
+    line = tensor.as_strided((extent,), (1,))
+    return np.asarray(line.view(READ_AS.get(tensor.dtype, tensor.dtype)).numpy())

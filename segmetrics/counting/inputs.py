@@ -380,15 +380,16 @@ def _check_channels(name: str, tensor: Tensor, classes: int) -> None:
 
 
 def _check_sizes(pixels: Pixels, preds: Tensor, target: Tensor, counting: Counting) -> None:
+    images, _, *size = pixels.preds.shape
+    target_images, _, *target_size = pixels.target.shape
+    if (images, size) == (target_images, target_size):
+        return
     shapes = f"got `preds` {tuple(preds.shape)} and `target` {tuple(target.shape)}"
-    size, target_size = pixels.preds.shape[2:], pixels.target.shape[2:]
-    if pixels.preds.shape[0] != pixels.target.shape[0] or len(size) != len(target_size):
+    if images != target_images or len(size) != len(target_size):
         raise ValueError(
             f"`preds` must be scores (N, C, ...) or labels (N, ...) for a `target` (N, ...) with "
             f"the same N and the same number of dimensions, {shapes}."
         )
-    if size == target_size:
-        return
     if pixels.preds_are != "scores":
         raise ValueError(
             f"label maps must have the same size, {shapes}. "
