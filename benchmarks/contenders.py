@@ -19,17 +19,23 @@ Step = Callable[[], object]
 Contender = Callable[[Case, Tensor, Tensor], Step | None]
 
 
-def segmetrics(case: Case, preds: Tensor, target: Tensor) -> Step:
+def segmetrics(case: Case, preds: Tensor, target: Tensor, *, level: str = "global") -> Step:
     """``MeanIoU``, the inputs as they are."""
     from segmetrics import MeanIoU
 
+    arguments = {"ignore_index": VOID, "aggregation_level": level}
     if case.kind == "binary":
-        metric = MeanIoU(task="binary", ignore_index=VOID)
+        metric = MeanIoU(task="binary", **arguments)
     else:
         upsample = "bilinear" if case.resized else None
-        metric = MeanIoU(case.classes, ignore_index=VOID, upsample=upsample)
+        metric = MeanIoU(case.classes, upsample=upsample, **arguments)
     metric = metric.to(preds.device)
     return lambda: metric.update(preds, target)
+
+
+def segmetrics_samplewise(case: Case, preds: Tensor, target: Tensor) -> Step:
+    """The same with a score of each image, as torchmetrics' ``MeanIoU`` has it by default."""
+    return segmetrics(case, preds, target, level="samplewise")
 
 
 def torchmetrics_jaccard(
@@ -120,6 +126,7 @@ def ignite(case: Case, preds: Tensor, target: Tensor) -> Step:
 
 CONTENDERS: dict[str, Contender] = {
     "segmetrics": segmetrics,
+    "… samplewise": segmetrics_samplewise,
     "torchmetrics Jaccard": torchmetrics_jaccard,
     "… validate_args=False": torchmetrics_jaccard_unchecked,
     "torchmetrics MeanIoU": torchmetrics_mean_iou,
