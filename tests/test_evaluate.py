@@ -25,7 +25,7 @@ from typer.testing import CliRunner, Result
 
 from benchmarks.mask_folders import write_cityscapes, write_voc
 from commands import finish, start
-from segmetrics import BoundaryIoU, ImageScores, SegmentationMetrics
+from segmetrics import BoundaryIoU, ImageScores, SegmentationMetrics, evaluation
 from segmetrics.cli import app
 from segmetrics.labels import LabelSpace
 from segmetrics.statistics import confidence_interval
@@ -557,7 +557,24 @@ def test_a_checkpoint_of_other_files_is_refused(pairs: tuple[Path, Path], tmp_pa
     assert checkpoint.read_bytes() == b"something else"
 
 
-# --- several processes ----------------------------------------------------------------------------
+# --- several workers, several processes -----------------------------------------------------------
+
+
+def test_threads_count_what_forked_workers_count(
+    city: tuple[Path, Path],
+    pairs: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cut(pairs[0] / "1.png")
+    spoiled = *pairs, "--num-classes", 3, "--workers", 3, "--keep-going"
+    expected = counted(tmp_path, *city, *ALL), counted(tmp_path, *spoiled)
+    monkeypatch.setattr(evaluation, "FORKS", False)  # as on other systems than Linux
+    assert counted(tmp_path, *city, *ALL, "--workers", 3) == expected[0]
+    assert counted(tmp_path, *spoiled) == expected[1]
+    done = run(*pairs, "--num-classes", 3, "--workers", 3)
+    assert done.exit_code == 2
+    assert "1.png" in done.stderr
 
 
 @pytest.mark.parametrize("number", [2, 3])
