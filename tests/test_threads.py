@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from segmetrics import ConfusionMatrix
 from segmetrics._parallel import share
-from segmetrics.counting import Counting, plain
+from segmetrics.counting import Counting, count, plain
 from segmetrics.counting.inputs import read
 from segmetrics.functional import confusion_matrix
 
@@ -46,12 +46,14 @@ def batches() -> list[tuple[Tensor, Tensor]]:
     small = torch.randn(2, CLASSES, 19, 21, generator=rng)
     target = torch.randint(0, CLASSES, (2, 390, 410), generator=rng)
     labels = scores.argmax(1)
+    many = torch.randint(0, CLASSES, (400, 27, 31), generator=rng)
     return [
         (scores, target),
         (scores.bfloat16(), target),
         (scores.to(memory_format=torch.channels_last), target.int()),
         (labels.byte(), target.byte()),
         (labels, target),
+        (many.flip(0), many),
         (small, target),
         (small, target[:, :7, :9]),
     ]
@@ -69,8 +71,14 @@ def expected(preds: Tensor, target: Tensor) -> Tensor:
 
 
 def update_at_random(seconds: float) -> int:
-    """Updates from ``THREADS`` threads at once, each of its own metric; returns how many."""
-    known = [(*batch, expected(*batch)) for batch in batches()]
+    """Updates from ``THREADS`` threads at once, each of its own metric; returns how many.
+
+    Every batch is also counted image by image.
+    """
+    each = Counting.of(CLASSES, upsample="bilinear", per_image=True)
+    known = [
+        (*batch, expected(*batch), plain.count(read(*batch, each), each)) for batch in batches()
+    ]
     end = monotonic() + seconds
 
     def update(seed: int) -> int:
@@ -78,8 +86,9 @@ def update_at_random(seconds: float) -> int:
         metric = ConfusionMatrix(CLASSES, upsample="bilinear")
         total, updates = torch.zeros(CLASSES, CLASSES, dtype=torch.int64), 0
         while monotonic() < end:
-            preds, target, matrix = known[rng.integers(len(known))]
+            preds, target, matrix, images = known[rng.integers(len(known))]
             metric.update(preds, target)
+            assert torch.equal(count(preds, target, each), images)
             total += matrix
             updates += 1
         assert torch.equal(metric.compute().long(), total)
