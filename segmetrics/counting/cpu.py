@@ -8,9 +8,10 @@ counted without making pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import chain, product, starmap
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, groupby, product, starmap
 from math import ceil, prod
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -55,11 +56,11 @@ def count(pixels: Pixels, counting: Counting) -> Tensor:
     if not (pixels.target.numel() and countable(counting)):
         return plain.count(pixels, counting)
     if not counting.per_image:
-        return torch.from_numpy(codes.fold(_histogram(pixels, counting), counting))
+        return torch.from_numpy(codes.fold(_histograms([pixels], counting)[0], counting))
     images, _, *size = pixels.target.shape
     if prod(size) >= max(BOX, PIXELS_A_CELL * prod(codes.histogram_shape(counting))):
-        histograms = [_histogram(pixels.image(image), counting) for image in range(images)]
-        return torch.from_numpy(codes.fold(np.stack(histograms), counting))
+        histograms = _histograms([pixels.image(image) for image in range(images)], counting)
+        return torch.from_numpy(codes.fold(histograms, counting))
     at_once = max(1, OF_IMAGES // prod(codes.tables_shape(counting)))
     counts = []
     for first in range(0, images, at_once):
@@ -74,12 +75,17 @@ def countable(counting: Counting) -> bool:
     return counting.labels <= MOST_LABELS and codes.tabular(counting)
 
 
-def _histogram(pixels: Pixels, counting: Counting) -> Longs:
-    """The joint histogram ``(channels, rows, columns)`` of all images, int64."""
-    if pixels.preds_are == "labels":
-        of_values = _histogram_of_values(pixels, counting)
+def _histograms(parts: Sequence[Pixels], counting: Counting) -> Longs:
+    """The joint histograms of parts alike in shape ``(parts, channels, rows, columns)``, int64."""
+    if parts[0].preds_are == "labels":
+        of_values = _histograms_of_values(parts, counting)
         if of_values is not None:
             return of_values
+    return np.stack([_histogram(part, counting) for part in parts])
+
+
+def _histogram(pixels: Pixels, counting: Counting) -> Longs:
+    """The joint histogram ``(channels, rows, columns)`` of codes."""
     shape = codes.histogram_shape(counting)
     copies = COPIES if prod(shape[1:]) <= CELLS else 1
     dtype = np.int32 if pixels.target.numel() < 2**31 else np.int64
@@ -183,26 +189,29 @@ class ValuePairs:
         return histogram
 
 
-def _histogram_of_values(pixels: Pixels, counting: Counting) -> Longs | None:
-    """The joint histogram of labels that lie in line; None if there may be unknown ones."""
-    target, preds = pixels.target.transpose(0, 1), pixels.preds.transpose(0, 1)
+def _histograms_of_values(parts: Sequence[Pixels], counting: Counting) -> Longs | None:
+    """``_histograms`` of labels that lie in line; None if there may be unknown ones."""
+    target, preds = parts[0].target.transpose(0, 1), parts[0].preds.transpose(0, 1)
     dtypes = {target.dtype, preds.dtype}
     values = None if torch.uint64 in dtypes else known_values(counting, of_bytes=dtypes <= BYTES)
-    sizes, *steps = _merged(target, preds, 0)
-    if values is None or len(target) > 1 or steps != [[1], [1]] or sizes[0] >= 2**31:
+    (size, *_), *steps = _merged(target, preds, 0)
+    if values is None or len(target) > 1 or steps != [[1], [1]] or size >= 2**31:
         return None
-    rows, columns = flat(target), flat(preds)
+    lines = [(flat(part.target), flat(part.preds)) for part in parts]
 
-    def work(starts: Iterator[int]) -> Longs:
-        pairs = ValuePairs(counting, values)
-        for start in starts:
-            some = slice(start, start + PIECE)
-            pairs.add(rows[some], columns[some])
-        return pairs.take()[None]
+    def work(pieces: Iterator[tuple[int, int]]) -> list[tuple[int, Longs]]:
+        pairs, counted = ValuePairs(counting, values), []
+        for part, of_part in groupby(pieces, itemgetter(0)):
+            for _, start in of_part:
+                pairs.add(*(line[start : start + PIECE] for line in lines[part]))
+            counted.append((part, pairs.take()))
+        return counted
 
-    starts = range(0, len(rows), PIECE)
-    histogram = _sum(share(work, starts, at_most=len(starts)))
-    return histogram if histogram.sum() == len(rows) else None
+    histograms = np.zeros((len(parts), *codes.histogram_shape(counting)), np.int64)
+    pieces = list(product(range(len(parts)), range(0, size, PIECE)))
+    for part, histogram in chain(*share(work, pieces, at_most=len(pieces))):
+        histograms[part] += histogram
+    return histograms if histograms.sum() == len(parts) * size else None
 
 
 def _as_volumes(maps: Tensor) -> Tensor:
