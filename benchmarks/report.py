@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.contenders import CONTENDERS
 from benchmarks.machine import machine, versions
 
+OURS = ("segmetrics", "… samplewise")
 RESULTS = Path(__file__).parent / "results"
 Row = dict[str, Any]
 
@@ -116,8 +117,7 @@ def chart(path: Path, *, classes: int = 21) -> Path | None:
         names = [name for name in reversed(CONTENDERS) if name in row["seconds"]]
         times = [row["seconds"][name] for name in names]
         ours = row["seconds"]["segmetrics"]
-        mine = ("segmetrics", "… samplewise")
-        colors = ["#cc6677" if name in mine else "#bbbbbb" for name in names]
+        colors = ["#cc6677" if name in OURS else "#bbbbbb" for name in names]
         drawn = ax.barh(names, [1e3 * time for time in times], color=colors)
         labels = [
             milliseconds(time) + (f"  {time / ours:.0f}×" if time != ours else "") for time in times

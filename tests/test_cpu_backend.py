@@ -218,7 +218,7 @@ print("numba" in sys.modules, "segmetrics.counting.cpu" in sys.modules)
 MATRIX = "[[2, 0, 0], [0, 1, 1], [0, 1, 1]]"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="protects memory as POSIX does")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no mprotect")
 def test_nothing_is_read_beyond_a_tensor() -> None:
     code = """
 import ctypes, mmap, torch

@@ -24,6 +24,9 @@ Histogram = TypeVar("Histogram", Tensor, NDArray[np.int64])
 IGNORED, NEGATIVE, IS_255, TOO_LARGE, TARGET_NOT_ONE_HOT = range(5)
 ABSTAINED, IMPOSSIBLE, OUTSIDE, PREDS_NOT_ONE_HOT = range(4)
 
+#: Tables of codes where only marginals are kept, see ``fold_tables``.
+MISSED, HIT, BESIDE_BAD, PREDICTED = range(4)
+
 #: Mapped values below it are looked up in a table; compiled backends search for the others, if
 #: there are at most so many.
 NEAR, MOST_FAR = 2**15, 2**8

@@ -9,9 +9,10 @@ counted without making pairs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
 from itertools import chain, groupby, product, starmap
 from math import ceil, prod
-from operator import itemgetter
+from operator import iadd, itemgetter
 
 import numpy as np
 import torch
@@ -96,7 +97,8 @@ def _histogram(pixels: Pixels, counting: Counting) -> Longs:
             tally(rows, columns, None, None, None, histograms[box.channel])
         return np.asarray(histograms.sum(1, np.int64))
 
-    return _sum(Coding(pixels, counting).share(work))
+    histogram: Longs = reduce(iadd, Coding(pixels, counting).share(work))
+    return histogram
 
 
 def _tables(pixels: Pixels, counting: Counting) -> Longs:
@@ -248,10 +250,3 @@ def _cut(rows: int, columns: int, widest: int) -> Iterator[Area]:
     tall = ceil(rows / ceil(rows / (BOX // wide)))
     for top, left in product(range(0, rows, tall), range(0, columns, wide)):
         yield top, min(top + tall, rows), left, min(left + wide, columns)
-
-
-def _sum(histograms: list[Longs]) -> Longs:
-    total = histograms[0]
-    for histogram in histograms[1:]:
-        total += histogram
-    return total

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._compile import kernel
+from segmetrics.counting.codes import ABSTAINED, BESIDE_BAD, HIT, MISSED, PREDICTED
 from segmetrics.counting.cpu_intrinsics import LANES, blend, prefetch, turn
 
 Array = NDArray[Any]
@@ -149,9 +150,9 @@ def _tally_apart(rows: Codes, columns: Codes, labels: int, copies: Array) -> Non
         some_rows, some_columns = rows[first : first + n], columns[first : first + n]
         for i in range(n):
             row, column = some_rows[i], some_columns[i]
-            table = 1 if row == column else (2 if column > labels else 0)
-            of_target[i] = row + codes * table
-            of_preds[i] = (column if row < labels else codes - 1) + codes * 3
+            table = BESIDE_BAD if column > labels + ABSTAINED else MISSED
+            of_target[i] = row + codes * (HIT if row == column else table)
+            of_preds[i] = (column if row < labels else codes - 1) + codes * PREDICTED
         for i in range(n // 4):
             for copy in range(4):
                 shift, start = np.uint64(copy * 16), np.uint64(copy) * size
