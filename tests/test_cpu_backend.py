@@ -121,9 +121,9 @@ def test_many_boxes_of_scores_count_as_defined(dtype: torch.dtype, classes: int)
 
 
 @pytest.mark.parametrize("dtype", SCORE_DTYPES, ids=str)
-@pytest.mark.parametrize("classes", [31, 32, 47, 150])
+@pytest.mark.parametrize("classes", [2, 3, 4, 5, 7, 8, 9, 21, 150])
 @pytest.mark.parametrize("odd", [[], [np.inf, -np.inf], [-np.inf, np.nan, -np.nan]], ids=str)
-def test_many_classes_side_by_side_count_as_defined(
+def test_scores_side_by_side_count_as_defined(
     dtype: torch.dtype, classes: int, odd: list[float]
 ) -> None:
     rng = np.random.default_rng(0)
@@ -133,8 +133,13 @@ def test_many_classes_side_by_side_count_as_defined(
     values[2] = -np.inf
     scores = lay_out(torch.from_numpy(values).to(dtype), "channels-last")
     target = torch.from_numpy(rng.integers(0, classes, (3, 17, 19)))
+    around = torch.full((3, 17, 19, 3 * classes), torch.nan, dtype=dtype).movedim(-1, 1)
+    among_others = around[:, classes : 2 * classes].copy_(scores)
     for per_image in (False, True):
-        assert_counts_as_defined(scores, target, Counting.of(classes, per_image=per_image))
+        counting = Counting.of(classes, per_image=per_image)
+        assert_counts_as_defined(scores, target, counting)
+        assert_counts_as_defined(scores[..., ::2], target[..., ::2], counting)
+        assert_counts_as_defined(among_others, target, counting)
 
 
 @pytest.mark.parametrize("upsample", ["bilinear", "nearest"])

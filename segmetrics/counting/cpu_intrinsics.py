@@ -1,62 +1,106 @@
-"""Instructions that LLVM makes of no loop: vectors of elements, and memory asked for ahead."""
+"""Instructions that LLVM makes of no loop: vectors of elements, and memory asked for ahead.
+
+The arrays of a call are flat, and all of one dtype.
+"""
 
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
 # because Numba says nothing of types
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]  # it has neither types nor stubs
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-#: Elements of a vector, and so rows and columns of a square: a power of two.
+#: Elements of the vectors of ``blend``.
 LANES = 8
+#: Bytes of the vectors of ``find_best_beside``; LLVM takes several where a machine's are narrower.
+VECTOR = 64
+#: Bytes of such a vector within which elements change places easily.
+LANE = 16
+#: The bits of a half but for its sign.
+MAGNITUDE = 0x7FFF
 
 
-def _turn(typing_context, source, start, step, target, place, pitch):
-    """Write rows of ``source``, ``step`` apart from ``start``, as columns of ``target``.
+def _find_best_beside(
+    typing_context, scores, start, step, labels, few, infinity, best, index, place
+):
+    """What ``cpu_kernels._find_best`` finds for a vector of pixels with their scores side by side.
 
-    Rows of ``target`` lie ``pitch`` apart from ``place``. So scores of one pixel, which lie side by
-    side in channels-last memory, come to lie apart and those of one class side by side. Both arrays
-    are flat, of one dtype.
+    Pixels lie ``step`` apart from ``start`` on; what is found goes to ``best`` and ``index`` from
+    ``place`` on. As many labels as fit into a ``LANE`` are compared at once, the last ones with
+    some before them. Where there are fewer, ``few`` is True, and what lies behind a pixel's scores
+    is read with them; otherwise it is None.
     """
 
     def generate(context, builder, signature, arguments):
-        def vectors(which, offset, distance):
-            for _ in range(LANES):
-                yield _vector(context, builder, signature, arguments, which, offset)
-                offset = builder.add(offset, distance)
-
-        sources = vectors(0, *arguments[1:3])
-        rows = [builder.load(pointer, align=align) for pointer, align in sources]
-        for _ in range(LANES.bit_length() - 1):  # interleaved log2(LANES) times they are turned
-            halves = zip(rows[: LANES // 2], rows[LANES // 2 :], strict=True)
-            rows = [builder.shuffle_vector(*pair, mask) for pair in halves for mask in MASKS]
-        for row, (pointer, align) in zip(rows, vectors(3, *arguments[4:]), strict=True):
-            builder.store(row, pointer, align=align)
+        _, start, step, labels, _, infinity, *_, place = arguments
+        few = signature.args[4] is not types.none
+        vectors = _Vectors(context, builder, signature, arguments, VECTOR)
+        bits = vectors.of_integers
+        zero, at_once = labels.type(0), labels.type(LANE // vectors.size)
+        last = zero if few else builder.sub(labels, at_once)
+        lowest = vectors.filled(-MAGNITUDE if bits else float("-inf"))
+        best = cgutils.alloca_once_value(builder, lowest)
+        index = cgutils.alloca_once_value(builder, vectors.filled(0, vectors.integer))
+        with cgutils.for_range_slice(builder, zero, labels, at_once, inc=True) as (label, _):
+            label = builder.select(builder.icmp_signed("<", label, last), label, last)
+            rows = vectors.turned(0, builder.add(start, label), step)
+            if bits:
+                rows = [_key(vectors, row, infinity) for row in rows]
+            if few:
+                known = [builder.icmp_signed("<", zero.type(i), labels) for i in range(len(rows))]
+                rows = [builder.select(*pair, lowest) for pair in zip(known, rows, strict=True)]
+            score, found = builder.load(best), builder.load(index)
+            number = context.cast(builder, label, signature.args[3], vectors.number)
+            first = vectors.spread(number)
+            greater = builder.icmp_signed if bits else builder.fcmp_ordered
+            for i, row in enumerate(rows):
+                better, this = greater(">", row, score), vectors.filled(i, vectors.integer)
+                score = builder.select(better, row, score)
+                found = builder.select(better, builder.add(first, this), found)
+            if not bits:
+                pairs = zip(rows[::2], rows[1::2], strict=True)
+                are_nan = [builder.fcmp_unordered("uno", *pair) for pair in pairs]
+                nan = vectors.filled(float("nan"))
+                score = builder.select(reduce(builder.or_, are_nan), nan, score)
+            builder.store(score, best)
+            builder.store(found, index)
+        vectors.store(builder.load(best), 6, place)
+        found = builder.load(index)
+        vectors.store(found if bits else builder.sitofp(found, lowest.type), 7, place)
         return context.get_dummy_value()
 
-    return types.void(source, start, step, target, place, pitch), generate
+    given = scores, start, step, labels, few, infinity, best, index, place
+    return types.void(*given), generate
+
+
+def _key(vectors, row, infinity):
+    """What ``cpu_kernels._key`` says of halves."""
+    builder, zero = vectors.builder, vectors.filled(0)
+    magnitude = builder.and_(row, vectors.filled(MAGNITUDE))
+    is_positive = builder.icmp_signed(">=", row, zero)
+    signed = builder.select(is_positive, magnitude, builder.sub(zero, magnitude))
+    is_nan = builder.icmp_signed(">", magnitude, vectors.spread(infinity))
+    return builder.select(is_nan, magnitude, signed)
 
 
 def _blend(typing_context, first, a, second, b, start, target, place):
-    """Write ``first * a + second * b`` of the elements from ``start`` on.
+    """Write ``first * a + second * b`` of the elements from ``start`` on to ``target``.
 
-    They go to ``target`` from ``place`` on. The three arrays are flat, and all are of one dtype.
+    There they go from ``place`` on.
     """
 
     def generate(context, builder, signature, arguments):
-        def scaled(which):
-            pointer, align = _vector(context, builder, signature, arguments, which, arguments[4])
-            vector, factor = builder.load(pointer, align=align), arguments[which + 1]
-            lane = ir.Constant(ir.IntType(32), 0)
-            alone = builder.insert_element(ir.Constant(vector.type, ir.Undefined), factor, lane)
-            return builder.fmul(vector, builder.shuffle_vector(alone, alone, EVERYWHERE))
-
-        pointer, align = _vector(context, builder, signature, arguments, 5, arguments[6])
-        builder.store(builder.fadd(scaled(0), scaled(2)), pointer, align=align)
+        _, a, _, b, start, _, place = arguments
+        vectors = _Vectors(context, builder, signature, arguments)
+        of_first = builder.fmul(vectors.load(0, start), vectors.spread(a))
+        of_second = builder.fmul(vectors.load(2, start), vectors.spread(b))
+        vectors.store(builder.fadd(of_first, of_second), 5, place)
         return context.get_dummy_value()
 
     return types.void(first, a, second, b, start, target, place), generate
@@ -77,13 +121,78 @@ def _prefetch(typing_context, array, place):
     return types.void(array, place), generate
 
 
-def _vector(context, builder, signature, arguments, which, place):
-    """Pointer to a vector in one of the arguments, an array, and its alignment."""
-    array_type = signature.args[which]
-    element = context.get_data_type(array_type.dtype)
-    vector = ir.VectorType(element, LANES)
-    pointer = _pointer(context, builder, array_type, arguments[which], place, vector)
-    return pointer, context.get_abi_sizeof(element)
+class _Vectors:
+    """Vectors of elements of the arrays among a function's arguments, the first of which is one."""
+
+    def __init__(self, context, builder, signature, arguments, size=None):
+        self.context, self.builder = context, builder
+        self.types, self.arguments = signature.args, arguments
+        self.element = context.get_data_type(self.types[0].dtype)
+        self.size = context.get_abi_sizeof(self.element)
+        self.count = size // self.size if size else LANES
+        #: Integers as wide as the elements, which may be such themselves.
+        self.number = types.Integer.from_bitwidth(8 * self.size, signed=True)
+        self.integer = context.get_data_type(self.number)
+        self.of_integers = self.element == self.integer
+
+    def load(self, which, place, count=None):
+        """The elements of an array from a place on."""
+        vector = ir.VectorType(self.element, count or self.count)
+        return self.builder.load(self._pointer(which, place, vector), align=self.size)
+
+    def store(self, vector, which, place):
+        """Write the elements of an array from a place on."""
+        pointer = self._pointer(which, place, vector.type)
+        self.builder.store(vector, pointer, align=self.size)
+
+    def _pointer(self, which, place, pointed):
+        array, array_type = self.arguments[which], self.types[which]
+        return _pointer(self.context, self.builder, array_type, array, place, pointed)
+
+    def filled(self, value, element=None):
+        """A constant vector."""
+        return ir.VectorType(element or self.element, self.count)([value] * self.count)
+
+    def spread(self, scalar):
+        """A vector of one scalar."""
+        nothing = ir.VectorType(scalar.type, self.count)(ir.Undefined)
+        alone = self.builder.insert_element(nothing, scalar, ir.IntType(32)(0))
+        return self.builder.shuffle_vector(alone, alone, _places([0] * self.count))
+
+    def turned(self, which, start, step):
+        """A vector for each element of a ``LANE``: what lies side by side comes to lie apart.
+
+        Elements of the vectors lie ``step`` apart from ``start`` on, the vectors side by side.
+        """
+        builder, together = self.builder, LANE // self.size
+        rows = [
+            self._joined(which, start, step, range(first, self.count, together))
+            for first in range(together)
+        ]
+        halves = [
+            _places(
+                lane + first + i + other
+                for lane in range(0, self.count, together)
+                for i in range(together // 2)
+                for other in (0, self.count)
+            )
+            for first in (0, together // 2)
+        ]
+        for _ in range(together.bit_length() - 1):  # interleaved as often, lanes are turned
+            pairs = list(zip(rows[: together // 2], rows[together // 2 :], strict=True))
+            rows = [builder.shuffle_vector(*pair, half) for pair in pairs for half in halves]
+        return rows
+
+    def _joined(self, which, start, step, numbers):
+        """A vector of what lies at several places, some steps from the start."""
+        builder, together = self.builder, self.count // len(numbers)
+        places = [builder.add(start, builder.mul(step, step.type(number))) for number in numbers]
+        parts = [self.load(which, place, together) for place in places]
+        while len(parts) > 1:
+            both = _places(range(2 * parts[0].type.count))
+            pairs = zip(parts[::2], parts[1::2], strict=True)
+            parts = [builder.shuffle_vector(*pair, both) for pair in pairs]
+        return parts[0]
 
 
 def _pointer(context, builder, array_type, array, place, pointed):
@@ -92,18 +201,11 @@ def _pointer(context, builder, array_type, array, place, pointed):
     return builder.bitcast(builder.gep(data, [place]), pointed.as_pointer())
 
 
-def _mask(places: list[int]) -> ir.Constant:
-    return ir.Constant(ir.VectorType(ir.IntType(32), LANES), places)
+def _places(places):
+    places = list(places)
+    return ir.VectorType(ir.IntType(32), len(places))(places)
 
 
-#: Take elements of two vectors in turn, those of their first or of their second halves.
-MASKS = [
-    _mask([place for i in range(LANES // 2) for place in (first + i, LANES + first + i)])
-    for first in (0, LANES // 2)
-]
-#: Take the first element for all.
-EVERYWHERE = _mask([0] * LANES)
-
-turn: Any = intrinsic(_turn)
+find_best_beside: Any = intrinsic(_find_best_beside)
 blend: Any = intrinsic(_blend)
 prefetch: Any = intrinsic(_prefetch)

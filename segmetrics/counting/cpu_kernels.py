@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 
 from segmetrics._compile import kernel
 from segmetrics.counting.codes import ABSTAINED, BESIDE_BAD, HIT, MISSED, PREDICTED
-from segmetrics.counting.cpu_intrinsics import LANES, blend, prefetch, turn
+from segmetrics.counting.cpu_intrinsics import (
+    LANE,
+    LANES,
+    VECTOR,
+    blend,
+    find_best_beside,
+    prefetch,
+)
 
 Array = NDArray[Any]
 Codes = NDArray[np.uint16]
@@ -36,11 +43,9 @@ CELLS = 2**16
 #: Pixels whose scores are compared at once, where these lie side by side.
 BLOCK = 2**15
 #: Pixels whose scores are brought side by side where they do not lie so.
-TILE = 64
-#: Scores of a pixel that are many: where these lie side by side they are compared as they lie.
-MANY = 32
-#: Infinity among the bits of an fp32.
-INFINITY_OF_FP32 = np.int32(0x7F800000)
+TILE = 256
+#: Bytes by which memory is asked for ahead where the scores of a pixel lie side by side.
+AHEAD = 2**13
 
 
 @kernel
@@ -240,10 +245,11 @@ def score_codes(
 ) -> None:
     """Codes of the labels that scores choose, see ``_choose``.
 
-    Where pixels lie side by side their scores are read in place, else through a tile.
+    Scores are read in place, where pixels or labels lie side by side, else through a tile.
     """
-    block = min(BLOCK if step == 1 else TILE, box[3] - box[2])
-    tile = np.empty(0 if step == 1 else max(labels, LANES) * block, scores.dtype)
+    apart, beside = step == 1, label_stride == 1
+    block = min(BLOCK if apart else LABELS if beside else TILE, box[3] - box[2])
+    tile = np.empty(0 if apart or beside else labels * block, scores.dtype)
     best, index = np.empty(block, scores.dtype), np.empty(block, scores.dtype)
     k = 0
     for row in range(box[0], box[1]):
@@ -251,84 +257,18 @@ def score_codes(
         for first in range(box[2], box[3], block):
             n = min(block, box[3] - first)
             place = start + first * step
-            out = codes[k : k + n]
-            if step == 1:
+            if apart:
                 _find_best(scores, place, label_stride, labels, n, infinity, best, index)
+            elif beside:
+                _find_best_beside(scores, place, step, labels, n, infinity, best, index)
             else:
-                _bring_together(scores, place, label_stride, labels, step, n, tile, block)
+                for label in range(labels):
+                    source, scores_apart = place + label * label_stride, tile[label * block :]
+                    for i in range(n):
+                        scores_apart[i] = scores[np.uintp(source + i * step)]
                 _find_best(tile, 0, block, labels, n, infinity, best, index)
-            _choose(best, index, n, limits, impossible, out)
-            k += n
-
-
-@kernel
-def codes_of_many(
-    scores: Array,
-    base: int,
-    labels: int,
-    sizes: Longs,
-    strides: Longs,
-    step: int,
-    box: Box,
-    limits: Array,
-    infinity: int | None,
-    impossible: int,
-    codes: Codes,
-) -> None:
-    """``score_codes`` where the scores of a pixel lie side by side and are many.
-
-    Scores are bits in integers, and so are limits: those of halves, with their infinity, or fp32.
-    """
-    best, index = np.empty(TILE, scores.dtype), np.empty(TILE, scores.dtype)
-    kind = index.dtype.type
-    none = kind(labels)
-    k = 0
-    for row in range(box[0], box[1]):
-        start = base + _row_offset(row, sizes, strides)
-        for first in range(box[2], box[3], TILE):
-            n = min(TILE, box[3] - first)
-            for i in range(n):
-                place = start + (first + i) * step
-                of_pixel = scores[place : place + labels]
-                highest, found = _key_of_bits(of_pixel[0], infinity), none
-                for label in range(labels):
-                    highest = max(highest, _key_of_bits(of_pixel[label], infinity))
-                for label in range(labels):
-                    is_best = _key_of_bits(of_pixel[label], infinity) == highest
-                    found = min(found, kind(label) if is_best else none)
-                best[i], index[i] = highest, found
             _choose(best, index, n, limits, impossible, codes[k : k + n])
             k += n
-
-
-@kernel
-def _bring_together(
-    scores: Array,
-    base: int,
-    label_stride: int,
-    labels: int,
-    step: int,
-    n: int,
-    tile: Array,
-    pitch: int,
-) -> None:
-    """Copy the scores of ``n`` pixels into a tile ``(labels or LANES, pitch)``.
-
-    Where labels are fewer than ``LANES``, what lies behind a pixel's scores is copied with them.
-    """
-    turned = 0
-    if label_stride == 1:
-        turned = n - n % LANES
-        while turned and base + (turned - 1) * step + max(labels, LANES) > len(scores):
-            turned -= LANES
-        for i in range(0, turned, LANES):
-            for label in range(0, labels, LANES):
-                first = max(0, min(label, labels - LANES))
-                turn(scores, base + i * step + first, step, tile, first * pitch + i, pitch)
-    for label in range(labels):
-        source, beside = base + label * label_stride, tile[label * pitch :]
-        for i in range(turned, n):
-            beside[i] = scores[np.uintp(source + i * step)]
 
 
 @kernel
@@ -585,6 +525,42 @@ def _find_best(
 
 
 @kernel
+def _find_best_beside(
+    scores: Array,
+    base: int,
+    step: int,
+    labels: int,
+    n: int,
+    infinity: int | None,
+    best: Array,
+    index: Array,
+) -> None:
+    """``_find_best`` where the scores of a pixel lie side by side, pixels ``step`` apart.
+
+    Vectors of pixels may overlap. Few labels are read with what lies behind them, if it is there.
+    """
+    lanes, together = VECTOR // scores.itemsize, LANE // scores.itemsize
+    few, dense = labels < together, step < 2 * labels
+    fit = min(n, (len(scores) - base - together) // step + 1) if few else n
+    done = fit if fit >= lanes else 0
+    for first in range(0, done, lanes):
+        i = min(first, done - lanes)
+        place = base + i * step
+        for line in range(step if dense else 0):
+            prefetch(scores, place + AHEAD // scores.itemsize + line * lanes)
+        if few:
+            find_best_beside(scores, place, step, labels, True, infinity, best, index, i)
+        else:
+            find_best_beside(scores, place, step, labels, None, infinity, best, index, i)
+    for i in range(done, n):
+        place = base + i * step
+        best[i], index[i] = _key(scores[place], infinity), 0
+        for label in range(1, labels):
+            score = _key(scores[place + label], infinity)
+            best[i], index[i] = _better(score, label, best[i], index[i])
+
+
+@kernel
 def _find_best_between(
     rows: Array,
     before: int,
@@ -635,16 +611,6 @@ def _key(score: Any, infinity: int | None) -> Any:
     magnitude = np.int16(score & 0x7FFF)
     key = magnitude if score >= 0 else np.int16(-magnitude)
     return magnitude if magnitude > infinity else key
-
-
-@kernel
-def _key_of_bits(score: Any, infinity: int | None) -> Any:
-    """The key of a half, or without an infinity of the bits of an fp32 in int32."""
-    if infinity is not None:
-        return _key(score, infinity)
-    magnitude = np.int32(score & 0x7FFFFFFF)
-    key = magnitude if score >= 0 else np.int32(-magnitude)
-    return magnitude if magnitude > INFINITY_OF_FP32 else key
 
 
 @kernel

@@ -184,21 +184,13 @@ def score_reader(
     maps = Maps.of(scores, sizes, strides)
     infinity, limits = INFINITY.get(scores.dtype), _limits(counting, scores.dtype)
     classes, impossible = _classes(counting), counting.labels + codes.IMPOSSIBLE
-    flat_scores = maps.flat
-    where: tuple[int, ...] = maps.channel, classes
-    write_codes: Callable[..., None] = cpu_kernels.score_codes
-    beside = maps.channel == 1 and maps.step > 1
-    if beside and classes >= cpu_kernels.MANY and scores.dtype != torch.float64:
-        write_codes, where = cpu_kernels.codes_of_many, (classes,)
-        if infinity is None:  # fp32 is read as bits, as halves are
-            flat_scores, limits = flat_scores.view(np.int32), limits.view(np.int32).copy()
-            limits[0] = -limits[1]  # a magnitude with a sign, as scores are compared by
 
     def read(box: Box, out: Array) -> None:
-        write_codes(
-            flat_scores,
+        cpu_kernels.score_codes(
+            maps.flat,
             maps.base(box),
-            *where,
+            maps.channel,
+            classes,
             maps.sizes,
             maps.strides,
             maps.step,
