@@ -46,11 +46,37 @@ def share(
             queue.clear()
             errors.append(error)
 
-    team = _openmp(os.getpid()) or _pool
-    team(run, threads)
+    team = _openmp(os.getpid())
+    if team is None:
+        _pool(run, threads)
+    else:
+        _PARALLEL(team)(_IN_THREAD(run), None, threads, 0)
     if errors:
         raise errors[0]
     return results
+
+
+def run_in_threads(
+    kernel: Callable[..., None],
+    together: Callable[..., None],
+    arguments: tuple[Any, ...],
+    threads: int,
+) -> None:
+    """Call a kernel at once in so many threads, all with the same arguments.
+
+    ``together`` is a kernel that does so by itself: it gets the address of OpenMP's function, the
+    number and the arguments, and no thread ever waits for Python's lock.
+    """
+    team = _openmp(os.getpid()) if threads > 1 else None
+    if team is not None:
+        together(team, threads, *arguments)
+        return
+
+    def work(calls: Iterator[int]) -> None:
+        for _ in calls:
+            kernel(*arguments)
+
+    share(work, range(threads), at_most=threads)
 
 
 def _draw(queue: deque[Job]) -> Iterator[Job]:
@@ -59,26 +85,16 @@ def _draw(queue: deque[Job]) -> Iterator[Job]:
             yield queue.popleft()
 
 
-Team = Callable[[Callable[..., None], int], None]
-
-
 @cache
-def _openmp(process: int) -> Team | None:
-    """Torch's own threads, where it has them from OpenMP; a forked process has none of them."""
+def _openmp(process: int) -> int | None:
+    """Where OpenMP has a function called by torch's own threads; a forked process has none."""
     if process != _IMPORTED_BY or multiprocessing.parent_process() is not None:
         return None
     try:
         parallel = ctypes.CDLL(torch._C.__file__).GOMP_parallel
     except (AttributeError, OSError):
         return None
-    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-    parallel.argtypes = [function, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
-    parallel.restype = None
-
-    def team(run: Callable[..., None], threads: int) -> None:
-        parallel(function(run), None, threads, 0)
-
-    return team
+    return ctypes.cast(parallel, ctypes.c_void_p).value
 
 
 def _pool(run: Callable[..., None], threads: int) -> None:
@@ -98,3 +114,5 @@ def _executor(process: int, threads: int) -> ThreadPoolExecutor:
 
 
 _IMPORTED_BY = os.getpid()
+_IN_THREAD = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+_PARALLEL = ctypes.CFUNCTYPE(None, _IN_THREAD, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)

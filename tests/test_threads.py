@@ -213,6 +213,7 @@ scores.sum()  # starts torch's threads
 before = len(os.listdir("/proc/self/task"))
 metric = MeanIoU(8)
 metric.update(scores, target)
+metric.update(scores.argmax(1).byte(), target.byte())
 print(before > 1, len(os.listdir("/proc/self/task")) - before)
 """
 

@@ -8,19 +8,27 @@ counted without making pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import reduce
-from itertools import chain, groupby, product, starmap
+from itertools import chain, product, starmap
 from math import ceil, prod
-from operator import iadd, itemgetter
+from operator import iadd
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from segmetrics._parallel import Result, share
+from segmetrics._parallel import Result, run_in_threads, share
 from segmetrics.counting import codes, plain
-from segmetrics.counting.cpu_kernels import CELLS, COPIES, recode, tally, tally_images
+from segmetrics.counting.cpu_kernels import (
+    CELLS,
+    COPIES,
+    recode,
+    tally,
+    tally_images,
+    tally_pieces,
+    tally_together,
+)
 from segmetrics.counting.cpu_readers import (
     Area,
     Array,
@@ -38,8 +46,8 @@ from segmetrics.counting.inputs import Counting, Pixels
 
 #: Pixels of a box, at most.
 BOX = 2**17
-#: Pixels that are counted by their values at once, which takes no buffers.
-PIECE = 2**18
+#: Pixels that a thread counts by their values at once.
+PIECE = 2**16
 #: Scores of all classes that are resized at once, about: 512 KiB of fp32.
 RESIZED = 2**17
 #: Pixels of an image for each cell of a joint histogram of its own, at least.
@@ -57,11 +65,11 @@ def count(pixels: Pixels, counting: Counting) -> Tensor:
     if not (pixels.target.numel() and countable(counting)):
         return plain.count(pixels, counting)
     if not counting.per_image:
-        return torch.from_numpy(codes.fold(_histograms([pixels], counting)[0], counting))
+        return torch.from_numpy(codes.fold(_histogram(pixels, counting), counting))
     images, _, *size = pixels.target.shape
     if prod(size) >= max(BOX, PIXELS_A_CELL * prod(codes.histogram_shape(counting))):
-        histograms = _histograms([pixels.image(image) for image in range(images)], counting)
-        return torch.from_numpy(codes.fold(histograms, counting))
+        histograms = [_histogram(pixels.image(image), counting) for image in range(images)]
+        return torch.from_numpy(codes.fold(np.stack(histograms), counting))
     at_once = max(1, OF_IMAGES // prod(codes.tables_shape(counting)))
     counts = []
     for first in range(0, images, at_once):
@@ -76,26 +84,21 @@ def countable(counting: Counting) -> bool:
     return counting.labels <= MOST_LABELS and codes.tabular(counting)
 
 
-def _histograms(parts: Sequence[Pixels], counting: Counting) -> Longs:
-    """The joint histograms of parts alike in shape ``(parts, channels, rows, columns)``, int64."""
-    if parts[0].preds_are == "labels":
-        of_values = _histograms_of_values(parts, counting)
+def _histogram(pixels: Pixels, counting: Counting) -> Longs:
+    """The joint histogram ``(channels, rows, columns)`` of codes, int64."""
+    if pixels.preds_are == "labels":
+        of_values = _histogram_of_values(pixels, counting)
         if of_values is not None:
             return of_values
-    return np.stack([_histogram(part, counting) for part in parts])
-
-
-def _histogram(pixels: Pixels, counting: Counting) -> Longs:
-    """The joint histogram ``(channels, rows, columns)`` of codes."""
     shape = codes.histogram_shape(counting)
     copies = COPIES if prod(shape[1:]) <= CELLS else 1
     dtype = np.int32 if pixels.target.numel() < 2**31 else np.int64
 
     def work(boxes: Iterator[CodedBox]) -> Longs:
-        histograms = np.zeros((shape[0], copies, *shape[1:]), dtype)
+        histograms = np.zeros((*shape, copies), dtype)
         for box, rows, columns in boxes:
             tally(rows, columns, None, None, None, histograms[box.channel])
-        return np.asarray(histograms.sum(1, np.int64))
+        return np.asarray(histograms.sum(-1, np.int64))
 
     histogram: Longs = reduce(iadd, Coding(pixels, counting).share(work))
     return histogram
@@ -175,14 +178,17 @@ class Coding:
 class ValuePairs:
     """Counts pairs of known values, fewer than 2**31: of values first, of codes afterwards."""
 
-    def __init__(self, counting: Counting, values: Values) -> None:
-        self.values = values
+    def __init__(self, counting: Counting, values: Values, threads: int = 1) -> None:
+        self.values, self.threads = values, threads
         self.shape = codes.histogram_shape(counting)[1:]
-        self.places = np.zeros((COPIES, values.span + 1, values.span + 1), np.int32)
+        self.places = np.zeros((threads, values.span + 1, values.span + 1, COPIES), np.int32)
 
     def add(self, target: Array, preds: Array) -> None:
         """Count pairs."""
-        tally(target, preds, *self.values[:3], self.places)
+        pairs, drawn = (target, preds, *self.values[:3]), np.zeros(2, np.int64)
+        run_in_threads(
+            tally_pieces, tally_together, (*pairs, self.places, PIECE, drawn), self.threads
+        )
 
     def take(self) -> Longs:
         """The joint histogram of codes, without pairs of unknown values; counting starts anew."""
@@ -191,29 +197,19 @@ class ValuePairs:
         return histogram
 
 
-def _histograms_of_values(parts: Sequence[Pixels], counting: Counting) -> Longs | None:
-    """``_histograms`` of labels that lie in line; None if there may be unknown ones."""
-    target, preds = parts[0].target.transpose(0, 1), parts[0].preds.transpose(0, 1)
+def _histogram_of_values(pixels: Pixels, counting: Counting) -> Longs | None:
+    """``_histogram`` of labels that lie in line; None if there may be unknown ones."""
+    target, preds = pixels.target.transpose(0, 1), pixels.preds.transpose(0, 1)
     dtypes = {target.dtype, preds.dtype}
     values = None if torch.uint64 in dtypes else known_values(counting, of_bytes=dtypes <= BYTES)
     (size, *_), *steps = _merged(target, preds, 0)
     if values is None or len(target) > 1 or steps != [[1], [1]] or size >= 2**31:
         return None
-    lines = [(flat(part.target), flat(part.preds)) for part in parts]
-
-    def work(pieces: Iterator[tuple[int, int]]) -> list[tuple[int, Longs]]:
-        pairs, counted = ValuePairs(counting, values), []
-        for part, of_part in groupby(pieces, itemgetter(0)):
-            for _, start in of_part:
-                pairs.add(*(line[start : start + PIECE] for line in lines[part]))
-            counted.append((part, pairs.take()))
-        return counted
-
-    histograms = np.zeros((len(parts), *codes.histogram_shape(counting)), np.int64)
-    pieces = list(product(range(len(parts)), range(0, size, PIECE)))
-    for part, histogram in chain(*share(work, pieces, at_most=len(pieces))):
-        histograms[part] += histogram
-    return histograms if histograms.sum() == len(parts) * size else None
+    threads = max(1, min(torch.get_num_threads(), size // PIECE))
+    pairs = ValuePairs(counting, values, threads)
+    pairs.add(flat(target), flat(preds))
+    histogram = pairs.take()[None]
+    return histogram if histogram.sum() == size else None
 
 
 def _as_volumes(maps: Tensor) -> Tensor:

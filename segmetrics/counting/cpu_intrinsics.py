@@ -1,6 +1,6 @@
-"""Instructions that LLVM makes of no loop: vectors of elements, and memory asked for ahead.
+"""What Numba has no words for: vectors of elements, memory asked for ahead, threads.
 
-The arrays of a call are flat, and all of one dtype.
+Arrays are flat here, and those of a call have one dtype.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
@@ -106,6 +106,50 @@ def _blend(typing_context, first, a, second, b, start, target, place):
     return types.void(first, a, second, b, start, target, place), generate
 
 
+def _draw(typing_context, array, place, number):
+    """Add to an element that threads share, and return what it was before."""
+
+    def generate(context, builder, signature, arguments):
+        array, place, number = arguments
+        pointer = _pointer(context, builder, signature.args[0], array, place, number.type)
+        return builder.atomic_rmw("add", pointer, number, "monotonic")
+
+    return types.int64(array, place, types.int64), generate
+
+
+def _in_threads(typing_context, team, threads, kernel, arguments):
+    """Call a kernel at the same time in so many threads, with the same arguments.
+
+    ``team`` is the address of OpenMP's function for it, see ``_parallel.run_in_threads``.
+    """
+    called = kernel.get_call_type(typing_context, tuple(arguments), {})
+
+    def generate(context, builder, signature, values):
+        team, threads, _, arguments = values
+        kept = cgutils.alloca_once_value(builder, arguments)
+        byte, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
+        in_thread = ir.FunctionType(ir.VoidType(), [byte])
+        name = builder.module.get_unique_name("in_thread")
+        function = ir.Function(builder.module, in_thread, name)
+        function.linkage = "internal"
+        inside = ir.IRBuilder(function.append_basic_block())
+        shared = inside.load(inside.bitcast(function.args[0], kept.type))
+        compiled = kernel.dispatcher.overloads[called.args]
+        context.add_linking_libs([compiled.library])
+        context.call_internal_no_propagate(
+            inside, compiled.fndesc, called, cgutils.unpack_tuple(inside, shared)
+        )
+        inside.ret_void()
+        start = ir.FunctionType(ir.VoidType(), [in_thread.as_pointer(), byte, integer, integer])
+        builder.call(
+            builder.inttoptr(team, start.as_pointer()),
+            [function, builder.bitcast(kept, byte), builder.trunc(threads, integer), integer(0)],
+        )
+        return context.get_dummy_value()
+
+    return types.void(team, threads, kernel, arguments), generate
+
+
 def _prefetch(typing_context, array, place):
     """Have memory bring an element, which may lie beyond the end of the array, near."""
 
@@ -208,4 +252,6 @@ def _places(places):
 
 find_best_beside: Any = intrinsic(_find_best_beside)
 blend: Any = intrinsic(_blend)
+draw: Any = intrinsic(_draw)
+in_threads: Any = intrinsic(_in_threads)
 prefetch: Any = intrinsic(_prefetch)

@@ -23,7 +23,9 @@ from segmetrics.counting.cpu_intrinsics import (
     LANES,
     VECTOR,
     blend,
+    draw,
     find_best_beside,
+    in_threads,
     prefetch,
 )
 
@@ -57,37 +59,75 @@ def tally(
     span: int | None,
     histograms: Array,
 ) -> None:
-    """Count pairs into histograms ``(COPIES or 1, rows, columns)`` of the places of labels.
+    """Count pairs into histograms ``(rows, columns, COPIES or 1)`` of the places of labels.
 
     Codes, without a start, have the place that they say, values that which ``_place`` finds.
     Adding to a cell waits for the addition before it, and neighbours are mostly alike: each of
     several goes to another histogram, where there are as many. There the cells of many pairs are
-    found first, in 16 bits each, and read from memory four at a time, while the next pairs come.
+    found first, in 16 bits each, and the next pairs come while they are counted.
     """
     done = 0
-    if len(histograms) == COPIES:
-        fours, low = np.empty(LABELS // 4, np.uint64), np.uint64(CELLS - 1)
-        cells, width = fours.view(np.uint16), np.uint16(histograms.shape[2])
-        line, size = histograms.ravel(), np.uint64(histograms[0].size)
+    if histograms.shape[2] == COPIES:
+        cells, width = np.empty(LABELS, np.uint16), np.uint16(histograms.shape[1])
+        line = histograms.ravel()
         for first in range(0, len(rows), LABELS):
             n = min(LABELS, len(rows) - first)
             some_rows, some_columns = rows[first : first + n], columns[first : first + n]
             for i in range(n):
                 row = _place(some_rows[i], lowest, start, span)
                 cells[i] = row * width + _place(some_columns[i], lowest, start, span)
-            for i in range(n // COPIES):
-                ahead = first + LABELS + i * COPIES
-                prefetch(rows, ahead)
-                prefetch(columns, ahead)
-                for copy in range(COPIES):
-                    four = fours[i * (COPIES // 4) + copy // 4]
-                    cell = four >> np.uint64(copy % 4 * 16) & low
-                    line[np.uint64(copy) * size + cell] += 1
             done = first + n // COPIES * COPIES
+            for i in range(0, done - first, COPIES):
+                prefetch(rows, first + LABELS + i)
+                prefetch(columns, first + LABELS + i)
+                for copy in range(COPIES):
+                    cell = np.uint64(cells[np.uintp(i + copy)])
+                    line[cell * np.uint64(COPIES) + np.uint64(copy)] += 1
     for i in range(done, len(rows)):
         row, column = rows[i], columns[i]
         row, column = _place(row, lowest, start, span), _place(column, lowest, start, span)
-        histograms[0, row, column] += 1
+        histograms[row, column, 0] += 1
+
+
+@kernel
+def tally_pieces(
+    rows: Array,
+    columns: Array,
+    lowest: int | None,
+    start: int | None,
+    span: int | None,
+    histograms: Array,
+    piece: int,
+    drawn: Longs,
+) -> None:
+    """``tally`` of the pieces that a thread draws, into the next one's of several threads' arrays.
+
+    ``drawn`` says how many pairs and how many arrays were drawn before.
+    """
+    mine = histograms[draw(drawn, 1, 1)]
+    first = draw(drawn, 0, piece)
+    while first < len(rows):
+        some = slice(first, first + piece)
+        tally(rows[some], columns[some], lowest, start, span, mine)
+        first = draw(drawn, 0, piece)
+
+
+@kernel
+def tally_together(
+    team: int,
+    threads: int,
+    rows: Array,
+    columns: Array,
+    lowest: int | None,
+    start: int | None,
+    span: int | None,
+    histograms: Array,
+    piece: int,
+    drawn: Longs,
+) -> None:
+    """``tally_pieces`` in several threads at once, see ``_parallel.run_in_threads``."""
+    arguments = (rows, columns, lowest, start, span, histograms, piece, drawn)
+    in_threads(team, threads, tally_pieces, arguments)
 
 
 @kernel
@@ -108,16 +148,17 @@ def _place(label: Any, lowest: int | None, start: int | None, span: int | None) 
 
 @kernel
 def recode(places: Array, rows: Codes, columns: Codes, histogram: Longs) -> None:
-    """Add the pairs counted by ``tally`` to those of their codes, and forget them.
+    """Add the pairs counted by ``tally`` for several threads to those of their codes.
 
-    Those of unknown values are left out.
+    They are forgotten, and those of unknown values left out.
     """
-    total = places[0]
-    for copy in range(1, len(places)):
-        total += places[copy]
     for row in range(len(rows)):
         for column in range(len(columns)):
-            histogram[rows[row], columns[column]] += total[row, column]
+            count = 0
+            for thread in range(len(places)):
+                for copy in range(COPIES):
+                    count += places[thread, row, column, copy]
+            histogram[rows[row], columns[column]] += count
     places[:] = 0
 
 
