@@ -198,7 +198,7 @@ class ValuePairs:
 
 
 def _histogram_of_values(pixels: Pixels, counting: Counting) -> Longs | None:
-    """``_histogram`` of labels that lie in line; None if there may be unknown ones."""
+    """``_histogram`` of labels that lie in line; None if the sum lacks pairs: of unknown ones."""
     target, preds = pixels.target.transpose(0, 1), pixels.preds.transpose(0, 1)
     dtypes = {target.dtype, preds.dtype}
     values = None if torch.uint64 in dtypes else known_values(counting, of_bytes=dtypes <= BYTES)

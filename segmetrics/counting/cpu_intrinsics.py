@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 
 #: Elements of the vectors of ``blend``.
 LANES = 8
-#: Bytes of the vectors of ``find_best_beside``; LLVM takes several where a machine's are narrower.
+#: Bytes of a vector of ``find_best_of_vector``: LLVM takes several where a machine has no such.
 VECTOR = 64
 #: Bytes of such a vector within which elements change places easily.
 LANE = 16
@@ -26,7 +26,7 @@ LANE = 16
 MAGNITUDE = 0x7FFF
 
 
-def _find_best_beside(
+def _find_best_of_vector(
     typing_context, scores, start, step, labels, few, infinity, best, index, place
 ):
     """What ``cpu_kernels._find_best`` finds for a vector of pixels with their scores side by side.
@@ -120,7 +120,8 @@ def _draw(typing_context, array, place, number):
 def _in_threads(typing_context, team, threads, kernel, arguments):
     """Call a kernel at the same time in so many threads, with the same arguments.
 
-    ``team`` is the address of OpenMP's function for it, see ``_parallel.run_in_threads``.
+    ``team`` is the address of OpenMP's function for it, see ``_parallel.run_in_threads``. What a
+    kernel raises there is lost: it had better not, or leave undone what the caller looks for.
     """
     called = kernel.get_call_type(typing_context, tuple(arguments), {})
 
@@ -250,7 +251,7 @@ def _places(places):
     return ir.VectorType(ir.IntType(32), len(places))(places)
 
 
-find_best_beside: Any = intrinsic(_find_best_beside)
+find_best_of_vector: Any = intrinsic(_find_best_of_vector)
 blend: Any = intrinsic(_blend)
 draw: Any = intrinsic(_draw)
 in_threads: Any = intrinsic(_in_threads)

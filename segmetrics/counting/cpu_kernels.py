@@ -24,7 +24,7 @@ from segmetrics.counting.cpu_intrinsics import (
     VECTOR,
     blend,
     draw,
-    find_best_beside,
+    find_best_of_vector,
     in_threads,
     prefetch,
 )
@@ -590,9 +590,9 @@ def _find_best_beside(
         for line in range(step if dense else 0):
             prefetch(scores, place + AHEAD // scores.itemsize + line * lanes)
         if few:
-            find_best_beside(scores, place, step, labels, True, infinity, best, index, i)
+            find_best_of_vector(scores, place, step, labels, True, infinity, best, index, i)
         else:
-            find_best_beside(scores, place, step, labels, None, infinity, best, index, i)
+            find_best_of_vector(scores, place, step, labels, None, infinity, best, index, i)
     for i in range(done, n):
         place = base + i * step
         best[i], index[i] = _key(scores[place], infinity), 0
