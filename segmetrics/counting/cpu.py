@@ -241,8 +241,16 @@ def _merged(target: Tensor, preds: Tensor, in_order: int) -> tuple[list[int], li
 
 
 def _cut(rows: int, columns: int, widest: int) -> Iterator[Area]:
-    """Cut pixels into areas of at most ``BOX``, as wide as may be, and about equal."""
-    wide = ceil(columns / ceil(columns / widest))
-    tall = ceil(rows / ceil(rows / (BOX // wide)))
+    """Cut pixels into areas of at most ``BOX``, as wide as may be, and about equal.
+
+    If there are several they are as many for every thread.
+    """
+    wide = ceil(columns / _parts(columns, widest))
+    tall = ceil(rows / _parts(rows, BOX // wide))
     for top, left in product(range(0, rows, tall), range(0, columns, wide)):
         yield top, min(top + tall, rows), left, min(left + wide, columns)
+
+
+def _parts(length: int, longest: int) -> int:
+    threads = torch.get_num_threads()
+    return 1 if length <= longest else threads * ceil(length / longest / threads)
