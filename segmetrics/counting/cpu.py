@@ -205,7 +205,8 @@ def _histogram_of_values(pixels: Pixels, counting: Counting) -> Longs | None:
     (size, *_), *steps = _merged(target, preds, 0)
     if values is None or len(target) > 1 or steps != [[1], [1]] or size >= 2**31:
         return None
-    threads = max(1, min(torch.get_num_threads(), size // PIECE))
+    places = COPIES * (int(values.span) + 1) ** 2
+    threads = max(1, min(torch.get_num_threads(), size // max(PIECE, places)))
     pairs = ValuePairs(counting, values, threads)
     pairs.add(flat(target), flat(preds))
     histogram = pairs.take()[None]

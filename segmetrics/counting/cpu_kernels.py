@@ -100,9 +100,9 @@ def tally_pieces(
     piece: int,
     drawn: Longs,
 ) -> None:
-    """``tally`` of the pieces that a thread draws, into the next one's of several threads' arrays.
+    """``tally`` of the pieces that a thread draws, into the first of the next thread's histograms.
 
-    ``drawn`` says how many pairs and how many arrays were drawn before.
+    ``drawn`` says how many pairs and how many threads' histograms were drawn before.
     """
     mine = histograms[draw(drawn, 1, 1)]
     first = draw(drawn, 0, piece)
@@ -110,6 +110,13 @@ def tally_pieces(
         some = slice(first, first + piece)
         tally(rows[some], columns[some], lowest, start, span, mine)
         first = draw(drawn, 0, piece)
+    line = mine.ravel()
+    for cell in range(0, line.size, COPIES):
+        count = 0
+        for copy in range(COPIES):
+            count += line[np.uintp(cell + copy)]
+            line[np.uintp(cell + copy)] = 0
+        line[np.uintp(cell)] = count
 
 
 @kernel
@@ -148,18 +155,15 @@ def _place(label: Any, lowest: int | None, start: int | None, span: int | None) 
 
 @kernel
 def recode(places: Array, rows: Codes, columns: Codes, histogram: Longs) -> None:
-    """Add the pairs counted by ``tally`` for several threads to those of their codes.
+    """Add the pairs counted by ``tally_pieces`` to those of their codes, and forget them.
 
-    They are forgotten, and those of unknown values left out.
+    Those of unknown values are left out.
     """
     for row in range(len(rows)):
         for column in range(len(columns)):
-            count = 0
             for thread in range(len(places)):
-                for copy in range(COPIES):
-                    count += places[thread, row, column, copy]
-            histogram[rows[row], columns[column]] += count
-    places[:] = 0
+                histogram[rows[row], columns[column]] += places[thread, row, column, 0]
+    places[..., 0] = 0
 
 
 @kernel
