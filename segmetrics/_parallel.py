@@ -64,12 +64,12 @@ def run_in_threads(
 ) -> None:
     """Call a kernel at once in so many threads, all with the same arguments.
 
-    ``together`` is a kernel that does so by itself: it gets the address of OpenMP's function, the
-    number and the arguments, and no thread ever waits for Python's lock.
+    ``together`` is a kernel that does so by itself: it gets the address of OpenMP's function, their
+    number and the arguments in one, and no thread ever waits for Python's lock.
     """
     team = _openmp(os.getpid()) if threads > 1 else None
     if team is not None:
-        together(team, threads, *arguments)
+        together(team, threads, arguments)
         return
 
     def work(calls: Iterator[int]) -> None:

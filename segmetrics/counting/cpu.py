@@ -24,6 +24,7 @@ from segmetrics.counting.cpu_kernels import (
     CELLS,
     COPIES,
     recode,
+    sum_copies,
     tally,
     tally_images,
     tally_pieces,
@@ -98,7 +99,9 @@ def _histogram(pixels: Pixels, counting: Counting) -> Longs:
         histograms = np.zeros((*shape, copies), dtype)
         for box, rows, columns in boxes:
             tally(rows, columns, None, None, None, histograms[box.channel])
-        return np.asarray(histograms.sum(-1, np.int64))
+        if copies == COPIES:
+            sum_copies(histograms.ravel())
+        return histograms[..., 0].astype(np.int64)
 
     histogram: Longs = reduce(iadd, Coding(pixels, counting).share(work))
     return histogram

@@ -110,31 +110,24 @@ def tally_pieces(
         some = slice(first, first + piece)
         tally(rows[some], columns[some], lowest, start, span, mine)
         first = draw(drawn, 0, piece)
-    line = mine.ravel()
-    for cell in range(0, line.size, COPIES):
-        count = 0
-        for copy in range(COPIES):
-            count += line[np.uintp(cell + copy)]
-            line[np.uintp(cell + copy)] = 0
-        line[np.uintp(cell)] = count
+    sum_copies(mine.ravel())
 
 
 @kernel
-def tally_together(
-    team: int,
-    threads: int,
-    rows: Array,
-    columns: Array,
-    lowest: int | None,
-    start: int | None,
-    span: int | None,
-    histograms: Array,
-    piece: int,
-    drawn: Longs,
-) -> None:
+def tally_together(team: int, threads: int, arguments: tuple[Any, ...]) -> None:
     """``tally_pieces`` in several threads at once, see ``_parallel.run_in_threads``."""
-    arguments = (rows, columns, lowest, start, span, histograms, piece, drawn)
     in_threads(team, threads, tally_pieces, arguments)
+
+
+@kernel
+def sum_copies(histograms: Array) -> None:
+    """Add the ``COPIES`` of every cell, which lie side by side, to the first; forget the others."""
+    for cell in range(0, len(histograms), COPIES):
+        count = 0
+        for copy in range(COPIES):
+            count += histograms[np.uintp(cell + copy)]
+            histograms[np.uintp(cell + copy)] = 0
+        histograms[np.uintp(cell)] = count
 
 
 @kernel
