@@ -1,6 +1,6 @@
 """``python -m segmetrics``: the command, also for ``torchrun -m``."""
 
-from segmetrics.cli import app
+from segmetrics.evaluate.command import app
 
 if __name__ == "__main__":
     app()

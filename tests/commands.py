@@ -17,7 +17,9 @@ from processes import IMPORTED_ONCE
 
 #: Forks processes that have imported all; set before anything starts it.
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload([*IMPORTED_ONCE, "segmetrics.cli", "nibabel", "PIL.Image"])
+SERVER.set_forkserver_preload(
+    [*IMPORTED_ONCE, "segmetrics.evaluate.command", "nibabel", "PIL.Image"]
+)
 
 
 def start(number: int, output: Path, *arguments: object) -> list[BaseProcess]:
@@ -56,6 +58,6 @@ def _work(arguments: list[str], output: str, environment: dict[str, str]) -> Non
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         sys.stdout = sys.stderr = file
-        from segmetrics.cli import app
+        from segmetrics.evaluate.command import app
 
         app(["evaluate", *arguments])

@@ -10,7 +10,14 @@ import torch.multiprocessing as mp
 from torch.utils._python_dispatch import TorchDispatchMode
 
 IMPORTED_ONCE = [
-    *("pytest", "hypothesis", "pytorch_lightning", "numba", "segmetrics", "segmetrics.cli"),
+    *(
+        "pytest",
+        "hypothesis",
+        "pytorch_lightning",
+        "numba",
+        "segmetrics",
+        "segmetrics.evaluate.command",
+    ),
 ]
 
 

@@ -25,8 +25,9 @@ from typer.testing import CliRunner, Result
 
 from benchmarks.mask_folders import write_cityscapes, write_voc
 from commands import finish, start
-from segmetrics import BoundaryIoU, ImageScores, SegmentationMetrics, evaluation
-from segmetrics.cli import app
+from segmetrics import BoundaryIoU, ImageScores, SegmentationMetrics
+from segmetrics.evaluate import workers
+from segmetrics.evaluate.command import app
 from segmetrics.labels import LabelSpace
 from segmetrics.statistics import confidence_interval
 
@@ -569,7 +570,7 @@ def test_threads_count_what_forked_workers_count(
     cut(pairs[0] / "1.png")
     spoiled = *pairs, "--num-classes", 3, "--workers", 3, "--keep-going"
     expected = counted(tmp_path, *city, *ALL), counted(tmp_path, *spoiled)
-    monkeypatch.setattr(evaluation, "FORKS", False)  # as on other systems than Linux
+    monkeypatch.setattr(workers, "FORKS", False)  # as on other systems than Linux
     assert counted(tmp_path, *city, *ALL, "--workers", 3) == expected[0]
     assert counted(tmp_path, *spoiled) == expected[1]
     done = run(*pairs, "--num-classes", 3, "--workers", 3)

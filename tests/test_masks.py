@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segmetrics.masks import (
+from segmetrics.files import (
     CITYSCAPES,
     Buffer,
     MaskError,
@@ -49,7 +49,7 @@ def write_png(path: Path, values: np.ndarray, bits: int, *, palette: bool = Fals
 def test_a_grey_png_of_any_depth_gives_the_stored_values(bits: int, tmp_path: Path) -> None:
     values = RANDOM.integers(0, 2**bits, (9, 13))
     write_png(tmp_path / "mask.png", values, bits)
-    found = read(tmp_path / "mask.png")
+    found = read(tmp_path / "mask.png").values
     assert np.array_equal(found, values)
     assert found.dtype == (np.uint16 if bits == 16 else np.uint8)
 
@@ -58,7 +58,7 @@ def test_a_grey_png_of_any_depth_gives_the_stored_values(bits: int, tmp_path: Pa
 def test_a_palette_png_gives_its_indices_not_its_colours(bits: int, tmp_path: Path) -> None:
     values = RANDOM.integers(0, 2**bits, (9, 13))
     write_png(tmp_path / "mask.png", values, bits, palette=True)
-    assert np.array_equal(read(tmp_path / "mask.png"), values)
+    assert np.array_equal(read(tmp_path / "mask.png").values, values)
 
 
 def test_a_palette_with_transparency_gives_its_indices(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_palette_with_transparency_gives_its_indices(tmp_path: Path) -> None:
     image = Image.fromarray(values)
     image.putpalette(RANDOM.bytes(768))
     image.save(tmp_path / "mask.png", transparency=0)
-    assert np.array_equal(read(tmp_path / "mask.png"), values)
+    assert np.array_equal(read(tmp_path / "mask.png").values, values)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32])
@@ -76,14 +76,14 @@ def test_a_tiff_gives_the_stored_values(
 ) -> None:
     values = RANDOM.integers(0, 200, (9, 13)).astype(dtype)
     Image.fromarray(values).save(tmp_path / "mask.tif", compression=compression)
-    assert np.array_equal(read(tmp_path / "mask.tif"), values)
+    assert np.array_equal(read(tmp_path / "mask.tif").values, values)
 
 
 def test_a_tiff_of_several_pages_is_a_volume(tmp_path: Path) -> None:
     values = RANDOM.integers(0, 60000, (4, 9, 13)).astype(np.uint16)
     first, *rest = map(Image.fromarray, values)
     first.save(tmp_path / "mask.tiff", save_all=True, append_images=rest)
-    assert np.array_equal(read(tmp_path / "mask.tiff"), values)
+    assert np.array_equal(read(tmp_path / "mask.tiff").values, values)
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", ">i4", "int64", "uint64", "float64"])
@@ -92,7 +92,7 @@ def test_an_array_gives_its_values(dtype: str, suffix: str, tmp_path: Path) -> N
     values = RANDOM.integers(0, 2 if dtype == "bool" else 100, (9, 13)).astype(dtype)
     path = tmp_path / f"mask.{suffix}"
     np.save(path, values) if suffix == "npy" else np.savez(path, labels=values)
-    found = read(path)
+    found = read(path).values
     assert np.array_equal(found, values)
     assert found.dtype.isnative
 
@@ -102,7 +102,7 @@ def test_an_array_gives_its_values(dtype: str, suffix: str, tmp_path: Path) -> N
 def test_nifti_gives_its_values(dtype: type[np.generic], suffix: str, tmp_path: Path) -> None:
     values = RANDOM.integers(0, 100, (5, 6, 7)).astype(dtype)
     nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / f"mask.{suffix}")
-    assert np.array_equal(read(tmp_path / f"mask.{suffix}"), values)
+    assert np.array_equal(read(tmp_path / f"mask.{suffix}").values, values)
 
 
 def test_memory_that_is_used_again_holds_the_new_mask_only(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_memory_that_is_used_again_holds_the_new_mask_only(tmp_path: Path) -> No
     for shape, dtype in (((20, 30), np.uint16), ((7, 5), np.uint8), ((40, 30), np.uint8)):
         values = RANDOM.integers(0, 200, shape).astype(dtype)
         Image.fromarray(values).save(tmp_path / "mask.png")
-        assert np.array_equal(read(tmp_path / "mask.png", buffer), values)
+        assert np.array_equal(read(tmp_path / "mask.png", buffer).values, values)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "CMYK"])
@@ -144,7 +144,7 @@ def test_a_file_cut_anywhere_is_refused_or_complete(suffix: str, tmp_path: Path)
     for length in range(0, len(whole), max(1, len(whole) // 60)):
         path.write_bytes(whole[:length])
         try:
-            assert np.array_equal(read(path).squeeze(), values)
+            assert np.array_equal(read(path).values.squeeze(), values)
         except MaskError as error:
             refused.append(error.problem)
     assert len(refused) > 50

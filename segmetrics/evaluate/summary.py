@@ -22,9 +22,9 @@ from rich.table import Table
 from torch import Tensor
 
 import segmetrics
-from segmetrics import masks, report, scores
-from segmetrics.evaluation import Evaluation
-from segmetrics.masks import KINDS, Kind, Problem
+from segmetrics import files, report, scores
+from segmetrics.evaluate.settings import Evaluation
+from segmetrics.files import KINDS, Kind, Problem
 from segmetrics.scores import Score
 from segmetrics.statistics import USUAL_KEYS, Interval, all_scores, confidence_interval
 
@@ -388,10 +388,10 @@ def _examples(result: Evaluation, folder: Path | None) -> Iterator[Any]:
     values = counts.per_image("IoU")
     order = values.argsort(stable=True)[: int((~values.isnan()).sum())].tolist()
     names = [str(counts.labels[i]) for i in order[:EXAMPLES]]
-    images = masks.find_images(folder, names) if folder else {}
+    images = files.find_images(folder, names) if folder else {}
     for i, name in zip(order, names, strict=False):
         pair = result.scored[name]
-        target, preds = masks.read(pair.target), masks.read(pair.preds)
+        target, preds = files.read(pair.target).values, files.read(pair.preds).values
         if target.ndim != 2:
             continue
         yield Example(

@@ -19,10 +19,12 @@ from rich.progress import Progress as Bar
 
 import segmetrics
 from segmetrics import labels
-from segmetrics._summary import STANDARD_OUTPUT, Summary, problem_lines
-from segmetrics.evaluation import NotScored, Progress, Settings, evaluate
+from segmetrics.evaluate.folders import evaluate
+from segmetrics.evaluate.settings import NotScored, Settings
+from segmetrics.evaluate.summary import STANDARD_OUTPUT, Summary, problem_lines
+from segmetrics.evaluate.workers import Progress
+from segmetrics.files import CITYSCAPES, Match, Problem
 from segmetrics.labels import LabelSpace
-from segmetrics.masks import CITYSCAPES, Match, Problem
 
 SPACES = {
     "voc": labels.VOC,

@@ -599,7 +599,7 @@ def _rendered(content: Mapping[str, Any]) -> str:
             "`pip install segmetrics[report]`."
         ) from error
     environment = Environment(
-        loader=PackageLoader("segmetrics", ""),
+        loader=PackageLoader("segmetrics.report", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,0 +1,101 @@
+"""The sum of what workers and processes have counted by now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from segmetrics.distributed import sum_over_processes
+from segmetrics.evaluate import iiou
+from segmetrics.evaluate.counter import Counted, Floats, Layout, Longs
+from segmetrics.evaluate.processes import Processes
+from segmetrics.evaluate.settings import Evaluation, Settings
+from segmetrics.files import Pair, Problem
+from segmetrics.statistics import ImageCounts
+
+
+@dataclass
+class Ledger:
+    """What has been counted by now, and what cannot be."""
+
+    settings: Settings
+    names: list[str] = field(default_factory=list)
+    sums: Longs = field(default_factory=lambda: np.zeros(0, np.int64))
+    images: list[Longs] = field(default_factory=list)  # tp, fp and fn (3, C)
+    instances: list[Floats] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.layout = Layout(self.settings.space.num_classes)
+        if not len(self.sums):
+            self.sums = np.zeros(self.layout.size, np.int64)
+
+    def add(self, pair: Pair, outcome: Counted | Problem) -> None:
+        """Add what came out for a pair."""
+        if isinstance(outcome, Problem):
+            self.problems.append(outcome)
+            return
+        self.names.append(pair.name)
+        self.sums += outcome.sums
+        if self.settings.images:
+            confusion = self.layout.confusion(outcome.sums)
+            hits, predicted = confusion.diagonal(), confusion[:, :-1].sum(0)
+            self.images.append(np.stack([hits, predicted - hits, confusion.sum(1) - hits]))
+        if outcome.instances is not None:
+            self.instances.append(outcome.instances)
+
+    def stored(self) -> tuple[list[str], dict[str, NDArray[Any]]]:
+        """Names and arrays, for a checkpoint."""
+        return self.names, {
+            "sums": self.sums,
+            "images": np.array(self.images),
+            "instances": np.array(self.instances),
+        }
+
+    def restore(self, names: list[str], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what was stored."""
+        if names:
+            self.names, self.sums = names, arrays["sums"]
+            self.images, self.instances = list(arrays["images"]), list(arrays["instances"])
+
+    def merged(self, processes: Processes) -> Ledger:
+        """The ledgers of all processes as one."""
+        if processes.number == 1:
+            return self
+        (sums,) = sum_over_processes([torch.from_numpy(self.sums)])
+        parts = processes.gather((self.names, self.images, self.instances, self.problems))
+        names, images, instances, problems = (
+            list(chain.from_iterable(part)) for part in zip(*parts, strict=True)
+        )
+        return Ledger(self.settings, names, sums.numpy(), images, instances, problems)
+
+    def evaluation(self, pairs: Sequence[Pair], **about: Any) -> Evaluation:
+        """What is reported of these pairs."""
+        space, counting = self.settings.space, self.settings.counting
+        confusion, images = self.layout.confusion(self.sums), None
+        if self.settings.images:
+            order = sorted(range(len(self.names)), key=self.names.__getitem__)
+            tp, fp, fn = torch.from_numpy(np.stack([self.images[i] for i in order], 1))
+            ids, names = tuple(self.names[i] for i in order), tuple(space.names)
+            ignored = counting.ignored_classes
+            images = ImageCounts(tp, fp, fn, ids=ids, class_names=names, ignored=ignored)
+        scores_of_instances: tuple[Mapping[str, float], Mapping[str, float]] = {}, {}
+        if self.settings.instances:
+            scores_of_instances = iiou.iious(self.instances, confusion, int(self.sums[-1]))
+        bands = torch.from_numpy(self.layout.bands(self.sums)) if self.settings.boundary else None
+        done = set(self.names)
+        return Evaluation(
+            self.settings,
+            torch.from_numpy(confusion),
+            bands,
+            images,
+            *scores_of_instances,
+            scored={pair.name: pair for pair in pairs if pair.name in done},
+            **about,
+        )

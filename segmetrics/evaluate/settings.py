@@ -1,0 +1,105 @@
+"""What is counted, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from segmetrics.counting import Counting
+from segmetrics.files import Pair, Problem
+from segmetrics.labels import LabelSpace
+from segmetrics.scores import Statistics
+from segmetrics.statistics import ImageCounts
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is counted.
+
+    Args:
+        space: the classes and what values mean; ``map_preds`` says whether predictions hold values
+            of the masks or indices of classes.
+        boundary: count the bands along the contours, too.
+        images: keep the counts of every image.
+        instances: count Cityscapes' instances, too.
+    """
+
+    space: LabelSpace
+    boundary: bool = False
+    images: bool = False
+    instances: bool = False
+
+    @cached_property
+    def counting(self) -> Counting:
+        """How pixels are counted."""
+        return Counting.of(self.space, input_format="index")
+
+    def describe(self) -> dict[str, object]:
+        """All that decides the counts, in JSON."""
+        counting = self.counting
+        return {
+            "classes": list(self.space.names),
+            "ignore_index": list(counting.ignore_index),
+            "id_to_class": [list(counting.ids), list(counting.classes_of_ids)],
+            "map_preds": counting.map_preds,
+            "boundary": self.boundary,
+            "counts of images": self.images,
+            "iiou": self.instances,
+        }
+
+
+class NotScored(Exception):
+    """Files that cannot be scored."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__(f"{len(problems)} problems")
+        self.problems = list(problems)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What was counted: the counts ``(C, C + 1)``, and what else was asked for.
+
+    ``bands`` are hits, predicted and target pixels of the classes in their bands ``(C, 3)``;
+    ``iiou`` and ``iiou_category`` scores by name; ``scored`` the pairs by name.
+    """
+
+    settings: Settings
+    confusion: Tensor
+    bands: Tensor | None
+    images: ImageCounts | None
+    iiou: Mapping[str, float]
+    iiou_category: Mapping[str, float]
+    scored: Mapping[str, Pair]
+    left_out: Sequence[Problem]
+    seconds: float
+    workers: int
+    processes: int
+
+    @property
+    def statistics(self) -> Statistics:
+        """The classes' counts."""
+        return Statistics.of_matrix(self.confusion)
+
+    @property
+    def band_statistics(self) -> Statistics | None:
+        """The classes' counts in their bands, if they were counted."""
+        return None if self.bands is None else Statistics.of(*self.bands.unbind(1))
+
+    @property
+    def ignored(self) -> tuple[int, ...]:
+        """Classes that are left out of averages."""
+        return self.settings.counting.ignored_classes
+
+    @property
+    def categories(self) -> Mapping[str, tuple[int, ...]]:
+        """The categories that are scored, and their classes."""
+        return self.settings.space.categories(left_out=self.ignored)
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels were counted."""
+        return int(self.confusion.sum())

@@ -1,0 +1,79 @@
+"""What a file holds, and what it becomes: stored values, label maps, memory to decode into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmetrics.files.grids import Grid
+
+Array = NDArray[Any]
+Color = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are read.
+
+    Args:
+        colors: colour → label, where the label space has colours: colour images become label maps.
+        key: name of the array in an NPZ file that holds several.
+        one_hot: the axis of the classes, where arrays are one-hot.
+    """
+
+    colors: tuple[tuple[Color, int], ...] = ()
+    key: str | None = None
+    one_hot: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """What a reader finds in a file: the values as they are stored, and what is said about them.
+
+    Args:
+        values: ``(H, W)`` or ``(D, H, W)`` of any dtype; where ``bands`` is not empty with one more
+            dimension at the end, the channels.
+        bands: names of the channels of a colour image, as ``"RGBA"``.
+        grid: where the voxels lie in space.
+        palette: the colours of the indices, of a palette image.
+        slope: what the file says the integers are multiplied by, if that made fractions of them.
+        nodata: the value that the file says marks missing pixels.
+    """
+
+    values: Array
+    bands: str = ""
+    grid: Grid | None = None
+    palette: tuple[Color, ...] = field(default=())
+    slope: float | None = None
+    nodata: float | None = None
+
+
+class LabelMap(NamedTuple):
+    """Labels as NumPy integers ``(H, W)`` or ``(D, H, W)``, and where they lie."""
+
+    values: Array
+    grid: Grid | None = None
+    palette: tuple[Color, ...] = ()
+    nodata: float | None = None
+
+
+class Buffer:
+    """Memory that masks are decoded into again and again; the one before is overwritten.
+
+    Fresh memory for every mask would cost a third of the time: the system clears it page by page.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = np.empty(0, np.uint8)
+
+    def zeros(self, shape: tuple[int, ...], dtype: type[np.generic]) -> Array:
+        """An array of zeros in this memory."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        if size > len(self._bytes):
+            self._bytes = np.empty(size, np.uint8)
+        array = self._bytes[:size]
+        array.fill(0)
+        return array.view(dtype).reshape(shape)
