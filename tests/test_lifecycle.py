@@ -335,7 +335,8 @@ def test_the_state_is_in_the_state_dict_once_persistent_and_only_there(
     assert saved.keys() == {f"metric.{name}" for name in metric["metric"].metric_state}
 
     restored = nn.ModuleDict({"metric": new()})
-    with warnings.catch_warnings(action="error"):  # a restored state is no missing update
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a restored state is no missing update
         with pytest.warns(UserWarning, match="before the ``update``"):
             restored["metric"].compute()
         restored.load_state_dict(saved)
