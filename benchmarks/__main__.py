@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import memory, report
+from benchmarks import load, memory, report
 from benchmarks.cases import FORMS, Case, cases
 from benchmarks.contenders import CONTENDERS
 from benchmarks.share import shares, validation_share
 from benchmarks.timing import ROUNDS, interleaved
 
 SIZES = ["4x520x520", "1x1024x2048"]
-PARTS = ("speed", "memory", "share")
+PARTS = ("speed", "memory", "share", "load")
 MEASURED_MEMORY = ("segmetrics", "torchmetrics Jaccard")
 
 
@@ -45,6 +45,12 @@ def main() -> None:
         row = share(device, options.share_batch, options.share_side, options.rounds)
         if not options.no_save:
             report.keep(path, device, "share", [row])
+    if "load" in options.parts:
+        forms = [form for form in load.FORMS if options.only in form]
+        rows = load.measure(forms, options.before, options.calls)
+        print(load.table(rows), end="\n\n")
+        if not options.no_save:
+            report.keep(path, device, "load", rows)
     if not options.no_save:
         drawn = report.chart(path) if "speed" in options.parts else None
         print("\n".join(f"written: {file}" for file in (path, drawn) if file))
@@ -107,6 +113,13 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options.add_argument("--share-batch", type=int, default=4)
     options.add_argument("--share-side", type=int, default=520)
+    options.add_argument("--calls", type=int, default=load.CALLS, help="of each form under load")
+    options.add_argument(
+        "--before",
+        type=Path,
+        metavar="CHECKOUT",
+        help="whose code is timed under load, too",
+    )
     options.add_argument("--output", type=Path, help="results file; rows are added or replaced")
     options.add_argument("--no-save", action="store_true", help="only print")
     return options

@@ -86,7 +86,7 @@ def keep(path: Path, device: str, part: str, rows: Sequence[Row]) -> None:
     kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
 
     def case(row: Row) -> str:
-        return json.dumps([row.get(name) for name in ("form", "classes", "size")])
+        return json.dumps([row.get(name) for name in ("form", "classes", "size", "busy")])
 
     kept |= {"date": date.today().isoformat(), "machine": machine(device), "versions": versions()}
     kept[part] = list({case(row): row for row in [*kept.get(part, []), *rows]}.values())

@@ -11,8 +11,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, get_ident
-from time import monotonic
+from itertools import count as count_from
+from math import inf
+from threading import Barrier, Event, get_ident
+from time import monotonic, sleep
 from typing import Any, cast
 
 import numpy as np
@@ -21,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from segmetrics import ConfusionMatrix
+from segmetrics import ConfusionMatrix, _parallel
 from segmetrics._parallel import share
 from segmetrics.counting import Counting, count, plain
 from segmetrics.counting.inputs import read
@@ -30,9 +32,17 @@ from segmetrics.functional import confusion_matrix
 CLASSES = 5
 THREADS = 8
 
+whoever_helps = pytest.mark.parametrize("several_threads", ["OpenMP", "helpers"], indirect=True)
+
 
 @pytest.fixture(autouse=True)
-def several_threads() -> Iterator[None]:
+def several_threads(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Four threads: torch's own as on an idle machine, or helpers of ours as on a busy one."""
+    monkeypatch.setattr(_parallel, "LATE", inf)
+    left = 10**9 if getattr(request, "param", "OpenMP") == "helpers" else 0
+    monkeypatch.setattr(_parallel._Pause, "left", left)
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     yield
@@ -98,6 +108,7 @@ def update_at_random(seconds: float) -> int:
         return sum(threads.map(update, range(THREADS)))
 
 
+@whoever_helps
 def test_updates_from_many_threads_lose_no_count() -> None:
     assert update_at_random(seconds=3) >= THREADS
 
@@ -170,6 +181,7 @@ def test_workers_of_a_data_loader_count() -> None:
 # --- Who works ---------------------------------------------------------------------------------
 
 
+@whoever_helps
 def test_as_many_threads_work_as_torch_has() -> None:
     together = Barrier(4)  # passed only by four at once
 
@@ -190,6 +202,7 @@ def test_small_work_stays_in_the_calling_thread(threads: int, at_most: int) -> N
     assert share(work, range(9), at_most=at_most) == [(get_ident(), list(range(9)))]
 
 
+@whoever_helps
 @pytest.mark.parametrize("where", ["helper", "caller"])
 def test_what_a_thread_raises_reaches_the_caller(where: str) -> None:
     caller, together = get_ident(), Barrier(2)
@@ -204,9 +217,56 @@ def test_what_a_thread_raises_reaches_the_caller(where: str) -> None:
         share(work, range(2), at_most=2)
 
 
+def test_a_call_does_not_wait_for_helpers_that_are_busy_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_parallel._Pause, "left", 10**9)
+    torch.set_num_threads(2)  # one helper
+    began, end = Barrier(2), Event()
+
+    def wait_in_both(jobs: Iterator[int]) -> None:
+        for _ in jobs:
+            began.wait(timeout=60)
+            end.wait(timeout=60)
+
+    with ThreadPoolExecutor(1) as thread:
+        other = thread.submit(share, wait_in_both, range(2), at_most=2)
+        while began.n_waiting or not _parallel._calls(os.getpid(), 1).empty():
+            sleep(0.01)
+        results = share(lambda jobs: (get_ident(), sum(jobs)), range(9), at_most=2)
+        assert not other.done()
+        end.set()
+    assert results == [(get_ident(), 36)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no OpenMP to ask")
+def test_openmp_threads_are_left_alone_for_longer_the_more_often_they_are_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_parallel._Pause, "left", 0)
+    monkeypatch.setattr(_parallel._Pause, "length", _parallel.FIRST_PAUSE)
+
+    def calls_until_asked() -> int:
+        """How many calls go without OpenMP's threads before one uses them."""
+        for calls in count_from(0):
+            if _parallel._team() is not None:
+                with _parallel._watched():
+                    pass
+                return calls
+        raise AssertionError
+
+    monkeypatch.setattr(_parallel, "LATE", -1.0)  # always late
+    assert [calls_until_asked() for _ in range(6)] == [0, 8, 16, 32, 64, 64]
+    monkeypatch.setattr(_parallel, "LATE", inf)  # never
+    assert [calls_until_asked() for _ in range(3)] == [64, 0, 0]
+    monkeypatch.setattr(_parallel, "LATE", -1.0)
+    assert [calls_until_asked() for _ in range(2)] == [0, 8]
+
+
 TORCHS_THREADS = """
 import os, torch
-from segmetrics import MeanIoU
+from segmetrics import MeanIoU, _parallel
+_parallel.LATE = float("inf")  # whatever else runs here
 torch.set_num_threads(2)
 scores, target = torch.rand(4, 8, 512, 512), torch.randint(8, (4, 512, 512))
 scores.sum()  # starts torch's threads

@@ -49,6 +49,9 @@ from segmetrics.counting.inputs import Counting, Pixels
 BOX = 2**17
 #: Pixels that a thread counts by their values at once.
 PIECE = 2**16
+#: Less work is not worth waking a thread that sleeps: about half a millisecond. Scores to compare,
+#: where reading a pixel's labels takes as long as ``LABELS_ARE`` of them; and pairs of labels.
+SCORES_A_THREAD, LABELS_ARE, PAIRS_A_THREAD = 2**21, 4, 2**20
 #: Scores of all classes that are resized at once, about: 512 KiB of fp32.
 RESIZED = 2**17
 #: Pixels of an image for each cell of a joint histogram of its own, at least.
@@ -158,6 +161,8 @@ class Coding:
                 )
         self.read_target = label_reader(target, self.sizes, steps, counting, target=True)
         self.pixels = target.numel()
+        scores = len(preds) // len(target) if pixels.preds_are == "scores" else 0
+        self.work = self.pixels * (LABELS_ARE + scores)
         areas = _cut(prod(self.sizes[:-1]), self.sizes[-1], widest) if self.pixels else []
         self.boxes = list(starmap(Box, product(range(len(target)), areas)))
 
@@ -166,7 +171,7 @@ class Coding:
         return share(
             lambda boxes: work(self._coded(boxes)),
             self.boxes,
-            at_most=2 * self.pixels // BOX,
+            at_most=self.work // SCORES_A_THREAD,
         )
 
     def _coded(self, boxes: Iterator[Box]) -> Iterator[CodedBox]:
@@ -190,7 +195,11 @@ class ValuePairs:
         """Count pairs."""
         pairs, drawn = (target, preds, *self.values[:3]), np.zeros(2, np.int64)
         run_in_threads(
-            tally_pieces, tally_together, (*pairs, self.places, PIECE, drawn), self.threads
+            tally_pieces,
+            tally_together,
+            (*pairs, self.places, PIECE, drawn),
+            self.threads,
+            worth=len(target) // PAIRS_A_THREAD,
         )
 
     def take(self) -> Longs:

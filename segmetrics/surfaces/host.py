@@ -27,6 +27,8 @@ Spacing = tuple[float, ...]
 
 #: Pixels of the bands that are counted in one go.
 CHUNK = 2**18
+#: Maps of fewer pixels are not worth another thread.
+FEWEST = 2**16
 
 
 def band_counts(maps: Maps, reach: int, labels: int) -> Tensor:
@@ -34,13 +36,16 @@ def band_counts(maps: Maps, reach: int, labels: int) -> Tensor:
     maps = maps.cpu()
     kernels = _kernels()
     sides = [volume for side in maps for volume in volumes(side)]
-    inner = _run(kernels.inner, [(volume, reach) for volume in sides])
+    pixels = maps.target[0].numel()
+    inner = _run(kernels.inner, [(volume, reach) for volume in sides], pixels)
     tasks = [
         (*(array.reshape(-1)[first : first + CHUNK] for array in of_channel), labels)
         for of_channel in zip(*_halves(sides), *_halves(inner), strict=True)
         for first in range(0, sides[0].size, CHUNK)
     ]
-    counts = np.stack(_run(kernels.band_counts, tasks)).reshape(len(maps.preds), -1, labels, 3)
+    counts = np.stack(_run(kernels.band_counts, tasks, pixels)).reshape(
+        len(maps.preds), -1, labels, 3
+    )
     return torch.from_numpy(counts.sum(1))
 
 
@@ -55,19 +60,22 @@ def measure_surfaces(
 ) -> Tensor:
     """The numbers of ``surfaces.measure_surfaces``."""
     maps = maps.cpu()
+    pixels = maps.target[0].numel()
     tasks = [
         (channel.numpy(), target.numpy(), labels, surface, spacing)
         for side in maps
         for channel, target in zip(side, maps.target, strict=True)
     ]
-    preds, target = map(list, map(chain.from_iterable, _halves(_run(_find, tasks))))
+    preds, target = map(list, map(chain.from_iterable, _halves(_run(_find, tasks, pixels))))
     size = volumes(maps.target)[0].shape
     pairs = {c: (preds[c], target[c]) for c in measures}
     found = {c: sum(len(points.places) > 0 for points in pair) for c, pair in pairs.items()}
     both = [c for c in measures if found[c] == 2]
-    ways = _run(_way, [(*way, size, spacing) for c in both for way in (pairs[c], pairs[c][::-1])])
+    directions = [(*way, size, spacing) for c in both for way in (pairs[c], pairs[c][::-1])]
+    ways = _run(_way, directions, pixels)
     of_both = zip(ways[::2], ways[1::2], strict=True)
-    values = _run(_apply, [(measures[c], *pair) for c, pair in zip(both, of_both, strict=True)])
+    applied = [(measures[c], *pair) for c, pair in zip(both, of_both, strict=True)]
+    values = _run(_apply, applied, pixels)
     measured = dict(zip(both, values, strict=True))
     columns = [measured.get(c, empty if found[c] else [nan] * len(empty)) for c in measures]
     return torch.tensor(columns, dtype=torch.float64).T
@@ -114,13 +122,16 @@ def _apply(measures: Sequence[Measure], to_target: Pieces, to_preds: Pieces) -> 
     return [float(measure(Distances(to_target, to_preds))) for measure in measures]
 
 
-def _run(function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]]) -> list[Result]:
-    """Call ``function(*task)`` for every task, on all threads; results in the tasks' order."""
+def _run(
+    function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]], pixels: int
+) -> list[Result]:
+    """Call ``function(*task)`` for every task of maps of so many pixels, in the tasks' order."""
 
     def work(jobs: Iterator[tuple[int, tuple[Any, ...]]]) -> list[tuple[int, Result]]:
         return [(i, function(*task)) for i, task in jobs]
 
-    done = dict(pair for part in share(work, enumerate(tasks), at_most=len(tasks)) for pair in part)
+    threads = len(tasks) if pixels >= FEWEST else 1
+    done = dict(pair for part in share(work, enumerate(tasks), at_most=threads) for pair in part)
     return [done[i] for i in range(len(tasks))]
 
 

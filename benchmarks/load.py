@@ -1,0 +1,183 @@
+"""An update while other processes keep the cores busy, as the workers of a data loader do.
+
+``python -m benchmarks --parts load`` calls it. Every contender lives in a process of its own that
+makes the inputs once and times one call when it is told to, right after an operation of torch, as
+a model's forward pass is; they take turns. ``before`` names another checkout, whose code is timed
+in the same run.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median, quantiles
+from time import perf_counter
+from typing import Any
+
+from benchmarks import report
+
+#: Form → what is updated. Labels and logits are those of ``cases.py``, 4×520×520 and 21 classes.
+FORMS = (
+    "labels uint8",
+    "labels int64",
+    "logits fp32",
+    "logits fp32 channels-last",
+    "logits bf16",
+    "logits fp32 at 1/8",
+    "BoundaryIoU 2×512×512",
+    "HD95 2×32×32",
+    "HD95 2×512×512",
+)
+CALLS = 200
+BUSY = (0, 1, 2)
+ROOT = Path(__file__).parents[1]
+
+
+def measure(forms: list[str], before: Path | None, calls: int) -> list[dict[str, Any]]:
+    """Time every form with 0, 1 and 2 busy processes: median and 90th percentile in seconds."""
+    contenders = {"2 threads": (ROOT, 2), "1 thread": (ROOT, 1)}
+    if before is not None:
+        contenders |= {"2 threads before": (before, 2), "1 thread before": (before, 1)}
+    rows = []
+    for form in forms:
+        with ExitStack() as stack:
+            steps = {
+                name: stack.enter_context(_served(form, path, threads))
+                for name, (path, threads) in contenders.items()
+            }
+            for busy in BUSY:
+                with _busy(busy):
+                    times = _interleaved(steps, calls)
+                found = {
+                    name: {"median": median(some), "p90": quantiles(some, n=10)[-1]}
+                    for name, some in times.items()
+                }
+                rows.append({"form": form, "busy": busy, "seconds": found})
+                print(_line(form, busy, found), flush=True)
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Milliseconds, median and 90th percentile."""
+    names = list(rows[0]["seconds"])
+    lines = [
+        [row["form"], str(row["busy"])]
+        + [
+            f"{report.milliseconds(s['median'])} / {report.milliseconds(s['p90'])}"
+            for s in row["seconds"].values()
+        ]
+        for row in rows
+    ]
+    return report.table(["ms, median / 90 %", "busy processes", *names], lines)
+
+
+def _line(form: str, busy: int, found: Mapping[str, Mapping[str, float]]) -> str:
+    times = ", ".join(
+        f"{name} {1e3 * s['median']:.2f} / {1e3 * s['p90']:.2f}" for name, s in found.items()
+    )
+    return f"{form}, {busy} busy: {times}"
+
+
+def _interleaved(steps: Mapping[str, Callable[[], float]], calls: int) -> dict[str, list[float]]:
+    """The steps in turn; the first tenth warms up and does not count."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(calls + calls // 10):
+        for name, step in steps.items():
+            times[name].append(step())
+    return {name: some[-calls:] for name, some in times.items()}
+
+
+@contextmanager
+def _busy(number: int) -> Iterator[None]:
+    """So many processes that never rest."""
+    processes = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(number)]
+    for process in processes:
+        process.start()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+
+
+def _spin() -> None:
+    while True:
+        sum(range(100_000))
+
+
+@contextmanager
+def _served(form: str, path: Path, threads: int) -> Iterator[Callable[[], float]]:
+    """A process that times one call each time it is asked."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(path)!r}); import segmetrics\n"
+        f"sys.path.insert(0, {str(ROOT)!r}); from benchmarks.load import serve\n"
+        f"serve({form!r}, {threads})"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        sent, received = process.stdin, process.stdout
+        assert received.readline().strip() == "ready"
+
+        def step() -> float:
+            sent.write("\n")
+            sent.flush()
+            return float(received.readline())
+
+        yield step
+        sent.close()
+
+
+def serve(form: str, threads: int) -> None:
+    """Time one call of a form's step for each line that comes in."""
+    import torch
+
+    torch.set_num_threads(threads)
+    step = _step(form)
+    for _ in range(3):
+        step()
+    print("ready", flush=True)
+    passed = torch.rand(4, 21, 520, 520)
+    for _ in sys.stdin:
+        passed.sum()  # a forward pass has just ended: all of torch's threads are awake
+        begin = perf_counter()
+        step()
+        print(perf_counter() - begin, flush=True)
+
+
+def _step(form: str) -> Callable[[], object]:
+    import torch
+
+    from benchmarks.cases import Case
+    from benchmarks.contenders import segmetrics
+
+    if form.startswith(("labels", "logits")):
+        case = Case(form, 21, (4, 520, 520))
+        return segmetrics(case, *case.inputs("cpu"))
+    from segmetrics import BoundaryIoU, HausdorffDistance
+
+    side = int(form.rpartition("×")[2])
+    preds, target = (_discs(side, shift) for shift in (0.02, 0.0))
+    if form.startswith("BoundaryIoU"):
+        metric: Any = BoundaryIoU(3)
+    else:
+        metric = HausdorffDistance(3, percentile=95, include_background=False)
+    assert isinstance(preds, torch.Tensor)
+    return lambda: metric.update(preds, target)
+
+
+def _discs(side: int, shift: float) -> Any:
+    """Label maps ``(2, side, side)`` of a disc and a ring around it."""
+    import torch
+
+    y, x = torch.meshgrid(*2 * [torch.linspace(-1, 1, side)], indexing="ij")
+    radius = torch.stack([(x - shift).hypot(y), x.hypot(y - 2 * shift)])
+    return (radius < 0.4).long() + (radius < 0.7).long()
