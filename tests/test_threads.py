@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count as count_from
 from math import inf
+from pathlib import Path
 from threading import Barrier, Event, get_ident
 from time import monotonic, sleep
 from typing import Any, cast
@@ -176,6 +177,44 @@ def test_workers_of_a_data_loader_count() -> None:
         Matrices(), batch_size=7, num_workers=2, multiprocessing_context="fork", timeout=120
     )
     assert torch.equal(torch.cat(list(loader)), correct)
+
+
+FIRST_UPDATE = """
+import torch
+from numba.core import event
+from segmetrics import MeanIoU
+
+class Names(event.Listener):
+    def on_start(self, event):
+        print(event.data["dispatcher"].py_func.__name__)
+
+    def on_end(self, event):
+        pass
+
+event.register("numba:compile", Names())
+labels = torch.arange(900).view(1, 30, 30) % 5
+metric = MeanIoU(5)
+metric.update(labels, labels)
+print("value", metric.compute().item())
+"""
+
+
+def test_processes_that_start_together_compile_every_kernel_once(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", FIRST_UPDATE],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    printed = [process.communicate(timeout=240)[0].splitlines() for process in started]
+    assert all(lines[-1] == "value 1.0" for lines in printed)
+    compiled = [name for lines in printed for name in lines[:-1] if name not in ("impl",)]
+    assert "tally_pieces" in compiled
+    assert len(compiled) == len(set(compiled))
 
 
 # --- Who works ---------------------------------------------------------------------------------

@@ -207,7 +207,7 @@ def _tally_apart(rows: Codes, columns: Codes, labels: int, copies: Array) -> Non
 
 
 @kernel
-def label_codes(
+def contiguous_label_codes(
     labels: Array,
     base: int,
     sizes: Longs,
@@ -221,22 +221,43 @@ def label_codes(
     codes_of_others: Codes,
     codes: Codes,
 ) -> None:
-    """Codes of labels: those up to ``last`` are their own, ``others`` have theirs."""
-    gathered = np.empty(0 if step == 1 else LABELS, labels.dtype)
+    """Codes of contiguous labels: those up to ``last`` are their own, ``others`` have theirs."""
     k = 0
     for row in range(box[0], box[1]):
         start = base + _row_offset(row, sizes, strides)
         for first in range(box[2], box[3], LABELS):
             n = min(LABELS, box[3] - first)
-            place, out = start + first * step, codes[k : k + n]
-            if step == 1:
-                values = labels[place : place + n]
-                _code(values, last, negative, too_large, others, codes_of_others, out)
-            else:
-                values_apart = gathered[:n]
-                for i in range(n):
-                    values_apart[i] = labels[np.uintp(place + i * step)]
-                _code(values_apart, last, negative, too_large, others, codes_of_others, out)
+            values, out = labels[start + first : start + first + n], codes[k : k + n]
+            _code(values, last, negative, too_large, others, codes_of_others, out)
+            k += n
+
+
+@kernel
+def strided_label_codes(
+    labels: Array,
+    base: int,
+    sizes: Longs,
+    strides: Longs,
+    step: int,
+    box: Box,
+    last: int,
+    negative: int,
+    too_large: int,
+    others: Array,
+    codes_of_others: Codes,
+    codes: Codes,
+) -> None:
+    """``contiguous_label_codes`` of labels ``step`` apart, which are gathered first."""
+    gathered = np.empty(LABELS, labels.dtype)
+    k = 0
+    for row in range(box[0], box[1]):
+        start = base + _row_offset(row, sizes, strides)
+        for first in range(box[2], box[3], LABELS):
+            n = min(LABELS, box[3] - first)
+            place, values, out = start + first * step, gathered[:n], codes[k : k + n]
+            for i in range(n):
+                values[i] = labels[np.uintp(place + i * step)]
+            _code(values, last, negative, too_large, others, codes_of_others, out)
             k += n
 
 
@@ -267,7 +288,7 @@ def look_up(table: Codes, codes: Codes) -> None:
 
 
 @kernel
-def score_codes(
+def contiguous_score_codes(
     scores: Array,
     base: int,
     label_stride: int,
@@ -281,13 +302,39 @@ def score_codes(
     impossible: int,
     codes: Codes,
 ) -> None:
-    """Codes of the labels that scores choose, see ``_choose``.
+    """Codes of the labels that scores choose, where those of neighbours are contiguous.
 
-    Scores are read in place, where pixels or labels lie side by side, else through a tile.
+    The layouts are kernels of their own: each takes seconds to compile, and few programs need two.
     """
-    apart, beside = step == 1, label_stride == 1
-    block = min(BLOCK if apart else LABELS if beside else TILE, box[3] - box[2])
-    tile = np.empty(0 if apart or beside else labels * block, scores.dtype)
+    block = min(BLOCK, box[3] - box[2])
+    best, index = np.empty(block, scores.dtype), np.empty(block, scores.dtype)
+    k = 0
+    for row in range(box[0], box[1]):
+        start = base + _row_offset(row, sizes, strides)
+        for first in range(box[2], box[3], block):
+            n = min(block, box[3] - first)
+            _find_best(scores, start + first, label_stride, labels, n, infinity, best, index)
+            _choose(best, index, n, limits, impossible, codes[k : k + n])
+            k += n
+
+
+@kernel
+def channels_last_score_codes(
+    scores: Array,
+    base: int,
+    label_stride: int,
+    labels: int,
+    sizes: Longs,
+    strides: Longs,
+    step: int,
+    box: Box,
+    limits: Array,
+    infinity: int | None,
+    impossible: int,
+    codes: Codes,
+) -> None:
+    """``contiguous_score_codes`` where the scores of a pixel are contiguous."""
+    block = min(LABELS, box[3] - box[2])
     best, index = np.empty(block, scores.dtype), np.empty(block, scores.dtype)
     k = 0
     for row in range(box[0], box[1]):
@@ -295,16 +342,41 @@ def score_codes(
         for first in range(box[2], box[3], block):
             n = min(block, box[3] - first)
             place = start + first * step
-            if apart:
-                _find_best(scores, place, label_stride, labels, n, infinity, best, index)
-            elif beside:
-                _find_best_beside(scores, place, step, labels, n, infinity, best, index)
-            else:
-                for label in range(labels):
-                    source, scores_apart = place + label * label_stride, tile[label * block :]
-                    for i in range(n):
-                        scores_apart[i] = scores[np.uintp(source + i * step)]
-                _find_best(tile, 0, block, labels, n, infinity, best, index)
+            _find_best_channels_last(scores, place, step, labels, n, infinity, best, index)
+            _choose(best, index, n, limits, impossible, codes[k : k + n])
+            k += n
+
+
+@kernel
+def strided_score_codes(
+    scores: Array,
+    base: int,
+    label_stride: int,
+    labels: int,
+    sizes: Longs,
+    strides: Longs,
+    step: int,
+    box: Box,
+    limits: Array,
+    infinity: int | None,
+    impossible: int,
+    codes: Codes,
+) -> None:
+    """``contiguous_score_codes`` of any other layout: scores are gathered in a tile first."""
+    block = min(TILE, box[3] - box[2])
+    tile = np.empty(labels * block, scores.dtype)
+    best, index = np.empty(block, scores.dtype), np.empty(block, scores.dtype)
+    k = 0
+    for row in range(box[0], box[1]):
+        start = base + _row_offset(row, sizes, strides)
+        for first in range(box[2], box[3], block):
+            n = min(block, box[3] - first)
+            place = start + first * step
+            for label in range(labels):
+                source, gathered = place + label * label_stride, tile[label * block :]
+                for i in range(n):
+                    gathered[i] = scores[np.uintp(source + i * step)]
+            _find_best(tile, 0, block, labels, n, infinity, best, index)
             _choose(best, index, n, limits, impossible, codes[k : k + n])
             k += n
 
@@ -563,7 +635,7 @@ def _find_best(
 
 
 @kernel
-def _find_best_beside(
+def _find_best_channels_last(
     scores: Array,
     base: int,
     step: int,

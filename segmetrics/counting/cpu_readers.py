@@ -78,8 +78,12 @@ def label_reader(
     maps = Maps.of(labels, sizes, strides)
     meaning, table = _meaning(counting, labels.dtype, maps.flat.dtype, target)
 
+    kernel: Any = cpu_kernels.strided_label_codes
+    if maps.step == 1:
+        kernel = cpu_kernels.contiguous_label_codes
+
     def read(box: Box, out: Array) -> None:
-        cpu_kernels.label_codes(
+        kernel(
             maps.flat,
             maps.base(box),
             maps.sizes,
@@ -184,9 +188,14 @@ def score_reader(
     maps = Maps.of(scores, sizes, strides)
     infinity, limits = INFINITY.get(scores.dtype), _limits(counting, scores.dtype)
     classes, impossible = _classes(counting), counting.labels + codes.IMPOSSIBLE
+    kernel: Any = cpu_kernels.strided_score_codes
+    if maps.step == 1:
+        kernel = cpu_kernels.contiguous_score_codes
+    elif maps.channel == 1:
+        kernel = cpu_kernels.channels_last_score_codes
 
     def read(box: Box, out: Array) -> None:
-        cpu_kernels.score_codes(
+        kernel(
             maps.flat,
             maps.base(box),
             maps.channel,
