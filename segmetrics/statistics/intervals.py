@@ -1,130 +1,24 @@
-"""Per-image counts → intervals and comparisons: how far a score is chance.
-
-Every score is a function of weights and counts: ``weights (B, N)`` say how often each of N images
-is in each of B resamples. So a bootstrap, a jackknife and a sign flip are matrix products, never a
-pass over the data, and the data set itself is the resample in which every weight is 1.
-"""
+"""Per-image counts → intervals and comparisons: how far a score is chance."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from segmetrics._arguments import integer, number, one_of
-from segmetrics.scores import Formula, Statistics, dice, iou, recall
+from segmetrics.statistics.counts import HasImageCounts, ImageCounts, ImageId
+from segmetrics.statistics.weighting import Statistic, statistic
 
-ImageId = int | str
-Presence = Literal["target", "either"]
 Method = Literal["percentile", "bca"]
 Groups = Mapping[ImageId, Hashable] | Sequence[Hashable]
-Statistic = Callable[[Tensor], Tensor]
-
-#: The scores of a class by the name they have in a key.
-FORMULAS: dict[str, Formula] = {"IoU": iou, "Dice": dice, "Acc": recall}
-#: The shares of worst images, in percent, and those that ``Q`` is the mean of.
-WORST = (1, 5, 10)
-ALL_SHARES = tuple(range(10, 101, 10))
-
-_SUFFIXES = ("D", *(f"{level}{q}" for level in "IC" for q in ("", "_1", "_5", "_10", "_Q")))
-#: The names of all scores but the per-class ones.
-KEYS = tuple(f"m{kind}_{suffix}" for kind in FORMULAS for suffix in _SUFFIXES)
-#: Those that are usual scores, by the keys of ``scores.USUAL``.
-USUAL_KEYS = {"mIoU": "mIoU_D", "mDice": "mDice_D", "mean_accuracy": "mAcc_D"}
 
 BLOCK = 2**21  # weights drawn at once: 16 MB
 EXACT_FLIPS = 2**16
-
-
-@dataclass(frozen=True, eq=False)
-class ImageCounts:
-    """Counts per image and class, with what it takes to score them.
-
-    ``tp``, ``fp``, ``fn`` are int64 ``(N, C)``; ``ignored`` columns stay out of averages; ``ids``
-    are None where the images have no names of their own.
-
-    Example:
-        >>> tp, fp, fn = torch.tensor([[[8], [2], [5]], [[1], [0], [4]], [[1], [2], [1]]])
-        >>> print(confidence_interval(ImageCounts(tp, fp, fn), "mIoU_I"))
-        mIoU_I 0.600 [0.500, 0.800] (95 %, 3 images)
-    """
-
-    tp: Tensor
-    fp: Tensor
-    fn: Tensor
-    ids: tuple[ImageId, ...] | None = None
-    class_names: tuple[str, ...] | None = None
-    ignored: tuple[int, ...] = ()
-    presence: Presence = "target"
-
-    def __post_init__(self) -> None:
-        if self.tp.ndim != 2 or not self.tp.shape == self.fp.shape == self.fn.shape:
-            shapes = ", ".join(str(tuple(counts.shape)) for counts in (self.tp, self.fp, self.fn))
-            raise ValueError(f"`tp`, `fp` and `fn` must all be (N, C), got {shapes}.")
-        for name, values, length in (
-            ("ids", self.ids, len(self.tp)),
-            ("class_names", self.class_names, self.tp.shape[1]),
-        ):
-            if values is not None and not len(values) == len(set(values)) == length:
-                raise ValueError(f"`{name}` must be {length} different names, got {values!r}.")
-        one_of("presence", self.presence, ("target", "either"))
-
-    def __len__(self) -> int:
-        return len(self.tp)
-
-    def image_counts(self) -> ImageCounts:
-        """Itself: what ``confidence_interval`` and ``compare`` ask a metric for."""
-        return self
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the classes; their numbers where they have none."""
-        return self.class_names or tuple(str(c) for c in range(self.tp.shape[1]))
-
-    @property
-    def labels(self) -> Sequence[ImageId]:
-        """The ids of the images; their numbers where they have none."""
-        return range(len(self)) if self.ids is None else self.ids
-
-    def images(self, keep: Tensor) -> ImageCounts:
-        """The counts of some images, by index."""
-        ids = None if self.ids is None else tuple(self.ids[i] for i in keep.tolist())
-        return replace(self, tp=self.tp[keep], fp=self.fp[keep], fn=self.fn[keep], ids=ids)
-
-    def per_class(self, kind: str) -> Tensor:
-        """Scores per image and class ``(N, C)`` in float64; nan where the class is not present."""
-        present = self.tp + self.fn
-        if self.presence == "either":
-            present = present + self.fp
-        return self._scores(kind, self.tp, self.fp, self.fn).where(present > 0, nan)
-
-    def per_image(self, kind: str) -> Tensor:
-        """Scores per image ``(N,)``: the mean over the classes present in it."""
-        return self.per_class(kind).nanmean(1)
-
-    def pooled(self, kind: str) -> Statistic:
-        """Scores of the classes over weighted images ``(..., C)``; sums are exact below 2⁵³."""
-        parts = torch.cat([self.tp, self.fp, self.fn], 1).double()
-        return lambda weights: self._scores(kind, *(weights @ parts).chunk(3, -1))
-
-    def _scores(self, kind: str, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
-        one_of("score", kind, tuple(FORMULAS))
-        # none of the formulas needs true negatives
-        scores = FORMULAS[kind](Statistics(tp, fp, fn, torch.zeros_like(tp)), nan)
-        for column in self.ignored:
-            scores[..., column] = nan
-        return scores
-
-
-class HasImageCounts(Protocol):
-    """Something that keeps counts per image: ``ImageScores`` or ``ImageCounts``."""
-
-    def image_counts(self) -> ImageCounts: ...
 
 
 @dataclass(frozen=True)
@@ -282,171 +176,6 @@ def compare(
         images=len(first),
         groups=bootstrap.number_of_groups,
     )
-
-
-def all_scores(counts: ImageCounts, weights: Tensor) -> dict[str, Tensor]:
-    """Every score of ``ImageScores`` in float64, for one weight ``(N,)`` an image.
-
-    Reads nothing back from a device.
-    """
-    found: dict[str, Tensor] = {}
-    weights = weights.double()
-    if not len(counts):
-        return dict.fromkeys(KEYS, weights.new_full((), nan))
-    shares = _fractions(WORST + ALL_SHARES).to(weights.device, non_blocking=True)
-    for kind in FORMULAS:
-        found[f"m{kind}_D"] = counts.pooled(kind)(weights).nanmean()
-        per_class = counts.per_class(kind)
-        for level, values in (("I", per_class.nanmean(1, keepdim=True)), ("C", per_class)):
-            found[f"m{kind}_{level}"] = _weighted_mean(weights, values).nanmean()
-            ordered, order = values.t().sort()
-            defined = weights[order].where(~ordered.isnan(), 0.0)
-            worst = _worst_means(defined, ordered.nan_to_num(), shares).nanmean(0)
-            for q, score in zip(WORST, worst, strict=False):
-                found[f"m{kind}_{level}_{q}"] = score
-            found[f"m{kind}_{level}_Q"] = worst[len(WORST) :].mean()
-    return found
-
-
-def statistic(score: str, counts: ImageCounts) -> Statistic:
-    """The score as a function of weights ``(B, N)`` → ``(B,)`` in float64.
-
-    Raises:
-        ValueError: no score, or no class, has that name.
-    """
-    if of_class := re.fullmatch(r"(iou|dice|acc)/(.*)", score):
-        kind = {"iou": "IoU", "dice": "Dice", "acc": "Acc"}[of_class[1]]
-        columns = {name: c for c, name in enumerate(counts.names) if c not in counts.ignored}
-        if of_class[2] not in columns:
-            raise ValueError(
-                f"`score={score!r}` names no scored class. The classes: {', '.join(columns)}."
-            )
-        column, pooled = columns[of_class[2]], counts.pooled(kind)
-        return lambda weights: pooled(weights)[:, column]
-
-    parsed = re.fullmatch(r"m(IoU|Dice|Acc)_(?:D|([IC])(?:_(\d+|Q))?)", score)
-    if not parsed:
-        raise ValueError(
-            f"`score` must be m<kind>_D, m<kind>_I, m<kind>_C, m<kind>_I_<q> or m<kind>_C_<q> with "
-            f"kind IoU, Dice or Acc and q a percent or Q, or iou/<class>, dice/<class> or "
-            f"acc/<class>, got {score!r}."
-        )
-    kind, level, share = parsed.groups()
-    if level is None:
-        pooled = counts.pooled(kind)
-        return lambda weights: pooled(weights).nanmean(-1)
-    values = counts.per_class(kind)
-    if level == "I":
-        values = values.nanmean(1, keepdim=True)
-    if share is None:
-        return lambda weights: _weighted_mean(weights, values).nanmean(-1)
-    shares = ALL_SHARES if share == "Q" else (int(share),)
-    if not all(1 <= q <= 100 for q in shares):
-        raise ValueError(f"`score={score!r}`: the share of worst images must be 1 to 100 percent.")
-    return _worst_statistic(values, _fractions(shares))
-
-
-# --- Scores of weighted images --------------------------------------------------------------------
-
-
-def _weighted_mean(weights: Tensor, values: Tensor) -> Tensor:
-    """Means ``(..., K)`` of values ``(N, K)`` over the weighted images that have one."""
-    defined = ~values.isnan()
-    return (weights @ values.nan_to_num()) / (weights @ defined.double())
-
-
-def _fractions(percent: Sequence[int]) -> Tensor:
-    """Divided first, as the paper's code does: ⌊70 %·90⌋ is 62, since 0.7 · 90 < 63 in float64."""
-    return torch.tensor([q / 100 for q in percent], dtype=torch.float64)
-
-
-def _worst_statistic(values: Tensor, shares: Tensor) -> Statistic:
-    """Mean of the worst shares of values ``(N, K)``, over K and over the shares.
-
-    The order of the images is the same in every resample, so they are sorted once, and each column
-    without the images that lack it: of 150 classes an image has ten.
-    """
-    columns = [_Column.of(column) for column in values.unbind(1) if not column.isnan().all()]
-    longest = max((column.images.numel() for column in columns), default=1)
-    step = max(1, 2**19 // longest)  # resamples at once: 4 MB of weights
-
-    def evaluate(weights: Tensor) -> Tensor:
-        if not columns:
-            return weights.new_full((len(weights),), nan)
-        scores = []
-        for some in weights.split(step):
-            by_image = some.t().contiguous()
-            worst = torch.stack([column.worst_means(by_image, shares) for column in columns])
-            scores.append(worst.nanmean(0).mean(0))
-        return torch.cat(scores)
-
-    return evaluate
-
-
-@dataclass(frozen=True)
-class _Column:
-    """The images that have a value, in ascending order of it, in blocks.
-
-    The sums over blocks are matrix products, so that only the block in which a share ends is looked
-    at image by image. ``images (blocks, SIDE)`` are indices; ``rows (blocks, 2, SIDE)`` hold a 1
-    and the value of every image, and 0 behind the last.
-    """
-
-    images: Tensor
-    rows: Tensor
-
-    SIDE = 32
-
-    @staticmethod
-    def of(values: Tensor) -> _Column:
-        """The column of values ``(N,)``, of which some are not nan."""
-        images = (~values.isnan()).nonzero().squeeze(1)
-        images = images[values[images].argsort()]
-        rows = torch.stack([torch.ones_like(values[images]), values[images]])
-        missing = -len(images) % _Column.SIDE
-        images, rows = (torch.nn.functional.pad(part, (0, missing)) for part in (images, rows))
-        rows = rows.unflatten(1, (-1, _Column.SIDE)).transpose(0, 1)
-        return _Column(images.view(-1, _Column.SIDE), rows.contiguous())
-
-    def worst_means(self, weights: Tensor, shares: Tensor) -> Tensor:
-        """Means ``(Q, B)`` over the worst ⌊share·n⌋ images, with weights ``(N, B)``."""
-        drawn = weights.index_select(0, self.images.flatten()).unflatten(0, self.images.shape)
-        there, total = (self.rows @ drawn).cumsum(0).unbind(1)
-        number = (there[-1] * shares.unsqueeze(1)).floor().clamp(min=1)
-        # the block in which the share ends, what comes before it, and what is in it
-        last = torch.searchsorted(there.t().contiguous(), number.t().contiguous()).t()
-        last = last.clamp(max=len(there) - 1)
-        before = (last - 1).clamp(min=0)
-        counted, summed = (sums.gather(0, before).where(last > 0, 0.0) for sums in (there, total))
-        ones, values = self.rows[last].unbind(2)
-        inside = drawn[last, :, torch.arange(drawn.shape[2])] * ones
-        missing = (number - counted).unsqueeze(2)
-        worst = summed + _sum_of_first(inside, values, missing).squeeze(2)
-        means: Tensor = (worst / number).where(there[-1] > 0, nan)
-        return means
-
-
-def _worst_means(weights: Tensor, values: Tensor, shares: Tensor) -> Tensor:
-    """Means ``(..., Q)`` over the worst ⌊share·n⌋ images, at least one; values ``(..., n)`` ascend.
-
-    ``weights (..., n)`` say how often each image is there.
-    """
-    there = weights.sum(-1, keepdim=True)
-    number = (there * shares).floor().clamp(min=1)
-    return (_sum_of_first(weights, values, number) / number).where(there > 0, nan)
-
-
-def _sum_of_first(weights: Tensor, values: Tensor, number: Tensor) -> Tensor:
-    """Sums ``(..., Q)`` of the first ``number (..., Q)`` of weighted values, both ``(..., n)``.
-
-    The value at which a number is reached counts with the rest that is missing, so this equals
-    repeating every value as often as its weight says.
-    """
-    there = weights.cumsum(-1)
-    total = (weights * values).cumsum(-1)
-    last = torch.searchsorted(there, number).clamp(max=values.shape[-1] - 1)
-    surplus = there.gather(-1, last) - number
-    return total.gather(-1, last) - surplus * values.expand_as(total).gather(-1, last)
 
 
 # --- Resampling -----------------------------------------------------------------------------------

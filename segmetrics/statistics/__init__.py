@@ -1,0 +1,55 @@
+"""Per-image counts → intervals, comparisons, rankings, slices and sample sizes.
+
+Every score is a function of weights and counts: ``weights (B, N)`` say how often each of N images
+is in each of B resamples. So a bootstrap, a jackknife and a sign flip are matrix products, never a
+pass over the data, and the data set itself is the resample in which every weight is 1.
+"""
+
+from segmetrics.statistics.counts import (
+    FORMULAS,
+    HasImageCounts,
+    ImageCounts,
+    ImageId,
+    Presence,
+)
+from segmetrics.statistics.intervals import (
+    Comparison,
+    Groups,
+    Interval,
+    Method,
+    compare,
+    confidence_interval,
+)
+from segmetrics.statistics.tables import Table, Tabular
+from segmetrics.statistics.weighting import (
+    ALL_SHARES,
+    KEYS,
+    USUAL_KEYS,
+    WORST,
+    Statistic,
+    all_scores,
+    statistic,
+)
+
+__all__ = [
+    "ALL_SHARES",
+    "FORMULAS",
+    "KEYS",
+    "USUAL_KEYS",
+    "WORST",
+    "Comparison",
+    "Groups",
+    "HasImageCounts",
+    "ImageCounts",
+    "ImageId",
+    "Interval",
+    "Method",
+    "Presence",
+    "Statistic",
+    "Table",
+    "Tabular",
+    "all_scores",
+    "compare",
+    "confidence_interval",
+    "statistic",
+]
