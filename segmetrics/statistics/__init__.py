@@ -20,7 +20,11 @@ from segmetrics.statistics.intervals import (
     compare,
     confidence_interval,
 )
+from segmetrics.statistics.planning import SampleSize, sample_size
+from segmetrics.statistics.ranks import ModelPair, RankedModel, Ranking, RankingMethod, ranking
+from segmetrics.statistics.subgroups import Slices, slices
 from segmetrics.statistics.tables import Table, Tabular
+from segmetrics.statistics.treatments import Convention, Conventions, conventions
 from segmetrics.statistics.weighting import (
     ALL_SHARES,
     KEYS,
@@ -38,18 +42,30 @@ __all__ = [
     "USUAL_KEYS",
     "WORST",
     "Comparison",
+    "Convention",
+    "Conventions",
     "Groups",
     "HasImageCounts",
     "ImageCounts",
     "ImageId",
     "Interval",
     "Method",
+    "ModelPair",
     "Presence",
+    "RankedModel",
+    "Ranking",
+    "RankingMethod",
+    "SampleSize",
+    "Slices",
     "Statistic",
     "Table",
     "Tabular",
     "all_scores",
     "compare",
     "confidence_interval",
+    "conventions",
+    "ranking",
+    "sample_size",
+    "slices",
     "statistic",
 ]

@@ -36,8 +36,8 @@ class Interval:
 
     def __str__(self) -> str:
         return (
-            f"{_printed(self.score)} {self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}] "
-            f"({_sample(self.level, self.images, self.groups)})"
+            f"{printed(self.score)} {self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}] "
+            f"({sample(self.level, self.images, self.groups)})"
         )
 
 
@@ -60,9 +60,9 @@ class Comparison:
 
     def __str__(self) -> str:
         return (
-            f"{_printed(self.score)} {self.a:.3f} vs {self.b:.3f}: "
+            f"{printed(self.score)} {self.a:.3f} vs {self.b:.3f}: "
             f"{self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}] "
-            f"({_sample(self.level, self.images, self.groups)}), "
+            f"({sample(self.level, self.images, self.groups)}), "
             f"p = {self.p_bootstrap:.2g} (bootstrap), {self.p_sign_flip:.2g} (sign flip)"
         )
 
@@ -104,8 +104,8 @@ def confidence_interval(
         mIoU 0.762 [0.632, 0.870] (90 %, 3 images)
     """
     counts = scores.image_counts()
-    order = _canonical_order(counts)
-    bootstrap = _Bootstrap.of(counts, order, groups, level, method, n_resamples, seed)
+    order = canonical_order(counts)
+    bootstrap = Bootstrap.of(counts, order, groups, level, method, n_resamples, seed)
     estimate, low, high, _ = bootstrap.interval(statistic(score, counts.images(order)))
     return Interval(
         score, estimate, low, high, level, method, len(counts), bootstrap.number_of_groups
@@ -154,13 +154,13 @@ def compare(
         mIoU_I 0.629 vs 0.411: +0.218 [+0.182, +0.250] (95 %, 3 images),
         p = 0.0005 (bootstrap), 0.25 (sign flip)
     """
-    first, second = _paired(a.image_counts(), b.image_counts())
-    order = _canonical_order(first, second)
-    bootstrap = _Bootstrap.of(first, order, groups, level, method, n_resamples, seed)
+    first, second = paired(a.image_counts(), b.image_counts())
+    order = canonical_order(first, second)
+    bootstrap = Bootstrap.of(first, order, groups, level, method, n_resamples, seed)
     first, second = first.images(order), second.images(order)
     score_a, score_b = statistic(score, first), statistic(score, second)
     difference, low, high, resampled = bootstrap.interval(lambda w: score_a(w) - score_b(w))
-    both = statistic(score, _stacked(first, second))
+    both = statistic(score, stacked(first, second))
     everything = torch.ones(1, len(first), dtype=torch.float64)
     return Comparison(
         score=score,
@@ -171,7 +171,7 @@ def compare(
         high=high,
         level=level,
         method=method,
-        p_bootstrap=_share_as_extreme(resampled - difference, difference, sampled=True),
+        p_bootstrap=share_as_extreme(resampled - difference, difference, sampled=True),
         p_sign_flip=bootstrap.sign_flip(both, difference),
         images=len(first),
         groups=bootstrap.number_of_groups,
@@ -182,7 +182,7 @@ def compare(
 
 
 @dataclass(frozen=True)
-class _Bootstrap:
+class Bootstrap:
     """What is drawn, and how often. ``unit (N,)`` is the number of each image's group."""
 
     unit: Tensor
@@ -202,7 +202,7 @@ class _Bootstrap:
         method: Method,
         n_resamples: int,
         seed: int,
-    ) -> _Bootstrap:
+    ) -> Bootstrap:
         """Check the arguments and number the groups of the images in their canonical order."""
         one_of("method", method, ("percentile", "bca"))
         if not 0 < number("level", level) < 1:
@@ -212,15 +212,15 @@ class _Bootstrap:
         if groups is None:
             unit, units = torch.arange(len(counts)), len(counts)
         else:
-            labels = _groups_of(counts, groups)
-            place = {label: i for i, label in enumerate(sorted(set(labels), key=_sort_key))}
+            labels = groups_of(counts, groups)
+            place = {label: i for i, label in enumerate(sorted(set(labels), key=sort_key))}
             unit, units = torch.tensor([place[label] for label in labels])[order], len(place)
         if units < 2:
             raise ValueError(
                 f"a bootstrap needs at least two {'images' if groups is None else 'groups'}, "
                 f"got {units}."
             )
-        return _Bootstrap(unit, units, groups is not None, level, method, n_resamples, seed)
+        return Bootstrap(unit, units, groups is not None, level, method, n_resamples, seed)
 
     @property
     def number_of_groups(self) -> int | None:
@@ -229,60 +229,79 @@ class _Bootstrap:
     def interval(self, statistic: Statistic) -> tuple[float, float, float, Tensor]:
         """The estimate, the bounds, and the score of every resample in which it is defined."""
         estimate = statistic(torch.ones(1, len(self.unit), dtype=torch.float64))
-        resampled = self._evaluate(statistic, self._resamples())
+        resampled = self.evaluate(statistic, self._resamples())
         resampled = resampled[~resampled.isnan()]
         if estimate.isnan() or not len(resampled):
             return nan, nan, nan, resampled
         tails = torch.tensor([(1 - self.level) / 2, (1 + self.level) / 2], dtype=torch.float64)
         if self.method == "bca":
-            jackknifed = self._evaluate(statistic, self._leaving_one_out())
+            jackknifed = self.evaluate(statistic, self.leaving_one_out())
             tails = _bca_tails(tails, estimate, resampled, jackknifed[~jackknifed.isnan()])
         low, high = resampled.quantile(tails).tolist()
         return estimate.item(), low, high, resampled
 
     def sign_flip(self, stacked: Statistic, difference: float) -> float:
         """p-value of exchanging the two models, whose images stand one set behind the other."""
-        exact = 2**self.units <= EXACT_FLIPS
+        flips, sampled = self.exchanges()
 
         def difference_of(exchanged: Tensor) -> Tensor:
             kept = 1 - exchanged
             swap = torch.cat([exchanged, kept], 1)
             return stacked(torch.cat([kept, exchanged], 1)) - stacked(swap)
 
-        flips = self._all_flips() if exact else self._flips()
-        return _share_as_extreme(
-            self._evaluate(difference_of, flips), difference, sampled=not exact
-        )
+        differences = torch.cat([difference_of(block) for block in flips])
+        return share_as_extreme(differences, difference, sampled=sampled)
 
-    def _evaluate(self, statistic: Statistic, weights: Iterator[Tensor]) -> Tensor:
+    def exchanges(self) -> tuple[Iterator[Tensor], bool]:
+        """Which images are exchanged, 0 or 1 ``(B, N)``, and whether that is a sample of all."""
+        sampled = 2**self.units > EXACT_FLIPS
+        flips = self._flips() if sampled else self._all_flips()
+        return (block[:, self.unit] for block in flips), sampled
+
+    def together(self, statistics: Sequence[Statistic]) -> tuple[Tensor, Tensor]:
+        """The values ``(M,)`` of several scores, and those of every resample ``(B, M)``.
+
+        Without the resamples in which one of them is undefined.
+        """
+        everything = torch.ones(1, len(self.unit), dtype=torch.float64)
+        blocks = (block[:, self.unit] for block in self._resamples())
+        resampled = torch.cat(
+            [torch.stack([one(block) for one in statistics], 1) for block in blocks]
+        )
+        values = torch.cat([one(everything) for one in statistics])
+        return values, resampled[~resampled.isnan().any(1)]
+
+    def evaluate(self, statistic: Statistic, weights: Iterator[Tensor]) -> Tensor:
         """The statistic of every resample of groups, as weights of their images."""
         return torch.cat([statistic(block[:, self.unit]) for block in weights])
 
-    def _blocks(self, rows: int) -> Iterator[range]:
+    def blocks(self, rows: int) -> Iterator[range]:
+        """The numbers of rows, as many at once as fit a block of weights."""
         step = max(1, BLOCK // len(self.unit))
         return (range(start, min(start + step, rows)) for start in range(0, rows, step))
 
     def _resamples(self) -> Iterator[Tensor]:
         generator = torch.Generator().manual_seed(self.seed)
-        for block in self._blocks(self.n_resamples):
+        for block in self.blocks(self.n_resamples):
             shape = (len(block), self.units)
             drawn = torch.randint(self.units, shape, generator=generator)
             drawn += torch.arange(len(block)).unsqueeze(1) * self.units
             yield drawn.flatten().bincount(minlength=drawn.numel()).view(shape).double()
 
-    def _leaving_one_out(self) -> Iterator[Tensor]:
-        for block in self._blocks(self.units):
+    def leaving_one_out(self) -> Iterator[Tensor]:
+        """Weights of the groups ``(B, U)``, each once left out."""
+        for block in self.blocks(self.units):
             weights = torch.ones(len(block), self.units, dtype=torch.float64)
             weights[range(len(block)), block] = 0
             yield weights
 
     def _flips(self) -> Iterator[Tensor]:
         generator = torch.Generator().manual_seed(self.seed)
-        for block in self._blocks(self.n_resamples):
+        for block in self.blocks(self.n_resamples):
             yield torch.randint(2, (len(block), self.units), generator=generator).double()
 
     def _all_flips(self) -> Iterator[Tensor]:
-        for block in self._blocks(2**self.units):
+        for block in self.blocks(2**self.units):
             numbers = torch.arange(block.start, block.stop).unsqueeze(1)
             yield (numbers >> torch.arange(self.units) & 1).double()
 
@@ -304,7 +323,7 @@ def _bca_tails(tails: Tensor, estimate: Tensor, resampled: Tensor, jackknifed: T
     return ends
 
 
-def _share_as_extreme(differences: Tensor, found: float, *, sampled: bool) -> float:
+def share_as_extreme(differences: Tensor, found: float, *, sampled: bool) -> float:
     """Two-sided p-value; a sample counts the difference found itself as one more."""
     differences = differences[~differences.isnan()]
     extreme = int((differences.abs() >= abs(found) - 1e-12).sum())  # equal up to rounding
@@ -316,26 +335,26 @@ def _share_as_extreme(differences: Tensor, found: float, *, sampled: bool) -> fl
 # --- Order, groups and pairs of images ------------------------------------------------------------
 
 
-def _canonical_order(*models: ImageCounts) -> Tensor:
+def canonical_order(*models: ImageCounts) -> Tensor:
     """The images in an order that does not depend on who delivered them first.
 
     By id; without ids by the counts themselves, since images with equal counts are exchangeable.
     """
     ids = models[0].ids
     if ids is not None:
-        return torch.tensor(sorted(range(len(ids)), key=lambda image: _sort_key(ids[image])))
+        return torch.tensor(sorted(range(len(ids)), key=lambda image: sort_key(ids[image])))
     rows = torch.cat([part for model in models for part in (model.tp, model.fp, model.fn)], 1)
     _, place = torch.unique(rows, dim=0, return_inverse=True)
     order: Tensor = place.argsort(stable=True)
     return order
 
 
-def _sort_key(label: Hashable) -> tuple[str, Any]:
+def sort_key(label: Hashable) -> tuple[str, Any]:
     """Labels of different types are sorted by type."""
     return type(label).__name__, label
 
 
-def _groups_of(counts: ImageCounts, groups: Groups) -> list[Hashable]:
+def groups_of(counts: ImageCounts, groups: Groups) -> list[Hashable]:
     """The group of every image."""
     if counts.ids is None:
         if isinstance(groups, Mapping):
@@ -356,37 +375,40 @@ def _groups_of(counts: ImageCounts, groups: Groups) -> list[Hashable]:
     return [groups[image] for image in counts.ids]
 
 
-def _paired(a: ImageCounts, b: ImageCounts) -> tuple[ImageCounts, ImageCounts]:
+def paired(
+    a: ImageCounts, b: ImageCounts, names: tuple[str, str] = ("a", "b")
+) -> tuple[ImageCounts, ImageCounts]:
     """Both with their images in the order of ``a``; raises unless they are the same images."""
+    both = f"`{names[0]}` and `{names[1]}`"
     for name in ("names", "ignored", "presence"):
         if getattr(a, name) != getattr(b, name):
             raise ValueError(
-                f"`a` and `b` must score the same classes in the same way, but `{name}` is "
+                f"{both} must score the same classes in the same way, but `{name}` is "
                 f"{getattr(a, name)} and {getattr(b, name)}."
             )
     if (a.ids is None) != (b.ids is None):
-        raise ValueError("`a` and `b` must both have image ids, or neither. Give both to `update`.")
+        raise ValueError(f"{both} must both have image ids, or neither. Give both to `update`.")
     if a.ids is not None and b.ids is not None:
         if differing := set(a.ids) ^ set(b.ids):
             raise ValueError(
-                f"`a` and `b` must hold the same images, but {len(differing)} are in one only, "
-                f"among them {sorted(differing, key=_sort_key)[:3]}."
+                f"{both} must hold the same images, but {len(differing)} are in one only, "
+                f"among them {sorted(differing, key=sort_key)[:3]}."
             )
         place = {image: i for i, image in enumerate(b.ids)}
         b = b.images(torch.tensor([place[image] for image in a.ids]))
     if len(a) != len(b):
-        raise ValueError(f"`a` and `b` must hold the same images, got {len(a)} and {len(b)}.")
+        raise ValueError(f"{both} must hold the same images, got {len(a)} and {len(b)}.")
     differs = ((a.tp + a.fn) != (b.tp + b.fn)).any(1).nonzero().flatten().tolist()
     if differs:
         first = differs[0] if a.ids is None else repr(a.ids[differs[0]])
         raise ValueError(
-            f"`a` and `b` saw different targets in {len(differs)} images, image {first} the first. "
+            f"{both} saw different targets in {len(differs)} images, image {first} the first. "
             "Were they shuffled? Pass `image_ids` to `update`."
         )
     return a, b
 
 
-def _stacked(a: ImageCounts, b: ImageCounts) -> ImageCounts:
+def stacked(a: ImageCounts, b: ImageCounts) -> ImageCounts:
     """The images of both, one set behind the other."""
     parts = ((a.tp, b.tp), (a.fp, b.fp), (a.fn, b.fn))
     tp, fp, fn = (torch.cat(part) for part in parts)
@@ -396,11 +418,11 @@ def _stacked(a: ImageCounts, b: ImageCounts) -> ImageCounts:
 # --- In words -------------------------------------------------------------------------------------
 
 
-def _printed(score: str) -> str:
+def printed(score: str) -> str:
     """``mIoU_D`` is what everyone calls mIoU."""
     return score.removesuffix("_D")
 
 
-def _sample(level: float, images: int, groups: int | None) -> str:
+def sample(level: float, images: int, groups: int | None) -> str:
     among = "" if groups is None else f" in {groups} groups"
     return f"{100 * level:g} %, {images} images{among}"

@@ -127,7 +127,7 @@ def read_columns(table: object) -> dict[str, list[Any]] | None:
         index: Any = getattr(table, "index", None)
         if getattr(index, "name", None) is not None:
             columns = {str(index.name): list(index), **columns}
-        return {name: [_native(cell) for cell in column] for name, column in columns.items()}
+        return {name: [native(cell) for cell in column] for name, column in columns.items()}
     if not hasattr(table, "__arrow_c_stream__") or isinstance(table, Sequence):
         return None
     try:
@@ -143,8 +143,8 @@ def read_columns(table: object) -> dict[str, list[Any]] | None:
     }
 
 
-def _native(cell: Any) -> Any:
-    """A scalar of NumPy or pyarrow as Python's; nan and pandas' missing values as None."""
+def native(cell: Any) -> Any:
+    """A scalar of NumPy, torch or pyarrow as Python's; nan and pandas' missing values as None."""
     for name in ("item", "as_py"):
         if hasattr(cell, name):
             cell = getattr(cell, name)()

@@ -76,24 +76,10 @@ def statistic(score: str, counts: ImageCounts) -> Statistic:
     Raises:
         ValueError: no score, or no class, has that name.
     """
-    if of_class := re.fullmatch(r"(iou|dice|acc)/(.*)", score):
-        kind = {"iou": "IoU", "dice": "Dice", "acc": "Acc"}[of_class[1]]
-        columns = {name: c for c, name in enumerate(counts.names) if c not in counts.ignored}
-        if of_class[2] not in columns:
-            raise ValueError(
-                f"`score={score!r}` names no scored class. The classes: {', '.join(columns)}."
-            )
-        return _pooled(kind, counts.classes([columns[of_class[2]]]))
-
-    parsed = re.fullmatch(r"m(IoU|Dice|Acc)_(?:D|([IC])(?:_(\d+|Q))?)", score)
-    if not parsed:
-        raise ValueError(
-            f"`score` must be m<kind>_D, m<kind>_I, m<kind>_C, m<kind>_I_<q> or m<kind>_C_<q> with "
-            f"kind IoU, Dice or Acc and q a percent or Q, or iou/<class>, dice/<class> or "
-            f"acc/<class>, got {score!r}."
-        )
-    kind, level, share = parsed.groups()
-    if level is None:
+    kind, level, share, column = _parsed(score, counts)
+    if column is not None:
+        return _pooled(kind, counts.classes([column]))
+    if level == "D":
         return _pooled(kind, counts)
     values = counts.per_class(kind)
     if level == "I":
@@ -106,13 +92,55 @@ def statistic(score: str, counts: ImageCounts) -> Statistic:
     return _worst_statistic(values, _fractions(shares))
 
 
+def image_values(score: str, counts: ImageCounts) -> Tensor:
+    """The score of every image ``(N,)``; nan where no class is present.
+
+    Raises:
+        ValueError: no score has that name, or it is one of the worst images.
+    """
+    kind, _, share, column = _parsed(score, counts)
+    if share is not None:
+        raise ValueError(
+            f"`score={score!r}` is a score of the worst images, and no image has it alone. Pass "
+            f"`m{kind}_I`."
+        )
+    return counts.per_image(kind) if column is None else counts.per_class(kind)[:, column]
+
+
+def _parsed(score: str, counts: ImageCounts) -> tuple[str, str | None, str | None, int | None]:
+    """The kind of a score, its level, its share of worst images and its class."""
+    if of_class := re.fullmatch(r"(iou|dice|acc)/(.*)", score):
+        kind = {"iou": "IoU", "dice": "Dice", "acc": "Acc"}[of_class[1]]
+        columns = {name: c for c, name in enumerate(counts.names) if c not in counts.ignored}
+        if of_class[2] not in columns:
+            raise ValueError(
+                f"`score={score!r}` names no scored class. The classes: {', '.join(columns)}."
+            )
+        return kind, None, None, columns[of_class[2]]
+    parsed = re.fullmatch(r"m(IoU|Dice|Acc)_(?:(D)|([IC])(?:_(\d+|Q))?)", score)
+    if not parsed:
+        raise ValueError(
+            f"`score` must be m<kind>_D, m<kind>_I, m<kind>_C, m<kind>_I_<q> or m<kind>_C_<q> with "
+            f"kind IoU, Dice or Acc and q a percent or Q, or iou/<class>, dice/<class> or "
+            f"acc/<class>, got {score!r}."
+        )
+    kind, pooled, level, share = parsed.groups()
+    return kind, pooled or level, share, None
+
+
 # --- Scores of weighted images --------------------------------------------------------------------
 
 
 def _pooled(kind: str, counts: ImageCounts) -> Sums:
     """The mean over classes of their scores over the weighted images; sums are exact below 2⁵³."""
-    parts = torch.cat([counts.tp, counts.fp, counts.fn], 1).double()
-    return Sums(parts, lambda sums: counts.scores(kind, *sums.chunk(3, -1)).nanmean(-1))
+    # no formula tells the two kinds of errors from each other: two columns a class are enough
+    errors = counts.fn if kind == "Acc" else counts.fp + counts.fn
+
+    def score(sums: Tensor) -> Tensor:
+        tp, fn = sums.chunk(2, -1)
+        return counts.scores(kind, tp, torch.zeros_like(tp), fn).nanmean(-1)
+
+    return Sums(torch.cat([counts.tp, errors], 1).double(), score)
 
 
 def mean_of(values: Tensor) -> Sums:
