@@ -125,7 +125,7 @@ class Ranking(Tabular):
                 "held": [
                     f"{100 * model.rank_shares[model.rank - 1]:.0f} %" for model in self.models
                 ],
-                "level with": [", ".join(model.level_with) or "–" for model in self.models],
+                "level with": [_listed(model.level_with) for model in self.models],
             },
             right=("rank", value, "held"),
         )
@@ -241,7 +241,7 @@ def ranking(
             names[m],
             (values[m].item(), low[m].item(), high[m].item()),
             int(ranks[m]),
-            resampled_ranks[:, m].bincount(minlength=len(names) + 1)[1:] / len(resampled),
+            resampled_ranks[:, m].bincount(minlength=len(names) + 1)[1:].double(),
             compared,
         )
         for m in place
@@ -258,6 +258,11 @@ def ranking(
         images=len(order),
         groups=bootstrap.number_of_groups,
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names in a cell, as many as fit."""
+    return f"{len(names)} others" if len(names) > 3 else ", ".join(names) or "–"
 
 
 def aligned(models: Mapping[str, HasImageCounts]) -> dict[str, ImageCounts]:
@@ -312,7 +317,9 @@ def simultaneous(resampled: Tensor, level: float) -> tuple[Tensor, Tensor]:
     below = torch.searchsorted(columns, values, right=True)
     above = len(resampled) - torch.searchsorted(columns, values)
     depth = torch.minimum(below, above).amin(0).sort().values
-    cut = int(depth[int((1 - level) * len(resampled) + EQUAL)]) - 1
+    outside = (1 - level) * len(resampled) + EQUAL
+    # never narrower than the percentile interval, as where an end holds many equal values
+    cut = min(int(depth[int(outside)]) - 1, int(outside / 2))
     return ordered[cut], ordered[len(ordered) - 1 - cut]
 
 
@@ -372,7 +379,7 @@ def _ranked(
     name: str,
     interval: tuple[float, float, float],
     rank: int,
-    shares: Tensor,
+    drawn: Tensor,
     pairs: Sequence[ModelPair],
 ) -> RankedModel:
     """One model, with what its pairs say of it."""
@@ -388,9 +395,9 @@ def _ranked(
         high=high,
         rank=rank,
         best=1 + len(set(better).difference(rivals)),
-        worst=len(shares) - len(set(worse).difference(rivals)),
+        worst=len(drawn) - len(set(worse).difference(rivals)),
         level_with=rivals,
-        rank_shares=tuple(shares.double().tolist()),
+        rank_shares=tuple((drawn / drawn.sum()).tolist()),
     )
 
 
