@@ -363,6 +363,8 @@ def test_models_must_be_several_with_names():
         ranking(list(models.values()))
     with pytest.raises(TypeError, match="strings as names, got 0"):
         ranking(dict(enumerate(models.values())))
+    with pytest.raises(TypeError, match=r"`models\['b'\]` must be an `ImageScores` .*, got Tensor"):
+        ranking({"a": models["model 0"], "b": models["model 1"].tp})  # type: ignore[dict-item]
     with pytest.raises(ValueError, match="at least two images, got 1"):
         ranking(drawn(2, 1))
 

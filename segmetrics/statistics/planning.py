@@ -102,10 +102,12 @@ def sample_size(
     jackknifed = jackknifed[~jackknifed.isnan()]
     shares = (jackknifed - jackknifed.mean()).square()
     if not shares.sum() > 0:
-        spread = nan
-    else:
-        variance = shares.var() / shares.mean().square() / len(shares) + 2 / len(resampled)
-        spread = z * variance.sqrt().item()
+        raise ValueError(
+            f"`score={score!r}` is decided by too few of these {len(images)} images: leaving any "
+            "one out changes nothing. Give more images, or a score of more of them."
+        )
+    variance = shares.var() / shares.mean().square() / len(shares) + 2 / len(resampled)
+    spread = z * variance.sqrt().item()
     per_unit = len(images) / bootstrap.units
 
     def needed(factor: float) -> int:

@@ -280,6 +280,12 @@ def aligned(models: Mapping[str, HasImageCounts]) -> dict[str, ImageCounts]:
         raise ValueError(f"`models` must be at least two, got {len(models)}.")
     if strange := [name for name in models if not isinstance(name, str)]:
         raise TypeError(f"`models` must have strings as names, got {strange[0]!r}.")
+    for name, scores in models.items():
+        if not hasattr(scores, "image_counts"):
+            raise TypeError(
+                f"`models[{name!r}]` must be an `ImageScores` or its `image_counts()`, got "
+                f"{type(scores).__name__}."
+            )
     counts = {name: scores.image_counts() for name, scores in models.items()}
     (name, first), *others = counts.items()
     found = {name: first}

@@ -246,8 +246,8 @@ def _permutations(bootstrap: Bootstrap, member: Tensor) -> Iterator[Tensor]:
 def _labels(counts: ImageCounts, by: object) -> tuple[tuple[str, ...], list[Hashable]]:
     """The names of the columns, and the label of every image."""
     names: tuple[str, ...] = ("group",)
-    if not isinstance(by, Mapping) and (name := getattr(by, "name", None)):
-        names = (str(name),)  # of a Series
+    if isinstance(name := getattr(by, "name", None), str) and name:
+        names = (name,)  # of a Series
     by = _plain(by, with_ids=counts.ids is not None)
     columns = None if isinstance(by, Mapping | Sequence) else read_columns(by)
     if columns is not None:
@@ -292,7 +292,7 @@ def _plain(by: Any, *, with_ids: bool) -> Any:
         return by
     if hasattr(by, "index") and hasattr(by, "items"):
         return dict(by.items()) if with_ids else list(by)
-    for name in ("to_list", "tolist", "to_pylist"):
+    for name in ("to_list", "tolist"):
         if hasattr(by, name):
             return getattr(by, name)()
     return by

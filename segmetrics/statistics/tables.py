@@ -137,6 +137,8 @@ def read_columns(table: object) -> dict[str, list[Any]] | None:
             f"a {type(table).__name__} is read through nanoarrow: pip install nanoarrow."
         ) from error
     array = nanoarrow.Array(table)
+    if array.schema.type != nanoarrow.Type.STRUCT:
+        return {"group": array.to_pylist()}
     return {
         field.name: array.child(place).to_pylist()
         for place, field in enumerate(array.schema.fields)

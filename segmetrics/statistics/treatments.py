@@ -122,9 +122,10 @@ def conventions(
         per image, empty image 1: 0.974
     """
     one_of("score", score, tuple(FORMULAS))
-    counts = (
-        aligned(models) if isinstance(models, Mapping) else {f"m{score}": models.image_counts()}
-    )
+    if hasattr(models, "image_counts"):
+        counts = {f"m{score}": models.image_counts()}
+    else:
+        counts = aligned(models)
     kept = []
     for name, images in counts.items():
         if not len(images):
