@@ -1,0 +1,71 @@
+"""Per-image counts → intervals, comparisons, rankings, slices and sample sizes.
+
+Every score is a function of weights and counts: ``weights (B, N)`` say how often each of N images
+is in each of B resamples. So a bootstrap, a jackknife and a sign flip are matrix products, never a
+pass over the data, and the data set itself is the resample in which every weight is 1.
+"""
+
+from segmetrics.statistics.counts import (
+    FORMULAS,
+    HasImageCounts,
+    ImageCounts,
+    ImageId,
+    Presence,
+)
+from segmetrics.statistics.intervals import (
+    Comparison,
+    Groups,
+    Interval,
+    Method,
+    compare,
+    confidence_interval,
+)
+from segmetrics.statistics.planning import SampleSize, sample_size
+from segmetrics.statistics.ranks import ModelPair, RankedModel, Ranking, RankingMethod, ranking
+from segmetrics.statistics.subgroups import Slices, slices
+from segmetrics.statistics.tables import Table, Tabular
+from segmetrics.statistics.treatments import Convention, Conventions, conventions
+from segmetrics.statistics.weighting import (
+    ALL_SHARES,
+    KEYS,
+    USUAL_KEYS,
+    WORST,
+    Statistic,
+    all_scores,
+    statistic,
+)
+
+__all__ = [
+    "ALL_SHARES",
+    "FORMULAS",
+    "KEYS",
+    "USUAL_KEYS",
+    "WORST",
+    "Comparison",
+    "Convention",
+    "Conventions",
+    "Groups",
+    "HasImageCounts",
+    "ImageCounts",
+    "ImageId",
+    "Interval",
+    "Method",
+    "ModelPair",
+    "Presence",
+    "RankedModel",
+    "Ranking",
+    "RankingMethod",
+    "SampleSize",
+    "Slices",
+    "Statistic",
+    "Table",
+    "Tabular",
+    "all_scores",
+    "compare",
+    "confidence_interval",
+    "conventions",
+    "ranking",
+    "sample_size",
+    "slices",
+    "statistic",
+]

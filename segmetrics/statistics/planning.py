@@ -1,0 +1,126 @@
+"""How many images an interval of a given width needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, exp, nan
+
+import torch
+
+from segmetrics._arguments import number
+from segmetrics.statistics.counts import HasImageCounts
+from segmetrics.statistics.intervals import Bootstrap, Groups, canonical_order, printed
+from segmetrics.statistics.weighting import statistic
+
+
+@dataclass(frozen=True)
+class SampleSize:
+    """How many images an interval of ``width`` needs; prints as a sentence.
+
+    ``images`` is the number, ``[low, high]`` its own interval: how sure the images at hand make it.
+    ``width_now`` is the width that these ``images_now`` give. ``groups`` is the number of groups of
+    images (patients, video sequences) that are needed, as large as those at hand.
+    """
+
+    score: str
+    width: float
+    level: float
+    images: int
+    low: int
+    high: int
+    images_now: int
+    width_now: float
+    groups: int | None = None
+
+    def __str__(self) -> str:
+        in_groups = "" if self.groups is None else f" in {self.groups:,} groups"
+        return (
+            f"{printed(self.score)}: {self.images:,} images{in_groups} "
+            f"[{self.low:,}, {self.high:,}] for a {100 * self.level:g} % interval "
+            f"{self.width:g} wide; {self.images_now:,} images give {self.width_now:.3f}"
+        )
+
+
+def sample_size(
+    counts: HasImageCounts,
+    score: str = "mIoU_D",
+    width: float = 0.02,
+    *,
+    level: float = 0.95,
+    n_resamples: int = 2000,
+    groups: Groups | None = None,
+    seed: int = 0,
+) -> SampleSize:
+    """Say how many images the confidence interval of a score needs to be ``width`` wide.
+
+    The images at hand are a pilot: the standard error of the score over bootstrap resamples of them
+    shrinks as 1 / √n. How sure the number is follows from how much single images contribute to the
+    error (their jackknife influence): few images of which a handful decide the score say little.
+    The images to come must be like those at hand.
+
+    Args:
+        counts: an ``ImageScores`` or its ``image_counts()``: the pilot.
+        score: as in ``confidence_interval``.
+        width: the distance between the bounds, in the score's own units; 0.02 is ± 0.01.
+        level: the coverage of the interval, and that of ``[low, high]``.
+        n_resamples: number of bootstrap resamples.
+        groups: what belongs together (patients, video sequences), as in ``confidence_interval``.
+        seed: of the resamples.
+
+    Raises:
+        ValueError: a width that is not positive, fewer than two images or groups, or a score that
+            is undefined or has no spread.
+
+    Source: Efron and Tibshirani, *An Introduction to the Bootstrap* (1993), chapters 6 and 11.
+
+    Example:
+        >>> import torch
+        >>> from segmetrics.statistics import ImageCounts
+        >>> draw = torch.Generator().manual_seed(0)
+        >>> tp = torch.randint(50, 100, (200, 1), generator=draw)
+        >>> pilot = ImageCounts(tp, 0 * tp, 100 - tp)
+        >>> print(sample_size(pilot, "mIoU_I", width=0.02))
+        mIoU_I: 698 images [600, 812] for a 95 % interval 0.02 wide; 200 images give 0.037
+    """
+    if not number("width", width) > 0:
+        raise ValueError(f"`width` must be positive, got {width}. For ± 0.01 pass `width=0.02`.")
+    images = counts.image_counts()
+    order = canonical_order(images)
+    bootstrap = Bootstrap.of(images, order, groups, level, "percentile", n_resamples, seed)
+    one = statistic(score, images.images(order))
+    _, resampled = bootstrap.together([one])
+    error = resampled.std().item() if len(resampled) > 1 else nan
+    if not error > 0:
+        raise ValueError(
+            f"`score={score!r}` has no spread over resamples of these {len(images)} images: it is "
+            "undefined, or the same in every image. Give more images."
+        )
+    z = torch.special.ndtri(torch.tensor((1 + level) / 2, dtype=torch.float64)).item()
+    shrink = (2 * z * error / width) ** 2
+    # the variance is a mean over the images, and so has an error of its own
+    jackknifed = bootstrap.evaluate(one, bootstrap.leaving_one_out())
+    jackknifed = jackknifed[~jackknifed.isnan()]
+    shares = (jackknifed - jackknifed.mean()).square()
+    if not shares.sum() > 0:
+        raise ValueError(
+            f"`score={score!r}` is decided by too few of these {len(images)} images: leaving any "
+            "one out changes nothing. Give more images, or a score of more of them."
+        )
+    variance = shares.var() / shares.mean().square() / len(shares) + 2 / len(resampled)
+    spread = z * variance.sqrt().item()
+    per_unit = len(images) / bootstrap.units
+
+    def needed(factor: float) -> int:
+        return max(2, ceil(float(shrink * factor * bootstrap.units)))
+
+    return SampleSize(
+        score=score,
+        width=width,
+        level=level,
+        images=ceil(needed(1) * per_unit),
+        low=ceil(needed(exp(-spread)) * per_unit),
+        high=ceil(needed(exp(spread)) * per_unit),
+        images_now=len(images),
+        width_now=2 * z * error,
+        groups=None if groups is None else needed(1),
+    )

@@ -1,0 +1,106 @@
+"""Results as tables: what pandas and polars read of them."""
+
+import subprocess
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from segmetrics.statistics import (
+    ImageCounts,
+    Table,
+    conventions,
+    ranking,
+    slices,
+)
+
+TP = torch.tensor([[8, 0], [2, 4], [5, 1]])
+FP = torch.tensor([[1, 0], [0, 3], [4, 0]])
+FN = torch.tensor([[1, 0], [2, 1], [1, 9]])
+NAMES = {"ids": ("a", "b", "c"), "class_names": ("road", "car")}
+COUNTS = ImageCounts(TP, FP, FN, **NAMES)
+WORSE = ImageCounts(TP // 2, FP, FN + TP - TP // 2, **NAMES)
+RESULTS = {
+    "images": COUNTS,
+    "classes": COUNTS.by_class(),
+    "models": ranking({"x": COUNTS, "y": WORSE}, n_resamples=20),
+    "pairs": ranking({"x": COUNTS, "y": WORSE}, n_resamples=20).by_pair(),
+    "slices": slices(COUNTS, {"a": 1, "b": 1, "c": 2}, n_resamples=20),
+    "conventions": conventions({"x": COUNTS, "y": WORSE}),
+}
+
+
+@pytest.mark.parametrize("result", RESULTS.values(), ids=RESULTS)
+def test_polars_and_pandas_read_a_result_alike(result):
+    by_arrow = pl.DataFrame(result)
+    assert by_arrow.columns == list(result.columns())
+    for name, column in result.columns().items():
+        expected = [None if value != value else value for value in column]
+        assert by_arrow[name].to_list() == expected, name
+    frame = result.to_dataframe()
+    assert list(frame.columns) == by_arrow.columns
+    assert len(frame) == len(by_arrow)
+
+
+def test_images_are_rows_with_their_scores():
+    columns = COUNTS.columns()
+    assert list(columns) == [
+        "image", "mIoU", "mDice", "mAcc", "iou/road", "iou/car", "dice/road", "dice/car",
+        "acc/road", "acc/car",
+    ]  # fmt: skip
+    assert columns["image"] == ["a", "b", "c"]
+    assert columns["iou/road"] == pytest.approx([0.8, 0.5, 0.5])
+    assert columns["dice/car"] == pytest.approx([np.nan, 8 / 12, 2 / 11], nan_ok=True)
+    assert columns["mIoU"] == pytest.approx([0.8, (0.5 + 0.5) / 2, (0.5 + 0.1) / 2])
+    assert pl.DataFrame(COUNTS)["iou/car"].null_count() == 1
+
+
+def test_classes_are_rows_with_their_pooled_scores():
+    columns = COUNTS.by_class().columns()
+    assert columns["class"] == ["road", "car"]
+    assert columns["images"] == [3, 2]
+    assert columns["iou"] == pytest.approx([15 / 24, 5 / 18])
+    assert columns["acc"] == pytest.approx([15 / 19, 5 / 15])
+
+
+def test_types_are_those_of_the_values():
+    table = Table(
+        {
+            "name": ["a", 1],
+            "n": [1, None],
+            "x": [0.5, 1],
+            "yes": [True, False],
+            "none": [None, None],
+        }
+    )
+    schema = pl.DataFrame(table).schema
+    assert schema == {
+        "name": pl.String, "n": pl.Int64, "x": pl.Float64, "yes": pl.Boolean, "none": pl.Float64,
+    }  # fmt: skip
+    assert pl.DataFrame(table)["name"].to_list() == ["a", "1"]
+    assert len(table) == 2
+
+
+def test_a_table_of_no_rows_is_read_too():
+    assert pl.DataFrame(Table({"class": []})).height == 0
+
+
+def test_without_nanoarrow_and_pandas_the_columns_remain_and_errors_name_the_way():
+    code = """
+import sys, torch
+sys.modules["nanoarrow"] = sys.modules["pandas"] = None  # as if they were not installed
+from segmetrics.statistics import Table
+table = Table({"class": ["road"], "iou": [0.5]})
+assert table.columns() == {"class": ["road"], "iou": [0.5]}
+for use in (table.__arrow_c_stream__, table.to_dataframe):
+    try:
+        use()
+    except ImportError as error:
+        print(error)
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    arrow, pandas = out.stdout.splitlines()
+    assert "pip install nanoarrow" in arrow
+    assert "pip install pandas" in pandas
