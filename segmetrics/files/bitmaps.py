@@ -1,7 +1,6 @@
 """BMP and the netpbm formats PBM, PGM and PPM: stored values.
 
-Read longhand, as Pillow scales the values of PGM to 255, inverts PBM, and misreads BMPs of few
-colours.
+Read longhand, as Pillow scales the values of PGM to 255 and misreads BMPs of few colours.
 """
 
 from __future__ import annotations
@@ -42,7 +41,10 @@ def read_bmp(path: Path, _: Reading, buffer: Buffer) -> Stored:
 
 
 def read_pnm(path: Path, _: Reading, buffer: Buffer) -> Stored:
-    """The numbers of a PBM, PGM or PPM, in text or binary; in a PBM black is 1."""
+    """The numbers of a PBM, PGM or PPM, in text or binary.
+
+    A PBM says which pixels are black. Image libraries write 0 as black, so black is label 0.
+    """
     data = path.read_bytes()
     kind = int(data[1:2])
     fields = 2 if kind in (1, 4) else 3
@@ -62,10 +64,11 @@ def read_pnm(path: Path, _: Reading, buffer: Buffer) -> Stored:
         text = re.sub(rb"#[^\n]*", b"", body)
         digits = re.findall(rb"[01]", text) if kind == 1 else text.split()
         values = np.array(digits[: int(np.prod(size))]).astype(np.int64)
+        values = 1 - values if kind == 1 else values
     elif kind == 4:
         stride = -(-width // 8)
         packed = np.frombuffer(body, np.uint8, height * stride).reshape(height, stride)
-        values = _unpacked(packed, 1)[:, :width]
+        values = 1 - _unpacked(packed, 1)[:, :width]
     else:
         dtype = np.dtype(np.uint8 if largest < 256 else ">u2")
         values = np.frombuffer(body, dtype, int(np.prod(size)))

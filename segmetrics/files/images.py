@@ -62,7 +62,9 @@ def read_gif(path: Path, _: Reading, buffer: Buffer) -> Stored:
         if [tile[1] for tile in image.tile] != [(0, 0, *image.size)]:
             raise MaskError("values", path, "its frame is smaller than the image: pixels are empty")
         check_ratio(path, image.width * image.height, path.stat().st_size, "LZW")
-        return Stored(np.asarray(image), palette=bytes(image.palette.palette))
+        return Stored(
+            np.asarray(image), palette=bytes(image.palette.palette if image.palette else b"")
+        )
 
 
 def read_webp(path: Path, _: Reading, buffer: Buffer) -> Stored:
