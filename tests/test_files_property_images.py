@@ -40,7 +40,8 @@ PREDICTED = ("deflate", "lzw", "packbits", "lzma", "zstd")
 @st.composite
 def maps(draw: Draw, dtype: str, bits: int | None = None, volumes: bool = False) -> np.ndarray:
     """Labels in blocks, as masks have them, with the values that the type has."""
-    size = draw(st.integers(1, 70)), draw(st.integers(1, 70))
+    least = 2 if volumes else 1  # tifffile squeezes volumes
+    size = draw(st.integers(least, 70)), draw(st.integers(least, 70))
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     kind = np.dtype(dtype)
     if kind.kind == "f":
