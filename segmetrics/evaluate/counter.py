@@ -17,12 +17,14 @@ from segmetrics.counting.cpu import ValuePairs
 from segmetrics.counting.cpu_readers import known_values
 from segmetrics.evaluate import iiou
 from segmetrics.evaluate.settings import Settings
-from segmetrics.files import MaskError, Pair
+from segmetrics.files import LabelMap, MaskError, Pair, Rows
 from segmetrics.surfaces import BandCounting, images
 
 Array = NDArray[Any]
 Longs = NDArray[np.int64]
 Floats = NDArray[np.float64]
+#: The values that prediction and target say mark missing pixels.
+Nodata = tuple[float | None, float | None]
 
 
 class Counted(NamedTuple):
@@ -73,14 +75,18 @@ class Counter:
             MaskError: it cannot be scored.
         """
         of_preds, of_target, _ = self.buffers
-        preds = files.read(pair.preds, buffer=of_preds).values
-        target = files.read(pair.target, buffer=of_target).values
+        readings = self.settings.readings
+        preds_map = files.read(pair.preds, readings.preds, of_preds)
+        target_map = files.read(pair.target, readings.target, of_target)
+        preds, target = preds_map.values, target_map.values
         if preds.shape != target.shape:
             raise MaskError(
                 "sizes", pair.preds, f"{_size(preds)}, its target {pair.target} is {_size(target)}"
             )
+        self._check_agreement(pair, preds_map, target_map, target.shape)
         sums = np.zeros(self.layout.size, np.int64)
-        self.layout.confusion(sums)[:] = self._confusion(preds, target, pair)
+        nodata = preds_map.nodata, target_map.nodata
+        self.layout.confusion(sums)[:] = self._confusion(preds, target, pair, nodata)
         if self.settings.boundary:
             self.layout.bands(sums)[:] = self._bands(preds, target)
         if pair.instances is None:
@@ -88,14 +94,47 @@ class Counter:
         weighted, sums[-1] = self._instances(preds, target, pair)
         return Counted(sums, weighted)
 
-    def _confusion(self, preds: Array, target: Array, pair: Pair) -> Longs:
+    def parts(self, pair: Pair) -> list[Rows | None]:
+        """The parts in which a pair is counted; None is the whole."""
+        if self.settings.boundary or pair.instances:
+            return [None]
+        return files.parts(pair.preds, pair.target)
+
+    def count_rows(self, pair: Pair, rows: Rows) -> Counted:
+        """Count some rows of a pair.
+
+        Raises:
+            MaskError: they cannot be scored.
+        """
+        readings = self.settings.readings
+        preds, size = files.read_rows(pair.preds, rows, readings.preds, self.buffers[0])
+        target, to_size = files.read_rows(pair.target, rows, readings.target, self.buffers[1])
+        if size != to_size:
+            detail = f"{_times(size)}, its target {pair.target} is {_times(to_size)}"
+            raise MaskError("sizes", pair.preds, detail)
+        self._check_agreement(pair, preds, target, to_size)
+        sums = np.zeros(self.layout.size, np.int64)
+        nodata = preds.nodata, target.nodata
+        counts = self._confusion(preds.values, target.values, pair, nodata)
+        self.layout.confusion(sums)[:] = counts
+        return Counted(sums, None)
+
+    def _check_agreement(
+        self, pair: Pair, preds: LabelMap, target: LabelMap, shape: tuple[int, ...]
+    ) -> None:
+        """Raise for other places, and for palettes that disagree, where both hold the same ids."""
+        files.check_place(preds, target, pair.preds, shape)
+        if self.settings.space.id_to_class is None or self.settings.space.map_preds:
+            files.check_palettes(preds, target, pair.preds)
+
+    def _confusion(self, preds: Array, target: Array, pair: Pair, nodata: Nodata) -> Longs:
         of_bytes = preds.dtype == target.dtype == np.uint8 and preds.size < 2**31
         if of_bytes and self.bytes is not None:
             counts = self._confusion_of_bytes(preds, target, self.bytes)
         else:
             counts = _confusion(preds, target, self.counting)
         if counts is None:
-            raise _unknown_labels(preds, target, pair, self.counting)
+            raise _unknown_labels(preds, target, pair, self.counting, nodata)
         return counts
 
     def _confusion_of_bytes(self, preds: Array, target: Array, pairs: ValuePairs) -> Longs | None:
@@ -144,7 +183,9 @@ def _ids_of_classes(preds: Array, counting: Counting) -> Array:
     return id_of[np.where((preds >= 0) & (preds < counting.labels), preds, counting.labels)]
 
 
-def _unknown_labels(preds: Array, target: Array, pair: Pair, counting: Counting) -> MaskError:
+def _unknown_labels(
+    preds: Array, target: Array, pair: Pair, counting: Counting, nodata: Nodata
+) -> MaskError:
     """Which labels are neither a class nor ignored, in the target or else in the prediction."""
     codes = target_codes(torch.from_numpy(target.astype(np.int64)), counting).numpy()
     unknown, path = codes > counting.labels + IGNORED, pair.target
@@ -157,8 +198,14 @@ def _unknown_labels(preds: Array, target: Array, pair: Pair, counting: Counting)
     )
     shown = ", ".join(f"{v} ({n:,} pixels)" for v, n in zip(values[:5], pixels[:5], strict=True))
     more = f" and {len(values) - 5} more" if len(values) > 5 else ""
-    return MaskError("labels", path, f"neither a class nor ignored: {shown}{more}")
+    said = nodata[path == pair.target]
+    hint = f". {said:g} is its nodata value: --ignore-index {said:g}" if said in values else ""
+    return MaskError("labels", path, f"neither a class nor ignored: {shown}{more}{hint}")
 
 
 def _size(mask: Array) -> str:
-    return "×".join(map(str, mask.shape))
+    return _times(mask.shape)
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))

@@ -6,19 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
-from segmetrics.files.masks import LabelMap, Stored
+from segmetrics.files.colors import labels_of_channels
+from segmetrics.files.masks import LabelMap, Reading, Stored
 from segmetrics.files.problems import MaskError
 
 
-def to_labels(path: Path, stored: Stored) -> LabelMap:
+def to_labels(path: Path, stored: Stored, reading: Reading) -> LabelMap:
     """Stored values as labels: integers in native byte order.
 
     Raises:
-        MaskError: several channels, fractions, or neither two nor three dimensions.
+        MaskError: colours that are no labels, fractions, or neither two nor three dimensions.
     """
     values = stored.values
     if stored.bands:
-        raise MaskError("channels", path, f"{stored.bands}, {values.shape[-1]} channels")
+        values = labels_of_channels(path, values, stored.bands, reading.colors)
     if values.dtype.kind == "f":  # as NIfTI often stores labels
         whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2**53)
         if not whole.all():
@@ -31,5 +32,6 @@ def to_labels(path: Path, stored: Stored) -> LabelMap:
         raise MaskError("values", path, f"shape {values.shape}, expected (H, W) or (D, H, W)")
     native = values.dtype.newbyteorder("=")
     native = np.dtype(np.uint8) if values.dtype == np.bool_ else native
-    labels = np.require(values, native, ["C", "W"])
-    return LabelMap(labels, stored.grid, stored.palette, stored.nodata)
+    # C knows two types of 64 bits, of which torch knows one
+    labels = np.require(values, native, ["C", "W"]).view(native.str)
+    return LabelMap(labels, stored.grid, stored.palette, stored.nodata, stored.place)
