@@ -26,10 +26,11 @@ Floats = NDArray[np.float64]
 
 
 class Counted(NamedTuple):
-    """The counts of a pair: sums, see ``Layout``, and weighted instances."""
+    """The counts of a pair: sums, see ``Layout``, and weighted instances; digests of its files."""
 
     sums: Longs
     instances: Floats | None
+    digests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from functools import cached_property
 from torch import Tensor
 
 from segmetrics.counting import Counting
+from segmetrics.evaluate.warnings import Warnings
 from segmetrics.files import Pair, Problem
 from segmetrics.labels import LabelSpace
 from segmetrics.scores import Statistics
@@ -52,11 +53,11 @@ class Settings:
 
 
 class NotScored(Exception):
-    """Files that cannot be scored."""
+    """Files that cannot be scored; ``rest`` says whether there are others."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], *, rest: bool) -> None:
         super().__init__(f"{len(problems)} problems")
-        self.problems = list(problems)
+        self.problems, self.rest = list(problems), rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +66,7 @@ class Evaluation:
 
     ``bands`` are hits, predicted and target pixels of the classes in their bands ``(C, 3)``;
     ``iiou`` and ``iiou_category`` scores by name; ``scored`` the pairs by name;
-    ``warnings`` sentences about what looks wrong although it can be scored.
+    ``warnings`` what looks wrong although it can be scored.
     """
 
     settings: Settings
@@ -76,7 +77,7 @@ class Evaluation:
     iiou_category: Mapping[str, float]
     scored: Mapping[str, Pair]
     left_out: Sequence[Problem]
-    warnings: Sequence[str]
+    warnings: Warnings
     seconds: float
     workers: int
     processes: int

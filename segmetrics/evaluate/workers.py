@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
 import time
@@ -17,15 +18,22 @@ from typing import Any, cast
 
 import torch
 
-from segmetrics.evaluate.checkpoint import Checkpoint, signature
+from segmetrics.evaluate.checkpoint import Checkpoint, digests
 from segmetrics.evaluate.counter import Counted, Counter
 from segmetrics.evaluate.ledger import Ledger
+from segmetrics.evaluate.memory import memory
+from segmetrics.evaluate.settings import Settings
+from segmetrics.evaluate.warnings import Warnings
 from segmetrics.files import MaskError, Pair, Problem
 
 #: Where workers can be forked; elsewhere they are threads.
 FORKS = sys.platform == "linux"
 #: Pairs that a worker takes at once, at most, and seconds between its reports.
 CHUNK, PAUSE = 8, 0.1
+#: Workers a processor, at most: they wait for the disk, and more would only wait for each other.
+PER_PROCESSOR = 4
+#: Tables of pairs of classes that a worker needs at once.
+TABLES = 3
 
 #: Called with the pairs done, all pairs and the problems by now.
 Progress = Callable[[int, int, int], None]
@@ -37,33 +45,64 @@ def count_all(
     workers: int,
     checkpoint: Path | None,
     progress: Progress,
+    warnings: Warnings,
 ) -> Ledger:
     """Count pairs by workers, from where a checkpoint ends."""
     settings = counter.settings
-    ledger = Ledger(settings)
-    saved, signatures = None, {}
+    ledger, saved = Ledger(settings), None
     if checkpoint is not None:
-        saved = Checkpoint(checkpoint, settings.describe())
-        signatures = {pair.name: signature(pair.files) for pair in pairs}
-        ledger.restore(*saved.load(signatures))
+        saved = Checkpoint(checkpoint, settings.describe(), warnings)
+        saved.load(ledger, {pair.name: pair.files for pair in pairs}, workers)
     done = set(ledger.names)
     rest = [pair for pair in pairs if pair.name not in done]
     progress(len(done), len(pairs), 0)
     try:
         share = _in_processes if FORKS else _in_threads
-        for pair, outcome in share(counter, rest, workers):
+        for pair, outcome in share(counter, rest, workers, saved is not None):
             ledger.add(pair, outcome)
             progress(len(ledger.names) + len(ledger.problems), len(pairs), len(ledger.problems))
             if saved is not None:
-                saved.save_if_due(signatures, *ledger.stored())
+                saved.save_if_due(ledger)
     finally:  # interrupted, too
         if saved is not None:
-            saved.save(signatures, *ledger.stored())
+            saved.save(ledger)
     return ledger
 
 
+def number_of_workers(asked: int | None, settings: Settings, processes: int) -> int:
+    """How many workers of this process read and count.
+
+    Args:
+        asked: how many were asked for; None for as many as there are processors to use.
+        settings: what is counted.
+        processes: how many processes share the processors and the memory.
+
+    Raises:
+        ValueError: the tables of one worker are larger than the memory.
+    """
+    processors = max(1, _processors() // processes)
+    classes = settings.space.num_classes
+    table = 8 * classes * (classes + 4)
+    in_memory = int((memory() / processes / table - 1) / TABLES)
+    if in_memory < 1:
+        raise ValueError(
+            f"{classes:,} classes need {(1 + TABLES) * table / 2**30:.1f} GiB for the pairs of "
+            f"classes that are counted, this machine has {memory() / processes / 2**30:.1f} GiB. "
+            "Name the values that occur in --labels FILE, by `id_to_class`: memory grows with "
+            "the square of the number of classes, not with their values."
+        )
+    return min(asked or processors, PER_PROCESSOR * processors, in_memory)
+
+
+def _processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _in_processes(
-    counter: Counter, pairs: Sequence[Pair], number: int
+    counter: Counter, pairs: Sequence[Pair], number: int, with_digests: bool
 ) -> Iterator[tuple[Pair, Counted | Problem]]:
     """Count pairs in forked processes, and yield what comes out as it comes.
 
@@ -77,7 +116,7 @@ def _in_processes(
         for _ in range(min(number, len(pairs))):
             reader, writer = fork.Pipe(duplex=False)
             readers.append(reader)
-            given = counter, pairs, chunk, place, writer, list(readers)
+            given = counter, pairs, with_digests, chunk, place, writer, list(readers)
             process = fork.Process(target=_send_counts, args=given, daemon=True)
             process.start()
             started.append(process)
@@ -106,6 +145,7 @@ def _in_processes(
 def _send_counts(
     counter: Counter,
     pairs: Sequence[Pair],
+    with_digests: bool,
     chunk: int,
     place: Any,
     writer: Connection,
@@ -128,7 +168,8 @@ def _send_counts(
                 place.value += chunk
             some = pairs[first : first + chunk]
             try:
-                unsent += enumerate((outcome for _, outcome in _one_by_one(counter, some)), first)
+                counted = _one_by_one(counter, some, with_digests)
+                unsent += enumerate((outcome for _, outcome in counted), first)
             except Exception as error:  # told to whom waits for it
                 unsent.append((first, OSError(f"{type(error).__name__}: {error}")))
             if not some or time.monotonic() >= sent + PAUSE:
@@ -139,17 +180,19 @@ def _send_counts(
 
 
 def _one_by_one(
-    counter: Counter, pairs: Iterable[Pair]
+    counter: Counter, pairs: Iterable[Pair], with_digests: bool
 ) -> Iterator[tuple[Pair, Counted | Problem]]:
+    """Count pairs; digests are taken first, so that a file that changes meanwhile is noticed."""
     for pair in pairs:
         try:
-            yield pair, counter.count(pair)
+            found = digests(pair.files) if with_digests else ()
+            yield pair, counter.count(pair)._replace(digests=found)
         except MaskError as error:  # noqa: PERF203  # the next one may be fine
             yield pair, error.problem
 
 
 def _in_threads(
-    counter: Counter, pairs: Sequence[Pair], number: int
+    counter: Counter, pairs: Sequence[Pair], number: int, with_digests: bool
 ) -> Iterator[tuple[Pair, Counted | Problem]]:
     """Count pairs in threads, and yield what comes out as it comes."""
     queue, outcomes = deque(pairs), SimpleQueue[tuple[Pair, Counted | Problem] | Exception]()
@@ -161,7 +204,7 @@ def _in_threads(
 
     def run() -> None:
         try:
-            for outcome in _one_by_one(Counter(counter.settings), drawn()):
+            for outcome in _one_by_one(Counter(counter.settings), drawn(), with_digests):
                 outcomes.put(outcome)
         except Exception as error:  # told to whom waits for it
             outcomes.put(error)

@@ -7,6 +7,7 @@
 from segmetrics.files.formats import FORMATS, read
 from segmetrics.files.grids import Grid
 from segmetrics.files.masks import Buffer, LabelMap, Reading, Stored
+from segmetrics.files.names import printable, valid
 from segmetrics.files.pairing import (
     CITYSCAPES,
     Match,
@@ -33,6 +34,8 @@ __all__ = [
     "Stored",
     "find_images",
     "find_pairs",
+    "printable",
     "read",
+    "valid",
     "with_instances",
 ]
