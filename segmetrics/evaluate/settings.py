@@ -11,6 +11,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from segmetrics.counting import Counting
+from segmetrics.evaluate.warnings import Warnings
 from segmetrics.files import Pair, Problem, Reading
 from segmetrics.labels import Color, LabelSpace
 from segmetrics.scores import Statistics
@@ -82,11 +83,11 @@ class Settings:
 
 
 class NotScored(Exception):
-    """Files that cannot be scored."""
+    """Files that cannot be scored; ``rest`` says whether there are others."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], *, rest: bool) -> None:
         super().__init__(f"{len(problems)} problems")
-        self.problems = list(problems)
+        self.problems, self.rest = list(problems), rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +95,8 @@ class Evaluation:
     """What was counted: the counts ``(C, C + 1)``, and what else was asked for.
 
     ``bands`` are hits, predicted and target pixels of the classes in their bands ``(C, 3)``;
-    ``iiou`` and ``iiou_category`` scores by name; ``scored`` the pairs by name.
+    ``iiou`` and ``iiou_category`` scores by name; ``scored`` the pairs by name;
+    ``warnings`` what looks wrong although it can be scored.
     """
 
     settings: Settings
@@ -105,6 +107,7 @@ class Evaluation:
     iiou_category: Mapping[str, float]
     scored: Mapping[str, Pair]
     left_out: Sequence[Problem]
+    warnings: Warnings
     seconds: float
     workers: int
     processes: int

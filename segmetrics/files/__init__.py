@@ -8,6 +8,7 @@ from segmetrics.files.agreement import check_palettes, check_place
 from segmetrics.files.formats import FORMATS, read
 from segmetrics.files.grids import Grid
 from segmetrics.files.masks import Buffer, LabelMap, Reading, Stored
+from segmetrics.files.names import printable, valid
 from segmetrics.files.pairing import (
     CITYSCAPES,
     Match,
@@ -39,8 +40,10 @@ __all__ = [
     "find_images",
     "find_pairs",
     "parts",
+    "printable",
     "read",
     "read_rows",
     "read_thinned",
+    "valid",
     "with_instances",
 ]

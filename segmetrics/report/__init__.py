@@ -25,6 +25,7 @@ from torch import Tensor
 
 from segmetrics import scores as formulas
 from segmetrics._arguments import integer, number
+from segmetrics._files import replace_file
 from segmetrics.labels import LabelSpace
 from segmetrics.overlays import GREY, Labels, Picture, colored, errors
 from segmetrics.scores import Statistics
@@ -104,6 +105,7 @@ def write(
     scores: Mapping[str, float] | None = None,
     how: Mapping[str, str] | None = None,
     left_out: Sequence[tuple[str, str]] = (),
+    warnings: Sequence[str] = (),
 ) -> Path:
     """Write a report: one HTML file that needs no other and asks the network for nothing.
 
@@ -121,6 +123,7 @@ def write(
         how: how it was counted: what to write under which heading. The versions of segmetrics,
             torch and Python and the date come by themselves.
         left_out: files that were not scored, each with the reason.
+        warnings: sentences shown at the head of the page.
 
     Returns:
         The path.
@@ -167,9 +170,11 @@ def write(
         "examples": [_shown(example, space) for example in examples],
         "how": {**(how or {}), **_versions()},
         "left_out": [(str(file), str(reason)) for file, reason in left_out],
+        "warnings": [str(warning) for warning in warnings],
         "data": {"matrix": result.matrix_data(), "histogram": histogram},
     }
-    _replace(path, _rendered(content))
+    # file names that are no Unicode have characters which UTF-8 has not
+    replace_file(path, _rendered(content).encode("utf-8", "replace"))
     return path
 
 
@@ -634,14 +639,3 @@ def _percent(share: float) -> str:
 def _value(value: float) -> str:
     """What a column is sorted by; nothing where there is no score."""
     return "" if isnan(value) else f"{value:.6g}"
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file as a whole: who reads it meanwhile sees the old one or the new one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        # file names that are no Unicode have characters which UTF-8 has not
-        beside.write_bytes(text.encode("utf-8", "replace"))
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
