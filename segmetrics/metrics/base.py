@@ -8,20 +8,33 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import wraps
 from math import nan, prod
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
+from segmetrics._help import explained, unknown
 from segmetrics.counting import BAD_KINDS, Counting, count, raise_if_bad
 from segmetrics.distributed import sum_over_processes
 from segmetrics.labels import LabelSpace
 from segmetrics.recipes import Recipe
 from segmetrics.scores import ratio
+
+
+class MetricKwargs(TypedDict, total=False):
+    """The arguments of every ``torchmetrics.Metric``."""
+
+    compute_on_cpu: bool
+    dist_sync_on_step: bool
+    process_group: Any
+    dist_sync_fn: Callable[..., Any] | None
+    distributed_available_fn: Callable[..., bool] | None
+    sync_on_compute: bool
+    compute_with_cache: bool
 
 
 class SumMetric(Metric):
@@ -39,6 +52,8 @@ class SumMetric(Metric):
 
     #: Whether a value is one number a class: a vector, even of one class.
     per_class = False
+    #: What ``update`` and ``forward`` take.
+    _inputs: tuple[str, ...] = ("preds", "target")
 
     @abstractmethod
     def _batch(self, *args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
@@ -79,6 +94,12 @@ class SumMetric(Metric):
             raise TorchMetricsUserError(
                 "The metric is synced: call `unsync` before it is updated again."
             )
+        if len(args) > len(self._inputs):
+            inputs = ", ".join(self._inputs)
+            raise TypeError(f"`{type(self).__name__}` scores {inputs}, got {len(args)} arguments.")
+        for keyword in kwargs:
+            if keyword not in self._inputs:
+                raise TypeError(unknown(type(self).__name__, keyword, self._inputs))
         with torch.no_grad():
             batch = self._batch(*args, **kwargs)
             self._add(batch)
@@ -224,7 +245,7 @@ class CountingMetric(SumMetric):
         *,
         scores_name: str = "",
         scores_shape: tuple[int, ...] = (),
-        **metric_kwargs: Any,
+        **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
         super().__init__(**metric_kwargs)
         self.counting = counting
@@ -246,18 +267,9 @@ class CountingMetric(SumMetric):
         """A float64 score as it is handed out."""
         return score.float().to(self.device)
 
+    @explained
     def update(self, preds: Tensor, target: Tensor) -> None:
-        """Count a batch.
-
-        Args:
-            preds: labels or scores.
-            target: labels.
-
-        Raises:
-            TypeError: a dtype that cannot be read.
-            ValueError: shapes or devices that do not fit; on the CPU bad labels too, which on a GPU
-                ``compute`` raises.
-        """
+        """Count a batch."""
         self._add(self._batch(preds, target))
 
     def _count(self, preds: Tensor, target: Tensor) -> Tensor:
@@ -298,7 +310,7 @@ class RecipeMetric(CountingMetric):
         recipe: Recipe,
         num_classes: int | LabelSpace | None,
         class_names: Sequence[str] | None = None,
-        **metric_kwargs: Any,
+        **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
         super().__init__(
             recipe.counting,
