@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import wraps
 from math import nan, prod
-from typing import Any, TypedDict
+from typing import Any, Generic, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,10 +19,13 @@ from typing_extensions import Self, Unpack
 
 from segmetrics._help import explained, unknown
 from segmetrics.counting import BAD_KINDS, Counting, count, raise_if_bad
+from segmetrics.counting.inputs import InputFormat, Task, Upsample
 from segmetrics.distributed import sum_over_processes
 from segmetrics.labels import LabelSpace
-from segmetrics.recipes import Recipe
+from segmetrics.recipes import AggregationLevel, Recipe
 from segmetrics.scores import ratio
+
+Value = TypeVar("Value")
 
 
 class MetricKwargs(TypedDict, total=False):
@@ -35,6 +38,32 @@ class MetricKwargs(TypedDict, total=False):
     distributed_available_fn: Callable[..., bool] | None
     sync_on_compute: bool
     compute_with_cache: bool
+
+
+class Fixed(Generic[Value]):
+    """An argument of a metric: it can be read, but assigning would not change what is counted."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, metric: SumMetric, owner: type | None = None) -> Value:
+        if metric is None:  # asked of the class
+            raise AttributeError(self.name)
+        counting = vars(metric).get("counting")
+        if hasattr(counting, self.name):
+            value: Value = getattr(counting, self.name)
+        elif self.name in (arguments := metric._arguments()):
+            value = arguments[self.name][0]  # type: ignore[assignment]
+        else:
+            raise AttributeError(f"`{type(metric).__name__}` has no `{self.name}`.")
+        return value
+
+    def __set__(self, metric: SumMetric, value: object) -> None:
+        kind = type(metric).__name__
+        raise AttributeError(
+            f"`{self.name}` is fixed when a metric is made. Make another: "
+            f"`{kind}(..., {self.name}={value!r})`."
+        )
 
 
 class SumMetric(Metric):
@@ -54,6 +83,13 @@ class SumMetric(Metric):
     per_class = False
     #: What ``update`` and ``forward`` take.
     _inputs: tuple[str, ...] = ("preds", "target")
+
+    # arguments, as they act: ``ignore_index`` with those of the label space
+    num_classes, task, threshold = Fixed[int](), Fixed[Task](), Fixed[float]()
+    ignore_index, from_logits = Fixed[tuple[int, ...]](), Fixed[bool]()
+    upsample, input_format = Fixed[Upsample | None](), Fixed[InputFormat | None]()
+    average, include_background = Fixed[str](), Fixed[bool]()
+    zero_division, aggregation_level = Fixed[float](), Fixed[AggregationLevel]()
 
     @abstractmethod
     def _batch(self, *args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
@@ -87,6 +123,36 @@ class SumMetric(Metric):
         states = self._states
         self._check(*states)
         return self._value(*states)
+
+    def compute_scalars(self) -> dict[str, float | None]:
+        """The value of ``compute`` as Python floats by key, for ``json.dumps``; nan is ``None``.
+
+        Like ``compute``, every process must call it.
+
+        Returns:
+            The keys of ``compute`` where it has keys. Otherwise a score is under the name of the
+            metric's class; scores of classes are under the classes' names, without classes that
+            are left out; cells of a confusion matrix are under ``"<target>/<prediction>"``.
+
+        Example:
+            >>> from segmetrics import MeanIoU
+            >>> metric = MeanIoU(3, average="none", class_names=["sky", "road", "car"])
+            >>> metric.update(torch.tensor([[0, 1]]), torch.tensor([[0, 1]]))
+            >>> metric.compute_scalars()
+            {'sky': 1.0, 'road': 1.0, 'car': None}
+        """
+        value = self.compute()
+        if isinstance(value, dict):
+            keys: list[str | None] = list(value)
+            value = torch.stack(list(value.values()))
+        else:
+            keys = self._entries() if value.ndim else [type(self).__name__]
+        numbers = zip(keys, map(float, value.flatten().tolist()), strict=True)
+        return {key: None if x != x else x for key, x in numbers if key is not None}
+
+    def _entries(self) -> list[str | None]:
+        """A name for each element of a value, ``None`` for a class that is left out."""
+        raise NotImplementedError
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Add a batch and return its own value."""
@@ -325,6 +391,11 @@ class RecipeMetric(CountingMetric):
 
     def _score(self, counts: Tensor) -> Tensor:
         return self.recipe.of(counts)
+
+    def _entries(self) -> list[str | None]:
+        first, ignored = self.recipe.score.first, self.recipe.score.ignored
+        named = list(enumerate(self._names()))[first:]
+        return [None if label in ignored else name for label, name in named]
 
     def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> tuple[Any, Any]:
         """Draw the scores of the classes as sorted bars, the reported average as a line.

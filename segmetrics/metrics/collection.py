@@ -16,7 +16,7 @@ from segmetrics._help import explained
 from segmetrics.counting.inputs import CountingArguments, InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics.base import CountingMetric, MetricKwargs
-from segmetrics.metrics.views import KeyedMetric
+from segmetrics.metrics.views import KeyedMetric, checked_prefix
 from segmetrics.recipes import (
     AggregationLevel,
     AgreementArguments,
@@ -76,8 +76,7 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
         **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
         boolean("per_class", per_class)
-        if not isinstance(prefix, str | None):
-            raise TypeError(f"`prefix` must be a string, got {prefix!r}.")
+        keys_prefix = checked_prefix(prefix)
         counting = CountingArguments(
             ignore_index=ignore_index,
             task=task,
@@ -132,8 +131,11 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
         )
         self.recipes = recipes
         self.categories = list(categories)
-        self.prefix = prefix or ""  # what MetricCollection reads, too, is a string
-        self._add_views(self._positions())
+        self.prefix = keys_prefix
+        self._add_views()
+
+    def _keys(self) -> list[str]:
+        return list(self._positions())
 
     def _positions(self) -> dict[str, int]:
         """Where each key's score stands; a class that is left out has no key."""

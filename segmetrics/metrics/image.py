@@ -24,7 +24,7 @@ from segmetrics.metrics.base import (
     counting_arguments,
     default_names,
 )
-from segmetrics.metrics.views import KeyedMetric
+from segmetrics.metrics.views import KeyedMetric, checked_prefix
 from segmetrics.recipes import class_recipe, statistics
 from segmetrics.statistics import KEYS, ImageCounts, ImageId, Presence, all_scores
 
@@ -90,8 +90,7 @@ class ImageScores(KeyedMetric):
         **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
         one_of("presence", presence, ("target", "either"))
-        if not isinstance(prefix, str | None):
-            raise TypeError(f"`prefix` must be a string, got {prefix!r}.")
+        keys_prefix = checked_prefix(prefix)
         recipe = class_recipe(
             scores.iou,
             num_classes,
@@ -110,11 +109,14 @@ class ImageScores(KeyedMetric):
         self.class_names = checked_names(class_names, recipe.counting, self.label_space)
         self.first, self.ignored = recipe.score.first, recipe.score.ignored
         self.presence: Presence = "either" if task == "binary" else presence
-        self.prefix = prefix or ""
+        self.prefix = keys_prefix
         self.add_state(f"images_{self.counting.name}", [], dist_reduce_fx="cat")
         self.add_state(f"names_{self.counting.name}", [], dist_reduce_fx="cat")
         self._gathered: tuple[Tensor, ...] | None = None
-        self._add_views(self.prefix + key for key in KEYS)
+        self._add_views()
+
+    def _keys(self) -> list[str]:
+        return [self.prefix + key for key in KEYS]
 
     @explained
     def update(

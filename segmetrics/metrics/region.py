@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from math import nan
 from typing import Any
 
@@ -495,6 +496,12 @@ class ConfusionMatrix(CountingMetric):
 
     def _report(self, score: Tensor) -> Tensor:
         return super()._report(score) if self.normalize else score
+
+    def _entries(self) -> list[str | None]:
+        labels = ["0", "1"] if self.counting.task != "multiclass" else self._names()
+        channels = [f"{name}/" for name in self._names()]
+        heads = channels if self.counting.task == "multilabel" else [""]
+        return [f"{head}{row}/{column}" for head, row, column in product(heads, labels, labels)]
 
     def _arguments(self) -> dict[str, tuple[object, object]]:
         return super()._arguments() | {"normalize": (self.normalize, None)}

@@ -28,7 +28,7 @@ from segmetrics.metrics.base import (
     counting_arguments,
     default_names,
 )
-from segmetrics.metrics.views import KeyedMetric
+from segmetrics.metrics.views import KeyedMetric, checked_prefix
 from segmetrics.recipes import class_recipe
 from segmetrics.scores import ratio
 from segmetrics.surfaces import bad_pixels, images, measure_surfaces
@@ -174,6 +174,11 @@ class ImageMetric(SumMetric):
     def _names(self) -> list[str]:
         """Names of the classes with an entry, numbers where none were given."""
         return [self.class_names[c] if self.class_names else str(c) for c in self.classes]
+
+    def _entries(self) -> list[str | None]:
+        left_in = self._left_in()
+        named = zip(self.classes, self._names(), strict=True)
+        return [name if label in left_in else None for label, name in named]
 
     def _arguments(self) -> dict[str, tuple[object, object]]:
         score = self.recipe.score
@@ -608,8 +613,7 @@ class SurfaceMetrics(KeyedMetric, SurfaceMetric):
         **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
         boolean("per_class", per_class)
-        if not isinstance(prefix, str | None):
-            raise TypeError(f"`prefix` must be a string, got {prefix!r}.")
+        keys_prefix = checked_prefix(prefix)
         self.class_keys = per_class and task != "binary"
         readings = {
             "hausdorff": hausdorff_reading(percentile, directed, empty_distance),
@@ -631,8 +635,8 @@ class SurfaceMetrics(KeyedMetric, SurfaceMetric):
             class_names=class_names,
             **metric_kwargs,
         )
-        self.prefix = prefix or ""
-        self._add_views(self._keys())
+        self.prefix = keys_prefix
+        self._add_views()
 
     def _keys(self) -> list[str]:
         keys = list(self.readings)
