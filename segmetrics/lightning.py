@@ -352,7 +352,7 @@ class SegmentationCallback(Callback):
 
         Of equal scores the earlier image, as in one process that has the same images in turn.
         """
-        if trainer.world_size == 1:
+        if trainer.world_size == 1 or not self.worst:
             return [each.example for each in kept]
         device = trainer.strategy.root_device
         rows = torch.full((self.worst, 2), inf, dtype=torch.float64, device=device)

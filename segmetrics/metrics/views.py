@@ -37,8 +37,9 @@ class KeyedMetric(_Views):
     views: nn.ModuleList
     prefix: str
 
-    #: How many updates there were when the views were last asked for.
+    #: How many updates there were when Lightning last asked for the views, and whether it was told.
     _updates_when_asked = 0
+    _told = False
 
     @abstractmethod
     def _keys(self) -> list[str]:
@@ -102,7 +103,8 @@ class KeyedMetric(_Views):
 
     def _warn_if_logged_in_every_step(self) -> None:
         """Say what it costs, as Lightning copies and moves every metric that is logged."""
-        if 0 < self._updates_when_asked < self._update_count:
+        if not self._told and 0 < self._updates_when_asked < self._update_count:
+            self._told = True
             warnings.warn(
                 f"The {len(self)} keys of {type(self).__name__} are logged in every step, which "
                 f"costs Lightning about {MILLISECONDS * len(self):.1f} ms each time. Call "
