@@ -177,6 +177,12 @@ class LabelSpace:
         mapped = identity if self.id_to_class is None else self.id_to_class
         return {**mapped, **dict.fromkeys(self.ignore_index, -1)}
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from segmetrics._notebook import of_labels
+
+        return of_labels(self)
+
     def __repr__(self) -> str:
         for name in _SHIPPED:
             if self == globals().get(name):

@@ -161,6 +161,12 @@ class Interval:
     images: int
     groups: int | None = None
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from segmetrics._notebook import of_interval
+
+        return of_interval(self)
+
     def __str__(self) -> str:
         return (
             f"{_printed(self.score)} {self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}] "
@@ -199,6 +205,12 @@ class Comparison:
     p_sign_flip: float
     images: int
     groups: int | None = None
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from segmetrics._notebook import of_comparison
+
+        return of_comparison(self)
 
     def __str__(self) -> str:
         return (

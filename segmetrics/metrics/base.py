@@ -283,6 +283,16 @@ class SumMetric(Metric):
         super()._apply(moved, exclude_state)
         return self
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the scores of what this process has counted by now."""
+        from segmetrics._notebook import of_metric
+
+        return of_metric(self)
+
+    def _of_classes_here(self) -> Tensor | None:
+        """The classes' scores whatever the average, of this process; ``None`` if not known."""
+        return None
+
     def __repr__(self) -> str:
         """The arguments that differ from their defaults."""
         shown = {k: (repr(v), repr(default)) for k, (v, default) in self._arguments().items()}
@@ -414,21 +424,29 @@ class RecipeMetric(CountingMetric):
         from segmetrics.plotting import bars
 
         average = self.recipe.score.average
-        classes_known = self.counting.task != "binary" and average != "joint"
-        if val is None and classes_known and not (self.counting.per_image and average != "none"):
-            score = self.compute()
-            per_class = score if average == "none" else self._per_class()
+        if val is None and self._classes_are_known:
+            score = per_class = self.compute()
+            if average != "none":
+                with self._synced():
+                    per_class = self._of_classes_here()
             names = self._names()[self.recipe.score.first :]
             line = None if average == "none" else (f"{average} average", score.item())
             return bars(per_class, names, title=type(self).__name__, line=line, ax=ax)
         return self._plot(val, ax)
 
-    def _per_class(self) -> Tensor:
-        """The classes' scores, over all processes, whatever the average."""
+    def _of_classes_here(self) -> Tensor | None:
+        if not self._classes_are_known:
+            return None
         recipe = replace(self.recipe, score=replace(self.recipe.score, average="none"))
-        with self._synced():
-            per_class: Tensor = self._report(recipe.of(self._states[0]))
-            return per_class
+        per_class: Tensor = self._report(recipe.of(self._states[0]))
+        return per_class
+
+    @property
+    def _classes_are_known(self) -> bool:
+        """Whether a score of every class can be read off the state."""
+        average = self.recipe.score.average
+        of_classes = self.counting.task != "binary" and average != "joint"
+        return of_classes and not (self.counting.per_image and average != "none")
 
     def _arguments(self) -> dict[str, tuple[object, object]]:
         score = self.recipe.score
