@@ -66,7 +66,7 @@ def of_labels(space: LabelSpace) -> str:
     for value, index in (space.id_to_class or {c: c for c in range(len(space.names))}).items():
         ids.setdefault(index, []).append(value)
     category = {name: group for group, names in space.groups.items() for name in names}
-    rows = [_row([(title, "th") for title in ("", "class", "values", "category")])]
+    rows = [_row([("", "rh"), ("class", "lh"), ("values", "rh"), ("category", "lh")])]
     for index, name in enumerate(space.names):
         values = ", ".join(map(str, ids.get(index, [])))
         class_ = _swatch(space.colors[index]) + escape(name)
@@ -140,7 +140,7 @@ def _keyed(values: Mapping[str, float], colors: Mapping[str, Color], bounded: bo
 
 def _table(head: Sequence[str], lines: Sequence[Line], bounded: bool = True) -> str:
     """Numbers with bars from 0 to 1, where they are shares."""
-    rows = [_row([("", "th"), *((escape(title), "th") for title in head)])]
+    rows = [_row([("", "lh"), *((escape(title), "rh") for title in head)])]
     for name, color, numbers in lines:
         cells = [(_swatch(color) + escape(name), "l")]
         for title, number in zip(head, numbers, strict=True):
@@ -156,7 +156,7 @@ def _matrix(
     """A confusion matrix, each cell as dark as its share of the row."""
     if len(rows) > LARGEST:
         return _remark(f"{len(rows)} × {len(columns)} cells, which `plot()` draws")
-    lines = [_row([("target", "th"), *((escape(column), "th") for column in columns)])]
+    lines = [_row([("target", "lh"), *((escape(column), "rh") for column in columns)])]
     for (name, color), row in zip(colors.items(), rows, strict=True):
         cells = [(_swatch(color) + escape(name), "l")]
         total = sum(row)
@@ -181,11 +181,11 @@ def _frame(rows: Sequence[str]) -> str:
 
 
 def _row(cells: Sequence[tuple[str, str]]) -> str:
-    """A row of cells, each with ``"l"``, ``"r"`` or ``"th"``: how it is aligned, or a heading."""
+    """A row of cells, each to the left (``"l"``) or right (``"r"``), headings with an ``"h"``."""
     parts = []
     for content, kind in cells:
-        tag = "th" if kind == "th" else "td"
-        align = "left" if kind == "l" else "right"
+        tag = "th" if kind.endswith("h") else "td"
+        align = "left" if kind.startswith("l") else "right"
         parts.append(f'<{tag} style="{CELL.format(align=align)}">{content}</{tag}>')
     return f'<tr style="background:none">{"".join(parts)}</tr>'
 

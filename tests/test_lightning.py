@@ -293,6 +293,37 @@ def test_train_validation_and_test_are_logged_each_with_its_own_clone(tmp_path: 
     assert again == pytest.approx(expected, abs=1e-6)
 
 
+def test_two_loaders_are_logged_each_with_its_own_clone() -> None:
+    torch.manual_seed(0)
+    module = LogsTwoLoaders()
+    loaders = [DataLoader(Scenes(SAMPLES)), DataLoader(Scenes(2))]
+    for _ in range(2):
+        trainer().validate(module, loaders, verbose=False)
+        expected = longhand(predictions(module))
+        expected |= {
+            key.replace("val/", "other/"): value
+            for key, value in longhand(predictions(module)[:2]).items()
+        }
+        logged_ = {key: value.item() for key, value in module.trainer.callback_metrics.items()}
+        assert logged_ == pytest.approx(expected, abs=1e-6)
+
+
+class LogsTwoLoaders(LogsAllInTheStep):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.of_loaders = nn.ModuleList([self.seg, self.seg.clone(prefix="other/")])
+
+    def validation_step(
+        self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int
+    ) -> None:  # type: ignore[override]
+        image, target = batch
+        self.of_loaders[dataloader_idx].update(self.model(image), target)
+
+    def on_validation_epoch_end(self) -> None:
+        for metric in self.of_loaders:
+            self.log_dict(metric)
+
+
 class LogsAllAtTheEndAndTests(LogsAllAtTheEnd):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
