@@ -124,6 +124,21 @@ def test_bca_mends_what_percentile_leaves_skewed():
     assert mended.high < plain.high  # the worst tenth of a resample is too good
 
 
+def test_bca_counts_resamples_equal_to_the_estimate_half():
+    """Efron and Tibshirani (1993), 14.10 to 14.15, where the resamples are exactly binomial."""
+    right, images = 15, 20  # each image scores 0 or 1, so a fifth of the resamples are ties
+    counts = counts_of([[[1, 0, 0]]] * right + [[[0, 0, 1]]] * (images - right))
+    score = scipy.stats.binom(images, right / images)
+    bias = scipy.stats.norm.ppf(score.cdf(right - 1) + score.pmf(right) / 2)
+    jackknifed = (right - np.array([1] * right + [0] * (images - right))) / (images - 1)
+    skew = jackknifed.mean() - jackknifed
+    acceleration = (skew**3).sum() / (6 * (skew**2).sum() ** 1.5)
+    shifted = bias + scipy.stats.norm.ppf([0.05, 0.95])
+    ends = scipy.stats.norm.cdf(bias + shifted / (1 - acceleration * shifted))
+    ours = confidence_interval(counts, "mIoU_I", method="bca", level=0.9, n_resamples=20_000)
+    assert [ours.low, ours.high] == pytest.approx(score.ppf(ends) / images)
+
+
 @pytest.mark.parametrize("score", SOME_SCORES)
 @pytest.mark.parametrize("ids", [True, False])
 def test_the_order_in_which_images_arrived_changes_nothing(score, ids):

@@ -25,9 +25,20 @@ FORMULAS: dict[str, Formula] = {"IoU": iou, "Dice": dice, "Acc": recall}
 class ImageCounts(Tabular):
     """Counts per image and class, with what it takes to score them.
 
-    ``tp``, ``fp``, ``fn`` are int64 ``(N, C)``; ``ignored`` columns stay out of averages; ``ids``
-    are None where the images have no names of their own. As a table one row an image; ``by_class``
-    has one row a class.
+    As a table it has one row an image; ``by_class`` has one row a class.
+
+    Args:
+        tp: true positives, int64 ``(N, C)``.
+        fp: false positives, int64 ``(N, C)``.
+        fn: false negatives, int64 ``(N, C)``.
+        ids: N different names or integers; ``None`` where the images have none of their own.
+        class_names: C different names; ``None`` numbers the classes.
+        ignored: classes that stay out of averages, as columns of ``tp``.
+        presence: a class is present in an image if its target has it (``"target"``), or its target
+            or its prediction (``"either"``).
+
+    Raises:
+        ValueError: shapes that differ, or names that are not as many or not different.
 
     Example:
         >>> tp, fp, fn = torch.tensor([[[8], [2], [5]], [[1], [0], [4]], [[1], [2], [1]]])

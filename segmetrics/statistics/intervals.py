@@ -23,7 +23,18 @@ EXACT_FLIPS = 2**16
 
 @dataclass(frozen=True)
 class Interval:
-    """A score and its confidence interval; prints as people write it."""
+    """A score and its confidence interval; prints as people write it.
+
+    Attributes:
+        score: which score.
+        estimate: its value over all images.
+        low: the lower end of the interval.
+        high: the upper end.
+        level: the coverage aimed at, in (0, 1).
+        method: ``"percentile"`` or ``"bca"``.
+        images: how many images there are.
+        groups: how many groups were drawn; ``None`` where images were.
+    """
 
     score: str
     estimate: float
@@ -34,6 +45,12 @@ class Interval:
     images: int
     groups: int | None = None
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from segmetrics._notebook import of_interval
+
+        return of_interval(self)
+
     def __str__(self) -> str:
         return (
             f"{printed(self.score)} {self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}] "
@@ -43,7 +60,22 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on the same images: the difference ``a − b``, its interval and two p-values."""
+    """Two models on the same images: the difference ``a − b``, its interval and two p-values.
+
+    Attributes:
+        score: which score.
+        a: the one model's.
+        b: the other's.
+        difference: ``a − b``.
+        low: the lower end of the difference's interval.
+        high: the upper end.
+        level: the coverage aimed at, in (0, 1).
+        method: ``"percentile"`` or ``"bca"``.
+        p_bootstrap: two-sided p-value of "the models are equal", from the resamples.
+        p_sign_flip: the same, from exchanging the models; the one to believe where it matters.
+        images: how many images there are.
+        groups: how many groups were drawn; ``None`` where images were.
+    """
 
     score: str
     a: float
@@ -57,6 +89,12 @@ class Comparison:
     p_sign_flip: float
     images: int
     groups: int | None = None
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from segmetrics._notebook import of_comparison
+
+        return of_comparison(self)
 
     def __str__(self) -> str:
         return (
