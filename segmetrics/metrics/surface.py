@@ -17,13 +17,13 @@ from torch import Tensor
 from segmetrics import scores
 from segmetrics._arguments import boolean, identifier, number, one_of
 from segmetrics.counting import BAD_KINDS, raise_if_bad
-from segmetrics.counting.inputs import InputFormat, Task, Upsample
+from segmetrics.counting.inputs import InputFormat, Task, Upsample, read
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics.base import SumMetric, checked_names, counting_arguments, default_names
 from segmetrics.metrics.views import KeyedMetric
 from segmetrics.recipes import class_recipe
 from segmetrics.scores import ratio
-from segmetrics.surfaces import bad_pixels, images, measure_surfaces
+from segmetrics.surfaces import axes_of_size, bad_pixels, images, measure_surfaces
 from segmetrics.surfaces.distances import (
     Measure,
     Scalar,
@@ -113,8 +113,9 @@ class ImageMetric(SumMetric):
             background=0 if self.counting.task == "multiclass" else 1,
             without_ignored=self.without_ignored,
         )
+        size = read(preds, target, self.counting).target.shape[2:]
         for i, maps in enumerate(maps_of_images):
-            numbers.append(self._measure(maps, _of_image(i, steps, len(maps.size), len(target))))
+            numbers.append(self._measure(maps, _of_image(i, steps, size, len(target))))
         state = self._states[0]
         found = torch.stack(numbers) if numbers else state.new_empty((0, *state.shape))
         counted = found.isnan().logical_not().sum(0).flatten()
@@ -552,7 +553,18 @@ def _checked_empty(empty: EmptyDistance) -> EmptyDistance:
 
 
 def _checked_spacing(spacing: Spacing) -> Steps:
-    """A spacing as a float, floats, or for every image floats."""
+    """A spacing as a float, floats, or for every image floats.
+
+    A sequence of tensors is what a ``DataLoader`` makes of tuples: one tensor an axis.
+    """
+    if isinstance(spacing, list | tuple) and any(isinstance(s, Tensor) and s.ndim for s in spacing):
+        axes = [torch.as_tensor(axis) for axis in spacing]
+        if len({axis.shape for axis in axes}) > 1:
+            raise ValueError(
+                "`spacing` as one tensor an axis needs tensors of one length, got "
+                f"{[tuple(axis.shape) for axis in axes]}."
+            )
+        spacing = torch.stack(axes, -1)
     if isinstance(spacing, Tensor | np.ndarray):
         spacing = spacing.tolist()
     if isinstance(spacing, list | tuple):
@@ -563,16 +575,19 @@ def _checked_spacing(spacing: Spacing) -> Steps:
     return step
 
 
-def _of_image(image: int, steps: Steps, dims: int, images_: int) -> tuple[float, ...]:
-    """The spacing of one image along every axis."""
+def _of_image(image: int, steps: Steps, size: Sequence[int], images_: int) -> tuple[float, ...]:
+    """The spacing of one image along every axis; see ``axes_of_size``."""
+    axes = axes_of_size(size)
     if not isinstance(steps, tuple):
-        return (steps,) * dims
+        return (steps,) * len(axes)
     of_images = any(isinstance(step, tuple) for step in steps)
-    axes = steps if not of_images else steps[image] if len(steps) == images_ else ()
-    numbers = [a for a in (axes if isinstance(axes, tuple) else ()) if not isinstance(a, tuple)]
-    if len(numbers) != dims:
+    given = steps if not of_images else steps[image] if len(steps) == images_ else ()
+    numbers = [s for s in (given if isinstance(given, tuple) else ()) if not isinstance(s, tuple)]
+    if len(numbers) == len(size):
+        numbers = [numbers[axis] for axis in axes]
+    if len(numbers) != len(axes):
         raise ValueError(
-            f"`spacing` must be one number, one for each of the {dims} axes, or that for each of "
-            f"the {images_} images, got {steps}."
+            f"`spacing` must be one number, one for each of the {len(size)} axes, or that for each "
+            f"of the {images_} images, got {steps}."
         )
     return tuple(numbers)
