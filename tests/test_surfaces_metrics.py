@@ -666,7 +666,7 @@ def worker(rank: int, processes: int, store: str) -> None:
         together.update(preds[i : i + 1], target[i : i + 1])
     found = together.compute()
     for name, value in alone.compute().items():
-        torch.testing.assert_close(found[name], value, rtol=1e-6, atol=0, equal_nan=True)
+        torch.testing.assert_close(found[name], value, rtol=0, atol=0, equal_nan=True)
     dist.destroy_process_group()
 
 

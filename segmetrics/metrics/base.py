@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import wraps
-from math import nan, prod
+from math import nan
 from typing import Any
 
 import torch
@@ -20,8 +20,8 @@ from typing_extensions import Self
 from segmetrics.counting import BAD_KINDS, Counting, count, raise_if_bad
 from segmetrics.distributed import sum_over_processes
 from segmetrics.labels import LabelSpace
-from segmetrics.recipes import Recipe
-from segmetrics.scores import ratio
+from segmetrics.metrics import means
+from segmetrics.recipes import Recipe, exact
 
 
 class SumMetric(Metric):
@@ -55,8 +55,8 @@ class SumMetric(Metric):
     def _states(self) -> tuple[Tensor, ...]:
         return tuple(getattr(self, name) for name in self._defaults)
 
-    def _add_sum(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-        self.add_state(name, torch.zeros(shape, dtype=dtype), dist_reduce_fx="sum")
+    def _add_sum(self, name: str, size: int) -> None:
+        self.add_state(name, torch.zeros(size, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Add a batch."""
@@ -81,11 +81,10 @@ class SumMetric(Metric):
             )
         with torch.no_grad():
             batch = self._batch(*args, **kwargs)
+            total = self._over_processes(batch) if self.dist_sync_on_step else batch
             self._add(batch)
             self._mark_updated()
-            if self.dist_sync_on_step:
-                batch = self._over_processes(batch)
-            self._forward_cache = self._value(*batch)
+            self._forward_cache = self._value(*total)
         return self._forward_cache
 
     def _add(self, batch: tuple[Tensor, ...]) -> None:
@@ -132,10 +131,11 @@ class SumMetric(Metric):
         """A batch's part of the states, summed over processes as the states would be."""
         states = self._states
         self._assign(batch)
-        with self.sync_context(self.dist_sync_fn):
-            total = self._states
-        self._assign(states)
-        return total
+        try:
+            with self.sync_context(self.dist_sync_fn):
+                return self._states
+        finally:
+            self._assign(states)
 
     @contextmanager
     def sync_context(
@@ -187,7 +187,7 @@ class SumMetric(Metric):
         self._update_count = max(self._update_count, 1)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Self:
-        """Move to a device but convert nothing: counts stay exact int64 and sums float64."""
+        """Move to a device but convert nothing."""
 
         def moved(tensor: Tensor) -> Tensor:
             result = fn(tensor)
@@ -210,10 +210,9 @@ class SumMetric(Metric):
 class CountingMetric(SumMetric):
     """A metric of counted pixels.
 
-    The state is one int64 tensor of counts; samplewise it is the float64 sum of the images' scores
-    and, in int64, the number of images that have one. Behind the integers stand the bad pixels. All
-    that decides a state's value is in its name, so that ``MetricCollection``, which shares states
-    of equal name and value, never shares unequal ones.
+    The state is one int64 tensor: counts, or samplewise the images' scores as ``means`` sums them,
+    and behind them the bad pixels. All that decides a state's value is in its name, so that
+    ``MetricCollection``, which shares states of equal name and value, never shares unequal ones.
     """
 
     def __init__(
@@ -230,13 +229,12 @@ class CountingMetric(SumMetric):
         self.counting = counting
         self.label_space = num_classes if isinstance(num_classes, LabelSpace) else None
         self.class_names = checked_names(class_names, counting, self.label_space)
-        kinds = len(BAD_KINDS)
+        self.scores_shape = scores_shape
         if counting.per_image:
-            name = f"{scores_name}_{counting.name}"
-            self._add_sum(f"sum_{name}", scores_shape, torch.float64)
-            self._add_sum(f"images_{name}", (prod(scores_shape) + kinds,), torch.int64)
+            name = f"means_{scores_name}_{counting.name}"
+            self._add_sum(name, means.size(scores_shape, means.OF_SCORES) + len(BAD_KINDS))
         else:
-            self._add_sum(f"counts_{counting.name}", (counting.cells + kinds,), torch.int64)
+            self._add_sum(f"counts_{counting.name}", counting.cells + len(BAD_KINDS))
 
     @abstractmethod
     def _score(self, counts: Tensor) -> Tensor:
@@ -268,18 +266,19 @@ class CountingMetric(SumMetric):
         counts = self._count(preds, target)
         if not self.counting.per_image:
             return (counts,)
-        scores = self._score(counts).to(counts.device)
-        images = scores.isnan().logical_not().sum(0).flatten()
-        return scores.nansum(0), torch.cat([images, self.counting.bad(counts)])
+        of_images = means.summed(self._score(counts), means.OF_SCORES).to(counts.device)
+        return (torch.cat([of_images, self.counting.bad(counts)]),)
 
     def _value(self, *states: Tensor) -> Any:
         if not self.counting.per_image:
             return self._report(self._score(states[0]))
-        total, images = states
-        return self._report(ratio(total, images[: -len(BAD_KINDS)].view_as(total)))
+        of_images = exact(states[0][: -len(BAD_KINDS)])
+        return self._report(means.mean(of_images, self.scores_shape, means.OF_SCORES))
 
     def _check(self, *states: Tensor) -> None:
-        raise_if_bad(states[-1][-len(BAD_KINDS) :], self.counting)
+        raise_if_bad(states[0][-len(BAD_KINDS) :], self.counting)
+        if self.counting.per_image:
+            means.check(states[0][: -len(BAD_KINDS)], self.scores_shape)
 
     def _names(self) -> list[str]:
         """The classes' names, numbers where none were given."""

@@ -15,6 +15,7 @@ from segmetrics import scores
 from segmetrics._arguments import number
 from segmetrics.counting.inputs import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
+from segmetrics.metrics import means
 from segmetrics.metrics.base import RecipeMetric
 from segmetrics.metrics.surface import ImageMetric
 from segmetrics.recipes import AggregationLevel, class_recipe
@@ -149,6 +150,7 @@ class BoundaryF1Score(ImageMetric):
         tensor([1., 1.])
     """
 
+    words = means.OF_SCORES
     without_ignored = False
 
     def __init__(

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import hypot, inf, isfinite, nan, prod
+from math import hypot, inf, isfinite, nan
 from typing import Any, Literal
 
 import numpy as np
@@ -19,10 +19,10 @@ from segmetrics._arguments import boolean, identifier, number, one_of
 from segmetrics.counting import BAD_KINDS, raise_if_bad
 from segmetrics.counting.inputs import InputFormat, Task, Upsample, read
 from segmetrics.labels import LabelSpace
+from segmetrics.metrics import means
 from segmetrics.metrics.base import SumMetric, checked_names, counting_arguments, default_names
 from segmetrics.metrics.views import KeyedMetric
-from segmetrics.recipes import class_recipe
-from segmetrics.scores import ratio
+from segmetrics.recipes import class_recipe, exact
 from segmetrics.surfaces import axes_of_size, bad_pixels, images, measure_surfaces
 from segmetrics.surfaces.distances import (
     Measure,
@@ -45,11 +45,12 @@ DEFAULTS = {"percentile": 100.0, "directed": False, "symmetric": True}
 class ImageMetric(SumMetric):
     """Numbers of every image and class, averaged over images.
 
-    The state is the float64 sum of the images' numbers and, in int64, how many images have one,
-    followed by the bad pixels. All that decides its value is in its name.
+    The state is the images' numbers as ``means`` sums them, followed by the bad pixels. All that
+    decides its value is in its name.
     """
 
     spacing: Steps = 1.0
+    words: Sequence[int] = means.OF_DISTANCES
     without_ignored = True
 
     def __init__(
@@ -93,8 +94,8 @@ class ImageMetric(SumMetric):
     def _add_states(self, shape: tuple[int, ...], *settings: object) -> None:
         score = self.recipe.score
         name = identifier(*settings, score.average, score.first, self.counting.name)
-        self._add_sum(f"sum_{name}", shape, torch.float64)
-        self._add_sum(f"images_{name}", (prod(shape) + len(BAD_KINDS),), torch.int64)
+        self.shape = shape
+        self._add_sum(f"means_{name}", means.size(shape, self.words) + len(BAD_KINDS))
 
     @abstractmethod
     def _measure(self, maps: Maps, spacing: tuple[float, ...]) -> Tensor:
@@ -116,23 +117,24 @@ class ImageMetric(SumMetric):
         size = read(preds, target, self.counting).target.shape[2:]
         for i, maps in enumerate(maps_of_images):
             numbers.append(self._measure(maps, _of_image(i, steps, size, len(target))))
-        state = self._states[0]
-        found = torch.stack(numbers) if numbers else state.new_empty((0, *state.shape))
-        counted = found.isnan().logical_not().sum(0).flatten()
+        none = torch.empty((0, *self.shape), dtype=torch.float64)
+        found = means.summed(torch.stack(numbers) if numbers else none, self.words)
+        if found.device.type == "cpu":
+            means.check(found, self.shape)
         bad = bad_pixels(preds, target, self.counting)
-        return found.nansum(0), torch.cat([counted, bad])
+        return (torch.cat([found.to(bad.device), bad]),)
 
     def _value(self, *states: Tensor) -> Any:
-        total, counted = states
-        mean = ratio(total, counted[: -len(BAD_KINDS)].view_as(total))
-        return self._report(mean)
+        of_images = exact(states[0][: -len(BAD_KINDS)])
+        return self._report(means.mean(of_images, self.shape, self.words))
 
     def _report(self, mean: Tensor) -> Any:
         """Means over images in float64, as they are handed out."""
         return mean.float().to(self.device)
 
     def _check(self, *states: Tensor) -> None:
-        raise_if_bad(states[-1][-len(BAD_KINDS) :], self.counting)
+        raise_if_bad(states[0][-len(BAD_KINDS) :], self.counting)
+        means.check(states[0][: -len(BAD_KINDS)], self.shape)
 
     def _left_in(self) -> list[int]:
         """The classes that go into averages."""

@@ -126,6 +126,8 @@ def measure_surfaces(
 ) -> Tensor:
     """Measure the distances between the surfaces of classes, float64 ``(measures, classes)``.
 
+    They are where they were measured, on the CPU or the maps' device.
+
     Args:
         maps: of ``labels`` classes, or one channel a class with ``labels=1``; without ignored
             pixels, unless the surface is the contour.
@@ -138,7 +140,7 @@ def measure_surfaces(
     numbers: Tensor = _backend(maps.target.device).measure_surfaces(
         maps, measures, empty, labels=labels, surface=surface, spacing=spacing
     )
-    return numbers.to(maps.target.device)
+    return numbers
 
 
 @cache
