@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import wraps
+from inspect import get_annotations
 from math import nan
 from typing import Any
 
@@ -39,6 +40,18 @@ class SumMetric(Metric):
 
     #: Whether a value is one number a class: a vector, even of one class.
     per_class = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Keep ``torch.jit.script`` of a module that owns a metric from compiling it.
+
+        It would evaluate annotations, without the names that they use, and call properties.
+        """
+        super().__init_subclass__(**kwargs)
+        cls.__jit_unused_properties__ = [
+            name for name in dir(cls) if isinstance(getattr(cls, name, None), property)
+        ]
+        annotations = get_annotations(cls)
+        cls.__annotations__ = {k: v for k, v in annotations.items() if not isinstance(v, str)}
 
     @abstractmethod
     def _batch(self, *args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
@@ -73,6 +86,7 @@ class SumMetric(Metric):
         self._check(*states)
         return self._value(*states)
 
+    @torch.jit.unused
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Add a batch and return its own value."""
         if self._is_synced:
