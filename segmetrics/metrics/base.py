@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import wraps
 from inspect import get_annotations
 from math import nan
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -24,12 +24,28 @@ from segmetrics.labels import LabelSpace
 from segmetrics.metrics import means
 from segmetrics.recipes import Recipe, exact
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def uncompiled(function: Function) -> Function:
+    """Run a function outside of the graphs of ``torch.compile``.
+
+    Surfaces are measured by kernels of another compiler, on arrays of a size that depends on the
+    data, and a list of images would compile every update anew.
+    """
+    reason = (
+        "metrics of images, boundaries and surfaces are not compiled. Call their `update` outside "
+        "of the compiled function, or compile without `fullgraph=True`."
+    )
+    return cast(Function, torch.compiler.disable(function, reason=reason))
+
 
 class SumMetric(Metric):
     """A metric whose states are sums of tensors, each batch adding its own.
 
-    A failing update leaves everything as it was, a sync is one all-reduce, and updates compile to
-    one graph.
+    A failing update leaves everything as it was, and a sync is one all-reduce. A step that updates
+    a metric of counted pixels compiles to one graph, also with ``fullgraph=True``. ``ImageScores``,
+    boundaries and surfaces break the graph: they run between two of them.
     """
 
     is_differentiable = False

@@ -16,7 +16,7 @@ from segmetrics._arguments import integer, one_of
 from segmetrics.counting import BAD_KINDS, count, raise_if_bad
 from segmetrics.counting.inputs import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
-from segmetrics.metrics.base import checked_names, counting_arguments, default_names
+from segmetrics.metrics.base import checked_names, counting_arguments, default_names, uncompiled
 from segmetrics.metrics.views import KeyedMetric
 from segmetrics.recipes import class_recipe, statistics
 from segmetrics.statistics import KEYS, ImageCounts, ImageId, Presence, all_scores
@@ -242,6 +242,7 @@ class ImageScores(KeyedMetric):
         for name, state in zip(self._defaults, states, strict=True):
             setattr(self, name, [state])
 
+    @uncompiled
     def _add(self, batch: tuple[Tensor, ...]) -> None:
         if batch[0].device != self.device:
             raise ValueError(
@@ -326,8 +327,7 @@ class ImageScores(KeyedMetric):
         }
 
 
-# or every new name would compile anew
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch says nothing of its type
+@uncompiled
 def _encoded(
     image_ids: Tensor | Iterable[ImageId] | None, images: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,13 @@ from segmetrics.counting import BAD_KINDS, raise_if_bad
 from segmetrics.counting.inputs import InputFormat, Task, Upsample, read
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics import means
-from segmetrics.metrics.base import SumMetric, checked_names, counting_arguments, default_names
+from segmetrics.metrics.base import (
+    SumMetric,
+    checked_names,
+    counting_arguments,
+    default_names,
+    uncompiled,
+)
 from segmetrics.metrics.views import KeyedMetric
 from segmetrics.recipes import class_recipe, exact
 from segmetrics.surfaces import axes_of_size, bad_pixels, images, measure_surfaces
@@ -101,7 +107,7 @@ class ImageMetric(SumMetric):
     def _measure(self, maps: Maps, spacing: tuple[float, ...]) -> Tensor:
         """The numbers of an image, in the state's shape, nan where there is none."""
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # kernels of another compiler
+    @uncompiled
     def _batch(
         self, preds: Tensor, target: Tensor, spacing: Spacing | None = None
     ) -> tuple[Tensor, ...]:
