@@ -82,12 +82,8 @@ class ExactDistributedSampler(Sampler[int]):
 
 
 def sum_over_processes(tensors: Sequence[Tensor], group: Any = None) -> list[Tensor]:
-    """Sum tensors over the processes of a group by one all-reduce; the inputs stay as they are.
-
-    Integers that travel with float64 are exact below 2**53.
-    """
-    dtype = torch.float64 if any(t.is_floating_point() for t in tensors) else torch.int64
-    packed = torch.cat([tensor.flatten().to(dtype) for tensor in tensors])
+    """Sum int64 tensors over the processes of a group, exactly, by one all-reduce on a copy."""
+    packed = torch.cat([tensor.flatten() for tensor in tensors])
     dist.all_reduce(packed, group=group)
     parts = packed.split([tensor.numel() for tensor in tensors])
-    return [p.view_as(t).to(t.dtype) for p, t in zip(parts, tensors, strict=True)]
+    return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]

@@ -58,7 +58,7 @@ class Recipe:
     def of(self, counts: Tensor) -> Tensor:
         """Score what ``counting.count`` gave: ``(...)`` or ``(N, ...)`` per image, in float64."""
         if self.groups:
-            matrices = self.counting.matrices(_exact(counts))
+            matrices = self.counting.matrices(exact(counts))
             return self.score.of(scores.of_groups(matrices, self.groups))
         return self.score.of(statistics(counts, self.counting, of_labels=self.of_labels))
 
@@ -98,9 +98,7 @@ def class_recipe(
     first, ignored = _left_out(what, include_background)
     # one class has nothing to average over
     kind: Average | Literal["joint"] = "micro" if what.task == "binary" else average
-    return Recipe(
-        what, Score(formula, kind, number("zero_division", zero_division), first, ignored)
-    )
+    return Recipe(what, Score(formula, kind, _zero_division(zero_division, what), first, ignored))
 
 
 def group_recipe(of_classes: Recipe, groups: Sequence[tuple[int, ...]]) -> Recipe:
@@ -122,7 +120,7 @@ def joint_recipe(
     what = _counting(num_classes, aggregation_level, counting)
     first, ignored = _left_out(what, include_background)
     return Recipe(
-        what, Score(formula, "joint", number("zero_division", zero_division), first, ignored)
+        what, Score(formula, "joint", _zero_division(zero_division, what), first, ignored)
     )
 
 
@@ -136,7 +134,7 @@ def agreement_recipe(
 ) -> Recipe:
     """A score of the agreement over all labels, background included."""
     what = _counting(num_classes, aggregation_level, counting)
-    score = Score(formula, "joint", number("zero_division", zero_division))
+    score = Score(formula, "joint", _zero_division(zero_division, what))
     return Recipe(what, score, of_labels=True)
 
 
@@ -161,7 +159,7 @@ def statistics(counts: Tensor, counting: Counting, *, of_labels: bool) -> Statis
 
     A class of binary and multilabel is its foreground.
     """
-    s = Statistics.of(*counting.marginals(_exact(counts)))
+    s = Statistics.of(*counting.marginals(exact(counts)))
     if counting.task == "multiclass":
         return s
     if counting.task == "binary":
@@ -169,8 +167,8 @@ def statistics(counts: Tensor, counting: Counting, *, of_labels: bool) -> Statis
     return s.map(lambda label: label.sum(-2) if of_labels else label[..., 1])
 
 
-def _exact(counts: Tensor) -> Tensor:
-    """Counts where there is float64."""
+def exact(counts: Tensor) -> Tensor:
+    """Integers where there is float64."""
     return counts.cpu() if counts.device.type == "mps" else counts
 
 
@@ -181,6 +179,16 @@ def _counting(
 ) -> Counting:
     one_of("aggregation_level", aggregation_level, ("global", "samplewise"))
     return Counting.of(num_classes, per_image=aggregation_level == "samplewise", **arguments)
+
+
+def _zero_division(value: float, counting: Counting) -> float:
+    value = number("zero_division", value)
+    if counting.per_image and abs(value) > 1:
+        raise ValueError(
+            "`zero_division` must be nan or in [-1, 1] for aggregation_level='samplewise', which "
+            f"averages it over images, got {value}."
+        )
+    return value
 
 
 def _left_out(counting: Counting, include_background: bool) -> tuple[int, tuple[int, ...]]:

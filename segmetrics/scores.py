@@ -195,9 +195,12 @@ class Score:
         scores = self.formula(s, self.zero_division).where(keep, nan)
         if self.average == "none":
             return scores[..., self.first :].where(counted.unsqueeze(-1), nan)
-        weights = (s.tp + s.fn).double() if self.average == "weighted" else torch.ones_like(scores)
-        weights = weights.where(~scores.isnan(), 0.0)
-        mean = ratio((weights * scores.nan_to_num()).sum(-1), weights.sum(-1), self.zero_division)
+        weights = scores.isnan().logical_not().double()
+        if self.average == "weighted":
+            support = (s.tp + s.fn) * weights
+            # where there are false alarms only, they must not vanish
+            weights = support.where(support.sum(-1, keepdim=True) > 0, weights)
+        mean = ratio((weights * scores.nan_to_num()).sum(-1), weights.sum(-1))
         return mean.where(counted, nan)
 
     @property

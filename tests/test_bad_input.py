@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import copy
+import re
 import warnings
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 
 import segmetrics
 from definition import plain_confusion_matrix
-from segmetrics import functional
+from segmetrics import functional, surfaces
+from segmetrics.surfaces import maps
 
-METRICS = [
+METRICS: list[Any] = [
     segmetrics.MeanIoU,
     segmetrics.DiceScore,
     segmetrics.GeneralizedDiceScore,
@@ -32,6 +39,12 @@ METRICS = [
     segmetrics.ConfusionMatrix,
     segmetrics.SegmentationMetrics,
 ]
+
+
+class Output(NamedTuple):
+    """What a model of another library gives."""
+
+    logits: Tensor
 
 
 class Bad(NamedTuple):
@@ -172,13 +185,43 @@ BAD = {
         with_value(scores(1, 4), torch.inf), labels(0, 1, 1, 0), ["`from_logits=True`"], BINARY
     ),
     # dtypes
-    "floating target": Bad(
+    "soft masks": Bad(
         scores(1, 3, 4),
         scores(1, 4),
-        ["`target`", "torch.float32", "`target.long()`"],
+        ["`target`", "torch.float32", "soft masks", "`target > 0.5`"],
         error=TypeError,
     ),
-    "floating one-hot target": Bad(scores(1, 3, 4), scores(1, 3, 4), ["`target`"], error=TypeError),
+    "floating label maps": Bad(
+        scores(1, 3, 4), labels(0, 1, 2, 0).half(), ["`target.round().long()`"], error=TypeError
+    ),
+    "label maps that are nearly integers": Bad(
+        scores(1, 3, 4), labels(0, 1, 2, 0) - 1e-4, ["`target.round().long()`"], error=TypeError
+    ),
+    "resized label maps": Bad(
+        scores(1, 3, 4), labels(0, 1, 2, 0) * 0.8, ["mode='nearest'"], error=TypeError
+    ),
+    "a binary target that is nearly 1": Bad(
+        scores(1, 4), torch.full((1, 4), 0.999), ["`target > 0.5`"], BINARY, error=TypeError
+    ),
+    "a multilabel target of floats": Bad(
+        scores(1, 2, 4),
+        torch.ones(1, 2, 4, dtype=torch.bfloat16),
+        ["`target > 0.5`"],
+        MULTILABEL,
+        error=TypeError,
+    ),
+    "NaN in a floating target": Bad(
+        scores(1, 3, 2), torch.tensor([[torch.nan, 1]]), ["NaN"], error=TypeError
+    ),
+    "floating one-hot target": Bad(
+        scores(1, 3, 4),
+        torch.eye(3)[[0, 1, 2, 0]].T[None],
+        ["one-hot", "`target.argmax(1)`"],
+        error=TypeError,
+    ),
+    "probabilities as target": Bad(
+        scores(1, 3, 4), scores(1, 3, 4).softmax(1), ["`target.argmax(1)`"], error=TypeError
+    ),
     "complex predictions": Bad(
         torch.zeros(1, 3, 4, dtype=torch.complex64),
         labels(0, 1, 2, 0),
@@ -188,8 +231,88 @@ BAD = {
     "NumPy target": Bad(
         labels(0, 1), np.zeros((1, 2), int), ["`target`", "ndarray", "as_tensor"], error=TypeError
     ),
-    "list of predictions": Bad([[0, 1]], labels(0, 1), ["`preds`", "list"], error=TypeError),
-    # shapes
+    "list of predictions": Bad(
+        [[0, 1]], labels(0, 1), ["`preds`", "list", "torch.as_tensor(preds)"], error=TypeError
+    ),
+    "one map an image, of different sizes": Bad(
+        [scores(3, 4, 4), scores(3, 5, 7)],
+        [labels(0, 1), labels(0, 1)],
+        ["list of 2 Tensor", "Call `update` once for each image", "`preds[i][None]`"],
+        error=TypeError,
+    ),
+    "one NumPy map an image": Bad(
+        [np.zeros((4, 4)), np.zeros((5, 7))],
+        labels(0, 1),
+        ["list of 2 ndarray", "Call `update` once for each image"],
+        error=TypeError,
+    ),
+    "NumPy predictions": Bad(
+        np.zeros((1, 2), int), labels(0, 1), ["ndarray", "torch.as_tensor(preds)"], error=TypeError
+    ),
+    "a model's dict": Bad(
+        {"aux": scores(1, 3, 2), "out": scores(1, 3, 2)},
+        labels(0, 1),
+        ["dict", "'aux', 'out'", '`preds["out"]`'],
+        error=TypeError,
+    ),
+    "a dict of logits": Bad(
+        {"loss": torch.ones(()), "logits": scores(1, 3, 2)},
+        labels(0, 1),
+        ['`preds["logits"]`'],
+        error=TypeError,
+    ),
+    "a model's output": Bad(
+        Output(scores(1, 3, 2)), labels(0, 1), ["Output", "`preds.logits`"], error=TypeError
+    ),
+    # shapes, with the step that makes them fit
+    "channels last": Bad(
+        scores(2, 4, 5, 3),
+        torch.zeros(2, 4, 5, dtype=torch.uint8),
+        ["dimension 1 is 4", "Pass `preds.movedim(-1, 1)`."],
+    ),
+    "channels last of a square": Bad(
+        scores(2, 3, 5, 3), torch.zeros(2, 3, 5).bool(), ["Pass `preds.movedim(-1, 1)`."]
+    ),
+    "channels last to be resized": Bad(
+        scores(2, 4, 5, 3),
+        torch.zeros(2, 40, 50, dtype=torch.uint8),
+        ["Pass `preds.movedim(-1, 1)`."],
+        {"num_classes": 3, "upsample": "bilinear"},
+    ),
+    "one-hot target with channels last": Bad(
+        scores(2, 3, 4, 5),
+        torch.zeros(2, 4, 5, 3, dtype=torch.int32),
+        ["Pass `target.movedim(-1, 1)`."],
+    ),
+    "multilabel with channels last": Bad(
+        scores(2, 4, 5, 2),
+        torch.zeros(2, 4, 5, 2, dtype=torch.bool),
+        ["Pass `preds.movedim(-1, 1)` and `target.movedim(-1, 1)`."],
+        MULTILABEL,
+    ),
+    "label maps with a last dimension of 1": Bad(
+        scores(2, 3, 4, 5), torch.zeros(2, 4, 5, 1, dtype=torch.uint8), ["`target.squeeze(-1)`"]
+    ),
+    "binary scores with a last dimension of 1": Bad(
+        scores(2, 4, 5, 1), torch.zeros(2, 4, 5).bool(), ["Pass `preds.squeeze(-1)`."], BINARY
+    ),
+    "no batch dimension": Bad(
+        scores(3, 4, 5), torch.zeros(4, 5).long(), ["Pass `preds[None]` and `target[None]`."]
+    ),
+    "a target without batch dimension": Bad(
+        scores(1, 3, 4, 5), torch.zeros(4, 5).long(), ["Pass `target[None]`."]
+    ),
+    "one-hot target beside labels": Bad(
+        torch.zeros(2, 4, 5).long(),
+        torch.zeros(2, 3, 4, 5).long(),
+        ["Pass `target.argmax(1)`."],
+    ),
+    "label maps as floating predictions": Bad(
+        labels(0, 1, 2, 0).float(), labels(0, 1, 2, 2), ["Pass `preds.round().long()`."]
+    ),
+    "one channel of scores for two classes": Bad(
+        scores(2, 1, 4, 5), torch.zeros(2, 4, 5).bool(), ["task='binary'"]
+    ),
     "wrong number of classes": Bad(
         scores(2, 4, 5, 5),
         torch.zeros(2, 5, 5, dtype=torch.int64),
@@ -286,7 +409,7 @@ def good(arguments: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
 
 def kept(metric: Any) -> tuple[Any, ...]:
     """All that an update may change."""
-    state = {name: state.clone() for name, state in metric.metric_state.items()}
+    state = {name: copy.deepcopy(state) for name, state in metric.metric_state.items()}
     return state, metric.update_count, metric._computed, metric._forward_cache
 
 
@@ -323,7 +446,46 @@ def test_bad_input_raises_and_leaves_the_state(name: str, level: Any) -> None:
     assert torch.equal(metric.compute(), value)
 
 
-@pytest.mark.parametrize("metric_class", METRICS)
+SURFACES: list[Any] = [
+    segmetrics.BoundaryIoU,
+    segmetrics.BoundaryF1Score,
+    segmetrics.HausdorffDistance,
+    segmetrics.AverageSurfaceDistance,
+    partial(segmetrics.SurfaceDice, tolerance=1),
+    partial(segmetrics.SurfaceMetrics, tolerance=1),
+]
+
+
+@pytest.mark.parametrize("without_numba", [False, True])
+@pytest.mark.parametrize("metric_class", SURFACES)
+@pytest.mark.parametrize("name", INPUTS)
+def test_boundaries_and_surfaces_refuse_what_the_regions_refuse(
+    name: str, metric_class: Any, without_numba: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inputs of good shapes get more dimensions, so that only what is bad is refused."""
+    if without_numba:
+        monkeypatch.setattr(surfaces, "_reader", lambda _: maps.read_maps)
+    bad = BAD[name]
+
+    good_shapes = INPUTS.index(name) < INPUTS.index("channels last")
+
+    def spatial(x: Any) -> Any:
+        if isinstance(x, Tensor) and good_shapes and "upsample" not in bad.arguments:
+            more = (2, 2) if "input_format" in bad.arguments else (2,)
+            return x.view(*x.shape, *[1] * len(more)).expand(*x.shape, *more)
+        return x
+
+    metric = metric_class(**bad.arguments)
+    for call in (metric.update, metric):
+        before = kept(metric)
+        with pytest.raises(bad.error) as raised:
+            call(spatial(bad.preds), spatial(bad.target))
+        assert_untouched(metric, before)
+        for words in bad.says:
+            assert re.sub(r"^\d+ ", "", words) in str(raised.value)  # of more pixels
+
+
+@pytest.mark.parametrize("metric_class", [*METRICS, segmetrics.ImageScores])
 @pytest.mark.parametrize("name", ["255 in the target", "NaN in logits", "scores of another size"])
 def test_every_metric_refuses_bad_input(metric_class: Any, name: str) -> None:
     bad = BAD[name]
@@ -461,3 +623,38 @@ def test_good_input_warns_of_nothing() -> None:
             metric = metric_class(3)
             metric(*GOOD["multiclass"])
             metric.compute()
+
+
+@pytest.mark.parametrize("values", [torch.tensor([2, 255]), np.array([2, 255]), np.array([[2]])])
+def test_an_array_of_ignored_values_is_to_be_a_list(values: Any) -> None:
+    for metric in (segmetrics.MeanIoU, segmetrics.HausdorffDistance):
+        with pytest.raises(TypeError, match=r"Pass `ignore_index\.tolist\(\)`"):
+            metric(3, ignore_index=values)
+        assert metric(3, ignore_index=values.flatten().tolist())
+
+
+def test_a_tensor_that_is_spread_over_devices_is_to_be_gathered(tmp_path: Path) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        spread = distribute_tensor(torch.zeros(1, 4, 4).long(), mesh, [Shard(0)])
+        for metric in (segmetrics.MeanIoU(2), segmetrics.HausdorffDistance(2)):
+            with pytest.raises(TypeError, match=r"DTensor.*`preds\.full_tensor\(\)`"):
+                metric.update(spread, spread)
+            metric.update(spread.full_tensor(), spread.full_tensor())
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("name", ["ImageScores", "MeanIoU"])
+def test_a_lone_map_counted_as_many_images_is_warned_of(name: str) -> None:
+    level = {} if name == "ImageScores" else {"aggregation_level": "samplewise"}
+    metric, square = getattr(segmetrics, name)(3, **level), torch.zeros(3, 3).long()
+    with pytest.warns(UserWarning, match=r"\(3, 3\) are read as 3 images.*`preds\[None\]`"):
+        metric.update(square, square)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        metric.update(square[None], square[None])
+        metric.update(square[:, None], square[:, None])
+        metric.update(torch.zeros(3, 3, 3), square)  # scores say which dimension is which
+        segmetrics.MeanIoU(3).update(square, square)  # all pixels are counted together

@@ -27,7 +27,8 @@ def batches(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     """Predictions and targets with void pixels, in two or three dimensions, even or noisy."""
     rng = draw(generators())
     dims = draw(st.sampled_from([2, 3]))
-    size = [draw(st.integers(1, 30 if dims == 2 else 9)) for _ in range(dims)]
+    # a volume of one slice is an image
+    size = [draw(st.integers(dims - 1, 30 if dims == 2 else 9)) for _ in range(dims)]
     shape = (draw(st.integers(1, 3)), *size)
     maps = []
     for _ in range(2):

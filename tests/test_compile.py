@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch._dynamo.exc import Unsupported
 from torch._dynamo.testing import CompileCounter
 from torchmetrics import MetricCollection
 
+from every_metric import EVERY, images
 from segmetrics import ConfusionMatrix, DiceScore, MeanIoU, SegmentationMetrics, functional
 from segmetrics.counting import Counting, _count_op, count
 
@@ -152,3 +154,64 @@ def test_the_operator_keeps_the_rules_of_torch_library(counting: Counting) -> No
         _count_op(scores, target, *astuple(counting), False),
         count(scores, target, counting),
     )
+
+
+BREAK_THE_GRAPH = (
+    *("ImageScores", "BoundaryIoU", "BoundaryF1Score", "HausdorffDistance"),
+    *("AverageSurfaceDistance", "SurfaceDice", "SurfaceMetrics"),
+)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_metric_compiles_whole_or_says_why_it_does_not(name: str) -> None:
+    new, breaks = EVERY[name], name.startswith(BREAK_THE_GRAPH)
+    metric, eager, counter = new(), new(), CompileCounter()
+
+    def step(preds: Tensor, target: Tensor) -> None:
+        metric.update(preds.clone(), target)
+
+    whole = torch.compile(step, fullgraph=True, backend=counter)
+    if breaks:
+        with pytest.raises(Unsupported, match="Call their `update` outside of the compiled"):
+            whole(*images(0))
+        assert not metric.update_called
+        whole = torch.compile(step, backend=counter)
+    for call in range(12):
+        whole(*images(call))
+        eager.update(*images(call))
+    assert counter.frame_count <= (4 if breaks else 1)
+    torch.testing.assert_close(metric._states, eager._states, rtol=0, atol=0)
+
+
+class Model(nn.Module):
+    """A module that owns a metric."""
+
+    def __init__(self, metric: Any) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(1, 3, 1)
+        self.metric = metric
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("name", EVERY)
+def test_a_module_that_owns_a_metric_is_scripted_traced_and_exported(name: str) -> None:
+    model, x = Model(EVERY[name]()), torch.rand(1, 1, 4, 4)
+    model.metric.update(*images(0))
+    before = model.metric.compute()
+    expected = model(x)
+    for deployed in (
+        torch.jit.script(model),
+        torch.jit.trace(model, x),
+        torch.export.export(model, (x,)).module(),
+    ):
+        assert torch.equal(deployed(x), expected)
+    model.metric.update(*images(1))  # which stays a metric
+    assert model.metric.compute() is not before
+
+
+def test_a_module_that_owns_a_collection_is_scripted() -> None:
+    model = Model(MetricCollection({"iou": MeanIoU(3), "seg": SegmentationMetrics(3)}))
+    assert torch.jit.script(model)(torch.rand(1, 1, 4, 4)).shape == (1, 3, 4, 4)

@@ -339,9 +339,8 @@ def test_all_scores_take_one_collective_and_are_those_of_one_process(
     for report in reports:
         value, states, collectives = report["all_scores"][task, number, level]
         assert collectives == ["allreduce_"]
-        tolerance = {"rtol": 0, "atol": 0} if level == "global" else {"rtol": 1e-12, "atol": 1e-12}
-        torch.testing.assert_close(states, list(metric.metric_state.values()), **tolerance)
-        torch.testing.assert_close(value, metric.compute(), rtol=0, atol=1e-7, equal_nan=True)
+        torch.testing.assert_close(states, list(metric.metric_state.values()), rtol=0, atol=0)
+        torch.testing.assert_close(value, metric.compute(), rtol=0, atol=0, equal_nan=True)
         assert value == reports[0]["all_scores"][task, number, level][0]
 
 

@@ -78,6 +78,8 @@ def iou_longhand(
         return score
     weights = (tp + fn if average == "weighted" else np.ones(labels))[kept]
     defined = ~np.isnan(score[kept])
+    if not weights[defined].any():
+        weights = np.ones(len(kept))
     return divided((weights * score[kept])[defined].sum(), weights[defined].sum())
 
 
@@ -228,12 +230,78 @@ def test_one_hot_leaves_out_an_ignored_class() -> None:
     equal(matrix, [[0, 0, 0], [0, 1, 0], [1, 0, 0]])
 
 
-def test_two_channels_of_integers_are_read_as_labels() -> None:
-    labels = torch.tensor([[[[0, 1]], [[1, 1]]]])  # (1, 2, 1, 2), C = 2
-    equal(functional.confusion_matrix(labels, labels, 2), [[1, 0], [0, 3]])
-    one_hot = labels.new_tensor([[[[0, 1]], [[1, 0]]]])
-    matrix = functional.confusion_matrix(one_hot, one_hot, 2, input_format="one-hot")
-    equal(matrix, [[1, 0], [0, 1]])
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64])
+def test_two_channels_of_integers_are_read_as_said_and_not_guessed(dtype: torch.dtype) -> None:
+    one_hot = torch.tensor([[[[0, 1]], [[1, 0]]]], dtype=dtype)  # (1, 2, 1, 2), C = 2
+    with pytest.raises(ValueError, match="`input_format='index'` or `input_format='one-hot'`"):
+        functional.confusion_matrix(one_hot, one_hot, 2)
+    for metric in (segmetrics.HausdorffDistance, segmetrics.BoundaryIoU, segmetrics.ImageScores):
+        with pytest.raises(ValueError, match="`input_format='index'`"):
+            metric(2).update(one_hot, one_hot)
+    for input_format, matrix in (("index", [[2, 0], [0, 2]]), ("one-hot", [[1, 0], [0, 1]])):
+        arguments: dict[str, Any] = {"input_format": input_format}
+        equal(functional.confusion_matrix(one_hot, one_hot, 2, **arguments), matrix)
+
+
+METRICS_OF_MAPS: list[Any] = [
+    *CLASS_METRICS,
+    *JOINT_METRICS,
+    segmetrics.ConfusionMatrix,
+    segmetrics.SegmentationMetrics,
+    segmetrics.ImageScores,
+    segmetrics.BoundaryIoU,
+    segmetrics.BoundaryF1Score,
+    segmetrics.HausdorffDistance,
+    segmetrics.AverageSurfaceDistance,
+    partial(segmetrics.SurfaceDice, tolerance=1),
+    partial(segmetrics.SurfaceMetrics, tolerance=1),
+]
+
+
+@pytest.mark.parametrize("metric", METRICS_OF_MAPS)
+@pytest.mark.parametrize("size", [(9, 8), (5, 6, 7)])
+def test_a_channel_of_size_one_is_taken_off_labels(metric: Any, size: tuple[int, ...]) -> None:
+    rng = torch.Generator().manual_seed(0)
+    scores = torch.rand((2, 4, *size), generator=rng)
+    labels, target = scores.argmax(1), torch.randint(4, (2, *size), generator=rng)
+    expected = metric(4)(labels, target)
+    for preds, truth in [
+        (labels[:, None], target),
+        (labels, target[:, None]),
+        (labels[:, None], target[:, None]),
+        (scores, target[:, None]),
+        (scores.double(), target[:, None].int()),
+    ]:
+        torch.testing.assert_close(metric(4)(preds, truth), expected, rtol=0, atol=0)
+    for form in (scores, labels[:, None]):
+        index = metric(4, input_format="index")(form, target[:, None])
+        torch.testing.assert_close(index, expected, rtol=0, atol=0)
+    one_hot = torch.nn.functional.one_hot(target, 4).movedim(-1, 1)
+    torch.testing.assert_close(metric(4)(scores, one_hot), expected, rtol=0, atol=0)
+
+
+def test_functions_take_a_channel_of_size_one_off_labels() -> None:
+    rng = torch.Generator().manual_seed(0)
+    scores = torch.rand((2, 4, 6, 5), generator=rng)
+    target = torch.randint(4, (2, 6, 5), generator=rng)
+    for name in ("mean_iou", "confusion_matrix", "matthews_corrcoef", "generalized_dice_score"):
+        function = getattr(functional, name)
+        equal(function(scores, target[:, None], 4), function(scores, target, 4))
+        equal(
+            function(scores.argmax(1, keepdim=True), target, 4),
+            function(scores.argmax(1), target, 4),
+        )
+
+
+def test_shapes_that_fit_are_read_as_they_are() -> None:
+    """One slice of a volume is no channel where both inputs have it."""
+    rng = torch.Generator().manual_seed(0)
+    scores = torch.rand((2, 4, 1, 6, 5), generator=rng)
+    target = torch.randint(4, (2, 1, 6, 5), generator=rng)
+    expected = functional.confusion_matrix(scores[:, :, 0], target[:, 0], 4)
+    equal(functional.confusion_matrix(scores, target, 4), expected)
+    equal(functional.confusion_matrix(scores, target[:, None], 4), expected)
+    equal(functional.confusion_matrix(scores.argmax(1), target, 4), expected)
 
 
 def test_index_reads_one_hot_looking_maps_as_labels() -> None:
@@ -405,6 +473,34 @@ def test_weighted_iou_is_the_frequency_weighted_iou() -> None:
         functional.mean_iou(preds, target, 4, average="weighted"),
         3 / 5 * 2 / 3 + 1 / 5 * 1 / 3 + 1 / 5 * 0,
     )
+
+
+@pytest.mark.parametrize("metric", [segmetrics.MeanIoU, segmetrics.DiceScore])
+def test_false_alarms_on_an_image_without_a_weighted_class_score_0(metric: Any) -> None:
+    """torchmetrics' ``DiceScore`` gives 0.5 and 0.1308 for these inputs."""
+    target, preds = torch.zeros(2, 2, 8, 8, dtype=torch.int64)
+    target[0, :4] = preds[0, :4] = 1
+    preds[1, :, :4] = 1
+    settings_: dict[str, Any] = {"average": "weighted", "aggregation_level": "samplewise"}
+    assert metric(2, include_background=False, **settings_)(preds, target) == 0.5
+    multilabel = [torch.stack([torch.zeros_like(x), x], 1) for x in (preds, target)]
+    assert metric(2, task="multilabel", **settings_)(*multilabel) == 0.5
+    alone = functional.mean_iou(
+        preds[1:], target[1:], 2, include_background=False, average="weighted"
+    )
+    assert alone == 0
+
+
+def test_weights_of_left_out_classes_leave_the_plain_mean_of_the_others() -> None:
+    target = torch.zeros(1, 6, dtype=torch.int64)
+    arguments: dict[str, Any] = {"average": "weighted", "include_background": False}
+    for zero_division in (0.0, 0.25, 1.0):
+        score = functional.mean_iou(target, target, 3, zero_division=zero_division, **arguments)
+        assert score == zero_division
+    preds = torch.tensor([[0, 0, 1, 1, 1, 0]])
+    score = functional.mean_iou(preds, target, 3, zero_division=1.0, **arguments)
+    assert score == 0.5  # class 1 is 0, class 2 is 0 / 0
+    assert torch.isnan(functional.mean_iou(target, target, 3, **arguments))
 
 
 def test_weights_are_renormalised_over_defined_classes() -> None:

@@ -6,6 +6,7 @@ backends: ``plain.py`` is the definition, the others give the same counts faster
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import fields
 from functools import cache
@@ -65,10 +66,23 @@ def count(preds: Tensor, target: Tensor, counting: Counting, *, check: bool = Fa
 
 def _count(preds: Tensor, target: Tensor, counting: Counting, check: bool) -> Tensor:
     pixels = read(preds, target, counting)
+    if counting.per_image and preds.ndim == target.ndim == 2 < 1 + min(target.shape):
+        _warn_of_rows(target, counting)
     counts = _backend(pixels)(pixels, counting)
     if check or counts.device.type == "cpu":
         raise_if_bad(counting.bad(counts), counting, pixels)
     return counts
+
+
+def _warn_of_rows(target: Tensor, counting: Counting) -> None:
+    """Say that every row is an image: a lone map is likelier than point sets."""
+    if counting.task != "multilabel" and counting.input_format is None:
+        warnings.warn(
+            f"`preds` and `target` of shape {tuple(target.shape)} are read as {len(target)} images "
+            f"of {target.shape[1]} pixels each. For one image pass `preds[None]` and "
+            "`target[None]`; for point sets `preds[:, None]` and `target[:, None]`.",
+            stacklevel=2,
+        )
 
 
 def _backend(pixels: Pixels) -> Callable[[Pixels, Counting], Tensor]:

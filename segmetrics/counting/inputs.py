@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Literal, NamedTuple, TypedDict
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from segmetrics._arguments import boolean, identifier, integer, number, one_of
+from segmetrics.counting.hints import as_labels, conversion, described, integral
 from segmetrics.labels import LabelSpace
 
 Task = Literal["multiclass", "binary", "multilabel"]
@@ -217,30 +218,15 @@ def read(preds: Tensor, target: Tensor, counting: Counting) -> Pixels:
         TypeError: an input is no tensor, or its dtype cannot be read.
         ValueError: shapes or devices do not fit each other or ``num_classes``.
     """
-    for name, tensor in (("preds", preds), ("target", target)):
-        if not isinstance(tensor, Tensor):
-            raise TypeError(
-                f"`{name}` must be a torch.Tensor, got {type(tensor).__name__}. "
-                f"Convert it with `torch.as_tensor({name})`."
-            )
-        if tensor.ndim == 0:
-            raise ValueError(f"`{name}` must have a batch dimension (N, ...), got a scalar.")
-    if target.dtype not in LABEL_DTYPES:
-        raise TypeError(
-            f"`target` must hold integer or bool labels, got {target.dtype}. "
-            "Convert label maps with `target.long()`."
-        )
-    if preds.dtype not in LABEL_DTYPES | SCORE_DTYPES:
-        raise TypeError(
-            f"`preds` must hold integer or bool labels, or float32, float64, float16 or bfloat16 "
-            f"scores, got {preds.dtype}."
-        )
-    if preds.device != target.device:
-        raise ValueError(
-            f"`preds` and `target` must be on one device, got {preds.device} and {target.device}. "
-            "Move one with `.to(device)`."
-        )
-    preds = preds.detach()
+    _check_types(preds, target, counting)
+    _check_unambiguous(preds, target, counting)
+    try:
+        return _read(preds.detach(), target, counting)
+    except ValueError as error:
+        raise ValueError(f"{error}{_fitting_step(preds, target, counting)}") from None
+
+
+def _read(preds: Tensor, target: Tensor, counting: Counting) -> Pixels:
     preds_are: Literal["labels", "scores"] = "scores" if preds.dtype in SCORE_DTYPES else "labels"
     if counting.task == "multiclass":
         pixels = _read_multiclass(preds, target, counting)
@@ -290,6 +276,11 @@ def _ignored_values(
     ignore_index: int | Sequence[int] | None, num_classes: int | LabelSpace | None, task: Task
 ) -> tuple[int, ...]:
     """The ignored values: those given, and those of a label space."""
+    if getattr(ignore_index, "ndim", 0):
+        raise TypeError(
+            "`ignore_index` must be an int or a sequence of ints, got "
+            f"{type(ignore_index).__name__}. Pass `ignore_index.tolist()`."
+        )
     values = ignore_index if isinstance(ignore_index, Sequence) else [ignore_index]
     values = [] if ignore_index is None else values
     given = {integer("ignore_index", value, "an int or a sequence of ints") for value in values}
@@ -312,33 +303,41 @@ def _ignored_values(
 
 
 def _read_multiclass(preds: Tensor, target: Tensor, counting: Counting) -> Pixels:
-    classes = counting.num_classes
-    one_hot = counting.input_format == "one-hot"
+    classes, format_ = counting.num_classes, counting.input_format
     if preds.dtype in SCORE_DTYPES:
-        target_is_one_hot = one_hot or (
-            counting.input_format is None and target.ndim == preds.ndim and target.ndim > 1
-        )
         _check_class_dimension("preds", preds, classes, "scores (N, C, ...)")
-        if target_is_one_hot:
+        if format_ != "one-hot" and target.ndim == preds.ndim and target.shape[1] == 1:
+            target = target.squeeze(1)
+        if format_ == "one-hot" or (format_ is None and target.ndim == preds.ndim):
             _check_class_dimension("target", target, classes, "one-hot labels (N, C, ...)")
             return Pixels(preds, target, "scores", "one-hot")
         return Pixels(preds, target.unsqueeze(1), "scores", "labels")
-    if one_hot:
+    if format_ == "one-hot":
         _check_class_dimension("preds", preds, classes, "one-hot labels (N, C, ...)")
         _check_class_dimension("target", target, classes, "one-hot labels (N, C, ...)")
         return Pixels(preds, target, "one-hot", "one-hot")
+    if preds.ndim == target.ndim + 1 and preds.shape[1] == 1:
+        preds = preds.squeeze(1)
+    elif target.ndim == preds.ndim + 1 and target.shape[1] == 1:
+        target = target.squeeze(1)
+    return Pixels(preds.unsqueeze(1), target.unsqueeze(1), "labels", "labels")
+
+
+def _check_unambiguous(preds: Tensor, target: Tensor, counting: Counting) -> None:
+    """Refuse what could be label maps or one-hot."""
+    integers = preds.dtype in LABEL_DTYPES and preds.shape == target.shape
     if (
-        counting.input_format is None
-        and preds.shape == target.shape
+        counting.task == "multiclass"
+        and counting.input_format is None
+        and integers
         and preds.ndim >= 4
-        and preds.shape[1] == classes > 2
+        and preds.shape[1] == counting.num_classes
     ):
         raise ValueError(
             f"integer `preds` and `target` of shape {tuple(preds.shape)} could be labels "
-            f"(N, ...) or one-hot (N, C, ...) with C = {classes}. "
+            f"(N, ...) or one-hot (N, C, ...) with C = {counting.num_classes}. "
             "Say which: pass `input_format='index'` or `input_format='one-hot'`."
         )
-    return Pixels(preds.unsqueeze(1), target.unsqueeze(1), "labels", "labels")
 
 
 def _with_channel(preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -368,6 +367,82 @@ def _check_class_dimension(name: str, tensor: Tensor, classes: int, meaning: str
             f"`{name}` of shape {tuple(tensor.shape)} and dtype {tensor.dtype} is read as "
             f"{meaning} with C = `num_classes` = {classes}, but dimension 1 is {found}. "
             "Check `num_classes`, or pass integer labels (N, ...)."
+            + (" One channel of foreground scores: pass task='binary'." if found == 1 else "")
+        )
+
+
+#: What may make an input fit: a step as it is written behind the input's name, on its shape.
+STEPS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    ".squeeze(1)": lambda x: x.squeeze(1),
+    ".squeeze(-1)": lambda x: x.squeeze(-1),
+    ".movedim(-1, 1)": lambda x: x.movedim(-1, 1),
+    ".argmax(1)": lambda x: x[:, 0],
+    "[None]": lambda x: x[None],
+}
+
+
+def _fitting_step(preds: Tensor, target: Tensor, counting: Counting) -> str:
+    """The first step on one input, or on both, that makes the shapes fit; none if there is none."""
+    given = {
+        name: torch.empty(x.shape, dtype=x.dtype, device="meta")
+        for name, x in (("preds", preds), ("target", target))
+    }
+
+    def applicable(step: str, x: Tensor) -> bool:
+        if step == ".movedim(-1, 1)":
+            return x.ndim > 2 and x.shape[-1] == counting.num_classes
+        if step == ".argmax(1)":
+            one_hot = x.ndim > 1 and x.shape[1] == counting.num_classes
+            return one_hot and x.dtype in LABEL_DTYPES and counting.input_format is None
+        return step == "[None]" or x.ndim > 1
+
+    def fits(**changed: Tensor) -> bool:
+        try:
+            _read(**(given | changed), counting=counting)
+        except ValueError:
+            return False
+        return True
+
+    for step, apply in STEPS.items():
+        for names in (("target",), ("preds",), ("preds", "target")):
+            if all(applicable(step, given[name]) for name in names) and fits(
+                **{name: apply(given[name]) for name in names}
+            ):
+                return f" Pass {' and '.join(f'`{name}{step}`' for name in names)}."
+    if preds.dtype in SCORE_DTYPES and fits(preds=given["preds"].long()) and integral(preds):
+        return " Label maps stored as floats? Pass `preds.round().long()`."
+    return ""
+
+
+def _check_types(preds: Tensor, target: Tensor, counting: Counting) -> None:
+    for name, tensor in (("preds", preds), ("target", target)):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"`{name}` must be a torch.Tensor, got {described(tensor)}. "
+                f"{conversion(name, tensor)}"
+            )
+        if hasattr(tensor, "full_tensor"):
+            raise TypeError(
+                f"`{name}` must be a torch.Tensor of one device, got {type(tensor).__name__}. "
+                f"Pass `{name}.full_tensor()`."
+            )
+        if tensor.ndim == 0:
+            raise ValueError(f"`{name}` must have a batch dimension (N, ...), got a scalar.")
+    if target.dtype not in LABEL_DTYPES:
+        classes = counting.num_classes if counting.task == "multiclass" else None
+        raise TypeError(
+            f"`target` must hold integer or bool labels, got {target.dtype}. "
+            f"{as_labels(target, classes)}"
+        )
+    if preds.dtype not in LABEL_DTYPES | SCORE_DTYPES:
+        raise TypeError(
+            f"`preds` must hold integer or bool labels, or float32, float64, float16 or bfloat16 "
+            f"scores, got {preds.dtype}."
+        )
+    if preds.device != target.device:
+        raise ValueError(
+            f"`preds` and `target` must be on one device, got {preds.device} and {target.device}. "
+            "Move one with `.to(device)`."
         )
 
 

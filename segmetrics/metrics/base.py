@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import wraps
-from math import nan, prod
-from typing import Any, Generic, TypedDict, TypeVar
+from inspect import get_annotations
+from math import nan
+from typing import Any, Generic, TypedDict, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -22,10 +23,24 @@ from segmetrics.counting import BAD_KINDS, Counting, count, raise_if_bad
 from segmetrics.counting.inputs import InputFormat, Task, Upsample
 from segmetrics.distributed import sum_over_processes
 from segmetrics.labels import LabelSpace
-from segmetrics.recipes import AggregationLevel, Recipe
-from segmetrics.scores import ratio
+from segmetrics.metrics import means
+from segmetrics.recipes import AggregationLevel, Recipe, exact
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 Value = TypeVar("Value")
+
+
+def uncompiled(function: Function) -> Function:
+    """Run a function outside of the graphs of ``torch.compile``.
+
+    Surfaces are measured by kernels of another compiler, on arrays of a size that depends on the
+    data, and a list of images would compile every update anew.
+    """
+    reason = (
+        "metrics of images, boundaries and surfaces are not compiled. Call their `update` outside "
+        "of the compiled function, or compile without `fullgraph=True`."
+    )
+    return cast(Function, torch.compiler.disable(function, reason=reason))
 
 
 class MetricKwargs(TypedDict, total=False):
@@ -69,8 +84,9 @@ class Fixed(Generic[Value]):
 class SumMetric(Metric):
     """A metric whose states are sums of tensors, each batch adding its own.
 
-    A failing update leaves everything as it was, a sync is one all-reduce, and updates compile to
-    one graph.
+    A failing update leaves everything as it was, and a sync is one all-reduce. A step that updates
+    a metric of counted pixels compiles to one graph, also with ``fullgraph=True``. ``ImageScores``,
+    boundaries and surfaces break the graph: they run between two of them.
     """
 
     is_differentiable = False
@@ -91,6 +107,18 @@ class SumMetric(Metric):
     average, include_background = Fixed[str](), Fixed[bool]()
     zero_division, aggregation_level = Fixed[float](), Fixed[AggregationLevel]()
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Keep ``torch.jit.script`` of a module that owns a metric from compiling it.
+
+        It would evaluate annotations, without the names that they use, and call properties.
+        """
+        super().__init_subclass__(**kwargs)
+        cls.__jit_unused_properties__ = [
+            name for name in dir(cls) if isinstance(getattr(cls, name, None), property)
+        ]
+        annotations = get_annotations(cls)
+        cls.__annotations__ = {k: v for k, v in annotations.items() if not isinstance(v, str)}
+
     @abstractmethod
     def _batch(self, *args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
         """What a batch adds to the states, in their order."""
@@ -106,8 +134,8 @@ class SumMetric(Metric):
     def _states(self) -> tuple[Tensor, ...]:
         return tuple(getattr(self, name) for name in self._defaults)
 
-    def _add_sum(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-        self.add_state(name, torch.zeros(shape, dtype=dtype), dist_reduce_fx="sum")
+    def _add_sum(self, name: str, size: int) -> None:
+        self.add_state(name, torch.zeros(size, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Add a batch."""
@@ -154,6 +182,7 @@ class SumMetric(Metric):
         """A name for each element of a value, ``None`` for a class that is left out."""
         raise NotImplementedError
 
+    @torch.jit.unused
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Add a batch and return its own value."""
         if self._is_synced:
@@ -168,11 +197,10 @@ class SumMetric(Metric):
                 raise TypeError(unknown(type(self).__name__, keyword, self._inputs))
         with torch.no_grad():
             batch = self._batch(*args, **kwargs)
+            total = self._over_processes(batch) if self.dist_sync_on_step else batch
             self._add(batch)
             self._mark_updated()
-            if self.dist_sync_on_step:
-                batch = self._over_processes(batch)
-            self._forward_cache = self._value(*batch)
+            self._forward_cache = self._value(*total)
         return self._forward_cache
 
     def _add(self, batch: tuple[Tensor, ...]) -> None:
@@ -219,10 +247,11 @@ class SumMetric(Metric):
         """A batch's part of the states, summed over processes as the states would be."""
         states = self._states
         self._assign(batch)
-        with self.sync_context(self.dist_sync_fn):
-            total = self._states
-        self._assign(states)
-        return total
+        try:
+            with self.sync_context(self.dist_sync_fn):
+                return self._states
+        finally:
+            self._assign(states)
 
     @contextmanager
     def sync_context(
@@ -274,7 +303,7 @@ class SumMetric(Metric):
         self._update_count = max(self._update_count, 1)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Self:
-        """Move to a device but convert nothing: counts stay exact int64 and sums float64."""
+        """Move to a device but convert nothing."""
 
         def moved(tensor: Tensor) -> Tensor:
             result = fn(tensor)
@@ -307,10 +336,9 @@ class SumMetric(Metric):
 class CountingMetric(SumMetric):
     """A metric of counted pixels.
 
-    The state is one int64 tensor of counts; samplewise it is the float64 sum of the images' scores
-    and, in int64, the number of images that have one. Behind the integers stand the bad pixels. All
-    that decides a state's value is in its name, so that ``MetricCollection``, which shares states
-    of equal name and value, never shares unequal ones.
+    The state is one int64 tensor: counts, or samplewise the images' scores as ``means`` sums them,
+    and behind them the bad pixels. All that decides a state's value is in its name, so that
+    ``MetricCollection``, which shares states of equal name and value, never shares unequal ones.
     """
 
     def __init__(
@@ -327,13 +355,12 @@ class CountingMetric(SumMetric):
         self.counting = counting
         self.label_space = num_classes if isinstance(num_classes, LabelSpace) else None
         self.class_names = checked_names(class_names, counting, self.label_space)
-        kinds = len(BAD_KINDS)
+        self.scores_shape = scores_shape
         if counting.per_image:
-            name = f"{scores_name}_{counting.name}"
-            self._add_sum(f"sum_{name}", scores_shape, torch.float64)
-            self._add_sum(f"images_{name}", (prod(scores_shape) + kinds,), torch.int64)
+            name = f"means_{scores_name}_{counting.name}"
+            self._add_sum(name, means.size(scores_shape, means.OF_SCORES) + len(BAD_KINDS))
         else:
-            self._add_sum(f"counts_{counting.name}", (counting.cells + kinds,), torch.int64)
+            self._add_sum(f"counts_{counting.name}", counting.cells + len(BAD_KINDS))
 
     @abstractmethod
     def _score(self, counts: Tensor) -> Tensor:
@@ -356,18 +383,19 @@ class CountingMetric(SumMetric):
         counts = self._count(preds, target)
         if not self.counting.per_image:
             return (counts,)
-        scores = self._score(counts).to(counts.device)
-        images = scores.isnan().logical_not().sum(0).flatten()
-        return scores.nansum(0), torch.cat([images, self.counting.bad(counts)])
+        of_images = means.summed(self._score(counts), means.OF_SCORES).to(counts.device)
+        return (torch.cat([of_images, self.counting.bad(counts)]),)
 
     def _value(self, *states: Tensor) -> Any:
         if not self.counting.per_image:
             return self._report(self._score(states[0]))
-        total, images = states
-        return self._report(ratio(total, images[: -len(BAD_KINDS)].view_as(total)))
+        of_images = exact(states[0][: -len(BAD_KINDS)])
+        return self._report(means.mean(of_images, self.scores_shape, means.OF_SCORES))
 
     def _check(self, *states: Tensor) -> None:
-        raise_if_bad(states[-1][-len(BAD_KINDS) :], self.counting)
+        raise_if_bad(states[0][-len(BAD_KINDS) :], self.counting)
+        if self.counting.per_image:
+            means.check(states[0][: -len(BAD_KINDS)], self.scores_shape)
 
     def _names(self) -> list[str]:
         """The classes' names, numbers where none were given."""

@@ -17,7 +17,8 @@ from segmetrics._arguments import number
 from segmetrics._help import explained
 from segmetrics.counting.inputs import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
-from segmetrics.metrics.base import MetricKwargs, RecipeMetric
+from segmetrics.metrics import means
+from segmetrics.metrics.base import MetricKwargs, RecipeMetric, uncompiled
 from segmetrics.metrics.surface import ImageMetric
 from segmetrics.recipes import AggregationLevel, class_recipe
 from segmetrics.scores import Average
@@ -112,7 +113,7 @@ class BoundaryIoU(RecipeMetric):
     def _arguments(self) -> dict[str, tuple[object, object]]:
         return super()._arguments() | {"dilation_ratio": (self.counting.dilation_ratio, 0.02)}
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # kernels of another compiler
+    @uncompiled
     def _count(self, preds: Tensor, target: Tensor) -> Tensor:
         found = [self.counting.count(maps) for maps in images(preds, target, self.counting)]
         none = self._states[-1].new_zeros((0, self.counting.cells))
@@ -164,6 +165,7 @@ class BoundaryF1Score(ImageMetric):
         tensor([1., 1.])
     """
 
+    words = means.OF_SCORES
     without_ignored = False
 
     def __init__(

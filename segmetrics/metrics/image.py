@@ -23,6 +23,7 @@ from segmetrics.metrics.base import (
     checked_names,
     counting_arguments,
     default_names,
+    uncompiled,
 )
 from segmetrics.metrics.views import KeyedMetric, checked_prefix
 from segmetrics.recipes import class_recipe, statistics
@@ -245,6 +246,7 @@ class ImageScores(KeyedMetric):
         for name, state in zip(self._defaults, states, strict=True):
             setattr(self, name, [state])
 
+    @uncompiled
     def _add(self, batch: tuple[Tensor, ...]) -> None:
         if batch[0].device != self.device:
             raise ValueError(
@@ -329,8 +331,7 @@ class ImageScores(KeyedMetric):
         }
 
 
-# or every new name would compile anew
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch says nothing of its type
+@uncompiled
 def _encoded(
     image_ids: Tensor | Iterable[ImageId] | None, images: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:

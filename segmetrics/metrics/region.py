@@ -21,6 +21,7 @@ from segmetrics.recipes import (
     AggregationLevel,
     agreement_recipe,
     class_recipe,
+    exact,
     f_beta_formula,
     generalized_dice_formula,
     joint_recipe,
@@ -492,6 +493,8 @@ class ConfusionMatrix(CountingMetric):
         self.normalize = normalize
 
     def _score(self, counts: Tensor) -> Tensor:
+        if self.normalize:
+            counts = exact(counts)
         return scores.normalized(self.counting.matrices(counts), self.normalize)
 
     def _report(self, score: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import hypot, inf, isfinite, nan, prod
+from math import hypot, inf, isfinite, nan
 from typing import Any, Literal
 
 import numpy as np
@@ -19,19 +19,20 @@ from segmetrics import scores
 from segmetrics._arguments import boolean, identifier, number, one_of
 from segmetrics._help import explained
 from segmetrics.counting import BAD_KINDS, CountingArguments, raise_if_bad
-from segmetrics.counting.inputs import InputFormat, Task, Upsample
+from segmetrics.counting.inputs import InputFormat, Task, Upsample, read
 from segmetrics.labels import LabelSpace
+from segmetrics.metrics import means
 from segmetrics.metrics.base import (
     MetricKwargs,
     SumMetric,
     checked_names,
     counting_arguments,
     default_names,
+    uncompiled,
 )
 from segmetrics.metrics.views import KeyedMetric, checked_prefix
-from segmetrics.recipes import class_recipe
-from segmetrics.scores import ratio
-from segmetrics.surfaces import bad_pixels, images, measure_surfaces
+from segmetrics.recipes import class_recipe, exact
+from segmetrics.surfaces import axes_of_size, bad_pixels, images, measure_surfaces
 from segmetrics.surfaces.distances import (
     Measure,
     Scalar,
@@ -68,11 +69,12 @@ class SurfaceArguments(ImageArguments, total=False):
 class ImageMetric(SumMetric):
     """Numbers of every image and class, averaged over images.
 
-    The state is the float64 sum of the images' numbers and, in int64, how many images have one,
-    followed by the bad pixels. All that decides its value is in its name.
+    The state is the images' numbers as ``means`` sums them, followed by the bad pixels. All that
+    decides its value is in its name.
     """
 
     spacing: Steps = 1.0
+    words: Sequence[int] = means.OF_DISTANCES
     without_ignored = True
 
     def __init__(
@@ -116,8 +118,8 @@ class ImageMetric(SumMetric):
     def _add_states(self, shape: tuple[int, ...], *settings: object) -> None:
         score = self.recipe.score
         name = identifier(*settings, score.average, score.first, self.counting.name)
-        self._add_sum(f"sum_{name}", shape, torch.float64)
-        self._add_sum(f"images_{name}", (prod(shape) + len(BAD_KINDS),), torch.int64)
+        self.shape = shape
+        self._add_sum(f"means_{name}", means.size(shape, self.words) + len(BAD_KINDS))
 
     @explained
     def update(self, preds: Tensor, target: Tensor) -> None:
@@ -128,7 +130,7 @@ class ImageMetric(SumMetric):
     def _measure(self, maps: Maps, spacing: tuple[float, ...]) -> Tensor:
         """The numbers of an image, in the state's shape, nan where there is none."""
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # kernels of another compiler
+    @uncompiled
     def _batch(
         self, preds: Tensor, target: Tensor, spacing: Spacing | None = None
     ) -> tuple[Tensor, ...]:
@@ -141,25 +143,27 @@ class ImageMetric(SumMetric):
             background=0 if self.counting.task == "multiclass" else 1,
             without_ignored=self.without_ignored,
         )
+        size = read(preds, target, self.counting).target.shape[2:]
         for i, maps in enumerate(maps_of_images):
-            numbers.append(self._measure(maps, _of_image(i, steps, len(maps.size), len(target))))
-        state = self._states[0]
-        found = torch.stack(numbers) if numbers else state.new_empty((0, *state.shape))
-        counted = found.isnan().logical_not().sum(0).flatten()
+            numbers.append(self._measure(maps, _of_image(i, steps, size, len(target))))
+        none = torch.empty((0, *self.shape), dtype=torch.float64)
+        found = means.summed(torch.stack(numbers) if numbers else none, self.words)
+        if found.device.type == "cpu":
+            means.check(found, self.shape)
         bad = bad_pixels(preds, target, self.counting)
-        return found.nansum(0), torch.cat([counted, bad])
+        return (torch.cat([found.to(bad.device), bad]),)
 
     def _value(self, *states: Tensor) -> Any:
-        total, counted = states
-        mean = ratio(total, counted[: -len(BAD_KINDS)].view_as(total))
-        return self._report(mean)
+        of_images = exact(states[0][: -len(BAD_KINDS)])
+        return self._report(means.mean(of_images, self.shape, self.words))
 
     def _report(self, mean: Tensor) -> Any:
         """Means over images in float64, as they are handed out."""
         return mean.float().to(self.device)
 
     def _check(self, *states: Tensor) -> None:
-        raise_if_bad(states[-1][-len(BAD_KINDS) :], self.counting)
+        raise_if_bad(states[0][-len(BAD_KINDS) :], self.counting)
+        means.check(states[0][: -len(BAD_KINDS)], self.shape)
 
     def _left_in(self) -> list[int]:
         """The classes that go into averages."""
@@ -693,7 +697,18 @@ def _checked_empty(empty: EmptyDistance) -> EmptyDistance:
 
 
 def _checked_spacing(spacing: Spacing) -> Steps:
-    """A spacing as a float, floats, or for every image floats."""
+    """A spacing as a float, floats, or for every image floats.
+
+    A sequence of tensors is what a ``DataLoader`` makes of tuples: one tensor an axis.
+    """
+    if isinstance(spacing, list | tuple) and any(isinstance(s, Tensor) and s.ndim for s in spacing):
+        axes = [torch.as_tensor(axis) for axis in spacing]
+        if len({axis.shape for axis in axes}) > 1:
+            raise ValueError(
+                "`spacing` as one tensor an axis needs tensors of one length, got "
+                f"{[tuple(axis.shape) for axis in axes]}."
+            )
+        spacing = torch.stack(axes, -1)
     if isinstance(spacing, Tensor | np.ndarray):
         spacing = spacing.tolist()
     if isinstance(spacing, list | tuple):
@@ -704,16 +719,19 @@ def _checked_spacing(spacing: Spacing) -> Steps:
     return step
 
 
-def _of_image(image: int, steps: Steps, dims: int, images_: int) -> tuple[float, ...]:
-    """The spacing of one image along every axis."""
+def _of_image(image: int, steps: Steps, size: Sequence[int], images_: int) -> tuple[float, ...]:
+    """The spacing of one image along every axis; see ``axes_of_size``."""
+    axes = axes_of_size(size)
     if not isinstance(steps, tuple):
-        return (steps,) * dims
+        return (steps,) * len(axes)
     of_images = any(isinstance(step, tuple) for step in steps)
-    axes = steps if not of_images else steps[image] if len(steps) == images_ else ()
-    numbers = [a for a in (axes if isinstance(axes, tuple) else ()) if not isinstance(a, tuple)]
-    if len(numbers) != dims:
+    given = steps if not of_images else steps[image] if len(steps) == images_ else ()
+    numbers = [s for s in (given if isinstance(given, tuple) else ()) if not isinstance(s, tuple)]
+    if len(numbers) == len(size):
+        numbers = [numbers[axis] for axis in axes]
+    if len(numbers) != len(axes):
         raise ValueError(
-            f"`spacing` must be one number, one for each of the {dims} axes, or that for each of "
-            f"the {images_} images, got {steps}."
+            f"`spacing` must be one number, one for each of the {len(size)} axes, or that for each "
+            f"of the {images_} images, got {steps}."
         )
     return tuple(numbers)

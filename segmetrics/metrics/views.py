@@ -129,6 +129,11 @@ class ScoreView(Metric):
     """
 
     full_state_update = False
+    __jit_unused_properties__ = [  # noqa: RUF012  # not annotated: torch.jit would evaluate it
+        *Metric.__jit_unused_properties__,
+        "_parent",
+        "_forward_cache",
+    ]
 
     def __init__(self, parent: SumMetric, key: str) -> None:
         self.__dict__["parent"] = parent  # no submodule: it is the other way round

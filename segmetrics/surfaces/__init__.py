@@ -32,12 +32,14 @@ def images(
 ) -> Iterator[Maps]:
     """The label maps of a batch, image by image; see ``maps.read_maps``.
 
+    A volume of one slice is an image: see ``axes_of_size``.
+
     Raises:
         TypeError: a dtype that cannot be read.
         ValueError: shapes or devices that do not fit; neither two nor three spatial dimensions;
             bad labels.
     """
-    pixels = read(preds.detach(), target, counting)
+    pixels = _without_single_slices(read(preds, target, counting))
     if pixels.target.ndim not in (4, 5):
         raise ValueError(
             "contours and surfaces need two or three spatial dimensions, got `target` of shape "
@@ -50,6 +52,27 @@ def images(
         if on_cpu and bad:
             count(preds, target, counting)  # raises, and says what is bad
         yield maps
+
+
+def axes_of_size(size: Sequence[int]) -> list[int]:
+    """The spatial dimensions of an image of this size: one of size 1 is none where two are left."""
+    single = [axis for axis, length in enumerate(size) if length == 1]
+    dropped = single[: max(0, len(size) - 2)]
+    return [axis for axis in range(len(size)) if axis not in dropped]
+
+
+def _without_single_slices(pixels: Pixels) -> Pixels:
+    """The pixels with the spatial dimensions of ``axes_of_size`` only."""
+    axes = axes_of_size(pixels.target.shape[2:])
+    dropped = [axis + 2 for axis in range(pixels.target.ndim - 2) if axis not in axes]
+    if any(pixels.preds.shape[dim] != 1 for dim in dropped):
+        raise ValueError(
+            "contours and surfaces do not resize scores to a single slice, got `preds` "
+            f"{tuple(pixels.preds.shape)} and `target` of size {tuple(pixels.target.shape[2:])}."
+        )
+    return pixels._replace(
+        preds=pixels.preds.squeeze(dropped), target=pixels.target.squeeze(dropped)
+    )
 
 
 def bad_pixels(preds: Tensor, target: Tensor, counting: Counting) -> Tensor:
@@ -103,6 +126,8 @@ def measure_surfaces(
 ) -> Tensor:
     """Measure the distances between the surfaces of classes, float64 ``(measures, classes)``.
 
+    They are where they were measured, on the CPU or the maps' device.
+
     Args:
         maps: of ``labels`` classes, or one channel a class with ``labels=1``; without ignored
             pixels, unless the surface is the contour.
@@ -115,7 +140,7 @@ def measure_surfaces(
     numbers: Tensor = _backend(maps.target.device).measure_surfaces(
         maps, measures, empty, labels=labels, surface=surface, spacing=spacing
     )
-    return numbers.to(maps.target.device)
+    return numbers
 
 
 @cache

@@ -1,0 +1,80 @@
+"""A metric of every public class, in the settings that change what its state is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import segmetrics
+from segmetrics import (
+    AverageSurfaceDistance,
+    BoundaryF1Score,
+    BoundaryIoU,
+    CohenKappa,
+    ConfusionMatrix,
+    DiceScore,
+    FBetaScore,
+    GeneralizedDiceScore,
+    HausdorffDistance,
+    ImageScores,
+    MatthewsCorrCoef,
+    MeanIoU,
+    PixelAccuracy,
+    Precision,
+    Recall,
+    SegmentationMetrics,
+    Specificity,
+    SurfaceDice,
+    SurfaceMetrics,
+    TverskyIndex,
+)
+
+C = 4
+
+REGIONS: list[Any] = [
+    *(MeanIoU, DiceScore, GeneralizedDiceScore, TverskyIndex, FBetaScore, Precision, Recall),
+    *(Specificity, PixelAccuracy, CohenKappa, MatthewsCorrCoef, SegmentationMetrics, BoundaryIoU),
+]
+
+EVERY: dict[str, Callable[[], Any]] = {
+    "ConfusionMatrix": partial(ConfusionMatrix, C, ignore_index=255),
+    "ConfusionMatrix true": partial(ConfusionMatrix, C, normalize="true", ignore_index=255),
+    "ImageScores": partial(ImageScores, C, ignore_index=255),
+    **{
+        f"{metric.__name__} {level}": partial(metric, C, aggregation_level=level, ignore_index=255)
+        for metric in REGIONS
+        for level in ("global", "samplewise")
+    },
+    **{
+        f"{metric.__name__} {average}": partial(
+            metric, C, average=average, ignore_index=255, **arguments
+        )
+        for metric, arguments in [
+            (BoundaryF1Score, {}),
+            (HausdorffDistance, {"percentile": 95}),
+            (AverageSurfaceDistance, {"surface": "elements", "empty_distance": "diagonal"}),
+            (SurfaceDice, {"tolerance": 1}),
+        ]
+        for average in ("macro", "none")
+    },
+    "SurfaceMetrics": partial(SurfaceMetrics, C, tolerance=1, ignore_index=255),
+}
+
+
+def test_every_public_metric_is_here() -> None:
+    metrics = {name for name in segmetrics.__all__ if name[0].isupper() and name != "LabelSpace"}
+    assert metrics == {name.split()[0] for name in EVERY}
+
+
+def images(seed: int, number: int = 3) -> tuple[Tensor, Tensor]:
+    """Predictions that are often right, void pixels, classes that are missing here and there."""
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.randint(C, (number, 3, 3), generator=generator)
+    target = target.repeat_interleave(4, 1).repeat_interleave(3, 2)
+    other = torch.randint(C, target.shape, generator=generator)
+    preds = other.where(torch.rand(target.shape, generator=generator) < 0.2, target)
+    return preds, target.where(torch.rand(target.shape, generator=generator) > 0.1, 255)
