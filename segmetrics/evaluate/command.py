@@ -31,7 +31,7 @@ from segmetrics.evaluate.processes import rank_and_number
 from segmetrics.evaluate.settings import NotScored, Readings, Settings
 from segmetrics.evaluate.summary import Summary, problem_lines
 from segmetrics.evaluate.warnings import Warnings
-from segmetrics.evaluate.workers import Progress
+from segmetrics.evaluate.workers import Progress, number_of_workers
 from segmetrics.files import CITYSCAPES, Match, Pair, printable
 from segmetrics.labels import LabelSpace
 
@@ -291,6 +291,7 @@ def _space(
             "background have 2 classes."
         )
     if num_classes is not None:
+        number_of_workers(None, num_classes, 1)  # raises if there are too many classes
         space = LabelSpace([str(label) for label in range(num_classes)])
     elif name in SPACES:
         space = SPACES[name]

@@ -54,7 +54,7 @@ def evaluate(
     """
     warnings = Warnings() if warnings is None else warnings
     with Processes() as processes:
-        workers = number_of_workers(workers, settings, processes.on_this_machine)
+        workers = number_of_workers(workers, settings.space.num_classes, processes.on_this_machine)
         counter = Counter(settings)
         begin = time.monotonic()
         pairs, problems = processes.together(lambda: _plan(preds, targets, settings, match))

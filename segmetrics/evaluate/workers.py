@@ -23,7 +23,6 @@ from segmetrics.evaluate.checkpoint import Checkpoint, digests
 from segmetrics.evaluate.counter import Counted, Counter
 from segmetrics.evaluate.ledger import Ledger
 from segmetrics.evaluate.memory import memory
-from segmetrics.evaluate.settings import Settings
 from segmetrics.evaluate.warnings import Warnings
 from segmetrics.files import MaskError, Pair, Problem, Rows
 
@@ -74,19 +73,18 @@ def count_all(
     return ledger
 
 
-def number_of_workers(asked: int | None, settings: Settings, processes: int) -> int:
+def number_of_workers(asked: int | None, classes: int, processes: int) -> int:
     """How many workers of this process read and count.
 
     Args:
         asked: how many were asked for; None for as many as there are processors to use.
-        settings: what is counted.
+        classes: how many classes are counted.
         processes: how many processes share the processors and the memory.
 
     Raises:
         ValueError: the tables of one worker are larger than the memory.
     """
     processors = max(1, _processors() // processes)
-    classes = settings.space.num_classes
     table = 8 * classes * (classes + 4)
     in_memory = int((memory() / processes / table - 1) / TABLES)
     if in_memory < 1:
