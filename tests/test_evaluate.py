@@ -401,6 +401,23 @@ def test_no_file_is_opened_before_all_have_partners(pairs: tuple[Path, Path]) ->
     assert "1.png" not in done.stderr
 
 
+@pytest.mark.parametrize("how", ["given twice", "linked"])
+def test_targets_scored_against_themselves_are_warned_of(
+    how: str, pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    preds = targets = pairs[1]
+    if how == "linked":
+        preds = tmp_path / "link"
+        preds.symlink_to(targets)
+    written = "--json", tmp_path / "out.json", "--html", tmp_path / "out.html"
+    done = run(preds, targets, "--num-classes", 3, *written)
+    assert done.exit_code == 0
+    assert f"warning: {preds} and {targets} are the same folder" in done.stderr
+    assert json.loads((tmp_path / "out.json").read_text())["warnings"][0] in done.stderr
+    assert "are the same folder" in (tmp_path / "out.html").read_text()
+    assert run(*pairs, "--num-classes", 3).stderr == ""
+
+
 def test_nothing_left_to_score_is_an_error(pairs: tuple[Path, Path]) -> None:
     for path in pairs[0].iterdir():
         cut(path)

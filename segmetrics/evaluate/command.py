@@ -197,6 +197,8 @@ def evaluate_command(
             )
         if result is None:
             return
+        for warning in result.warnings:
+            err.print(f"[bold yellow]warning:[/] {escape(warning)}")
         summary = Summary.of(result, per_image=per_image, level=confidence)
         summary.print(err if STANDARD_OUTPUT in (json_, csv_) else _console())
         arguments = _arguments(context)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from segmetrics import files
+from segmetrics.evaluate import warnings
 from segmetrics.evaluate.counter import Counter
 from segmetrics.evaluate.processes import Processes
 from segmetrics.evaluate.settings import Evaluation, NotScored, Settings
@@ -67,6 +68,7 @@ def evaluate(
         return everything.evaluation(
             pairs,
             left_out=sorted(problems, key=lambda problem: problem.file),
+            warnings=[*warnings.of_folders(preds, targets), *everything.warnings],
             seconds=time.monotonic() - begin,
             workers=workers,
             processes=processes.number,

@@ -30,6 +30,7 @@ class Ledger:
     images: list[Longs] = field(default_factory=list)  # tp, fp and fn (3, C)
     instances: list[Floats] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.layout = Layout(self.settings.space.num_classes)
@@ -69,11 +70,12 @@ class Ledger:
         if processes.number == 1:
             return self
         (sums,) = sum_over_processes([torch.from_numpy(self.sums)])
-        parts = processes.gather((self.names, self.images, self.instances, self.problems))
-        names, images, instances, problems = (
+        mine = self.names, self.images, self.instances, self.problems, self.warnings
+        parts = processes.gather(mine)
+        names, images, instances, problems, warnings = (
             list(chain.from_iterable(part)) for part in zip(*parts, strict=True)
         )
-        return Ledger(self.settings, names, sums.numpy(), images, instances, problems)
+        return Ledger(self.settings, names, sums.numpy(), images, instances, problems, warnings)
 
     def evaluation(self, pairs: Sequence[Pair], **about: Any) -> Evaluation:
         """What is reported of these pairs."""

@@ -64,7 +64,8 @@ class Evaluation:
     """What was counted: the counts ``(C, C + 1)``, and what else was asked for.
 
     ``bands`` are hits, predicted and target pixels of the classes in their bands ``(C, 3)``;
-    ``iiou`` and ``iiou_category`` scores by name; ``scored`` the pairs by name.
+    ``iiou`` and ``iiou_category`` scores by name; ``scored`` the pairs by name;
+    ``warnings`` sentences about what looks wrong although it can be scored.
     """
 
     settings: Settings
@@ -75,6 +76,7 @@ class Evaluation:
     iiou_category: Mapping[str, float]
     scored: Mapping[str, Pair]
     left_out: Sequence[Problem]
+    warnings: Sequence[str]
     seconds: float
     workers: int
     processes: int

@@ -183,6 +183,7 @@ class Summary:
                 {"file": problem.file, "kind": problem.kind, "reason": problem.reason}
                 for problem in result.left_out
             ],
+            "warnings": result.warnings,
             "seconds": result.seconds,
             "workers": result.workers,
             "processes": result.processes,
@@ -233,6 +234,7 @@ class Summary:
             how={name: str(value) for name, value in arguments.items()}
             | {"counted": self._how_fast()},
             left_out=[(problem.file, problem.reason) for problem in result.left_out],
+            warnings=result.warnings,
         )
 
 

@@ -104,6 +104,7 @@ def write(
     scores: Mapping[str, float] | None = None,
     how: Mapping[str, str] | None = None,
     left_out: Sequence[tuple[str, str]] = (),
+    warnings: Sequence[str] = (),
 ) -> Path:
     """Write a report: one HTML file that needs no other and asks the network for nothing.
 
@@ -121,6 +122,7 @@ def write(
         how: how it was counted: what to write under which heading. The versions of segmetrics,
             torch and Python and the date come by themselves.
         left_out: files that were not scored, each with the reason.
+        warnings: sentences shown at the head of the page.
 
     Returns:
         The path.
@@ -167,6 +169,7 @@ def write(
         "examples": [_shown(example, space) for example in examples],
         "how": {**(how or {}), **_versions()},
         "left_out": [(str(file), str(reason)) for file, reason in left_out],
+        "warnings": [str(warning) for warning in warnings],
         "data": {"matrix": result.matrix_data(), "histogram": histogram},
     }
     _replace(path, _rendered(content))
