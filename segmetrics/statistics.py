@@ -36,6 +36,8 @@ _SUFFIXES = ("D", *(f"{level}{q}" for level in "IC" for q in ("", "_1", "_5", "_
 KEYS = tuple(f"m{kind}_{suffix}" for kind in FORMULAS for suffix in _SUFFIXES)
 #: Those that are usual scores, by the keys of ``scores.USUAL``.
 USUAL_KEYS = {"mIoU": "mIoU_D", "mDice": "mDice_D", "mean_accuracy": "mAcc_D"}
+#: And those of a foreground, which are means over one class.
+KEYS_OF_IMAGES = {**USUAL_KEYS, "iou": "mIoU_D", "dice": "mDice_D", "recall": "mAcc_D"}
 
 BLOCK = 2**21  # weights drawn at once: 16 MB
 EXACT_FLIPS = 2**16
@@ -46,7 +48,8 @@ class ImageCounts:
     """Counts per image and class, with what it takes to score them.
 
     ``tp``, ``fp``, ``fn`` are int64 ``(N, C)``; ``ignored`` columns stay out of averages; ``ids``
-    are None where the images have no names of their own.
+    are None where the images have no names of their own. ``zero_division`` is the score of a class
+    that no image has; nan leaves it out.
 
     Example:
         >>> tp, fp, fn = torch.tensor([[[8], [2], [5]], [[1], [0], [4]], [[1], [2], [1]]])
@@ -61,6 +64,7 @@ class ImageCounts:
     class_names: tuple[str, ...] | None = None
     ignored: tuple[int, ...] = ()
     presence: Presence = "target"
+    zero_division: float = nan
 
     def __post_init__(self) -> None:
         if self.tp.ndim != 2 or not self.tp.shape == self.fp.shape == self.fn.shape:
@@ -115,7 +119,7 @@ class ImageCounts:
     def _scores(self, kind: str, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
         one_of("score", kind, tuple(FORMULAS))
         # none of the formulas needs true negatives
-        scores = FORMULAS[kind](Statistics(tp, fp, fn, torch.zeros_like(tp)), nan)
+        scores = FORMULAS[kind](Statistics(tp, fp, fn, torch.zeros_like(tp)), self.zero_division)
         for column in self.ignored:
             scores[..., column] = nan
         return scores

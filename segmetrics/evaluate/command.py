@@ -19,11 +19,12 @@ from rich.progress import Progress as Bar
 
 import segmetrics
 from segmetrics import labels
+from segmetrics.counting.inputs import Task
 from segmetrics.evaluate.folders import evaluate
-from segmetrics.evaluate.settings import NotScored, Settings
+from segmetrics.evaluate.settings import BINARY, NotScored, Settings
 from segmetrics.evaluate.summary import STANDARD_OUTPUT, Summary, problem_lines
 from segmetrics.evaluate.workers import Progress
-from segmetrics.files import CITYSCAPES, Match, Problem
+from segmetrics.files import CITYSCAPES, Match, Problem, find_classes
 from segmetrics.labels import LabelSpace
 
 SPACES = {
@@ -91,13 +92,36 @@ def evaluate_command(
             help="Predictions hold indices of classes; by default they hold values as targets do.",
         ),
     ] = False,
+    binary: Annotated[
+        bool,
+        typer.Option(
+            "--binary", rich_help_panel=INPUT,
+            help="Or: zero is background, anything else foreground, which is scored (0/1, 0/255).",
+        ),
+    ] = False,
     match: Annotated[
         tuple[str, str] | None,
         typer.Option(
             metavar="PREDICTION TARGET", rich_help_panel=INPUT,
             help="Patterns of names in which {key} is what partners share, as in '{key}*' "
             "'{key}_gtFine_labelIds.png'. By default partners have the same path but for the "
-            "suffix; of Cityscapes, its names.",
+            "suffix; of Cityscapes, its names. With {class} in both, as in '{key}/{class}.nii.gz', "
+            "each file is the mask of one class.",
+        ),
+    ] = None,
+    no_background: Annotated[
+        bool,
+        typer.Option(
+            "--no-background", rich_help_panel=SCORES,
+            help="Leave class 0 out of means. Its pixels still count as errors of the others.",
+        ),
+    ] = False,
+    zero_division: Annotated[
+        str | None,
+        typer.Option(
+            metavar="0|1|nan", rich_help_panel=SCORES,
+            help="Score of a class that is neither in the targets nor predicted; nan leaves it out "
+            "of means. [default: nan]",
         ),
     ] = None,
     boundary: Annotated[
@@ -177,19 +201,34 @@ def evaluate_command(
     first = int(os.environ.get("RANK", 0)) == 0
     err = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
+        matching = Match(*match) if match else _usual(labels_, targets)
+        parts = matching is not None and matching.has_classes
+        task: Task = "binary" if binary else "multilabel" if parts else "multiclass"
+        found = find_classes(targets, matching) if matching and parts and not labels_ else ()
+        space = _space(labels_, num_classes, ignore_index, preds_are_classes, task, found)
+        if matching and parts and labels_:
+            matching = replace(matching, classes=space.names)
         settings = Settings(
-            _space(labels_, num_classes, ignore_index, preds_are_classes),
+            space,
+            task=task,
+            background=not no_background,
+            zero_division=_zero_division(zero_division),
             boundary=boundary,
             images=per_image or confidence is not None or html is not None,
             instances=iiou,
         )
         _check(settings, labels_, confidence, [json_, csv_, html, checkpoint])
+        if html and parts:
+            raise ValueError(
+                "--html: the report shows label maps, and these files are masks of one class each. "
+                "Leave out --html; --json and --csv have all scores."
+            )
         with _progress(err, shown=first) as progress:
             result = evaluate(
                 predictions,
                 targets,
                 settings,
-                match=Match(*match) if match else _usual(labels_, targets),
+                match=matching,
                 workers=workers,
                 checkpoint=checkpoint,
                 keep_going=keep_going,
@@ -228,12 +267,38 @@ def _space(
     num_classes: int | None,
     ignored: Sequence[int] | None,
     preds_are_classes: bool,
+    task: Task,
+    found: Sequence[str],
 ) -> LabelSpace:
-    """The label space that was asked for; predictions hold values as targets do, unless said."""
-    if (name is None) == (num_classes is None):
+    """The label space that was asked for; predictions hold values as targets do, unless said.
+
+    ``found`` are the classes of targets that are masks of one class each.
+    """
+    given = [
+        option
+        for option, is_given in (
+            ("--labels", name is not None),
+            ("--num-classes", num_classes is not None),
+            ("--binary", task == "binary"),
+            ("--match with {class}", bool(found)),
+        )
+        if is_given
+    ]
+    if len(given) != 1:
         raise ValueError(
-            "say what values mean, by --labels voc|cityscapes|ade20k|FILE or by --num-classes N"
-            + ("." if name is None else ", not both.")
+            "say what values mean, by --labels voc|cityscapes|ade20k|FILE, by --num-classes N or "
+            "by --binary" + (f"; got {' and '.join(given)}." if given else ".")
+        )
+    if task != "multiclass" and (preds_are_classes or 1 in (ignored or ())):
+        option = "--preds-are-classes" if preds_are_classes else "--ignore-index 1"
+        raise ValueError(f"{option} means nothing for binary masks: 1 is their foreground.")
+    if task == "binary" or found:
+        names = found or BINARY.names
+        return LabelSpace(names, ignore_index=tuple(ignored or ()))
+    if num_classes == 1:
+        raise ValueError(
+            "--num-classes 1: there are at least two, background and foreground. For one "
+            "foreground class give --binary."
         )
     if num_classes is not None:
         space = LabelSpace([str(label) for label in range(num_classes)])
@@ -246,11 +311,19 @@ def _space(
         )
     else:
         space = LabelSpace.read(str(name))
+    if task == "multilabel":  # files are masks of these classes, their values have no meaning
+        return LabelSpace(space.names, space.colors, tuple(ignored or ()))
     return replace(
         space,
         ignore_index=(*space.ignore_index, *(ignored or ())),
         map_preds=not preds_are_classes,
     )
+
+
+def _zero_division(text: str | None) -> float:
+    if text not in (None, "0", "1", "nan"):
+        raise ValueError(f"--zero-division must be 0, 1 or nan, got {text}.")
+    return float(text or "nan")
 
 
 def _usual(name: str | None, targets: Path) -> Match | None:
@@ -268,6 +341,13 @@ def _check(
         raise ValueError("--iiou is defined for --labels cityscapes only.")
     if level is not None and not 0 < level < 1:
         raise ValueError(f"--confidence must be in (0, 1), got {level:g}. For 95 % give 0.95.")
+    if not settings.background and settings.task != "multiclass":
+        raise ValueError("--no-background: binary masks have no class 0 in means. Leave it out.")
+    if not settings.background and name in SPACES and settings.space.names[0] != "background":
+        raise ValueError(
+            f"--no-background leaves out class 0, which is {settings.space.names[0]!r} in "
+            f"--labels {name}. It has no background."
+        )
     settings.counting  # noqa: B018 as it raises
     for path in outputs:
         if path is not None and not path.parent.is_dir():

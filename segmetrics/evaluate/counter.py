@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,17 +13,23 @@ from torch import Tensor
 
 from segmetrics import files
 from segmetrics.counting import Counting, count
-from segmetrics.counting.codes import IGNORED, OUTSIDE, fold, preds_codes, target_codes
+from segmetrics.counting.codes import fold
 from segmetrics.counting.cpu import ValuePairs
 from segmetrics.counting.cpu_readers import known_values
 from segmetrics.evaluate import iiou
 from segmetrics.evaluate.settings import Settings
-from segmetrics.files import MaskError, Pair
+from segmetrics.evaluate.unknown import interpolated, unknown_labels
+from segmetrics.files import LabelMap, MaskError, Pair, Part
 from segmetrics.surfaces import BandCounting, images
 
 Array = NDArray[Any]
 Longs = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+#: Behind the counts: binary masks that look interpolated, pixels that do not count, predicted
+#: zeros where class 0 is ignored, and stray predictions (see ``iiou``).
+RAMPS, UNCOUNTED, ZEROS, STRAYS = range(-4, 0)
+EXTRA = 4
 
 
 class Counted(NamedTuple):
@@ -34,22 +41,44 @@ class Counted(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where what stands in the sums: the confusion matrix, the bands, and stray predictions."""
+    """Where what stands in the sums.
+
+    In front are the confusion matrix and the bands, then ``EXTRA`` sums of what warnings look at.
+    """
 
     classes: int
+    multilabel: bool = False
+
+    @staticmethod
+    def of(settings: Settings) -> Layout:
+        """That of what is counted."""
+        return Layout(settings.space.num_classes, settings.task == "multilabel")
+
+    @property
+    def cells(self) -> int:
+        """How many counts a confusion matrix has, or all those of classes with their own masks."""
+        return self.classes * (6 if self.multilabel else self.classes + 1)
 
     @property
     def size(self) -> int:
         """How many sums there are."""
-        return self.classes * (self.classes + 4) + 1
+        return self.cells + 3 * self.classes + EXTRA
 
     def confusion(self, sums: Longs) -> Longs:
-        """The counts ``(C, C + 1)``."""
-        return sums[: self.classes * (self.classes + 1)].reshape(self.classes, -1)
+        """The counts ``(C, C + 1)``, or ``(C, 2, 3)`` where classes have their own masks."""
+        shape = (self.classes, 2, 3) if self.multilabel else (self.classes, self.classes + 1)
+        return sums[: self.cells].reshape(shape)
+
+    def marginals(self, sums: Longs) -> tuple[Longs, Longs, Longs]:
+        """Hits, predicted and target pixels of every class ``(C,)``."""
+        confusion = self.confusion(sums)
+        if self.multilabel:
+            return confusion[:, 1, 1], confusion[:, :, 1].sum(1), confusion[:, 1].sum(1)
+        return confusion.diagonal(), confusion[:, :-1].sum(0), confusion.sum(1)
 
     def bands(self, sums: Longs) -> Longs:
         """Hits, predicted and target pixels in the bands ``(C, 3)``."""
-        return sums[self.classes * (self.classes + 1) : -1].reshape(self.classes, -1)
+        return sums[self.cells : -EXTRA].reshape(self.classes, 3)
 
 
 class Counter:
@@ -57,7 +86,7 @@ class Counter:
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.counting = settings, settings.counting
-        self.layout = Layout(settings.space.num_classes)
+        self.layout = Layout.of(settings)
         self.in_bands = BandCounting(**vars(self.counting))
         values = known_values(self.counting, of_bytes=True)
         self.bytes = None if values is None else ValuePairs(self.counting, values)
@@ -72,30 +101,61 @@ class Counter:
         Raises:
             MaskError: it cannot be scored.
         """
-        of_preds, of_target, _ = self.buffers
-        preds = files.read(pair.preds, buffer=of_preds).values
-        target = files.read(pair.target, buffer=of_target).values
-        if preds.shape != target.shape:
-            raise MaskError(
-                "sizes", pair.preds, f"{_size(preds)}, its target {pair.target} is {_size(target)}"
-            )
         sums = np.zeros(self.layout.size, np.int64)
-        self.layout.confusion(sums)[:] = self._confusion(preds, target, pair)
+        if pair.parts:
+            for part in pair.parts:
+                self._add_part(part, sums)
+            return Counted(sums, None)
+        preds, target = self._read(pair.preds, pair.target, sums)
+        confusion = self.layout.confusion(sums)
+        confusion[:] = self._confusion(preds, target, pair)
+        sums[UNCOUNTED] = target.values.size - confusion.sum()
+        if 0 in self.counting.ignored_classes:
+            sums[ZEROS] = preds.values.size - np.count_nonzero(preds.values)
         if self.settings.boundary:
-            self.layout.bands(sums)[:] = self._bands(preds, target)
+            self.layout.bands(sums)[:] = self._bands(preds.values, target.values)
         if pair.instances is None:
             return Counted(sums, None)
-        weighted, sums[-1] = self._instances(preds, target, pair)
+        weighted, sums[STRAYS] = self._instances(preds.values, target.values, pair)
         return Counted(sums, weighted)
 
-    def _confusion(self, preds: Array, target: Array, pair: Pair) -> Longs:
-        of_bytes = preds.dtype == target.dtype == np.uint8 and preds.size < 2**31
-        if of_bytes and self.bytes is not None:
-            counts = self._confusion_of_bytes(preds, target, self.bytes)
+    def _add_part(self, part: Part, sums: Longs) -> None:
+        """Count the masks of one class."""
+        preds, target = self._read(part.preds, part.target, sums)
+        c = self.settings.space.names.index(part.name)
+        confusion = self.layout.confusion(sums)[c]
+        confusion[:] = self._confusion(preds, target, Pair(part.name, part.target, part.target))
+        sums[UNCOUNTED] += target.values.size - confusion.sum()
+        if self.settings.boundary:
+            self.layout.bands(sums)[c] = self._bands(preds.values, target.values)[1]
+
+    def _read(self, preds: Path | None, target: Path, sums: Longs) -> tuple[LabelMap, LabelMap]:
+        """The label maps of two files of one size; without a prediction an empty one."""
+        of_preds, of_target, _ = self.buffers
+        right = files.read(target, buffer=of_target)
+        if preds is None:
+            found = right._replace(values=np.zeros_like(right.values))
         else:
-            counts = _confusion(preds, target, self.counting)
+            found = files.read(preds, buffer=of_preds)
+        if preds is not None and found.values.shape != right.values.shape:
+            sizes = f"{_size(found.values)}, its target {target} is {_size(right.values)}"
+            raise MaskError("sizes", preds, sizes)
+        if self.settings.task == "multiclass":
+            return found, right
+        sums[RAMPS] += sum(_has_ramps(mask.values) for mask in (found, right))
+        found, right = (
+            mask._replace(values=self.settings.labels(mask.values)) for mask in (found, right)
+        )
+        return found, right
+
+    def _confusion(self, preds: LabelMap, target: LabelMap, pair: Pair) -> Longs:
+        of_bytes = preds.values.dtype == target.values.dtype == np.uint8
+        if of_bytes and target.values.size < 2**31 and self.bytes is not None:
+            counts = self._confusion_of_bytes(preds.values, target.values, self.bytes)
+        else:
+            counts = _confusion(preds.values, target.values, self.counting)
         if counts is None:
-            raise _unknown_labels(preds, target, pair, self.counting)
+            raise unknown_labels(preds, target, pair, self.counting)
         return counts
 
     def _confusion_of_bytes(self, preds: Array, target: Array, pairs: ValuePairs) -> Longs | None:
@@ -144,20 +204,10 @@ def _ids_of_classes(preds: Array, counting: Counting) -> Array:
     return id_of[np.where((preds >= 0) & (preds < counting.labels), preds, counting.labels)]
 
 
-def _unknown_labels(preds: Array, target: Array, pair: Pair, counting: Counting) -> MaskError:
-    """Which labels are neither a class nor ignored, in the target or else in the prediction."""
-    codes = target_codes(torch.from_numpy(target.astype(np.int64)), counting).numpy()
-    unknown, path = codes > counting.labels + IGNORED, pair.target
-    if not unknown.any():
-        found = preds_codes(torch.from_numpy(preds.astype(np.int64)), counting).numpy()
-        unknown, path = (found == counting.labels + OUTSIDE) & (codes < counting.labels), pair.preds
-    assert unknown.any()
-    values, pixels = np.unique(
-        (target if path == pair.target else preds)[unknown], return_counts=True
-    )
-    shown = ", ".join(f"{v} ({n:,} pixels)" for v, n in zip(values[:5], pixels[:5], strict=True))
-    more = f" and {len(values) - 5} more" if len(values) > 5 else ""
-    return MaskError("labels", path, f"neither a class nor ignored: {shown}{more}")
+def _has_ramps(values: Array) -> bool:
+    """Whether a binary mask looks interpolated: values between 0 and the largest at contours."""
+    strange = (values != 0) & (values != values.max(initial=0))
+    return bool(strange.any()) and interpolated(values, strange)
 
 
 def _size(mask: Array) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from segmetrics import files
 from segmetrics.evaluate import warnings
 from segmetrics.evaluate.counter import Counter
+from segmetrics.evaluate.plausibility import warnings_of
 from segmetrics.evaluate.processes import Processes
 from segmetrics.evaluate.settings import Evaluation, NotScored, Settings
 from segmetrics.evaluate.workers import Progress, count_all
@@ -51,7 +52,9 @@ def evaluate(
         counter = Counter(settings)
         begin = time.monotonic()
         pairs, problems = processes.together(lambda: _plan(preds, targets, settings, match))
-        processes.check_equal([pair.name for pair in pairs] + [file for _, file, _ in problems])
+        processes.check_equal(
+            [pair.name for pair in pairs] + [problem.file for problem in problems]
+        )
         if problems and not (keep_going and pairs):
             raise NotScored(problems)
         workers = workers or max(1, _processors() // processes.on_this_machine)
@@ -63,12 +66,16 @@ def evaluate(
         problems += everything.problems
         if problems and not (keep_going and everything.names):
             raise NotScored(problems)
+        looks_wrong = [*warnings.of_folders(preds, targets), *everything.warnings]
+        done = set(everything.names)
+        scored = [pair for pair in pairs if pair.name in done]
+        looks_wrong += warnings_of(settings, scored, everything.sums)
         if processes.rank:
             return None
         return everything.evaluation(
             pairs,
             left_out=sorted(problems, key=lambda problem: problem.file),
-            warnings=[*warnings.of_folders(preds, targets), *everything.warnings],
+            warnings=looks_wrong,
             seconds=time.monotonic() - begin,
             workers=workers,
             processes=processes.number,

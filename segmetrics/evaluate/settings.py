@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import nan
+from typing import Any
 
+from numpy.typing import NDArray
 from torch import Tensor
 
 from segmetrics.counting import Counting
-from segmetrics.files import Pair, Problem
+from segmetrics.counting.inputs import Task
+from segmetrics.files import VOID, Pair, Problem, to_binary
 from segmetrics.labels import LabelSpace
 from segmetrics.scores import Statistics
 from segmetrics.statistics import ImageCounts
+
+#: What binary masks hold when they are counted.
+BINARY = LabelSpace(["background", "foreground"], ignore_index=VOID)
 
 
 @dataclass(frozen=True)
@@ -22,27 +29,51 @@ class Settings:
     Args:
         space: the classes and what values mean; ``map_preds`` says whether predictions hold values
             of the masks or indices of classes.
+        task: ``"multiclass"``: masks are label maps. ``"binary"``: zero is background, anything
+            else foreground, and the foreground is scored. ``"multilabel"``: each class of a pair
+            has its own binary mask.
+        background: whether class 0 counts in means.
+        zero_division: score of a class that is neither in the targets nor predicted; nan leaves it
+            out of means.
         boundary: count the bands along the contours, too.
         images: keep the counts of every image.
         instances: count Cityscapes' instances, too.
     """
 
     space: LabelSpace
+    task: Task = "multiclass"
+    background: bool = True
+    zero_division: float = nan
     boundary: bool = False
     images: bool = False
     instances: bool = False
 
     @cached_property
     def counting(self) -> Counting:
-        """How pixels are counted."""
-        return Counting.of(self.space, input_format="index")
+        """How the pixels of two masks are counted."""
+        space = self.space if self.task == "multiclass" else BINARY
+        return Counting.of(space, input_format="index")
+
+    @property
+    def left_out(self) -> tuple[int, ...]:
+        """Classes that are left out of averages."""
+        if self.task == "multilabel":
+            return ()
+        only_foreground = self.task == "binary" or not self.background
+        return tuple(sorted({*self.counting.ignored_classes, *([0] if only_foreground else [])}))
+
+    def labels(self, values: NDArray[Any]) -> NDArray[Any]:
+        """What the values of a mask are counted as."""
+        multiclass = self.task == "multiclass"
+        return values if multiclass else to_binary(values, self.space.ignore_index)
 
     def describe(self) -> dict[str, object]:
         """All that decides the counts, in JSON."""
         counting = self.counting
         return {
+            "task": self.task,
             "classes": list(self.space.names),
-            "ignore_index": list(counting.ignore_index),
+            "ignore_index": list(self.space.ignore_index),
             "id_to_class": [list(counting.ids), list(counting.classes_of_ids)],
             "map_preds": counting.map_preds,
             "boundary": self.boundary,
@@ -63,7 +94,8 @@ class NotScored(Exception):
 class Evaluation:
     """What was counted: the counts ``(C, C + 1)``, and what else was asked for.
 
-    ``bands`` are hits, predicted and target pixels of the classes in their bands ``(C, 3)``;
+    Where each class has its own masks the counts are ``(C, 2, 3)``. ``bands`` are hits, predicted
+    and target pixels of the classes in their bands ``(C, 3)``;
     ``iiou`` and ``iiou_category`` scores by name; ``scored`` the pairs by name;
     ``warnings`` sentences about what looks wrong although it can be scored.
     """
@@ -84,7 +116,8 @@ class Evaluation:
     @property
     def statistics(self) -> Statistics:
         """The classes' counts."""
-        return Statistics.of_matrix(self.confusion)
+        s = Statistics.of_matrix(self.confusion)
+        return s.map(lambda counts: counts[:, 1]) if self.confusion.ndim == 3 else s
 
     @property
     def band_statistics(self) -> Statistics | None:
@@ -94,7 +127,7 @@ class Evaluation:
     @property
     def ignored(self) -> tuple[int, ...]:
         """Classes that are left out of averages."""
-        return self.settings.counting.ignored_classes
+        return self.settings.left_out
 
     @property
     def categories(self) -> Mapping[str, tuple[int, ...]]:

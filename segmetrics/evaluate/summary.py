@@ -23,10 +23,11 @@ from torch import Tensor
 
 import segmetrics
 from segmetrics import files, report, scores
-from segmetrics.evaluate.settings import Evaluation
+from segmetrics.evaluate.plausibility import missing_predictions
+from segmetrics.evaluate.settings import BINARY, Evaluation
 from segmetrics.files import KINDS, Kind, Problem
-from segmetrics.scores import Score
-from segmetrics.statistics import USUAL_KEYS, Interval, all_scores, confidence_interval
+from segmetrics.scores import Formula, Score
+from segmetrics.statistics import KEYS_OF_IMAGES, Interval, all_scores, confidence_interval
 
 #: The scores over images that are printed; JSON has them all.
 OF_IMAGES = ("mIoU_I", "mIoU_I_5", "mIoU_I_10", "mIoU_C", "mIoU_C_5", "mIoU_C_10")
@@ -35,8 +36,6 @@ TITLES = {
     **report.TITLES,
     "boundary_iou": "boundary IoU",
     "iIoU_category": "iIoU of categories",
-    "iou": "IoU",
-    "dice": "Dice",
     "iiou": "iIoU",
 }
 #: Problems of a kind, and worst images, that are listed; and images in the report.
@@ -71,16 +70,16 @@ class Summary:
         Raises:
             ValueError: intervals of fewer than two images.
         """
-        bands = result.band_statistics
-        groups = list(result.categories.values())
-        found = scores.usual(result.confusion, ignored=result.ignored, groups=groups)
+        bands, zero_division = result.band_statistics, result.settings.zero_division
+        found = _over_all(result)
         if bands is not None:
-            mean = Score(scores.iou, "macro", ignored=result.ignored)
+            mean = Score(scores.iou, "macro", zero_division, ignored=result.ignored)
             found["boundary_iou"] = mean.of(bands).item()
         if result.iiou:
             found["iIoU"] = _mean(result.iiou.values())
             found["iIoU_category"] = _mean(result.iiou_category.values())
-        counts, keys, images = result.images, dict(USUAL_KEYS), []
+        counts, images = result.images, []
+        keys = {key: of_images for key, of_images in KEYS_OF_IMAGES.items() if key in found}
         if per_image and counts is not None:
             everything = all_scores(counts, torch.ones(len(counts)))
             found |= {key: value.item() for key, value in everything.items()}
@@ -106,12 +105,16 @@ class Summary:
         plain = not console.is_terminal
         found = self.scores
         means = {"iou": "mIoU", "dice": "mDice", "accuracy": "mean_accuracy", "iiou": "iIoU"}
-        tables = [
-            _table("class", self.classes, {k: found.get(v, nan) for k, v in means.items()} | {
-                "boundary_iou": found.get("boundary_iou", nan),
-                "pixels": sum(row["pixels"] for row in self.classes),
-            }, plain),
-        ]  # fmt: skip
+        tables = []
+        if self.result.settings.task != "binary":  # of which the scores below say all
+            tables.append(
+                _table("class", self.classes, {k: found.get(v, nan) for k, v in means.items()} | {
+                    "boundary_iou": found.get("boundary_iou", nan),
+                    "pixels": sum(row["pixels"] for row in self.classes),
+                    "recall": found.get("mean_accuracy", nan),
+                    "precision": _mean(row.get("precision", nan) for row in self.classes),
+                }, plain)
+            )  # fmt: skip
         if self.categories:
             of_categories = {"iou": "mIoU_category", "iiou": "iIoU_category"}
             tables.append(
@@ -183,6 +186,7 @@ class Summary:
                 {"file": problem.file, "kind": problem.kind, "reason": problem.reason}
                 for problem in result.left_out
             ],
+            "missing_predictions": missing_predictions(list(result.scored.values())),
             "warnings": result.warnings,
             "seconds": result.seconds,
             "workers": result.workers,
@@ -240,7 +244,7 @@ class Summary:
 
 STANDARD_OUTPUT = Path("-")
 KEYS_OVER_ALL = (
-    *scores.USUAL, "mIoU_category", "boundary_iou", "iIoU", "iIoU_category",
+    *scores.USUAL, *scores.OF_FOREGROUND, "mIoU_category", "boundary_iou", "iIoU", "iIoU_category",
 )  # fmt: skip
 
 
@@ -250,29 +254,44 @@ def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
     for problem in problems:
         kinds[problem.kind].append(problem)
     for kind, some in kinds.items():
-        what, mend = KINDS[kind]
-        yield f"{what}: {len(some):,}"
+        yield f"{KINDS[kind][0]}: {len(some):,}"
         for problem in some[:SHOWN]:
             yield f"  {problem.file}" + (f": {problem.detail}" if problem.detail else "")
         if len(some) > SHOWN:
             yield f"  and {len(some) - SHOWN:,} more"
-        yield f"  {mend}"
+        for fix in list(dict.fromkeys(problem.fix for problem in some))[:SHOWN]:
+            yield f"  {fix}"
 
 
 # --- Rows -----------------------------------------------------------------------------------------
 
 
+def _over_all(result: Evaluation) -> dict[str, float]:
+    """The usual scores of the data set."""
+    settings = result.settings
+    if settings.task == "binary":
+        return scores.of_foreground(result.confusion, settings.zero_division)
+    if settings.task == "multilabel":
+        return scores.of_classes(result.statistics, settings.zero_division)
+    groups = list(result.categories.values())
+    return scores.usual(
+        result.confusion,
+        ignored=result.ignored,
+        groups=groups,
+        zero_division=settings.zero_division,
+    )
+
+
 def _classes(result: Evaluation) -> list[Row]:
-    s, bands, names = result.statistics, result.band_statistics, result.settings.space.names
-    columns: dict[str, list[Any]] = {
-        "name": list(names),
-        "pixels": (s.tp + s.fn).tolist(),
-        "iou": scores.iou(s).tolist(),
-        "dice": scores.dice(s).tolist(),
-        "accuracy": scores.recall(s).tolist(),
-    }
+    s, bands, settings = result.statistics, result.band_statistics, result.settings
+    names, multiclass = settings.space.names, settings.task == "multiclass"
+    formulas: dict[str, Formula] = {"iou": scores.iou, "dice": scores.dice}
+    formulas |= {"accuracy": scores.recall} if multiclass else scores.OF_FOREGROUND
+    columns: dict[str, list[Any]] = {"name": list(names), "pixels": (s.tp + s.fn).tolist()}
+    for key, formula in formulas.items():
+        columns[key] = formula(s, settings.zero_division).tolist()
     if bands is not None:
-        columns["boundary_iou"] = scores.iou(bands).tolist()
+        columns["boundary_iou"] = scores.iou(bands, settings.zero_division).tolist()
     if result.iiou:
         columns["iiou"] = [result.iiou.get(name, nan) for name in names]
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -287,7 +306,10 @@ def _categories(result: Evaluation) -> list[Row]:
     rows: list[Row] = [
         {"name": name, "pixels": pixels, "iou": iou}
         for name, pixels, iou in zip(
-            categories, (s.tp + s.fn).tolist(), scores.iou(s).tolist(), strict=True
+            categories,
+            (s.tp + s.fn).tolist(),
+            scores.iou(s, result.settings.zero_division).tolist(),
+            strict=True,
         )
     ]
     if result.iiou_category:
@@ -305,8 +327,9 @@ def _images(result: Evaluation) -> list[Row]:
         "pixels": pixels.tolist(),
         "mIoU": counts.per_image("IoU").tolist(),
         "mDice": counts.per_image("Dice").tolist(),
-        "accuracy": scores.ratio(counts.tp.sum(1), pixels).tolist(),
     }
+    if result.settings.task != "multilabel":
+        columns["accuracy"] = scores.ratio(counts.tp.sum(1), pixels).tolist()
     per_class = counts.per_class("IoU").t().tolist()
     for c, (name, values) in enumerate(zip(counts.names, per_class, strict=True)):
         if c not in counts.ignored:
@@ -386,6 +409,8 @@ def _examples(result: Evaluation, folder: Path | None) -> Iterator[Any]:
     from segmetrics.report import Example
 
     counts, space = result.images, result.settings.space
+    if result.settings.task == "binary":
+        space = BINARY
     assert counts is not None
     values = counts.per_image("IoU")
     order = values.argsort(stable=True)[: int((~values.isnan()).sum())].tolist()
@@ -393,7 +418,9 @@ def _examples(result: Evaluation, folder: Path | None) -> Iterator[Any]:
     images = files.find_images(folder, names) if folder else {}
     for i, name in zip(order, names, strict=False):
         pair = result.scored[name]
-        target, preds = files.read(pair.target).values, files.read(pair.preds).values
+        target, preds = (
+            result.settings.labels(files.read(path).values) for path in (pair.target, pair.preds)
+        )
         if target.ndim != 2:
             continue
         yield Example(

@@ -7,10 +7,13 @@
 from segmetrics.files.formats import FORMATS, read
 from segmetrics.files.grids import Grid
 from segmetrics.files.masks import Buffer, LabelMap, Reading, Stored
+from segmetrics.files.meaning import VOID, to_binary
 from segmetrics.files.pairing import (
     CITYSCAPES,
     Match,
     Pair,
+    Part,
+    find_classes,
     find_images,
     find_pairs,
     with_instances,
@@ -21,6 +24,7 @@ __all__ = [
     "CITYSCAPES",
     "FORMATS",
     "KINDS",
+    "VOID",
     "Buffer",
     "Grid",
     "Kind",
@@ -28,11 +32,14 @@ __all__ = [
     "MaskError",
     "Match",
     "Pair",
+    "Part",
     "Problem",
     "Reading",
     "Stored",
+    "find_classes",
     "find_images",
     "find_pairs",
     "read",
+    "to_binary",
     "with_instances",
 ]

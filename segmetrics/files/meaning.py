@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from segmetrics.files.masks import LabelMap, Stored
+from segmetrics.files.masks import Array, LabelMap, Stored
 from segmetrics.files.problems import MaskError
+
+#: Ignored pixels of binary masks.
+VOID = 255
+
+
+def to_binary(values: Array, ignored: Iterable[int]) -> Array:
+    """Background 0 and foreground 1 as uint8: zero, and anything else; ``VOID`` where ignored.
+
+    Example:
+        >>> to_binary(np.array([0, 1, 128, 255]), ignored=[128]).tolist()
+        [0, 1, 255, 1]
+    """
+    labels: Array = (values != 0).view(np.uint8)
+    for value in ignored:
+        labels[values == value] = VOID
+    return labels
 
 
 def to_labels(path: Path, stored: Stored) -> LabelMap:

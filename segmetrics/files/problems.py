@@ -64,6 +64,12 @@ class Problem(NamedTuple):
     kind: Kind
     file: str
     detail: str = ""
+    hint: str = ""
+
+    @property
+    def fix(self) -> str:
+        """What is likely to help."""
+        return self.hint or KINDS[self.kind][1]
 
     @property
     def reason(self) -> str:
@@ -77,6 +83,6 @@ class Problem(NamedTuple):
 class MaskError(ValueError):
     """A file that is not read as a mask."""
 
-    def __init__(self, kind: Kind, path: Path, detail: str) -> None:
+    def __init__(self, kind: Kind, path: Path, detail: str, hint: str = "") -> None:
         super().__init__(f"{path}: {detail}")
-        self.problem = Problem(kind, str(path), detail)
+        self.problem = Problem(kind, str(path), detail, hint)
