@@ -287,7 +287,7 @@ def _space(
     if len(given) != 1:
         raise ValueError(
             "say what values mean, by --labels voc|cityscapes|ade20k|FILE, by --num-classes N or "
-            "by --binary" + (f"; got {' and '.join(given)}." if given else ".")
+            "by --binary" + (f", not by {' and '.join(given)} together." if given else ".")
         )
     if task != "multiclass" and (preds_are_classes or 1 in (ignored or ())):
         option = "--preds-are-classes" if preds_are_classes else "--ignore-index 1"
@@ -297,7 +297,7 @@ def _space(
         return LabelSpace(names, ignore_index=tuple(ignored or ()))
     if num_classes == 1:
         raise ValueError(
-            "--num-classes 1: there are at least two, background and foreground. For one "
+            "--num-classes must be at least 2, background and foreground, got 1. For one "
             "foreground class give --binary."
         )
     if num_classes is not None:

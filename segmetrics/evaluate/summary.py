@@ -179,8 +179,8 @@ class Summary:
             },
             "classes": self.classes,
             "categories": self.categories,
-            "confusion": result.confusion[:, :-1].tolist(),
-            "abstained": result.confusion[:, -1].tolist(),
+            "confusion": result.confusion[..., :-1].tolist(),
+            "abstained": result.confusion[..., -1].tolist(),
             "images": self.images,
             "left_out": [
                 {"file": problem.file, "kind": problem.kind, "reason": problem.reason}
