@@ -4,7 +4,8 @@
 ``meaning.py`` makes labels of them. ``pairing.py`` finds which prediction belongs to which target.
 """
 
-from segmetrics.files.formats import FORMATS, read
+from segmetrics.files.alignment import aligned
+from segmetrics.files.formats import FORMATS, check_libraries, read
 from segmetrics.files.grids import Grid
 from segmetrics.files.masks import Buffer, LabelMap, Reading, Stored
 from segmetrics.files.pairing import (
@@ -31,6 +32,8 @@ __all__ = [
     "Problem",
     "Reading",
     "Stored",
+    "aligned",
+    "check_libraries",
     "find_images",
     "find_pairs",
     "read",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
@@ -16,11 +16,12 @@ Reader = Callable[[Path, Reading, Buffer], Stored]
 
 
 class Format(NamedTuple):
-    """A format: its name, and its reader in a module that is loaded when it is first needed."""
+    """A format: its name, its reader in a module that is loaded when needed, and its library."""
 
     name: str
     module: str
     function: str
+    library: str = ""
 
     @property
     def reader(self) -> Reader:
@@ -36,8 +37,14 @@ FORMATS = {
     ".tiff": Format("TIFF", "tiff", "read_tiff"),
     ".npy": Format("NPY", "arrays", "read_npy"),
     ".npz": Format("NPZ", "arrays", "read_npz"),
-    ".nii": Format("NIfTI", "nifti", "read_nifti"),
-    ".nii.gz": Format("NIfTI", "nifti", "read_nifti"),
+    ".nii": Format("NIfTI", "nifti", "read_nifti", "nibabel"),
+    ".nii.gz": Format("NIfTI", "nifti", "read_nifti", "nibabel"),
+    ".mgh": Format("MGH", "nifti", "read_mgh", "nibabel"),
+    ".mgz": Format("MGH", "nifti", "read_mgh", "nibabel"),
+    ".mha": Format("MetaImage", "itk", "read_metaimage", "SimpleITK"),
+    ".mhd": Format("MetaImage", "itk", "read_metaimage", "SimpleITK"),
+    ".nrrd": Format("NRRD", "itk", "read_nrrd", "SimpleITK"),
+    ".nhdr": Format("NRRD", "itk", "read_nrrd", "SimpleITK"),
 }
 #: Images that somebody might take for masks.
 OTHER_IMAGES = (".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".jp2")
@@ -71,14 +78,44 @@ def read(path: Path, reading: Reading | None = None, buffer: Buffer | None = Non
         >>> read(path).values.tolist()
         [[0, 7], [7, 255]]
     """
-    reader = FORMATS[suffix(path.name).lower()].reader
+    reading = reading or Reading()
+    reader = format_of(path).reader
     try:
-        stored = reader(path, reading or Reading(), buffer or Buffer())
+        stored = reader(path, reading, buffer or Buffer())
     except (MaskError, ImportError):
         raise
     except Exception as error:  # decoders raise whatever a broken file makes them stumble on
         raise MaskError("unreadable", path, " ".join(str(error).split()) or repr(error)) from error
-    return to_labels(path, stored)
+    return to_labels(path, stored, reading)
+
+
+def format_of(path: Path) -> Format:
+    """The format of a mask by its suffix.
+
+    Raises:
+        MaskError: a suffix that is not read.
+    """
+    found = FORMATS.get(suffix(path.name).lower())
+    if found is None:
+        raise MaskError("format", path, f"{suffix(path.name) or 'no suffix'} is not read as a mask")
+    return found
+
+
+def check_libraries(paths: Iterable[Path]) -> None:
+    """Raise where a library that a mask's format needs is not installed.
+
+    Raises:
+        ImportError: says how to install it.
+    """
+    needed = {format_.library: path for path in paths if (format_ := format_of(path)).library}
+    for library, path in needed.items():
+        try:
+            import_module(library)
+        except ImportError as error:  # noqa: PERF203
+            raise ImportError(
+                f"{path} and others need {library}. Install it with "
+                "`pip install segmetrics[medical]`."
+            ) from error
 
 
 def suffix(name: str) -> str:
