@@ -113,10 +113,10 @@ def test_memory_that_is_used_again_holds_the_new_mask_only(tmp_path: Path) -> No
         assert np.array_equal(read(tmp_path / "mask.png", buffer).values, values)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "CMYK"])
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
 def test_a_mask_of_several_channels_is_refused(mode: str, tmp_path: Path) -> None:
     path = tmp_path / ("mask.tif" if mode == "CMYK" else "mask.png")
-    Image.new(mode, (4, 3)).save(path)
+    Image.new(mode, (4, 3), tuple(range(len(mode)))).save(path)
     with pytest.raises(MaskError, match=f"mask.*{mode}, {len(mode)} channels") as error:
         read(path)
     assert error.value.problem.kind == "channels"

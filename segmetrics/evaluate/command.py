@@ -20,7 +20,7 @@ from rich.progress import Progress as Bar
 import segmetrics
 from segmetrics import labels
 from segmetrics.evaluate.folders import evaluate
-from segmetrics.evaluate.settings import NotScored, Settings
+from segmetrics.evaluate.settings import NotScored, Readings, Settings
 from segmetrics.evaluate.summary import STANDARD_OUTPUT, Summary, problem_lines
 from segmetrics.evaluate.workers import Progress
 from segmetrics.files import CITYSCAPES, Match, Problem
@@ -31,6 +31,13 @@ SPACES = {
     "cityscapes": labels.CITYSCAPES,
     "cityscapes-train-ids": labels.CITYSCAPES_TRAIN_IDS,
     "ade20k": labels.ADE20K,
+}
+#: Colours of pixels that do not count in images in the colours of a space.
+VOID = {
+    "voc": labels.VOC_VOID,
+    "cityscapes": labels.CITYSCAPES_VOID,
+    "cityscapes-train-ids": labels.CITYSCAPES_VOID,
+    "ade20k": labels.ADE20K_VOID,
 }
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -169,7 +176,8 @@ def evaluate_command(
 ) -> None:  # fmt: skip
     """Score the masks of a folder against those of another.
 
-    Masks are PNG, TIFF, NPY, NPZ or NIfTI. What cannot be scored is named, with exit status 2.
+    Masks are PNG, TIFF, BMP, PNM, GIF, lossless WebP, NPY, NPZ or NIfTI. What cannot be
+    scored is named, with exit status 2.
     Under torchrun (torchrun --nproc-per-node 4 -m segmetrics evaluate …) processes and machines
     share the files.
     """
@@ -177,8 +185,10 @@ def evaluate_command(
     first = int(os.environ.get("RANK", 0)) == 0
     err = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
+        space = _space(labels_, num_classes, ignore_index, preds_are_classes)
         settings = Settings(
-            _space(labels_, num_classes, ignore_index, preds_are_classes),
+            space,
+            readings=_readings(labels_, space),
             boundary=boundary,
             images=per_image or confidence is not None or html is not None,
             instances=iiou,
@@ -249,6 +259,13 @@ def _space(
         ignore_index=(*space.ignore_index, *(ignored or ())),
         map_preds=not preds_are_classes,
     )
+
+
+def _readings(name: str | None, space: LabelSpace) -> Readings:
+    """Colours are labels where ``--labels`` gives the classes' colours."""
+    if name is None or (name not in SPACES and not labels.gives_colors(name)):
+        return Readings()
+    return Readings.of_colors(space, VOID.get(name, ()))
 
 
 def _usual(name: str | None, targets: Path) -> Match | None:

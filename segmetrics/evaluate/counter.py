@@ -17,7 +17,7 @@ from segmetrics.counting.cpu import ValuePairs
 from segmetrics.counting.cpu_readers import known_values
 from segmetrics.evaluate import iiou
 from segmetrics.evaluate.settings import Settings
-from segmetrics.files import MaskError, Pair
+from segmetrics.files import LabelMap, MaskError, Pair, Rows
 from segmetrics.surfaces import BandCounting, images
 
 Array = NDArray[Any]
@@ -73,12 +73,15 @@ class Counter:
             MaskError: it cannot be scored.
         """
         of_preds, of_target, _ = self.buffers
-        preds = files.read(pair.preds, buffer=of_preds).values
-        target = files.read(pair.target, buffer=of_target).values
+        readings = self.settings.readings
+        preds_map = files.read(pair.preds, readings.preds, of_preds)
+        target_map = files.read(pair.target, readings.target, of_target)
+        preds, target = preds_map.values, target_map.values
         if preds.shape != target.shape:
             raise MaskError(
                 "sizes", pair.preds, f"{_size(preds)}, its target {pair.target} is {_size(target)}"
             )
+        self._check_agreement(pair, preds_map, target_map, target.shape)
         sums = np.zeros(self.layout.size, np.int64)
         self.layout.confusion(sums)[:] = self._confusion(preds, target, pair)
         if self.settings.boundary:
@@ -87,6 +90,37 @@ class Counter:
             return Counted(sums, None)
         weighted, sums[-1] = self._instances(preds, target, pair)
         return Counted(sums, weighted)
+
+    def parts(self, pair: Pair) -> list[Rows | None]:
+        """The parts in which a pair is counted; None is the whole."""
+        if self.settings.boundary or pair.instances:
+            return [None]
+        return files.parts(pair.preds, pair.target)
+
+    def count_rows(self, pair: Pair, rows: Rows) -> Counted:
+        """Count some rows of a pair.
+
+        Raises:
+            MaskError: they cannot be scored.
+        """
+        readings = self.settings.readings
+        preds, size = files.read_rows(pair.preds, rows, readings.preds, self.buffers[0])
+        target, to_size = files.read_rows(pair.target, rows, readings.target, self.buffers[1])
+        if size != to_size:
+            detail = f"{_times(size)}, its target {pair.target} is {_times(to_size)}"
+            raise MaskError("sizes", pair.preds, detail)
+        self._check_agreement(pair, preds, target, to_size)
+        sums = np.zeros(self.layout.size, np.int64)
+        self.layout.confusion(sums)[:] = self._confusion(preds.values, target.values, pair)
+        return Counted(sums, None)
+
+    def _check_agreement(
+        self, pair: Pair, preds: LabelMap, target: LabelMap, shape: tuple[int, ...]
+    ) -> None:
+        """Raise for other places, and for palettes that disagree, where both hold the same ids."""
+        files.check_place(preds, target, pair.preds, shape)
+        if self.settings.space.id_to_class is None or self.settings.space.map_preds:
+            files.check_palettes(preds, target, pair.preds)
 
     def _confusion(self, preds: Array, target: Array, pair: Pair) -> Longs:
         of_bytes = preds.dtype == target.dtype == np.uint8 and preds.size < 2**31
@@ -161,4 +195,8 @@ def _unknown_labels(preds: Array, target: Array, pair: Pair, counting: Counting)
 
 
 def _size(mask: Array) -> str:
-    return "×".join(map(str, mask.shape))
+    return _times(mask.shape)
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))

@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 from torch import Tensor
 
 from segmetrics.counting import Counting
-from segmetrics.files import Pair, Problem
-from segmetrics.labels import LabelSpace
+from segmetrics.files import Pair, Problem, Reading
+from segmetrics.labels import Color, LabelSpace
 from segmetrics.scores import Statistics
 from segmetrics.statistics import ImageCounts
+
+
+class Readings(NamedTuple):
+    """How predictions and targets are read."""
+
+    preds: Reading = Reading()
+    target: Reading = Reading()
+
+    @staticmethod
+    def of_colors(space: LabelSpace, void: Sequence[Color] = ()) -> Readings:
+        """Colour images are read, too, by the colours of a label space.
+
+        A colour stands for a value that its class has in masks; in predictions that hold indices of
+        classes, for the index. One that two classes have stands for neither.
+
+        Args:
+            space: the label space.
+            void: colours of pixels that do not count.
+        """
+        values = {c: value for value, c in (space.id_to_class or {}).items()}
+        alone = {color for color, times in Counter(space.colors).items() if times == 1}
+        of_class = [(color, c) for c, color in enumerate(space.colors) if color in alone]
+        of_target = [(color, values.get(c, c)) for color, c in of_class]
+        of_void = [(color, space.ignore_index[-1]) for color in void if color not in space.colors]
+        of_preds = of_target if space.map_preds else of_class
+        return Readings(Reading((*of_preds, *of_void)), Reading((*of_target, *of_void)))
 
 
 @dataclass(frozen=True)
@@ -25,12 +53,14 @@ class Settings:
         boundary: count the bands along the contours, too.
         images: keep the counts of every image.
         instances: count Cityscapes' instances, too.
+        readings: how predictions and targets are read.
     """
 
     space: LabelSpace
     boundary: bool = False
     images: bool = False
     instances: bool = False
+    readings: Readings = field(default_factory=Readings)
 
     @cached_property
     def counting(self) -> Counting:

@@ -391,8 +391,10 @@ def _examples(result: Evaluation, folder: Path | None) -> Iterator[Any]:
     images = files.find_images(folder, names) if folder else {}
     for i, name in zip(order, names, strict=False):
         pair = result.scored[name]
-        target, preds = files.read(pair.target).values, files.read(pair.preds).values
-        if target.ndim != 2:
+        readings = result.settings.readings
+        target = files.read_thinned(pair.target, readings.target).values
+        preds = files.read_thinned(pair.preds, readings.preds).values
+        if target.ndim != 2 or target.shape != preds.shape:
             continue
         yield Example(
             name=name,

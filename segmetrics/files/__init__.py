@@ -4,6 +4,7 @@
 ``meaning.py`` makes labels of them. ``pairing.py`` finds which prediction belongs to which target.
 """
 
+from segmetrics.files.agreement import check_palettes, check_place
 from segmetrics.files.alignment import aligned
 from segmetrics.files.formats import FORMATS, check_libraries, read
 from segmetrics.files.grids import Grid
@@ -16,6 +17,7 @@ from segmetrics.files.pairing import (
     find_pairs,
     with_instances,
 )
+from segmetrics.files.parts import Rows, parts, read_rows, read_thinned
 from segmetrics.files.problems import KINDS, Kind, MaskError, Problem
 
 __all__ = [
@@ -31,11 +33,17 @@ __all__ = [
     "Pair",
     "Problem",
     "Reading",
+    "Rows",
     "Stored",
     "aligned",
     "check_libraries",
+    "check_palettes",
+    "check_place",
     "find_images",
     "find_pairs",
+    "parts",
     "read",
+    "read_rows",
+    "read_thinned",
     "with_instances",
 ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+from segmetrics.files.content import HEAD, kind_of
 from segmetrics.files.masks import Buffer, LabelMap, Reading, Stored
 from segmetrics.files.meaning import to_labels
 from segmetrics.files.problems import MaskError
@@ -30,11 +32,22 @@ class Format(NamedTuple):
         return found
 
 
+PNG, GIF = Format("PNG", "images", "read_png"), Format("GIF", "images", "read_gif")
+TIFF, WEBP = Format("TIFF", "tiff", "read_tiff"), Format("WebP", "images", "read_webp")
+BMP, PNM = Format("BMP", "bitmaps", "read_bmp"), Format("PNM", "bitmaps", "read_pnm")
+
 #: Suffix, in lower case → format.
 FORMATS = {
-    ".png": Format("PNG", "images", "read_png"),
-    ".tif": Format("TIFF", "tiff", "read_tiff"),
-    ".tiff": Format("TIFF", "tiff", "read_tiff"),
+    ".png": PNG,
+    ".tif": TIFF,
+    ".tiff": TIFF,
+    ".bmp": BMP,
+    ".gif": GIF,
+    ".pbm": PNM,
+    ".pgm": PNM,
+    ".ppm": PNM,
+    ".pnm": PNM,
+    ".webp": WEBP,
     ".npy": Format("NPY", "arrays", "read_npy"),
     ".npz": Format("NPZ", "arrays", "read_npz"),
     ".nii": Format("NIfTI", "nifti", "read_nifti", "nibabel"),
@@ -46,15 +59,22 @@ FORMATS = {
     ".nrrd": Format("NRRD", "itk", "read_nrrd", "SimpleITK"),
     ".nhdr": Format("NRRD", "itk", "read_nrrd", "SimpleITK"),
 }
-#: Images that somebody might take for masks.
-OTHER_IMAGES = (".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".jp2")
+#: Suffix → what it is that is no mask, or none that is read.
+OTHER_IMAGES = {
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".jp2": "JPEG 2000", ".j2k": "JPEG 2000", ".jxl": "JPEG XL",
+    ".avif": "AVIF", ".heic": "HEIC", ".heif": "HEIC", ".exr": "OpenEXR", ".tga": "TGA",
+    ".psd": "Photoshop", ".svg": "SVG", ".pam": "PAM", ".pfm": "PFM", ".tfrecord": "TFRecord",
+    ".vrt": "GDAL VRT", ".ecw": "ECW", ".h5": "HDF5", ".hdf5": "HDF5", ".nc": "NetCDF",
+    ".zarr": "Zarr", ".mat": "MATLAB", ".dcm": "DICOM", ".svs": "Aperio", ".ndpi": "Hamamatsu",
+}  # fmt: skip
 
 
 def read(path: Path, reading: Reading | None = None, buffer: Buffer | None = None) -> LabelMap:
     """Read a mask.
 
-    Palette images give their indices, whatever the colours; images of 1 to 16 bits the stored
-    values; a TIFF of several pages a volume.
+    Palette images give their indices, whatever the colours; images of any depth the stored values;
+    a TIFF of several pages a volume. Images with channels are label maps where the channels are
+    equal, or their colours have labels. The content of an image counts, not its suffix.
 
     Args:
         path: the file; its suffix says what it is.
@@ -66,7 +86,8 @@ def read(path: Path, reading: Reading | None = None, buffer: Buffer | None = Non
         one.
 
     Raises:
-        MaskError: the file cannot be read, has several channels, or holds no integers.
+        MaskError: the file cannot be read or is damaged, its format changes labels, it has several
+            channels, or holds no integers.
         ImportError: a library that its format needs is not installed.
 
     Example:
@@ -79,26 +100,40 @@ def read(path: Path, reading: Reading | None = None, buffer: Buffer | None = Non
         [[0, 7], [7, 255]]
     """
     reading = reading or Reading()
-    reader = format_of(path).reader
-    try:
-        stored = reader(path, reading, buffer or Buffer())
-    except (MaskError, ImportError):
-        raise
-    except Exception as error:  # decoders raise whatever a broken file makes them stumble on
-        raise MaskError("unreadable", path, " ".join(str(error).split()) or repr(error)) from error
+    with refusing(path):
+        stored = format_of(path).reader(path, reading, buffer or Buffer())
     return to_labels(path, stored, reading)
 
 
+@contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """Turns what decoders raise when they stumble on a broken file into a ``MaskError``."""
+    try:
+        yield
+    except (MaskError, ImportError):
+        raise
+    except Exception as error:
+        raise MaskError("unreadable", path, " ".join(str(error).split()) or repr(error)) from error
+
+
 def format_of(path: Path) -> Format:
-    """The format of a mask by its suffix.
+    """The format of a mask by its suffix; of an image by its content.
 
     Raises:
-        MaskError: a suffix that is not read.
+        MaskError: a suffix that is not read, or an image whose content is of another kind.
     """
-    found = FORMATS.get(suffix(path.name).lower())
-    if found is None:
-        raise MaskError("format", path, f"{suffix(path.name) or 'no suffix'} is not read as a mask")
-    return found
+    named = FORMATS.get(suffix(path.name).lower())
+    if named is None:
+        what = OTHER_IMAGES.get(suffix(path.name).lower()) or suffix(path.name) or "no suffix"
+        raise MaskError("format", path, f"{what} is not read as a mask")
+    images = {image.name: image for image in (PNG, TIFF, BMP, GIF, PNM, WEBP)}
+    if named.name not in images:
+        return named
+    with path.open("rb") as file:
+        found = kind_of(file.read(HEAD)) or named.name
+    if found not in images:
+        raise MaskError("format", path, f"its content is {found}, not {named.name}")
+    return images[found]
 
 
 def check_libraries(paths: Iterable[Path]) -> None:

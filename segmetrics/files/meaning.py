@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segmetrics.files.colors import labels_of_channels
 from segmetrics.files.grids import Grid, times
 from segmetrics.files.masks import Array, LabelMap, Reading, Stored
 from segmetrics.files.problems import MaskError
@@ -18,11 +19,11 @@ def to_labels(path: Path, stored: Stored, reading: Reading) -> LabelMap:
     """Stored values as labels: integers in native byte order.
 
     Raises:
-        MaskError: several channels, fractions, or neither two nor three dimensions.
+        MaskError: colours that are no labels, fractions, or neither two nor three dimensions.
     """
     values, grid = stored.values, stored.grid
     if stored.bands:
-        raise MaskError("channels", path, f"{stored.bands}, {values.shape[-1]} channels")
+        values = labels_of_channels(path, values, stored.bands, reading.colors)
     if values.dtype.kind not in "biuf":
         raise MaskError("values", path, f"{_kind(values.dtype)}, expected integers")
     if reading.one_hot is not None and values.ndim > 2 and _holds_zeros_and_ones(values):
@@ -39,7 +40,7 @@ def to_labels(path: Path, stored: Stored, reading: Reading) -> LabelMap:
     native = values.dtype.newbyteorder("=")
     native = np.dtype(np.uint8) if values.dtype == np.bool_ else native
     labels = np.require(values, native, ["C", "W"])
-    return LabelMap(labels, grid, stored.palette, stored.nodata)
+    return LabelMap(labels, grid, stored.palette, stored.nodata, stored.place)
 
 
 def one_hot_axis(values: Array) -> int | None:
