@@ -11,26 +11,24 @@ from segmetrics.files.masks import Array, LabelMap
 from segmetrics.files.problems import MaskError
 
 
-def aligned(
-    preds: LabelMap, target: LabelMap, paths: tuple[Path, Path], *, ignore_grid: bool = False
-) -> Array:
+def aligned(preds: LabelMap, target: LabelMap, paths: tuple[Path, Path]) -> Array:
     """The prediction's values in the order of the target's axes.
 
     Where both have a grid and the grids are equal up to permutations and flips of axes, these are
-    undone. Where one has none, arrays are compared as they lie: as nibabel gives them (x, y, z),
-    as SimpleITK does (z, y, x), images as (row, column).
+    undone. Files that say nothing of space are compared in the order of their axes; and where one
+    is no volume's format at all, arrays as they lie: as nibabel gives them (x, y, z), as SimpleITK
+    does (z, y, x), images as (row, column).
 
     Args:
         preds: the prediction.
         target: its target.
         paths: their files, for messages.
-        ignore_grid: compare arrays as they lie in their files, whatever the grids.
-
     Raises:
         MaskError: the grids or the sizes differ.
     """
     values, size, to_size = preds.values, preds.values.shape, target.values.shape
-    if preds.grid and target.grid and not ignore_grid:
+    placed = preds.grid and target.grid and preds.grid.placed and target.grid.placed
+    if preds.grid and target.grid and placed:
         for grid, shape, path in zip(
             (preds.grid, target.grid), (size, to_size), paths, strict=True
         ):
@@ -44,7 +42,7 @@ def aligned(
         size = values.shape
     if size != to_size:
         raise _different_sizes(preds, target, size, paths)
-    if preds.grid and target.grid and not ignore_grid:
+    if placed:
         raise _different_grids(preds, target, paths)
     return values
 

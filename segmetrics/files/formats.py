@@ -142,7 +142,8 @@ def check_libraries(paths: Iterable[Path]) -> None:
     Raises:
         ImportError: says how to install it.
     """
-    needed = {format_.library: path for path in paths if (format_ := format_of(path)).library}
+    formats = {path: FORMATS.get(suffix(path.name).lower()) for path in paths}
+    needed = {form.library: path for path, form in formats.items() if form and form.library}
     for library, path in needed.items():
         try:
             import_module(library)

@@ -25,11 +25,18 @@ class Grid:
         steps: ``(world, axes)``: column i leads from one element to the next along axis i.
         origin: ``(world,)``: the centre of element (0, 0, …).
         zyx: the array's axes are (z, y, x), as SimpleITK gives them; else (x, y, z), as nibabel.
+        placed: False where only the order of the axes is known.
     """
 
     steps: Floats
     origin: Floats
     zyx: bool = False
+    placed: bool = True
+
+    @staticmethod
+    def unplaced(ndim: int, *, zyx: bool = False) -> Grid:
+        """The grid of an array of which only the order of the axes is known."""
+        return replace(Grid.of_affine(np.eye(4), ndim, zyx=zyx), placed=False)
 
     @staticmethod
     def of_affine(affine: Floats, ndim: int, *, zyx: bool = False) -> Grid:

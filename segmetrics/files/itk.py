@@ -49,14 +49,14 @@ def read_metaimage(path: Path, reading: Reading, buffer: Buffer) -> Stored:
     fields, end = _metaimage_header(path)
     data = _data_of_metaimage(path, fields, end)
     spacing = _numbers(fields.get("ElementSpacing", fields.get("ElementSize", "1")))
-    if min(spacing, default=1) <= 0:
+    if min(spacing, default=1) <= 0 and not reading.ignore_grid:
         raise MaskError("grid", path, f"its header says the spacing {spacing}")
     _verify(path, data)
     return _read(path, "MetaImageIO", reading)
 
 
 def read_nrrd(path: Path, reading: Reading, buffer: Buffer) -> Stored:
-    """A volume of NRRD; one without a space has no grid."""
+    """A volume of NRRD; one without a space is placed nowhere."""
     fields, end = _nrrd_header(path)
     _verify(path, _data_of_nrrd(path, fields, end))
     return _read(path, "NrrdImageIO", reading, placed="space" in fields)
@@ -88,9 +88,8 @@ def _read(path: Path, of: str, reading: Reading, *, placed: bool = True) -> Stor
     if image.GetNumberOfComponentsPerPixel() > 1:
         raise MaskError("channels", path, f"{image.GetNumberOfComponentsPerPixel()} values a voxel")
     values = SimpleITK.GetArrayFromImage(image)
-    if not placed:
-        return Stored(values)
-    return Stored(values, grid=_grid(image))
+    placed = placed and not reading.ignore_grid
+    return Stored(values, grid=_grid(image) if placed else Grid.unplaced(values.ndim, zyx=True))
 
 
 def _one_line(said: str) -> str:

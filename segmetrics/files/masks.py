@@ -23,7 +23,7 @@ class Reading:
         colors: colour → label, where the label space has colours: colour images become label maps.
         keys: names of the mask in NPZ files that hold several arrays, one of them in a file.
         one_hot: the axis of the classes, where arrays are one-hot.
-        ignore_grid: arrays are compared as they lie, whatever their grids.
+        ignore_grid: say nothing of where voxels lie, only in which order.
     """
 
     colors: tuple[tuple[Color, int], ...] = ()

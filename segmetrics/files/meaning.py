@@ -27,7 +27,8 @@ def to_labels(path: Path, stored: Stored, reading: Reading) -> LabelMap:
     if values.dtype.kind not in "biuf":
         raise MaskError("values", path, f"{_kind(values.dtype)}, expected integers")
     if reading.one_hot is not None and values.ndim > 2 and _holds_zeros_and_ones(values):
-        values, grid = _labels_of_one_hot(path, values, reading.one_hot), None
+        values = _labels_of_one_hot(path, values, reading.one_hot)
+        grid = grid.without(reading.one_hot) if grid else None
     values, grid = _without_ones(values, grid)
     if values.ndim > 3 or values.ndim < 2:
         raise _wrong_shape(path, values)
@@ -122,7 +123,4 @@ def _integers(path: Path, values: Array, slope: float | None) -> Array:
 
 
 def _kind(dtype: np.dtype[np.generic]) -> str:
-    kinds = {"c": "complex numbers", "U": "strings", "S": "strings", "O": "objects", "M": "dates"}
-    if dtype.fields:
-        return f"structured values ({', '.join(dtype.fields)})"
-    return f"{dtype}, {kinds[dtype.kind]}" if dtype.kind in kinds else str(dtype)
+    return f"structured values ({', '.join(dtype.fields)})" if dtype.fields else str(dtype)

@@ -33,7 +33,7 @@ def read_nifti(path: Path, reading: Reading, buffer: Buffer) -> Stored:
     if header["magic"].item()[:2] != b"n+":
         raise ValueError("it is no NIfTI file, or its voxels are in an .img file")
     slope, inter = header.get_slope_inter()
-    grid = None if reading.ignore_grid else _grid(path, header, values)
+    grid = Grid.unplaced(values.ndim) if reading.ignore_grid else _grid(path, header, values)
     if slope in (None, 1) and inter in (None, 0):
         return Stored(values, grid=grid)
     return Stored(values.astype(np.float64) * slope + inter, grid=grid, slope=slope)
@@ -42,8 +42,9 @@ def read_nifti(path: Path, reading: Reading, buffer: Buffer) -> Stored:
 def read_mgh(path: Path, reading: Reading, buffer: Buffer) -> Stored:
     """A volume of FreeSurfer."""
     header, values = _header_and_values(path, {b"\0\0\0\1": nibabel.freesurfer.mghformat.MGHHeader})
-    grid = None if reading.ignore_grid else Grid.of_affine(header.get_affine(), values.ndim)
-    return Stored(values, grid=grid)
+    if reading.ignore_grid:
+        return Stored(values, grid=Grid.unplaced(values.ndim))
+    return Stored(values, grid=Grid.of_affine(header.get_affine(), values.ndim))
 
 
 def _header_and_values(path: Path, kinds: dict[bytes, Any]) -> tuple[Any, Array]:
@@ -69,11 +70,11 @@ def _header_and_values(path: Path, kinds: dict[bytes, Any]) -> tuple[Any, Array]
     return header, flat.reshape(shape, order="F")
 
 
-def _grid(path: Path, header: Any, values: Array) -> Grid | None:
-    """By sform, else qform, as nibabel; None where the file has neither."""
+def _grid(path: Path, header: Any, values: Array) -> Grid:
+    """By sform, else qform, as nibabel; unplaced where the file has neither."""
     coded = {name: int(header[f"{name}_code"]) for name in ("sform", "qform")}
     if not any(code > 0 for code in coded.values()):
-        return None
+        return Grid.unplaced(values.ndim)
     spacing = header["pixdim"][1 : 1 + min(values.ndim, 3)].astype(np.float64)
     used = np.array(values.shape[:3]) > 1
     if not (np.isfinite(spacing) & (spacing > 0))[used].all():

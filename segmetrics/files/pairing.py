@@ -122,7 +122,10 @@ def with_instances(pairs: Iterable[Pair]) -> tuple[list[Pair], list[Problem]]:
 
 def find_images(folder: Path, names: Iterable[str]) -> dict[str, Path]:
     """The images behind the masks of pairs: same path but for the suffix, or named ``{key}*``."""
-    suffixes = OTHER_IMAGES.keys() | FORMATS.keys() - {".npy", ".npz", ".nii", ".nii.gz"}
+    of_images = {
+        end for end, form in FORMATS.items() if form.module in ("images", "tiff", "bitmaps")
+    }
+    suffixes = OTHER_IMAGES.keys() | of_images
     paths = [path for path in _walk(folder) if suffix(path).lower() in suffixes]
     by_path = {_without_suffix(path): folder / path for path in paths}
     found = {name: by_path[name] for name in names if name in by_path}
