@@ -124,8 +124,11 @@ def format_of(path: Path) -> Format:
     """
     named = FORMATS.get(suffix(path.name).lower())
     if named is None:
-        what = OTHER_IMAGES.get(suffix(path.name).lower()) or suffix(path.name) or "no suffix"
-        raise MaskError("format", path, f"{what} is not read as a mask")
+        with path.open("rb") as file:
+            held = kind_of(file.read(HEAD))
+        what = held or OTHER_IMAGES.get(suffix(path.name).lower()) or suffix(path.name)
+        how = ". dcmqi's segimage2itkimage makes NRRD of DICOM SEG" if what == "DICOM" else ""
+        raise MaskError("format", path, f"{what or 'no suffix'} is not read as a mask{how}")
     images = {image.name: image for image in (PNG, TIFF, BMP, GIF, PNM, WEBP)}
     if named.name not in images:
         return named

@@ -42,9 +42,9 @@ class Grid:
     def of_affine(affine: Floats, ndim: int, *, zyx: bool = False) -> Grid:
         """The grid of an affine ``(4, 4)`` from indices (i, j, k) to RAS+ millimetres.
 
-        Axes of the array beyond the third do not lie in space: their steps are 0.
+        Axes of the array beyond the third do not lie in space: their steps are nan.
         """
-        steps = np.zeros((3, ndim))
+        steps = np.full((3, ndim), np.nan)
         steps[:, : min(ndim, 3)] = affine[:3, : min(ndim, 3)]
         return Grid(steps[:, ::-1] if zyx else steps, np.asarray(affine[:3, 3], np.float64), zyx)
 

@@ -1,8 +1,12 @@
-"""MHA, MHD, NRRD and NHDR, read by SimpleITK: arrays are (z, y, x)."""
+"""MHA, MHD, NRRD and NHDR: grids are SimpleITK's, arrays are (z, y, x) as it gives them.
+
+The voxels are read here: SimpleITK verifies no checksum, and gives what it finds of cut data.
+"""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,36 +15,40 @@ import numpy as np
 import SimpleITK as sitk
 
 from segmetrics.files.checksums import GZIP, ZLIB, inflate
-from segmetrics.files.grids import Grid
+from segmetrics.files.grids import Grid, times
 from segmetrics.files.limits import check_ratio, check_size
-from segmetrics.files.masks import Buffer, Reading, Stored
+from segmetrics.files.masks import Array, Buffer, Reading, Stored
 from segmetrics.files.problems import MaskError
 
 SimpleITK: Any = sitk  # its classes are untyped
 SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
 
-#: Bytes of an element, by what MetaIO and NRRD call its type.
-MET = {"MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4,
-       "MET_LONG": 4, "MET_ULONG": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4,
-       "MET_DOUBLE": 8}  # fmt: skip
-NRRD = {name: size for size, names in (
-    (1, "signed char/int8/int8_t/uchar/unsigned char/uint8/uint8_t"),
-    (2, "short/short int/signed short/signed short int/int16/int16_t/ushort/unsigned short/"
-        "unsigned short int/uint16/uint16_t"),
-    (4, "int/signed int/int32/int32_t/uint/unsigned int/uint32/uint32_t/float"),
-    (8, "longlong/long long/long long int/signed long long/signed long long int/int64/int64_t/"
-        "ulonglong/unsigned long long/unsigned long long int/uint64/uint64_t/double"),
+#: NumPy's types, by what MetaIO and NRRD call them. (A MET_LONG has 4 or 8 bytes, nobody knows.)
+MET = {"MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4",
+       "MET_UINT": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4",
+       "MET_DOUBLE": "f8"}  # fmt: skip
+NRRD = {name: dtype for dtype, names in (
+    ("i1", "signed char/int8/int8_t"),
+    ("u1", "uchar/unsigned char/uint8/uint8_t"),
+    ("i2", "short/short int/signed short/signed short int/int16/int16_t"),
+    ("u2", "ushort/unsigned short/unsigned short int/uint16/uint16_t"),
+    ("i4", "int/signed int/int32/int32_t"),
+    ("u4", "uint/unsigned int/uint32/uint32_t"),
+    ("i8", "longlong/long long/long long int/signed long long/signed long long int/int64/int64_t"),
+    ("u8", "ulonglong/unsigned long long/unsigned long long int/uint64/uint64_t"),
+    ("f4", "float"),
+    ("f8", "double"),
 ) for name in names.split("/")}  # fmt: skip
 
 
 class Data(NamedTuple):
-    """Where the voxels of a header lie, and how they are stored."""
+    """Where the voxels of a header lie, and how they are stored; ``shape`` as (x, y, z)."""
 
     path: Path
     offset: int
     container: int | None
     shape: tuple[int, ...]
-    itemsize: int
+    dtype: np.dtype[Any]
     stored: int | None = None
 
 
@@ -48,18 +56,26 @@ def read_metaimage(path: Path, reading: Reading, buffer: Buffer) -> Stored:
     """A volume of MetaImage."""
     fields, end = _metaimage_header(path)
     data = _data_of_metaimage(path, fields, end)
-    spacing = _numbers(fields.get("ElementSpacing", fields.get("ElementSize", "1")))
+    channels = int(fields.get("ElementNumberOfChannels", "1"))
+    if channels > 1:
+        raise MaskError("channels", path, f"{channels} values a voxel")
+    spaced = fields.get("ElementSpacing", fields.get("ElementSize", "1"))
+    spacing = [float(number) for number in spaced.split()]
     if min(spacing, default=1) <= 0 and not reading.ignore_grid:
         raise MaskError("grid", path, f"its header says the spacing {spacing}")
-    _verify(path, data)
-    return _read(path, "MetaImageIO", reading)
+    return Stored(_voxels(path, data), grid=_grid(path, "MetaImageIO", data, reading))
 
 
 def read_nrrd(path: Path, reading: Reading, buffer: Buffer) -> Stored:
     """A volume of NRRD; one without a space is placed nowhere."""
     fields, end = _nrrd_header(path)
-    _verify(path, _data_of_nrrd(path, fields, end))
-    return _read(path, "NrrdImageIO", reading, placed="space" in fields)
+    data = _data_of_nrrd(path, fields, end)
+    kinds = fields.get("kinds", "").split()
+    for axis, kind in enumerate(kinds[: len(data.shape)]):
+        if kind not in ("domain", "space", "???", "none") and data.shape[axis] > 1:
+            raise MaskError("channels", path, f"axis {axis} of {times(data.shape)} is a {kind}")
+    placed = reading if "space" in fields else replace(reading, ignore_grid=True)
+    return Stored(_voxels(path, data), grid=_grid(path, "NrrdImageIO", data, placed))
 
 
 def data_file(path: Path) -> Path | None:
@@ -68,40 +84,54 @@ def data_file(path: Path) -> Path | None:
     Raises:
         OSError, ValueError: the header cannot be read.
     """
-    of = (_metaimage_header, _data_of_metaimage) if path.suffix.lower() in (".mha", ".mhd") else (
-        _nrrd_header, _data_of_nrrd)  # fmt: skip
-    found = of[1](path, *of[0](path)).path
+    if path.suffix.lower() in (".mha", ".mhd"):
+        found = _data_of_metaimage(path, *_metaimage_header(path)).path
+    else:
+        found = _data_of_nrrd(path, *_nrrd_header(path)).path
     return None if found == path else found
 
 
-def _read(path: Path, of: str, reading: Reading, *, placed: bool = True) -> Stored:
-    reader = SimpleITK.ImageFileReader()
-    reader.SetImageIO(of)
-    reader.SetFileName(os.fspath(path))
+def _voxels(path: Path, data: Data) -> Array:
+    """The voxels (z, y, x), when they are all there, no bytes more, and their checksum fits."""
+    check_size(path, data.shape)
+    needed, there = prod(data.shape) * data.dtype.itemsize, data.path.stat().st_size - data.offset
+    if data.container is not None:
+        if data.stored not in (None, there):
+            raise ValueError(
+                f"it holds {there:,} bytes, its header says {data.stored:,} compressed"
+            )
+        check_ratio(path, needed, there, "Deflate")
+    elif there != needed:
+        raise ValueError(f"it holds {there:,} bytes of voxels, its header says {needed:,}")
+    voxels = bytearray(needed)
+    with data.path.open("rb") as file:
+        file.seek(data.offset)
+        into = memoryview(voxels)
+        held = inflate(file, data.container, into) if data.container else file.readinto(into)
+    if held != needed:
+        raise ValueError(f"it holds {held:,} bytes of voxels, its header says {needed:,}")
+    return np.frombuffer(voxels, data.dtype).reshape(data.shape[::-1])
+
+
+def _grid(path: Path, of: str, data: Data, reading: Reading) -> Grid:
+    """What SimpleITK makes of the header."""
+    ndim = len(data.shape)
+    if reading.ignore_grid:
+        return Grid.unplaced(ndim, zyx=True)
+    header = SimpleITK.ImageFileReader()
+    header.SetImageIO(of)
+    header.SetFileName(os.fspath(path))
     try:
-        image = reader.Execute()
+        header.ReadImageInformation()
     except RuntimeError as error:
-        said = str(error).rpartition("ITK ERROR: ")[2]
-        if "direction" in said:
-            raise MaskError("grid", path, "its axes are singular: " + _one_line(said)) from error
-        raise ValueError(_one_line(said)) from error
-    if image.GetNumberOfComponentsPerPixel() > 1:
-        raise MaskError("channels", path, f"{image.GetNumberOfComponentsPerPixel()} values a voxel")
-    values = SimpleITK.GetArrayFromImage(image)
-    placed = placed and not reading.ignore_grid
-    return Stored(values, grid=_grid(image) if placed else Grid.unplaced(values.ndim, zyx=True))
-
-
-def _one_line(said: str) -> str:
-    return " ".join(said.partition("): ")[2].split()) or " ".join(said.split())
-
-
-def _grid(image: Any) -> Grid:
-    ndim = image.GetDimension()
-    direction = np.array(image.GetDirection(), np.float64).reshape(ndim, ndim)
+        said = " ".join(str(error).rpartition("ERROR: ")[2].split())
+        raise MaskError("grid", path, f"SimpleITK cannot read its grid: {said}") from error
+    if header.GetSize() != data.shape:
+        raise ValueError(f"it has the size {data.shape}, for SimpleITK {header.GetSize()}")
+    direction = np.array(header.GetDirection(), np.float64).reshape(ndim, ndim)
     used, affine = min(ndim, 3), np.eye(4)
-    affine[:used, :used] = (direction * image.GetSpacing())[:used, :used]
-    affine[:used, 3] = image.GetOrigin()[:used]
+    affine[:used, :used] = (direction * header.GetSpacing())[:used, :used]
+    affine[:used, 3] = header.GetOrigin()[:used]
     affine[:2] *= -1  # from LPS to RAS
     return Grid.of_affine(affine, ndim, zyx=True)
 
@@ -137,14 +167,14 @@ def _data_of_metaimage(path: Path, fields: dict[str, str], end: int) -> Data:
         raise ValueError(f"ElementDataFile = {name} is not read: write one binary file")
     stored = int(fields["CompressedDataSize"]) if "CompressedDataSize" in fields else None
     offset = int(fields.get("HeaderSize", "0"))
-    channels = int(fields.get("ElementNumberOfChannels", "1"))
+    msb = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False")).lower()
     local = name.upper() == "LOCAL"
     return Data(
         path if local else path.parent / name,
         end if local else max(offset, 0),
         ZLIB if fields.get("CompressedData", "False").lower() in ("true", "1") else None,
         shape,
-        MET[kind] * channels,
+        np.dtype(MET[kind]).newbyteorder(">" if msb in ("true", "1") else "<"),
         stored,
     )
 
@@ -177,26 +207,8 @@ def _data_of_nrrd(path: Path, fields: dict[str, str], end: int) -> Data:
         raise ValueError("its header skips bytes or lists files: write one file")
     detached = path.parent / name if name else path
     container = None if encoding == "raw" else GZIP
-    return Data(detached, 0 if name else end, container, shape, NRRD[kind])
-
-
-def _numbers(text: str) -> list[float]:
-    return [float(number) for number in text.split()]
-
-
-def _verify(path: Path, data: Data) -> None:
-    """Raise unless the voxels are all there, no bytes more, and their checksum fits."""
-    check_size(path, data.shape)
-    needed, there = prod(data.shape) * data.itemsize, data.path.stat().st_size - data.offset
-    if data.container is None:
-        if there != needed:
-            raise ValueError(f"it holds {there:,} bytes of voxels, its header says {needed:,}")
-        return
-    if data.stored not in (None, there):
-        raise ValueError(f"it holds {there:,} compressed bytes, its header says {data.stored:,}")
-    check_ratio(path, needed, there, "Deflate")
-    with data.path.open("rb") as file:
-        file.seek(data.offset)
-        held = inflate(file, data.container, memoryview(bytearray()))
-    if held != needed:
-        raise ValueError(f"it holds {held:,} bytes of voxels, its header says {needed:,}")
+    dtype, endian = np.dtype(NRRD[kind]), fields.get("endian", "").lower()
+    if dtype.itemsize > 1 and endian not in ("little", "big"):
+        raise ValueError(f"its header says endian: {endian}")
+    dtype = dtype.newbyteorder("<" if endian == "little" else ">")
+    return Data(detached, 0 if name else end, container, shape, dtype)

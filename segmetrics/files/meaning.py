@@ -81,7 +81,7 @@ def _without_ones(values: Array, grid: Grid | None) -> tuple[Array, Grid | None]
         if values.ndim > 2 and values.shape[axis] == 1:
             values = values.squeeze(axis)
             grid = grid.without(axis) if grid else None
-    in_space = grid is not None and not (grid.steps == 0).all(0).any()
+    in_space = grid is not None and not np.isnan(grid.steps).all(0).any()
     return values, grid if in_space else None
 
 

@@ -44,7 +44,7 @@ def read_mgh(path: Path, reading: Reading, buffer: Buffer) -> Stored:
     header, values = _header_and_values(path, {b"\0\0\0\1": nibabel.freesurfer.mghformat.MGHHeader})
     if reading.ignore_grid:
         return Stored(values, grid=Grid.unplaced(values.ndim))
-    return Stored(values, grid=Grid.of_affine(header.get_affine(), values.ndim))
+    return Stored(values, grid=_of_affine(path, header.get_affine(), values.ndim))
 
 
 def _header_and_values(path: Path, kinds: dict[bytes, Any]) -> tuple[Any, Array]:
@@ -86,4 +86,10 @@ def _grid(path: Path, header: Any, values: Array) -> Grid:
     except Exception as error:
         raise MaskError("grid", path, f"its qform is none: {error}") from error
     unit = MILLIMETRES.get(int(header["xyzt_units"]) % 8, 1.0)
-    return Grid.of_affine(affine * unit, values.ndim)
+    return _of_affine(path, affine * unit, values.ndim)
+
+
+def _of_affine(path: Path, affine: Floats, ndim: int) -> Grid:
+    if not np.isfinite(affine).all():
+        raise MaskError("grid", path, f"its affine is not finite: {affine[:3].tolist()}")
+    return Grid.of_affine(affine, ndim)

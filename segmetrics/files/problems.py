@@ -28,7 +28,7 @@ KINDS: dict[Kind, tuple[str, str]] = {
     ),
     "format": (
         "images in a format that is not read as masks",
-        "Write masks as PNG, TIFF, NPY, NPZ or NIfTI. JPEG changes labels; its masks are lost.",
+        "Write masks as PNG, TIFF, NPY, NIfTI, MHA or NRRD. JPEG changes labels.",
     ),
     "unreadable": (
         "files that cannot be read",
