@@ -23,6 +23,8 @@ from segmetrics.surfaces import BandCounting, images
 Array = NDArray[Any]
 Longs = NDArray[np.int64]
 Floats = NDArray[np.float64]
+#: The values that prediction and target say mark missing pixels.
+Nodata = tuple[float | None, float | None]
 
 
 class Counted(NamedTuple):
@@ -80,7 +82,8 @@ class Counter:
         target = target_map.values
         self._check_agreement(pair, preds_map, target_map, target.shape)
         sums = np.zeros(self.layout.size, np.int64)
-        self.layout.confusion(sums)[:] = self._confusion(preds, target, pair)
+        nodata = preds_map.nodata, target_map.nodata
+        self.layout.confusion(sums)[:] = self._confusion(preds, target, pair, nodata)
         if self.settings.boundary:
             self.layout.bands(sums)[:] = self._bands(preds, target)
         if pair.instances is None:
@@ -108,7 +111,9 @@ class Counter:
             raise MaskError("sizes", pair.preds, detail)
         self._check_agreement(pair, preds, target, to_size)
         sums = np.zeros(self.layout.size, np.int64)
-        self.layout.confusion(sums)[:] = self._confusion(preds.values, target.values, pair)
+        nodata = preds.nodata, target.nodata
+        counts = self._confusion(preds.values, target.values, pair, nodata)
+        self.layout.confusion(sums)[:] = counts
         return Counted(sums, None)
 
     def _check_agreement(
@@ -119,14 +124,14 @@ class Counter:
         if self.settings.space.id_to_class is None or self.settings.space.map_preds:
             files.check_palettes(preds, target, pair.preds)
 
-    def _confusion(self, preds: Array, target: Array, pair: Pair) -> Longs:
+    def _confusion(self, preds: Array, target: Array, pair: Pair, nodata: Nodata) -> Longs:
         of_bytes = preds.dtype == target.dtype == np.uint8 and preds.size < 2**31
         if of_bytes and self.bytes is not None:
             counts = self._confusion_of_bytes(preds, target, self.bytes)
         else:
             counts = _confusion(preds, target, self.counting)
         if counts is None:
-            raise _unknown_labels(preds, target, pair, self.counting)
+            raise _unknown_labels(preds, target, pair, self.counting, nodata)
         return counts
 
     def _confusion_of_bytes(self, preds: Array, target: Array, pairs: ValuePairs) -> Longs | None:
@@ -175,7 +180,9 @@ def _ids_of_classes(preds: Array, counting: Counting) -> Array:
     return id_of[np.where((preds >= 0) & (preds < counting.labels), preds, counting.labels)]
 
 
-def _unknown_labels(preds: Array, target: Array, pair: Pair, counting: Counting) -> MaskError:
+def _unknown_labels(
+    preds: Array, target: Array, pair: Pair, counting: Counting, nodata: Nodata
+) -> MaskError:
     """Which labels are neither a class nor ignored, in the target or else in the prediction."""
     codes = target_codes(torch.from_numpy(target.astype(np.int64)), counting).numpy()
     unknown, path = codes > counting.labels + IGNORED, pair.target
@@ -188,7 +195,9 @@ def _unknown_labels(preds: Array, target: Array, pair: Pair, counting: Counting)
     )
     shown = ", ".join(f"{v} ({n:,} pixels)" for v, n in zip(values[:5], pixels[:5], strict=True))
     more = f" and {len(values) - 5} more" if len(values) > 5 else ""
-    return MaskError("labels", path, f"neither a class nor ignored: {shown}{more}")
+    said = nodata[path == pair.target]
+    hint = f". {said:g} is its nodata value: --ignore-index {said:g}" if said in values else ""
+    return MaskError("labels", path, f"neither a class nor ignored: {shown}{more}{hint}")
 
 
 def _size(mask: Array) -> str:

@@ -12,6 +12,7 @@ _MAGIC: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (
     ("BMP", 0, (b"BM",)),
     ("PNM", 0, (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6")),
     ("PAM", 0, (b"P7",)),
+    ("PFM", 0, (b"Pf", b"PF")),
     ("WebP", 8, (b"WEBP",)),
     ("JPEG", 0, (b"\xff\xd8\xff",)),
     ("JPEG 2000", 0, (b"\xff\x4f\xff\x51",)),

@@ -35,6 +35,8 @@ class Format(NamedTuple):
 PNG, GIF = Format("PNG", "images", "read_png"), Format("GIF", "images", "read_gif")
 TIFF, WEBP = Format("TIFF", "tiff", "read_tiff"), Format("WebP", "images", "read_webp")
 BMP, PNM = Format("BMP", "bitmaps", "read_bmp"), Format("PNM", "bitmaps", "read_pnm")
+#: Images by their names: of these the content counts, not the suffix.
+IMAGES = {image.name: image for image in (PNG, TIFF, BMP, GIF, PNM, WEBP)}
 
 #: Suffix, in lower case → format.
 FORMATS = {
@@ -129,14 +131,13 @@ def format_of(path: Path) -> Format:
         what = held or OTHER_IMAGES.get(suffix(path.name).lower()) or suffix(path.name)
         how = ". dcmqi's segimage2itkimage makes NRRD of DICOM SEG" if what == "DICOM" else ""
         raise MaskError("format", path, f"{what or 'no suffix'} is not read as a mask{how}")
-    images = {image.name: image for image in (PNG, TIFF, BMP, GIF, PNM, WEBP)}
-    if named.name not in images:
+    if named.name not in IMAGES:
         return named
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         found = kind_of(file.read(HEAD)) or named.name
-    if found not in images:
+    if found not in IMAGES:
         raise MaskError("format", path, f"its content is {found}, not {named.name}")
-    return images[found]
+    return IMAGES[found]
 
 
 def check_libraries(paths: Iterable[Path]) -> None:

@@ -116,7 +116,8 @@ def _parsed_png(path: Path, data: bytes) -> _Png:
         length, kind = struct.unpack_from(">I4s", data, place)
         end = place + 8 + length
         if view[end : end + 4] != zlib.crc32(view[place + 4 : end]).to_bytes(4, "big"):
-            raise MaskError("unreadable", path, f"the checksum of a PNG chunk ({kind!r}) is wrong")
+            name = kind.decode() if kind.isalpha() else kind.hex()
+            raise MaskError("unreadable", path, f"the checksum of a PNG chunk ({name}) is wrong")
         if kind == b"IHDR":
             header = bytes(view[place + 8 : end])
         elif kind == b"IDAT":

@@ -40,7 +40,8 @@ def to_labels(path: Path, stored: Stored, reading: Reading) -> LabelMap:
         raise MaskError("values", path, detail)
     native = values.dtype.newbyteorder("=")
     native = np.dtype(np.uint8) if values.dtype == np.bool_ else native
-    labels = np.require(values, native, ["C", "W"])
+    # C knows two types of 64 bits, of which torch knows one
+    labels = np.require(values, native, ["C", "W"]).view(native.str)
     return LabelMap(labels, grid, stored.palette, stored.nodata, stored.place)
 
 
