@@ -20,6 +20,15 @@ from segmetrics._arguments import boolean, integer
 
 Color = tuple[int, int, int]
 
+#: Colours of pixels that do not count in VOC's, Cityscapes' (unlabeled, ground, dynamic, parking,
+#: rail track, guard rail, bridge, tunnel, caravan, trailer) and ADE20K's colour images.
+VOC_VOID: tuple[Color, ...] = ((224, 224, 192),)
+CITYSCAPES_VOID: tuple[Color, ...] = (
+    (0, 0, 0), (81, 0, 81), (111, 74, 0), (250, 170, 160), (230, 150, 140), (180, 165, 180),
+    (150, 100, 100), (150, 120, 90), (0, 0, 90), (0, 0, 110),
+)  # fmt: skip
+ADE20K_VOID: tuple[Color, ...] = ((0, 0, 0),)
+
 _SHIPPED = ("VOC", "CITYSCAPES", "CITYSCAPES_TRAIN_IDS", "ADE20K")
 
 __all__ = ["ADE20K", "CITYSCAPES", "CITYSCAPES_TRAIN_IDS", "VOC", "Color", "LabelSpace", "palette"]
@@ -325,6 +334,11 @@ def _parsed(path: Path) -> Any:
         return json.loads(text, object_pairs_hook=_unique) if suffix == ".json" else _yaml(text)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def gives_colors(path: str | Path) -> bool:
+    """Whether a file of a label space says the colours of the classes."""
+    return "colors" in _parsed(Path(path))
 
 
 def _yaml(text: str) -> Any:

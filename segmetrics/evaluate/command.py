@@ -21,7 +21,7 @@ import segmetrics
 from segmetrics import labels
 from segmetrics.counting.inputs import Task
 from segmetrics.evaluate.folders import evaluate
-from segmetrics.evaluate.settings import BINARY, NotScored, Settings
+from segmetrics.evaluate.settings import BINARY, NotScored, Readings, Settings
 from segmetrics.evaluate.summary import STANDARD_OUTPUT, Summary, problem_lines
 from segmetrics.evaluate.workers import Progress
 from segmetrics.files import CITYSCAPES, Match, Problem, find_classes
@@ -32,6 +32,13 @@ SPACES = {
     "cityscapes": labels.CITYSCAPES,
     "cityscapes-train-ids": labels.CITYSCAPES_TRAIN_IDS,
     "ade20k": labels.ADE20K,
+}
+#: Colours of pixels that do not count in images in the colours of a space.
+VOID = {
+    "voc": labels.VOC_VOID,
+    "cityscapes": labels.CITYSCAPES_VOID,
+    "cityscapes-train-ids": labels.CITYSCAPES_VOID,
+    "ade20k": labels.ADE20K_VOID,
 }
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -97,6 +104,27 @@ def evaluate_command(
         typer.Option(
             "--binary", rich_help_panel=INPUT,
             help="Or: zero is background, anything else foreground, which is scored (0/1, 0/255).",
+        ),
+    ] = False,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", rich_help_panel=INPUT,
+            help="The mask's array in NPZ files of several; may be given several times.",
+        ),
+    ] = None,
+    one_hot: Annotated[
+        int | None,
+        typer.Option(
+            metavar="AXIS", rich_help_panel=INPUT,
+            help="Arrays are one-hot along this axis, 0 the first, -1 the last.",
+        ),
+    ] = None,
+    ignore_grid: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-grid", rich_help_panel=INPUT,
+            help="Compare volumes as they lie, whatever their spacing, origin and orientation.",
         ),
     ] = False,
     match: Annotated[
@@ -193,7 +221,8 @@ def evaluate_command(
 ) -> None:  # fmt: skip
     """Score the masks of a folder against those of another.
 
-    Masks are PNG, TIFF, NPY, NPZ or NIfTI. What cannot be scored is named, with exit status 2.
+    Masks are PNG, TIFF, BMP, PNM, GIF, lossless WebP, NPY, NPZ, NIfTI, MHA, MHD, NRRD or MGH. What
+    cannot be scored is named, with exit status 2.
     Under torchrun (torchrun --nproc-per-node 4 -m segmetrics evaluate …) processes and machines
     share the files.
     """
@@ -202,23 +231,26 @@ def evaluate_command(
     err = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         matching = Match(*match) if match else _usual(labels_, targets)
-        parts = matching is not None and matching.has_classes
-        task: Task = "binary" if binary else "multilabel" if parts else "multiclass"
-        found = find_classes(targets, matching) if matching and parts and not labels_ else ()
+        of_classes = matching is not None and matching.has_classes
+        task: Task = "binary" if binary else "multilabel" if of_classes else "multiclass"
+        found = find_classes(targets, matching) if matching and of_classes and not labels_ else ()
         space = _space(labels_, num_classes, ignore_index, preds_are_classes, task, found)
-        if matching and parts and labels_:
+        if matching and of_classes and labels_:
             matching = replace(matching, classes=space.names)
         settings = Settings(
             space,
             task=task,
             background=not no_background,
             zero_division=_zero_division(zero_division),
+            readings=_readings(None if of_classes else labels_, space).with_options(
+                keys=tuple(key or ()), one_hot=one_hot, ignore_grid=ignore_grid
+            ),
             boundary=boundary,
             images=per_image or confidence is not None or html is not None,
             instances=iiou,
         )
         _check(settings, labels_, confidence, [json_, csv_, html, checkpoint])
-        if html and parts:
+        if html and of_classes:
             raise ValueError(
                 "--html: the report shows label maps, and these files are masks of one class each. "
                 "Leave out --html; --json and --csv have all scores."
@@ -324,6 +356,13 @@ def _zero_division(text: str | None) -> float:
     if text not in (None, "0", "1", "nan"):
         raise ValueError(f"--zero-division must be 0, 1 or nan, got {text}.")
     return float(text or "nan")
+
+
+def _readings(name: str | None, space: LabelSpace) -> Readings:
+    """Colours are labels where ``--labels`` gives the classes' colours."""
+    if name is None or (name not in SPACES and not labels.gives_colors(name)):
+        return Readings()
+    return Readings.of_colors(space, VOID.get(name, ()))
 
 
 def _usual(name: str | None, targets: Path) -> Match | None:

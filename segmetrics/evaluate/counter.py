@@ -19,7 +19,7 @@ from segmetrics.counting.cpu_readers import known_values
 from segmetrics.evaluate import iiou
 from segmetrics.evaluate.settings import Settings
 from segmetrics.evaluate.unknown import interpolated, unknown_labels
-from segmetrics.files import LabelMap, MaskError, Pair, Part
+from segmetrics.files import ClassFiles, LabelMap, MaskError, Pair, Rows
 from segmetrics.surfaces import BandCounting, images
 
 Array = NDArray[Any]
@@ -102,16 +102,12 @@ class Counter:
             MaskError: it cannot be scored.
         """
         sums = np.zeros(self.layout.size, np.int64)
-        if pair.parts:
-            for part in pair.parts:
-                self._add_part(part, sums)
+        if pair.classes:
+            for of_class in pair.classes:
+                self._add_class(of_class, sums)
             return Counted(sums, None)
         preds, target = self._read(pair.preds, pair.target, sums)
-        confusion = self.layout.confusion(sums)
-        confusion[:] = self._confusion(preds, target, pair)
-        sums[UNCOUNTED] = target.values.size - confusion.sum()
-        if 0 in self.counting.ignored_classes:
-            sums[ZEROS] = preds.values.size - np.count_nonzero(preds.values)
+        self._add_confusion(preds, target, pair, sums)
         if self.settings.boundary:
             self.layout.bands(sums)[:] = self._bands(preds.values, target.values)
         if pair.instances is None:
@@ -119,34 +115,76 @@ class Counter:
         weighted, sums[STRAYS] = self._instances(preds.values, target.values, pair)
         return Counted(sums, weighted)
 
-    def _add_part(self, part: Part, sums: Longs) -> None:
+    def parts(self, pair: Pair) -> list[Rows | None]:
+        """The parts in which a pair is counted; None is the whole."""
+        if self.settings.boundary or pair.instances or pair.classes:
+            return [None]
+        return files.parts(pair.preds, pair.target)
+
+    def count_rows(self, pair: Pair, rows: Rows) -> Counted:
+        """Count some rows of a pair.
+
+        Raises:
+            MaskError: they cannot be scored.
+        """
+        readings = self.settings.readings
+        preds, size = files.read_rows(pair.preds, rows, readings.preds, self.buffers[0])
+        target, to_size = files.read_rows(pair.target, rows, readings.target, self.buffers[1])
+        if size != to_size:
+            detail = f"{_times(size)}, its target {pair.target} is {_times(to_size)}"
+            raise MaskError("sizes", pair.preds, detail)
+        self._check_agreement(pair.preds, preds, target, to_size)
+        sums = np.zeros(self.layout.size, np.int64)
+        preds, target = self._labels(preds, sums), self._labels(target, sums)
+        self._add_confusion(preds, target, pair, sums)
+        return Counted(sums, None)
+
+    def _add_class(self, of_class: ClassFiles, sums: Longs) -> None:
         """Count the masks of one class."""
-        preds, target = self._read(part.preds, part.target, sums)
-        c = self.settings.space.names.index(part.name)
+        preds, target = self._read(of_class.preds, of_class.target, sums)
+        c = self.settings.space.names.index(of_class.name)
+        pair = Pair(of_class.name, of_class.target, of_class.target)
         confusion = self.layout.confusion(sums)[c]
-        confusion[:] = self._confusion(preds, target, Pair(part.name, part.target, part.target))
+        confusion[:] = self._confusion(preds, target, pair)
         sums[UNCOUNTED] += target.values.size - confusion.sum()
         if self.settings.boundary:
             self.layout.bands(sums)[c] = self._bands(preds.values, target.values)[1]
 
+    def _add_confusion(self, preds: LabelMap, target: LabelMap, pair: Pair, sums: Longs) -> None:
+        confusion = self.layout.confusion(sums)
+        confusion[:] = self._confusion(preds, target, pair)
+        sums[UNCOUNTED] = target.values.size - confusion.sum()
+        if 0 in self.counting.ignored_classes:
+            sums[ZEROS] = preds.values.size - np.count_nonzero(preds.values)
+
     def _read(self, preds: Path | None, target: Path, sums: Longs) -> tuple[LabelMap, LabelMap]:
-        """The label maps of two files of one size; without a prediction an empty one."""
-        of_preds, of_target, _ = self.buffers
-        right = files.read(target, buffer=of_target)
+        """The labels of two files on one grid; without a prediction it is empty."""
+        (of_preds, of_target, _), readings = self.buffers, self.settings.readings
+        right = files.read(target, readings.target, of_target)
         if preds is None:
             found = right._replace(values=np.zeros_like(right.values))
         else:
-            found = files.read(preds, buffer=of_preds)
-        if preds is not None and found.values.shape != right.values.shape:
-            sizes = f"{_size(found.values)}, its target {target} is {_size(right.values)}"
-            raise MaskError("sizes", preds, sizes)
+            found = files.read(preds, readings.preds, of_preds)
+            values = files.aligned(found, right, (preds, target))
+            self._check_agreement(preds, found, right, right.values.shape)
+            found = found._replace(values=values)
+        return self._labels(found, sums), self._labels(right, sums)
+
+    def _labels(self, mask: LabelMap, sums: Longs) -> LabelMap:
+        """A mask as it is counted."""
         if self.settings.task == "multiclass":
-            return found, right
-        sums[RAMPS] += sum(_has_ramps(mask.values) for mask in (found, right))
-        found, right = (
-            mask._replace(values=self.settings.labels(mask.values)) for mask in (found, right)
-        )
-        return found, right
+            return mask
+        sums[RAMPS] += _has_ramps(mask.values)
+        return mask._replace(values=self.settings.labels(mask.values))
+
+    def _check_agreement(
+        self, path: Path, preds: LabelMap, target: LabelMap, shape: tuple[int, ...]
+    ) -> None:
+        """Raise for other places, and for palettes that disagree, where both hold the same ids."""
+        files.check_place(preds, target, path, shape)
+        same_ids = self.settings.space.id_to_class is None or self.settings.space.map_preds
+        if self.settings.task == "multiclass" and same_ids:
+            files.check_palettes(preds, target, path)
 
     def _confusion(self, preds: LabelMap, target: LabelMap, pair: Pair) -> Longs:
         of_bytes = preds.values.dtype == target.values.dtype == np.uint8
@@ -211,4 +249,8 @@ def _has_ramps(values: Array) -> bool:
 
 
 def _size(mask: Array) -> str:
-    return "×".join(map(str, mask.shape))
+    return _times(mask.shape)
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))

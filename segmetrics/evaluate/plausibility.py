@@ -23,7 +23,10 @@ SAME_VALUES = (
 def missing_predictions(pairs: Sequence[Pair]) -> list[str]:
     """``pair/class`` of classes without a prediction, where each has its own file."""
     return [
-        f"{pair.name}/{part.name}" for pair in pairs for part in pair.parts if part.preds is None
+        f"{pair.name}/{masks.name}"
+        for pair in pairs
+        for masks in pair.classes
+        if masks.preds is None
     ]
 
 

@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import nan
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 from torch import Tensor
 
 from segmetrics.counting import Counting
 from segmetrics.counting.inputs import Task
-from segmetrics.files import VOID, Pair, Problem, to_binary
-from segmetrics.labels import LabelSpace
+from segmetrics.files import VOID, Pair, Problem, Reading, to_binary
+from segmetrics.labels import Color, LabelSpace
 from segmetrics.scores import Statistics
 from segmetrics.statistics import ImageCounts
 
 #: What binary masks hold when they are counted.
 BINARY = LabelSpace(["background", "foreground"], ignore_index=VOID)
+
+
+class Readings(NamedTuple):
+    """How predictions and targets are read."""
+
+    preds: Reading = Reading()
+    target: Reading = Reading()
+
+    @staticmethod
+    def of_colors(space: LabelSpace, void: Sequence[Color] = ()) -> Readings:
+        """Colour images are read, too, by the colours of a label space.
+
+        A colour stands for a value that its class has in masks; in predictions that hold indices of
+        classes, for the index. One that two classes have stands for neither.
+
+        Args:
+            space: the label space.
+            void: colours of pixels that do not count.
+        """
+        values = {c: value for value, c in (space.id_to_class or {}).items()}
+        alone = {color for color, times in Counter(space.colors).items() if times == 1}
+        of_class = [(color, c) for c, color in enumerate(space.colors) if color in alone]
+        of_target = [(color, values.get(c, c)) for color, c in of_class]
+        of_void = [(color, space.ignore_index[-1]) for color in void if color not in space.colors]
+        of_preds = of_target if space.map_preds else of_class
+        return Readings(Reading((*of_preds, *of_void)), Reading((*of_target, *of_void)))
+
+    def with_options(self, **options: Any) -> Readings:
+        """The same with other fields of ``Reading``."""
+        return Readings(*(replace(reading, **options) for reading in self))
 
 
 @dataclass(frozen=True)
@@ -38,6 +69,7 @@ class Settings:
         boundary: count the bands along the contours, too.
         images: keep the counts of every image.
         instances: count Cityscapes' instances, too.
+        readings: how predictions and targets are read.
     """
 
     space: LabelSpace
@@ -47,6 +79,7 @@ class Settings:
     boundary: bool = False
     images: bool = False
     instances: bool = False
+    readings: Readings = field(default_factory=Readings)
 
     @cached_property
     def counting(self) -> Counting:
@@ -79,6 +112,9 @@ class Settings:
             "boundary": self.boundary,
             "counts of images": self.images,
             "iiou": self.instances,
+            "keys": list(self.readings.target.keys),
+            "one-hot axis": self.readings.target.one_hot,
+            "ignore grid": self.readings.target.ignore_grid,
         }
 
 

@@ -418,11 +418,13 @@ def _examples(result: Evaluation, folder: Path | None) -> Iterator[Any]:
     images = files.find_images(folder, names) if folder else {}
     for i, name in zip(order, names, strict=False):
         pair = result.scored[name]
-        target, preds = (
-            result.settings.labels(files.read(path).values) for path in (pair.target, pair.preds)
-        )
-        if target.ndim != 2:
+        readings = result.settings.readings
+        target_map = files.read_thinned(pair.target, readings.target)
+        preds_map = files.read_thinned(pair.preds, readings.preds)
+        if target_map.values.ndim != 2:
             continue
+        preds = files.aligned(preds_map, target_map, (pair.preds, pair.target))
+        preds, target = map(result.settings.labels, (preds, target_map.values))
         yield Example(
             name=name,
             score=values[i].item(),

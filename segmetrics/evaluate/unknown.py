@@ -86,10 +86,7 @@ def _hints(
 ) -> Iterator[str]:
     """What unknown values may mean, the likeliest first."""
     if mask.nodata is not None and mask.nodata in values:
-        yield (
-            f"The file marks missing pixels by {mask.nodata:g}. To leave them out: --ignore-index "
-            f"{mask.nodata:g}."
-        )
+        yield f"{mask.nodata:g} is its nodata value: --ignore-index {mask.nodata:g}."
     if set(values) == {255}:
         if mask.values[~unknown].any():
             yield "255 often marks void pixels: --ignore-index 255."

@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 import sys
 import time
+from collections import Counter as Multiset
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -20,13 +21,15 @@ import torch
 from segmetrics.evaluate.checkpoint import Checkpoint, signature
 from segmetrics.evaluate.counter import Counted, Counter
 from segmetrics.evaluate.ledger import Ledger
-from segmetrics.files import MaskError, Pair, Problem
+from segmetrics.files import MaskError, Pair, Problem, Rows
 
 #: Where workers can be forked; elsewhere they are threads.
 FORKS = sys.platform == "linux"
 #: Pairs that a worker takes at once, at most, and seconds between its reports.
 CHUNK, PAUSE = 8, 0.1
 
+#: What a worker counts: a pair, or rows of a large one.
+Unit = tuple[Pair, Rows | None]
 #: Called with the pairs done, all pairs and the problems by now.
 Progress = Callable[[int, int, int], None]
 
@@ -51,7 +54,8 @@ def count_all(
     progress(len(done), len(pairs), 0)
     try:
         share = _in_processes if FORKS else _in_threads
-        for pair, outcome in share(counter, rest, workers):
+        units = [(pair, rows) for pair in rest for rows in counter.parts(pair)]
+        for pair, outcome in _joined(units, share(counter, units, workers)):
             ledger.add(pair, outcome)
             progress(len(ledger.names) + len(ledger.problems), len(pairs), len(ledger.problems))
             if saved is not None:
@@ -62,22 +66,43 @@ def count_all(
     return ledger
 
 
-def _in_processes(
-    counter: Counter, pairs: Sequence[Pair], number: int
+def _joined(
+    units: Sequence[Unit], outcomes: Iterable[tuple[Unit, Counted | Problem]]
 ) -> Iterator[tuple[Pair, Counted | Problem]]:
+    """The outcomes of pairs from those of their parts, as soon as all parts are done."""
+    left = Multiset(pair.name for pair, _ in units)
+    sums: dict[str, Counted] = {}
+    problems: dict[str, tuple[Rows | None, Problem]] = {}
+    for (pair, rows), outcome in outcomes:
+        name = pair.name
+        if isinstance(outcome, Problem):
+            problems[name] = min(problems.get(name, (rows, outcome)), (rows, outcome))
+        elif name in sums:
+            sums[name] = Counted(sums[name].sums + outcome.sums, None)
+        else:
+            sums[name] = outcome
+        left[name] -= 1
+        if not left[name]:
+            yield pair, problems[name][1] if name in problems else sums[name]
+            sums.pop(name, None)
+
+
+def _in_processes(
+    counter: Counter, units: Sequence[Unit], number: int
+) -> Iterator[tuple[Unit, Counted | Problem]]:
     """Count pairs in forked processes, and yield what comes out as it comes.
 
     Threads would wait for Python's lock: of small masks much of the time is Pillow's Python.
     """
     fork = multiprocessing.get_context("fork")
-    place, chunk = fork.Value("q", 0), max(1, min(CHUNK, len(pairs) // (8 * number)))
+    place, chunk = fork.Value("q", 0), max(1, min(CHUNK, len(units) // (8 * number)))
     readers: list[Connection] = []
     started = []
     try:
-        for _ in range(min(number, len(pairs))):
+        for _ in range(min(number, len(units))):
             reader, writer = fork.Pipe(duplex=False)
             readers.append(reader)
-            given = counter, pairs, chunk, place, writer, list(readers)
+            given = counter, units, chunk, place, writer, list(readers)
             process = fork.Process(target=_send_counts, args=given, daemon=True)
             process.start()
             started.append(process)
@@ -92,7 +117,7 @@ def _in_processes(
                 for index, outcome in outcomes:
                     if isinstance(outcome, Exception):
                         raise outcome
-                    yield pairs[index], outcome
+                    yield units[index], outcome
         for process in started:
             process.join()
             if process.exitcode:
@@ -105,7 +130,7 @@ def _in_processes(
 
 def _send_counts(
     counter: Counter,
-    pairs: Sequence[Pair],
+    units: Sequence[Unit],
     chunk: int,
     place: Any,
     writer: Connection,
@@ -126,7 +151,7 @@ def _send_counts(
             with place.get_lock():
                 first = place.value
                 place.value += chunk
-            some = pairs[first : first + chunk]
+            some = units[first : first + chunk]
             try:
                 unsent += enumerate((outcome for _, outcome in _one_by_one(counter, some)), first)
             except Exception as error:  # told to whom waits for it
@@ -139,22 +164,23 @@ def _send_counts(
 
 
 def _one_by_one(
-    counter: Counter, pairs: Iterable[Pair]
-) -> Iterator[tuple[Pair, Counted | Problem]]:
-    for pair in pairs:
+    counter: Counter, units: Iterable[Unit]
+) -> Iterator[tuple[Unit, Counted | Problem]]:
+    for pair, rows in units:
         try:
-            yield pair, counter.count(pair)
+            counted = counter.count(pair) if rows is None else counter.count_rows(pair, rows)
+            yield (pair, rows), counted
         except MaskError as error:  # noqa: PERF203  # the next one may be fine
-            yield pair, error.problem
+            yield (pair, rows), error.problem
 
 
 def _in_threads(
-    counter: Counter, pairs: Sequence[Pair], number: int
-) -> Iterator[tuple[Pair, Counted | Problem]]:
+    counter: Counter, units: Sequence[Unit], number: int
+) -> Iterator[tuple[Unit, Counted | Problem]]:
     """Count pairs in threads, and yield what comes out as it comes."""
-    queue, outcomes = deque(pairs), SimpleQueue[tuple[Pair, Counted | Problem] | Exception]()
+    queue, outcomes = deque(units), SimpleQueue[tuple[Unit, Counted | Problem] | Exception]()
 
-    def drawn() -> Iterator[Pair]:
+    def drawn() -> Iterator[Unit]:
         with suppress(IndexError):  # drawn empty, by this thread or another
             while True:
                 yield queue.popleft()
@@ -166,11 +192,11 @@ def _in_threads(
         except Exception as error:  # told to whom waits for it
             outcomes.put(error)
 
-    started = [Thread(target=run) for _ in range(min(number, len(pairs)))]
+    started = [Thread(target=run) for _ in range(min(number, len(units)))]
     for thread in started:
         thread.start()
     try:
-        for _ in range(len(pairs)):
+        for _ in range(len(units)):
             outcome = outcomes.get()
             if isinstance(outcome, Exception):
                 raise outcome

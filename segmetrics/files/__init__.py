@@ -4,20 +4,23 @@
 ``meaning.py`` makes labels of them. ``pairing.py`` finds which prediction belongs to which target.
 """
 
-from segmetrics.files.formats import FORMATS, read
+from segmetrics.files.agreement import check_palettes, check_place
+from segmetrics.files.alignment import aligned
+from segmetrics.files.formats import FORMATS, check_libraries, read
 from segmetrics.files.grids import Grid
 from segmetrics.files.masks import Buffer, LabelMap, Reading, Stored
 from segmetrics.files.meaning import VOID, to_binary
 from segmetrics.files.pairing import (
     CITYSCAPES,
+    ClassFiles,
     Match,
     Pair,
-    Part,
     find_classes,
     find_images,
     find_pairs,
     with_instances,
 )
+from segmetrics.files.parts import Rows, parts, read_rows, read_thinned
 from segmetrics.files.problems import KINDS, Kind, MaskError, Problem
 
 __all__ = [
@@ -26,20 +29,28 @@ __all__ = [
     "KINDS",
     "VOID",
     "Buffer",
+    "ClassFiles",
     "Grid",
     "Kind",
     "LabelMap",
     "MaskError",
     "Match",
     "Pair",
-    "Part",
     "Problem",
     "Reading",
+    "Rows",
     "Stored",
+    "aligned",
+    "check_libraries",
+    "check_palettes",
+    "check_place",
     "find_classes",
     "find_images",
     "find_pairs",
+    "parts",
     "read",
+    "read_rows",
+    "read_thinned",
     "to_binary",
     "with_instances",
 ]

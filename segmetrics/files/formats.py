@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+from segmetrics.files.content import HEAD, kind_of
 from segmetrics.files.masks import Buffer, LabelMap, Reading, Stored
 from segmetrics.files.meaning import to_labels
 from segmetrics.files.problems import MaskError
@@ -16,11 +18,12 @@ Reader = Callable[[Path, Reading, Buffer], Stored]
 
 
 class Format(NamedTuple):
-    """A format: its name, and its reader in a module that is loaded when it is first needed."""
+    """A format: its name, its reader in a module that is loaded when needed, and its library."""
 
     name: str
     module: str
     function: str
+    library: str = ""
 
     @property
     def reader(self) -> Reader:
@@ -29,25 +32,51 @@ class Format(NamedTuple):
         return found
 
 
+PNG, GIF = Format("PNG", "images", "read_png"), Format("GIF", "images", "read_gif")
+TIFF, WEBP = Format("TIFF", "tiff", "read_tiff"), Format("WebP", "images", "read_webp")
+BMP, PNM = Format("BMP", "bitmaps", "read_bmp"), Format("PNM", "bitmaps", "read_pnm")
+#: Images by their names: of these the content counts, not the suffix.
+IMAGES = {image.name: image for image in (PNG, TIFF, BMP, GIF, PNM, WEBP)}
+
 #: Suffix, in lower case → format.
 FORMATS = {
-    ".png": Format("PNG", "images", "read_png"),
-    ".tif": Format("TIFF", "tiff", "read_tiff"),
-    ".tiff": Format("TIFF", "tiff", "read_tiff"),
+    ".png": PNG,
+    ".tif": TIFF,
+    ".tiff": TIFF,
+    ".bmp": BMP,
+    ".gif": GIF,
+    ".pbm": PNM,
+    ".pgm": PNM,
+    ".ppm": PNM,
+    ".pnm": PNM,
+    ".webp": WEBP,
     ".npy": Format("NPY", "arrays", "read_npy"),
     ".npz": Format("NPZ", "arrays", "read_npz"),
-    ".nii": Format("NIfTI", "nifti", "read_nifti"),
-    ".nii.gz": Format("NIfTI", "nifti", "read_nifti"),
+    ".nii": Format("NIfTI", "nifti", "read_nifti", "nibabel"),
+    ".nii.gz": Format("NIfTI", "nifti", "read_nifti", "nibabel"),
+    ".mgh": Format("MGH", "nifti", "read_mgh", "nibabel"),
+    ".mgz": Format("MGH", "nifti", "read_mgh", "nibabel"),
+    ".mha": Format("MetaImage", "itk", "read_metaimage", "SimpleITK"),
+    ".mhd": Format("MetaImage", "itk", "read_metaimage", "SimpleITK"),
+    ".nrrd": Format("NRRD", "itk", "read_nrrd", "SimpleITK"),
+    ".nhdr": Format("NRRD", "itk", "read_nrrd", "SimpleITK"),
 }
-#: Images that somebody might take for masks.
-OTHER_IMAGES = (".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".jp2")
+#: Suffix → what it is that is no mask, or none that is read.
+OTHER_IMAGES = {
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".jp2": "JPEG 2000", ".j2k": "JPEG 2000", ".jxl": "JPEG XL",
+    ".avif": "AVIF", ".heic": "HEIC", ".heif": "HEIC", ".exr": "OpenEXR", ".tga": "TGA",
+    ".psd": "Photoshop", ".svg": "SVG", ".pam": "PAM", ".pfm": "PFM", ".tfrecord": "TFRecord",
+    ".vrt": "GDAL VRT", ".ecw": "ECW", ".h5": "HDF5", ".hdf5": "HDF5", ".nc": "NetCDF",
+    ".zarr": "Zarr", ".mat": "MATLAB", ".dcm": "DICOM", ".svs": "Aperio", ".ndpi": "Hamamatsu",
+}  # fmt: skip
 
 
 def read(path: Path, reading: Reading | None = None, buffer: Buffer | None = None) -> LabelMap:
     """Read a mask.
 
-    Palette images give their indices, whatever the colours; images of 1 to 16 bits the stored
-    values; a TIFF of several pages a volume.
+    Palette images give their indices, whatever the colours; images of any depth the stored values;
+    a TIFF of several pages a volume. Images with channels are label maps where the channels are
+    equal, or their colours have labels. The content of an image counts, not its suffix.
 
     Args:
         path: the file; its suffix says what it is.
@@ -59,7 +88,8 @@ def read(path: Path, reading: Reading | None = None, buffer: Buffer | None = Non
         one.
 
     Raises:
-        MaskError: the file cannot be read, has several channels, or holds no integers.
+        MaskError: the file cannot be read or is damaged, its format changes labels, it has several
+            channels, or holds no integers.
         ImportError: a library that its format needs is not installed.
 
     Example:
@@ -71,14 +101,61 @@ def read(path: Path, reading: Reading | None = None, buffer: Buffer | None = Non
         >>> read(path).values.tolist()
         [[0, 7], [7, 255]]
     """
-    reader = FORMATS[suffix(path.name).lower()].reader
+    reading = reading or Reading()
+    with refusing(path):
+        stored = format_of(path).reader(path, reading, buffer or Buffer())
+    return to_labels(path, stored, reading)
+
+
+@contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """Turns what decoders raise when they stumble on a broken file into a ``MaskError``."""
     try:
-        stored = reader(path, reading or Reading(), buffer or Buffer())
+        yield
     except (MaskError, ImportError):
         raise
-    except Exception as error:  # decoders raise whatever a broken file makes them stumble on
+    except Exception as error:
         raise MaskError("unreadable", path, " ".join(str(error).split()) or repr(error)) from error
-    return to_labels(path, stored)
+
+
+def format_of(path: Path) -> Format:
+    """The format of a mask by its suffix; of an image by its content.
+
+    Raises:
+        MaskError: a suffix that is not read, or an image whose content is of another kind.
+    """
+    named = FORMATS.get(suffix(path.name).lower())
+    if named is None:
+        with path.open("rb") as file:
+            held = kind_of(file.read(HEAD))
+        what = held or OTHER_IMAGES.get(suffix(path.name).lower()) or suffix(path.name)
+        how = ". dcmqi's segimage2itkimage makes NRRD of DICOM SEG" if what == "DICOM" else ""
+        raise MaskError("format", path, f"{what or 'no suffix'} is not read as a mask{how}")
+    if named.name not in IMAGES:
+        return named
+    with path.open("rb", buffering=0) as file:
+        found = kind_of(file.read(HEAD)) or named.name
+    if found not in IMAGES:
+        raise MaskError("format", path, f"its content is {found}, not {named.name}")
+    return IMAGES[found]
+
+
+def check_libraries(paths: Iterable[Path]) -> None:
+    """Raise where a library that a mask's format needs is not installed.
+
+    Raises:
+        ImportError: says how to install it.
+    """
+    formats = {path: FORMATS.get(suffix(path.name).lower()) for path in paths}
+    needed = {form.library: path for path, form in formats.items() if form and form.library}
+    for library, path in needed.items():
+        try:
+            import_module(library)
+        except ImportError as error:  # noqa: PERF203
+            raise ImportError(
+                f"{path} and others need {library}. Install it with "
+                "`pip install segmetrics[medical]`."
+            ) from error
 
 
 def suffix(name: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segmetrics.files.geo import Place
 from segmetrics.files.grids import Grid
 
 Array = NDArray[Any]
@@ -20,13 +21,15 @@ class Reading:
 
     Args:
         colors: colour → label, where the label space has colours: colour images become label maps.
-        key: name of the array in an NPZ file that holds several.
+        keys: names of the mask in NPZ files that hold several arrays, one of them in a file.
         one_hot: the axis of the classes, where arrays are one-hot.
+        ignore_grid: say nothing of where voxels lie, only in which order.
     """
 
     colors: tuple[tuple[Color, int], ...] = ()
-    key: str | None = None
+    keys: tuple[str, ...] = ()
     one_hot: int | None = None
+    ignore_grid: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +41,8 @@ class Stored:
             dimension at the end, the channels.
         bands: names of the channels of a colour image, as ``"RGBA"``.
         grid: where the voxels lie in space.
-        palette: the colours of the indices, of a palette image.
+        place: where the pixels lie on the earth.
+        palette: the colours of the indices, of a palette image: three bytes each.
         slope: what the file says the integers are multiplied by, if that made fractions of them.
         nodata: the value that the file says marks missing pixels.
     """
@@ -46,7 +50,8 @@ class Stored:
     values: Array
     bands: str = ""
     grid: Grid | None = None
-    palette: tuple[Color, ...] = field(default=())
+    place: Place | None = None
+    palette: bytes = b""
     slope: float | None = None
     nodata: float | None = None
 
@@ -56,8 +61,9 @@ class LabelMap(NamedTuple):
 
     values: Array
     grid: Grid | None = None
-    palette: tuple[Color, ...] = ()
+    palette: bytes = b""
     nodata: float | None = None
+    place: Place | None = None
 
 
 class Buffer:

@@ -14,7 +14,7 @@ from segmetrics.files.problems import KINDS, Problem
 
 
 @dataclass(frozen=True)
-class Part:
+class ClassFiles:
     """The masks of one class of a pair; without a prediction it is empty."""
 
     name: str
@@ -26,7 +26,7 @@ class Part:
 class Pair:
     """A prediction and its target, under the name that both share.
 
-    Where each class has its own file ``parts`` has them all, and ``preds`` and ``target`` are the
+    Where each class has its own file ``classes`` has them all, and ``preds`` and ``target`` are the
     first.
     """
 
@@ -34,13 +34,13 @@ class Pair:
     preds: Path
     target: Path
     instances: Path | None = None
-    parts: tuple[Part, ...] = ()
+    classes: tuple[ClassFiles, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All files of the pair."""
-        if self.parts:
-            every = (file for part in self.parts for file in (part.target, part.preds))
+        if self.classes:
+            every = (file for masks in self.classes for file in (masks.target, masks.preds))
             return tuple(file for file in every if file is not None)
         return (self.preds, self.target, *([self.instances] if self.instances else []))
 
@@ -117,7 +117,7 @@ def find_pairs(
         files[folder], others = _find_masks(folder)
         problems += others
     if match is not None and match.has_classes:
-        pairs, others = _pairs_of_parts(match, (preds, targets), files)
+        pairs, others = _pairs_of_classes(match, (preds, targets), files)
         return pairs, problems + others
     if match is None:
         by_name = [{path: _without_suffix(path) for path in files[f]} for f in (preds, targets)]
@@ -157,7 +157,9 @@ def find_classes(targets: Path, match: Match) -> list[str]:
     Raises:
         ValueError: there is no such folder, or no mask that fits.
     """
-    return sorted({name for _, name in _parts(match.target, targets, _find_masks(targets)[0])})
+    return sorted(
+        {name for _, name in _masks_of_classes(match.target, targets, _find_masks(targets)[0])}
+    )
 
 
 def with_instances(pairs: Iterable[Pair]) -> tuple[list[Pair], list[Problem]]:
@@ -174,7 +176,10 @@ def with_instances(pairs: Iterable[Pair]) -> tuple[list[Pair], list[Problem]]:
 
 def find_images(folder: Path, names: Iterable[str]) -> dict[str, Path]:
     """The images behind the masks of pairs: same path but for the suffix, or named ``{key}*``."""
-    suffixes = (*OTHER_IMAGES, ".png", ".tif", ".tiff")
+    of_images = {
+        end for end, form in FORMATS.items() if form.module in ("images", "tiff", "bitmaps")
+    }
+    suffixes = OTHER_IMAGES.keys() | of_images
     paths = [path for path in _walk(folder) if suffix(path).lower() in suffixes]
     by_path = {_without_suffix(path): folder / path for path in paths}
     found = {name: by_path[name] for name in names if name in by_path}
@@ -233,19 +238,19 @@ def _pattern(preds: Sequence[Path], targets: Sequence[Path]) -> str:
     return f"To take these: --match {first} {of_targets}"
 
 
-def _pairs_of_parts(
+def _pairs_of_classes(
     match: Match,
     folders: tuple[Path, Path],
     files: Mapping[Path, Sequence[str]],
 ) -> tuple[list[Pair], list[Problem]]:
     """Pairs of which each class has its own files."""
     preds, targets = folders
-    of_targets = _parts(match.target, targets, files[targets], match.classes)
+    of_targets = _masks_of_classes(match.target, targets, files[targets], match.classes)
     # a class that the targets have ends a key, whatever else is in the name
     names = match.classes or {name for _, name in of_targets}
-    of_preds = _parts(match.preds, preds, files[preds], names)
+    of_preds = _masks_of_classes(match.preds, preds, files[preds], names)
     if not match.classes:
-        of_preds = _parts(match.preds, preds, files[preds]) | of_preds
+        of_preds = _masks_of_classes(match.preds, preds, files[preds]) | of_preds
     for folder, pattern, found in (
         (preds, match.preds, of_preds),
         (targets, match.target, of_targets),
@@ -267,18 +272,18 @@ def _pairs_of_parts(
         if key not in predicted:
             problems.append(Problem("no prediction", str(paths[0])))
         else:
-            cases[key].append(Part(name, paths[0], of_preds.get((key, name), [None])[0]))
+            cases[key].append(ClassFiles(name, paths[0], of_preds.get((key, name), [None])[0]))
     for (key, name), paths in of_preds.items():
         if (key, name) not in of_targets:
             problems.append(Problem("no target", str(paths[0]), hint=SOME_CLASSES))
     pairs = []
-    for key, parts in cases.items():
-        first = next((part.preds for part in parts if part.preds), parts[0].target)
-        pairs.append(Pair(key, first, parts[0].target, parts=tuple(parts)))
+    for key, masks in cases.items():
+        first = next((of.preds for of in masks if of.preds), masks[0].target)
+        pairs.append(Pair(key, first, masks[0].target, classes=tuple(masks)))
     return pairs, problems
 
 
-def _parts(
+def _masks_of_classes(
     pattern: str, folder: Path, paths: Sequence[str], classes: Iterable[str] = ()
 ) -> dict[tuple[str, str], list[Path]]:
     """The masks of keys and classes; by default of all classes."""

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 Kind = Literal["no target", "no prediction", "ambiguous", "format", "unreadable", "channels",
-               "values", "sizes", "labels", "instances"]  # fmt: skip
+               "values", "sizes", "axes", "grid", "labels", "instances",
+               "colors", "frames", "large", "palettes",
+               "arrays", "one-hot", "volumes"]  # fmt: skip
 
 #: How a list of problems of a kind begins, and the likely mend.
 KINDS: dict[Kind, tuple[str, str]] = {
@@ -26,24 +28,66 @@ KINDS: dict[Kind, tuple[str, str]] = {
     ),
     "format": (
         "images in a format that is not read as masks",
-        "Write masks as PNG, TIFF, NPY, NPZ or NIfTI. JPEG changes labels; its masks are lost.",
+        "Write masks as PNG, TIFF, NPY, NIfTI, MHA or NRRD. JPEG changes labels.",
     ),
     "unreadable": (
         "files that cannot be read",
         "Was the disk full, or writing interrupted? Write them anew.",
     ),
+    "colors": (
+        "masks with unknown colours",
+        "Colours are labels where --labels gives the classes' colours, and then exactly. Many "
+        "unknown ones: was the mask resized by interpolation, or saved as JPEG?",
+    ),
+    "frames": (
+        "animations",
+        "A mask is one image. Write volumes as TIFF, NIfTI or NPY.",
+    ),
+    "large": (
+        "masks too large to be read at once",
+        "TIFFs of any size are read in parts, if both masks of a pair are tiled or striped and "
+        "neither --boundary nor --iiou is asked for. Other masks hold up to 2³⁰ pixels.",
+    ),
+    "palettes": (
+        "predictions whose palette gives the target's colours other indices",
+        "The indices are the labels. Write predictions with the palette of the targets; converting "
+        "colours to an adaptive palette loses the labels.",
+    ),
     "channels": (
         "masks with several channels",
         "A mask holds one label a pixel. Convert its colours to indices: save it as a palette or "
-        "greyscale image whose values are the labels.",
+        "greyscale image whose values are the labels. Colours are read by --labels with a file "
+        "that gives the classes' colours.",
     ),
     "values": (
         "masks whose values are no labels",
-        "A mask holds integers. Scores become labels by their argmax over the classes.",
+        "A mask holds integers, one label a pixel.",
+    ),
+    "arrays": (
+        "archives whose mask is not known",
+        "Name it by --key, once for each name that predictions or targets use.",
+    ),
+    "one-hot": (
+        "one-hot masks",
+        "--one-hot AXIS reads them, where every pixel has exactly one 1 along the axis.",
+    ),
+    "volumes": (
+        "files of several volumes",
+        "Write one volume a file; scores become labels by their argmax.",
     ),
     "sizes": (
         "pairs of different sizes",
         "Resize predictions to their targets' size, by nearest neighbour.",
+    ),
+    "axes": (
+        "pairs whose axes are reversed",
+        "SimpleITK arrays are (z, y, x), nibabel's (x, y, z), images are (row, column). Transpose "
+        "the predictions before they are written.",
+    ),
+    "grid": (
+        "pairs on different grids",
+        "Resample predictions to their targets' grid, by nearest neighbour. To compare the arrays "
+        "as they lie: --ignore-grid.",
     ),
     "labels": (
         "masks with unknown labels",
