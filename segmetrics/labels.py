@@ -1,4 +1,4 @@
-"""What the values of masks mean: classes, their names and colours, ignored values, groups.
+"""What the values of masks mean: classes, names, colours, ignored values, groups and regions.
 
 A :class:`LabelSpace` stands wherever a metric takes ``num_classes``: ``MeanIoU(labels.VOC)``. Those
 of PASCAL VOC 2012, Cityscapes and ADE20K are here, others are read from YAML or JSON.
@@ -7,6 +7,7 @@ of PASCAL VOC 2012, Cityscapes and ADE20K are here, others are read from YAML or
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -29,6 +30,9 @@ CITYSCAPES_VOID: tuple[Color, ...] = (
 )  # fmt: skip
 ADE20K_VOID: tuple[Color, ...] = ((0, 0, 0),)
 
+#: The most values that `id_to_class` maps: a range is written out.
+_MOST_VALUES = 2**20
+
 _SHIPPED = ("VOC", "CITYSCAPES", "CITYSCAPES_TRAIN_IDS", "ADE20K")
 
 __all__ = ["ADE20K", "CITYSCAPES", "CITYSCAPES_TRAIN_IDS", "VOC", "Color", "LabelSpace", "palette"]
@@ -43,11 +47,14 @@ class LabelSpace:
         colors: of the classes, each ``(red, green, blue)`` from 0 to 255 or ``"#rrggbb"``; by
             default those of :func:`palette`.
         ignore_index: one value of the masks or several that do not count.
-        id_to_class: value of the masks → class, as its index or its name; by default the values
-            are the indices. A value that is neither mapped nor ignored is a bad label.
+        id_to_class: value of the masks, or a ``range`` of values → class, as its index or its
+            name; by default the values are the indices. A value that is neither mapped nor ignored
+            is a bad label.
         groups: category → names of its classes. A class is in one category at most.
         map_preds: whether predicted label maps hold such values too. Otherwise they hold indices
             of classes. Scores and one-hot masks, which have a channel a class, are never mapped.
+        regions: region → names of its classes. Regions may overlap: ``WT`` (whole tumour) contains
+            ``TC`` (tumour core). Each is scored as one mask, the union of its classes.
 
     ``dataclasses.replace`` makes one that differs: ``replace(CITYSCAPES, map_preds=True)``.
 
@@ -64,6 +71,9 @@ class LabelSpace:
         ... )
         >>> space.num_classes, space.colors[1], space.id_to_class[26]
         (3, (128, 0, 0), 1)
+        >>> lesions = LabelSpace(["background", "lesion"], id_to_class={0: 0, range(1, 43): 1})
+        >>> lesions.id_to_class[42]
+        1
     """
 
     names: tuple[str, ...]
@@ -72,15 +82,17 @@ class LabelSpace:
     id_to_class: Mapping[int, int] | None = field(hash=False)
     groups: Mapping[str, tuple[str, ...]] = field(hash=False)
     map_preds: bool
+    regions: Mapping[str, tuple[str, ...]] = field(hash=False)
 
     def __init__(
         self,
         names: Sequence[str],
         colors: Sequence[Sequence[int] | str] | None = None,
         ignore_index: int | Sequence[int] | None = None,
-        id_to_class: Mapping[int, int | str] | None = None,
+        id_to_class: Mapping[int, int | str] | Mapping[int | range, int | str] | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
         map_preds: bool = False,
+        regions: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         named = _names(names)
         ignored = _ignored(ignore_index)
@@ -90,8 +102,9 @@ class LabelSpace:
             "colors": palette(len(named)) if colors is None else _colors(colors, len(named)),
             "ignore_index": ignored,
             "id_to_class": mapped,
-            "groups": _groups(groups or {}, named),
+            "groups": _disjoint(_sets("groups", groups or {}, named)),
             "map_preds": boolean("map_preds", map_preds),
+            "regions": _sets("regions", regions or {}, named),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -116,9 +129,29 @@ class LabelSpace:
         }
         return {category: classes for category, classes in categories.items() if classes}
 
+    def classes_of_regions(self) -> dict[str, tuple[int, ...]]:
+        """The indices of the classes of every region.
+
+        Example:
+            >>> from segmetrics.labels import LabelSpace
+            >>> names = ["background", "necrosis", "edema", "enhancing"]
+            >>> regions = {"WT": names[1:], "TC": ["necrosis", "enhancing"], "ET": ["enhancing"]}
+            >>> LabelSpace(names, regions=regions).classes_of_regions()
+            {'WT': (1, 2, 3), 'TC': (1, 3), 'ET': (3,)}
+        """
+        index_of = {name: c for c, name in enumerate(self.names)}
+        return {
+            region: tuple(index_of[name] for name in names)
+            for region, names in self.regions.items()
+        }
+
     @staticmethod
     def read(path: str | Path) -> LabelSpace:
-        """Read a file whose keys are the arguments: YAML (which needs PyYAML) or JSON.
+        """Read a YAML (needs PyYAML) or JSON file whose keys are the arguments.
+
+        nnU-Net's ``dataset.json`` is read too: its ``labels`` are the values of the masks, a list
+        of values is a region, and the label named ``ignore`` is ignored. A value that has no name
+        of its own is named by its number.
 
         Args:
             path: a ``.yaml``, ``.yml`` or ``.json`` file.
@@ -134,17 +167,25 @@ class LabelSpace:
             ignore_index: 0
             id_to_class: {7: road, 26: car, 27: truck}
             groups: {flat: [road], vehicle: [car, truck]}
+            regions: {motorised: [car, truck], wheeled: [car, truck]}
+
+        A range of values is written ``"1-42": lesion``, a negative one ``"-9--1": lesion``.
         """
         path = Path(path)
         arguments = _parsed(path)
         known = [argument.name for argument in fields(LabelSpace)]
+        if isinstance(arguments, dict) and "names" not in arguments and "labels" in arguments:
+            try:
+                return _of_nnunet(arguments["labels"])
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{path}: {error}") from error
         if not isinstance(arguments, dict) or "names" not in arguments:
             raise ValueError(f"{path} must have the key `names`, a list of the classes' names.")
         if strange := [key for key in arguments if key not in known]:
             raise ValueError(f"{path} has the key {strange[0]!r}; known are {', '.join(known)}.")
         try:
             if isinstance(ids := arguments.get("id_to_class"), dict):  # keys of JSON are strings
-                arguments["id_to_class"] = {_number(key): value for key, value in ids.items()}
+                arguments["id_to_class"] = {_values(key): value for key, value in ids.items()}
             return LabelSpace(**arguments)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path}: {error}") from error
@@ -272,7 +313,9 @@ def _color(color: Sequence[int] | str) -> Color:
 
 
 def _mapping(
-    id_to_class: Mapping[int, int | str], names: tuple[str, ...], ignored: tuple[int, ...]
+    id_to_class: Mapping[int, int | str] | Mapping[int | range, int | str],
+    names: tuple[str, ...],
+    ignored: tuple[int, ...],
 ) -> dict[int, int]:
     if not isinstance(id_to_class, Mapping) or not id_to_class:
         raise TypeError(
@@ -280,40 +323,78 @@ def _mapping(
         )
     index_of = {name: index for index, name in enumerate(names)}
     mapping: dict[int, int] = {}
+    key_of: dict[int, object] = {}
     for key, of_key in id_to_class.items():
-        value = _value("id_to_class", key)
-        if value in ignored:
-            raise ValueError(
-                f"{value} is in `id_to_class` and in `ignore_index`: it can be but one."
-            )
         index = index_of.get(of_key) if isinstance(of_key, str) else integer("id_to_class", of_key)
         if index is None or not 0 <= index < len(names):
             raise ValueError(
-                f"`id_to_class` maps {value} to {of_key!r}, which is neither the name of a class "
+                f"`id_to_class` maps {key} to {of_key!r}, which is neither the name of a class "
                 f"nor an index from 0 to {len(names) - 1}."
             )
-        mapping[value] = index
+        for value in _values_of(key, len(mapping)):
+            if value in ignored:
+                raise ValueError(
+                    f"{value} is in `id_to_class` and in `ignore_index`: it can be in one of them "
+                    "only."
+                )
+            if value in mapping:
+                raise ValueError(
+                    f"`id_to_class` maps {value} twice, by {key_of[value]} and by {key}. Make the "
+                    "ranges disjoint."
+                )
+            mapping[value], key_of[value] = index, key
     return dict(sorted(mapping.items()))
 
 
-def _groups(
-    groups: Mapping[str, Sequence[str]], names: tuple[str, ...]
+def _values_of(key: object, mapped: int) -> Sequence[int]:
+    """The values that a key of `id_to_class` stands for; so many are mapped already."""
+    if not isinstance(key, range):
+        return (_value("id_to_class", key),)
+    if not key:
+        raise ValueError(f"`id_to_class` has {key}, which is empty: a range excludes its end.")
+    first, last = _value("id_to_class", key[0]), _value("id_to_class", key[-1])
+    values = range(first, last + key.step, key.step)
+    if (last - first) // key.step + mapped >= _MOST_VALUES:  # len() fails beyond int64
+        raise ValueError(
+            f"`id_to_class` has {key}: it maps at most {_MOST_VALUES:,} values. List the values "
+            "that occur in the masks."
+        )
+    return values
+
+
+def _sets(
+    argument: str, sets: Mapping[str, Sequence[str]], names: tuple[str, ...]
 ) -> dict[str, tuple[str, ...]]:
-    if not isinstance(groups, Mapping):
-        raise TypeError(f"`groups` must map categories to names of classes, got {groups!r}.")
-    for group, members in groups.items():
-        if not isinstance(group, str) or isinstance(members, str):
+    """Named sets of classes: categories or regions."""
+    if not isinstance(sets, Mapping):
+        raise TypeError(f"`{argument}` must map names to names of classes, got {sets!r}.")
+    for title, members in sets.items():
+        if (
+            not isinstance(title, str)
+            or isinstance(members, str)
+            or not isinstance(members, Sequence)
+        ):
             raise TypeError(
-                f"`groups` must map strings to sequences of names, got {group!r}: {members!r}."
+                f"`{argument}` must map strings to sequences of names, got {title!r}: {members!r}."
             )
         if not members:
-            raise ValueError(f"`groups` has no class for {group!r}.")
+            raise ValueError(f"`{argument}` has no class for {title!r}.")
         for name in members:
             if name not in names:
-                raise ValueError(f"`groups` has {name!r} in {group!r}, which is no class.")
-    if twice := _twice([name for members in groups.values() for name in members]):
-        raise ValueError(f"`groups` has {twice!r} twice; a class is in one category at most.")
-    return {group: tuple(members) for group, members in groups.items()}
+                raise ValueError(f"`{argument}` has {name!r} in {title!r}, which is no class.")
+        if twice := _twice(members):
+            raise ValueError(f"`{argument}` has {twice!r} twice in {title!r}.")
+    return {title: tuple(members) for title, members in sets.items()}
+
+
+def _disjoint(groups: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    if twice := _twice(name for members in groups.values() for name in members):
+        first, second = [title for title, members in groups.items() if twice in members][:2]
+        raise ValueError(
+            f"`groups` has {twice!r} twice, in {first!r} and in {second!r}; a class is in one "
+            "category at most. For sets that overlap pass `regions`."
+        )
+    return groups
 
 
 def _twice(values: Iterable[Hashable]) -> Hashable | None:
@@ -367,11 +448,53 @@ def _unique(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
     return dict(pairs)
 
 
-def _number(key: object) -> object:
-    try:
-        return int(key) if isinstance(key, str) else key
-    except ValueError:
-        raise ValueError(f"`id_to_class` must have integer keys, got {key!r}.") from None
+def _values(key: object) -> object:
+    """A key of `id_to_class` in a file: a value, or a range like 1-42, both ends included."""
+    if not isinstance(key, str):
+        return key
+    found = re.fullmatch(r"\s*(-?\d+)\s*(?:-\s*(-?\d+)\s*)?", key)
+    if not found:
+        raise ValueError(
+            f"`id_to_class` must have integer keys, or ranges like '1-42', got {key!r}."
+        )
+    first, last = int(found[1]), int(found[2] or found[1])
+    if last < first:
+        raise ValueError(
+            f"`id_to_class` has the range {key!r}, whose end is smaller than its start."
+        )
+    return range(first, last + 1) if found[2] else first
+
+
+def _of_nnunet(labels: object) -> LabelSpace:
+    """The label space of `labels` in nnU-Net's dataset.json."""
+    if not isinstance(labels, dict) or not labels:
+        raise TypeError(f"`labels` must map names to values of the masks, got {labels!r}.")
+    if all(isinstance(name, str) for name in labels.values()):  # version 1: value → name
+        labels = {name: _values(value) for value, name in labels.items()}
+    given = {name: v if isinstance(v, list) else [v] for name, v in labels.items()}
+    values_of = {name: [_value("labels", v) for v in given[name]] for name in given}
+    ignored = values_of.pop("ignore", [])
+    names: dict[int, str] = {}
+    for name, values in values_of.items():
+        if isinstance(labels[name], list):
+            continue
+        if values[0] in names:
+            raise ValueError(f"`labels` has {values[0]} for {names[values[0]]!r} and {name!r}.")
+        names[values[0]] = name
+    every = sorted({value for values in values_of.values() for value in values})
+    names = {value: names.get(value, str(value)) for value in every}
+    mapped = every != list(range(len(every)))
+    return LabelSpace(
+        list(names.values()),
+        ignore_index=ignored,
+        id_to_class={value: names[value] for value in every} if mapped else None,
+        map_preds=mapped,  # its predictions hold the same values
+        regions={
+            name: [names[value] for value in values]
+            for name, values in values_of.items()
+            if isinstance(labels[name], list)
+        },
+    )
 
 
 # --- Data sets ------------------------------------------------------------------------------------

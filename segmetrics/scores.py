@@ -57,23 +57,21 @@ class Statistics(NamedTuple):
 
 
 def of_groups(matrix: Tensor, groups: Sequence[Sequence[int]]) -> Statistics:
-    """Statistics of groups of classes, from the confusion matrix ``(..., C, C + 1)`` of classes.
+    """Statistics of sets of classes, from the confusion matrix ``(..., C, C + 1)`` of classes.
 
-    Within a group nothing is confused. A class in no group is a false alarm of one where it is
-    taken for it.
+    A set is the union of its classes: within it nothing is confused. Sets may overlap.
     """
-    rest = set(range(matrix.shape[-2])).difference(*groups)
-    parts = [list(group) for group in (*groups, rest) if group]
 
-    def summed(counts: Tensor, dim: int) -> Tensor:
+    def summed(counts: Tensor, dim: int, group: Sequence[int]) -> Tensor:
         # no indexing by a list, which would make a GPU wait
         classes = counts.unbind(dim)
-        return torch.stack([torch.stack([classes[c] for c in g]).sum(0) for g in parts], dim)
+        return torch.stack([classes[c] for c in group]).sum(0)
 
-    joint = summed(summed(matrix, -2), -1)
-    hits = joint.diagonal(dim1=-2, dim2=-1)
-    s = Statistics.of(hits, joint.sum(-2), summed(matrix.sum(-1), -1))
-    return s.map(lambda counts: counts[..., : len(groups)])
+    there, predicted = matrix.sum(-1), matrix.sum(-2)
+    hits = torch.stack([summed(summed(matrix, -2, group), -1, group) for group in groups], -1)
+    fp = torch.stack([summed(predicted, -1, group) for group in groups], -1) - hits
+    fn = torch.stack([summed(there, -1, group) for group in groups], -1) - hits
+    return Statistics(hits, fp, fn, there.sum(-1, keepdim=True) - hits - fp - fn)
 
 
 # --- Scores of each class: (..., C) → (..., C) ----------------------------------------------------

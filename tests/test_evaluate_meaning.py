@@ -396,6 +396,53 @@ def test_sizes_of_a_class_are_compared(organs: Folders) -> None:
     assert "s2/liver.nii.gz: 4×4×5" in done.stderr
 
 
+# --- regions --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["option", "names", "dataset.json"])
+def test_regions_are_scored_as_the_union_of_their_classes(folders: Folders, how: str) -> None:
+    random = np.random.default_rng(0)
+    masks = random.integers(0, 4, (2, 20, 30))
+    for folder, mask in zip(folders, masks, strict=True):
+        write(folder, "a.png", mask)
+    labels = folders[0].parent / "dataset.json"
+    classes: dict[str, Any] = {"background": 0, "edema": 1, "core": 2, "enhancing": 3}
+    if how == "dataset.json":
+        classes |= {"WT": [1, 2, 3], "TC": [2, 3], "ignore": 255}
+    labels.write_text(json.dumps({"labels": classes}))
+    arguments: list[object] = ["--labels", labels]
+    if how == "option":
+        arguments = ["--num-classes", 4, "--region", "WT=1,2,3", "--region", "TC=2,3"]
+    if how == "names":
+        arguments += ["--region", "WT=edema,core,enhancing", "--region", "TC=2,3"]
+    found = scored(folders, *arguments)["regions"]
+    assert [row["name"] for row in found] == ["WT", "TC"]
+    for row, members in zip(found, ([1, 2, 3], [2, 3]), strict=True):
+        preds, target = (np.isin(mask, members).ravel() for mask in masks)
+        assert row["iou"] == pytest.approx(jaccard_score(target, preds))
+        assert row["dice"] == pytest.approx(f1_score(target, preds))
+        assert row["pixels"] == target.sum()
+
+
+@pytest.mark.parametrize("region", ["WT", "=1", "WT=", "WT=1,4", "WT=1,1", "WT=-1"])
+def test_a_region_that_is_none_is_named(folders: Folders, region: str) -> None:
+    for folder in folders:
+        write(folder, "a.png", np.zeros((4, 4)))
+    done = run(folders, "--num-classes", 4, "--region", region)
+    assert done.exit_code == 2
+    assert "region" in done.stderr
+
+
+def test_ignored_labels_of_nnunet_do_not_count(folders: Folders) -> None:
+    mask = halves(1)
+    mask[-1] = 2
+    for folder in folders:
+        write(folder, "a.nii.gz", mask[..., None])
+    labels = folders[0].parent / "dataset.json"
+    labels.write_text(json.dumps({"labels": {"background": 0, "tumour": 1, "ignore": 2}}))
+    assert scored(folders, "--labels", labels)["pixels"] == 56
+
+
 # --- files beside masks ---------------------------------------------------------------------------
 
 

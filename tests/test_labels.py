@@ -179,7 +179,33 @@ AB = {"names": ["a", "b"]}
         (AB | {"id_to_class": {7: -1}}, "maps 7 to -1"),
         (AB | {"id_to_class": {7: "a"}, "ignore_index": [7]}, "7 is in `id_to_class` and in"),
         (AB | {"groups": {"g": ["c"]}}, "has 'c' in 'g', which is no class"),
-        (AB | {"groups": {"g": ["a"], "h": ["a"]}}, "has 'a' twice"),
+        (
+            AB | {"id_to_class": {range(1, 4): "a", 3: "b"}},
+            r"maps 3 twice, by range\(1, 4\) and by 3",
+        ),
+        (
+            AB | {"id_to_class": {5: "a", range(9, 0, -4): "b"}},
+            r"maps 5 twice, by 5 and by range\(9",
+        ),
+        (AB | {"id_to_class": {range(4, 4): "a"}}, r"range\(4, 4\), which is empty"),
+        (AB | {"id_to_class": {range(2**40): "a"}}, "at most 1,048,576 values"),
+        (AB | {"id_to_class": {range(-(2**70), 2**70): "a"}}, "`id_to_class` must fit into int64"),
+        (AB | {"id_to_class": {2**63: "a"}}, "`id_to_class` must fit into int64, got 92233720"),
+        (AB | {"id_to_class": {range(1, 9): "c"}}, r"maps range\(1, 9\) to 'c', which is neither"),
+        (
+            AB | {"id_to_class": {range(9): "a"}, "ignore_index": [7]},
+            "7 is in `id_to_class` and in",
+        ),
+        (AB | {"groups": {"g": ["a"], "h": ["a"]}}, "'a' twice, in 'g' and in 'h'.*pass `regions`"),
+        (AB | {"groups": {"g": ["a", "a"]}}, "`groups` has 'a' twice in 'g'"),
+        (AB | {"regions": {"r": ["b", "b"]}}, "`regions` has 'b' twice in 'r'"),
+        (AB | {"regions": {"r": ["c"]}}, "`regions` has 'c' in 'r', which is no class"),
+        (AB | {"regions": {"r": []}}, "`regions` has no class for 'r'"),
+        (
+            AB | {"regions": {"r": 1}},
+            "`regions` must map strings to sequences of names, got 'r': 1",
+        ),
+        (AB | {"regions": ["a"]}, "`regions` must map names"),
         (AB | {"groups": {"g": []}}, "no class for 'g'"),
         (AB | {"groups": {"g": "ab"}}, "sequences of names, got 'g': 'ab'"),
         (AB | {"map_preds": 1}, "`map_preds` must be a bool"),
@@ -197,6 +223,7 @@ FILE = {
     "id_to_class": {7: "road", 26: "car", 27: 2},
     "groups": {"vehicle": ["car", "truck"]},
     "map_preds": True,
+    "regions": {"motorised": ["car", "truck"], "moving": ["truck", "car"], "flat": ["road"]},
 }
 
 
@@ -224,7 +251,16 @@ def test_files_say_what_the_arguments_say(
         ("s.yaml", "names: [road, no]", "put quotes around words like no"),
         ("s.yaml", "names: [road]\nid_to_class: {7: road, 7: road}", "the key '7' is there twice"),
         ("s.json", '{"names": ["a"], "names": ["b"]}', "the key 'names' is there twice"),
-        ("s.json", '{"names": ["a"], "id_to_class": {"7a": 0}}', "integer keys, got '7a'"),
+        ("s.json", '{"names": ["a"], "id_to_class": {"7a": 0}}', "ranges like '1-42', got '7a'"),
+        ("s.yaml", "names: [a]\nid_to_class: {9-7: a}", "'9-7', whose end is smaller"),
+        ("s.yaml", "names: [a]\nid_to_class: {1-3: a, 2: a}", r"maps 2 twice, by range\(1, 4\)"),
+        ("s.json", '{"labels": {"a": 0, "b": 0}}', "`labels` has 0 for 'a' and 'b'"),
+        (
+            "s.json",
+            '{"labels": {"a": 0.5}}',
+            "`labels` must be integer values of the masks, got 0.5",
+        ),
+        ("s.json", '{"labels": []}', "`labels` must map names to values"),
         ("s.json", '{"names": ["a"], "id_to_class": {"7": "b"}}', "`id_to_class` maps 7 to 'b'"),
         ("s.yaml", b"names: [\xff]", "utf-8"),
     ],
@@ -239,6 +275,70 @@ def test_files_that_are_no_label_space_are_named(
     assert str(path) in str(raised.value)
     with pytest.raises(FileNotFoundError):
         LabelSpace.read(tmp_path / "missing.yaml")
+
+
+@pytest.mark.parametrize(("name", "write"), [("s.yaml", yaml.safe_dump), ("s.json", json.dumps)])
+def test_files_have_ranges_of_values(
+    tmp_path: Path, name: str, write: Callable[[Any], str]
+) -> None:
+    ids = {"-3--1": "void", "0": "void", "1-3": "lesion", "-9": "lesion", "5 - 6": 1}
+    (tmp_path / name).write_text(write({"names": ["void", "lesion"], "id_to_class": ids}))
+    expected = {-9: 1, -3: 0, -2: 0, -1: 0, 0: 0, 1: 1, 2: 1, 3: 1, 5: 1, 6: 1}
+    assert LabelSpace.read(tmp_path / name).id_to_class == expected
+
+
+def test_a_range_of_values_is_its_values_one_by_one() -> None:
+    ranged = LabelSpace(["bg", "lesion"], id_to_class={0: 0, range(1, 43): "lesion", 50: 1})
+    listed = {0: 0, **dict.fromkeys(range(1, 43), 1), 50: 1}
+    assert ranged == LabelSpace(["bg", "lesion"], id_to_class=listed)
+    target = torch.tensor([[0, 1, 42, 50]])
+    assert MeanIoU(ranged)(torch.tensor([[0, 1, 1, 1]]), target) == 1
+
+
+BRATS = {
+    "channel_names": {"0": "T1"},
+    "labels": {
+        "background": 0,
+        "whole tumor": [1, 2, 3],
+        "tumor core": [2, 3],
+        "enhancing tumor": [3],
+    },
+    "regions_class_order": [1, 2, 3],
+    "numTraining": 1251,
+    "file_ending": ".nii.gz",
+}
+
+
+def test_dataset_json_of_nnunet_with_regions(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text(json.dumps(BRATS))
+    assert LabelSpace.read(tmp_path / "dataset.json") == LabelSpace(
+        ["background", "1", "2", "3"],
+        regions={
+            "whole tumor": ["1", "2", "3"],
+            "tumor core": ["2", "3"],
+            "enhancing tumor": ["3"],
+        },
+    )
+
+
+def test_dataset_json_of_nnunet_with_labels(tmp_path: Path) -> None:
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps({"labels": {"background": 0, "RV": 1, "LV": 2, "ignore": 3}}))
+    assert LabelSpace.read(path) == LabelSpace(["background", "RV", "LV"], ignore_index=3)
+    path.write_text(json.dumps({"labels": {"0": "background", "2": "LV", "1": "RV"}}))  # version 1
+    assert LabelSpace.read(path) == LabelSpace(["background", "RV", "LV"])
+    path.write_text(
+        json.dumps({"labels": {"background": 0, "LV": 500, "RV": 85, "heart": [85, 500]}})
+    )
+    space = LabelSpace.read(path)
+    assert space == LabelSpace(
+        ["background", "RV", "LV"],
+        id_to_class={0: 0, 85: 1, 500: 2},
+        map_preds=True,
+        regions={"heart": ["RV", "LV"]},
+    )
+    masks = torch.tensor([[0, 85, 500]])
+    assert MeanIoU(space)(masks, masks) == 1
 
 
 def test_what_means_nothing_beside_a_label_space_raises() -> None:
@@ -343,6 +443,27 @@ def test_values_far_from_zero_are_mapped_however_many_there_are() -> None:
     expected = counts(*(longhand(space, side.numpy()) for side in (target, preds)), 10)
     matrix = functional.confusion_matrix(preds, target, space)
     np.testing.assert_array_equal(matrix.numpy(), expected[:, :-1])
+
+
+def test_five_digit_ids_cost_what_their_classes_cost() -> None:
+    """Ids of instances, class times 1000: the state has the classes' size."""
+    rng = np.random.default_rng(1)
+    ids = np.sort(rng.choice(np.arange(10_000, 33_999), 14_176, replace=False))
+    space = LabelSpace(
+        ["road", "car", "truck"],
+        ignore_index=0,
+        id_to_class={value: value % 3 for value in ids.tolist()},
+        map_preds=True,
+    )
+    confusion = ConfusionMatrix(space)
+    [state] = confusion.metric_state.values()
+    assert state.numel() < 20
+    preds, target = (rng.choice([0, *ids.tolist()], (2, 300, 200)) for _ in range(2))
+    confusion.update(torch.from_numpy(preds), torch.from_numpy(target))
+    truth, predicted = (np.where(side == 0, -1, side % 3) for side in (target, preds))
+    expected = counts(truth, predicted, 3)
+    np.testing.assert_array_equal(confusion.compute().numpy(), expected[:, :-1])
+    np.testing.assert_array_equal(confusion.abstained.numpy(), expected[:, -1])
 
 
 def test_scores_and_one_hot_masks_are_classes_already() -> None:
@@ -581,6 +702,9 @@ def test_categories_are_scored_as_by_the_official_script(
     value = SegmentationMetrics(BOTH)(torch.from_numpy(preds), torch.from_numpy(target))
     found = {name: value[f"iou_category/{name}"].item() for name in expected}
     assert found == pytest.approx(expected, rel=1e-6, nan_ok=True)
+    dice = {name: value[f"dice_category/{name}"].item() for name in expected}
+    expected_dice = {name: 2 * iou / (1 + iou) for name, iou in expected.items()}
+    assert dice == pytest.approx(expected_dice, rel=1e-6, nan_ok=True)
     assert value["mIoU_category"].item() == pytest.approx(mean, rel=1e-6, nan_ok=True)
 
 
@@ -609,12 +733,91 @@ def test_categories_are_there_only_where_they_can_be_told() -> None:
     def keys(*args: Any, **kwargs: Any) -> set[str]:
         return {key for key, _ in SegmentationMetrics(*args, **kwargs).items() if "category" in key}
 
-    every = {f"val/iou_category/{name}" for name in CITYSCAPES.groups} | {"val/mIoU_category"}
+    every = {
+        f"val/{score}_category/{name}" for name in CITYSCAPES.groups for score in ("iou", "dice")
+    } | {"val/mIoU_category"}
     assert keys(CITYSCAPES, prefix="val/") == every
     assert keys(CITYSCAPES_TRAIN_IDS, per_class=False) == {"mIoU_category"}
     assert keys(CITYSCAPES, aggregation_level="samplewise") == set()
     assert keys(CITYSCAPES_TRAIN_IDS, task="multilabel") == set()
     assert keys(VOC) == set()
+
+
+# --- Regions --------------------------------------------------------------------------------------
+
+TUMOUR = LabelSpace(
+    ["background", "ncr", "ed", "et"],
+    ignore_index=255,
+    regions={"WT": ["ncr", "ed", "et"], "TC": ["ncr", "et"], "ET": ["et"]},
+)
+
+
+@settings(max_examples=50)
+@given(
+    generators(),
+    st.sets(st.sampled_from([0, 1, 2, 3, 255]), min_size=1),
+    st.sets(st.sampled_from([0, 1, 2, 3, 255]), min_size=1),
+    st.sampled_from([{}, {"include_background": False}, {"ignore_index": 2}]),
+)
+def test_a_region_is_scored_as_the_binary_mask_of_its_union(
+    rng: np.random.Generator,
+    in_target: set[int],
+    in_preds: set[int],
+    arguments: dict[str, Any],
+) -> None:
+    target, preds = (rng.choice(sorted(s), (2, 9, 8)) for s in (in_target, in_preds))
+    value = SegmentationMetrics(TUMOUR, **arguments)(*map(torch.from_numpy, (preds, target)))
+    left_out = {255, arguments.get("ignore_index", 255)}
+    counted = ~np.isin(target, list(left_out))
+    for region, classes in {"WT": [1, 2, 3], "TC": [1, 3], "ET": [3]}.items():
+        # a predicted 255 is in no region: a miss of the target's, a false alarm of none
+        p, t = (np.isin(side[counted], classes) for side in (preds, target))
+        both, either = (p & t).sum(), (p | t).sum()
+        iou = both / either if either else np.nan
+        dice = 2 * both / (p.sum() + t.sum()) if either else np.nan
+        found = [value[f"{score}_region/{region}"].item() for score in ("iou", "dice")]
+        assert found == pytest.approx([iou, dice], rel=1e-6, nan_ok=True)
+
+
+def test_regions_are_what_stacked_masks_score_as_multilabel() -> None:
+    """The example of a public report: BraTS' three Dices from one matrix."""
+    generator = torch.Generator().manual_seed(0)
+    target, preds = torch.randint(0, 4, (2, 3, 20, 20), generator=generator)
+    value = SegmentationMetrics(TUMOUR)(preds, target)
+
+    def stacked(labels: Tensor) -> Tensor:
+        return torch.stack([labels > 0, (labels == 1) | (labels == 3), labels == 3], 1)
+
+    dice = DiceScore(3, task="multilabel", average="none")(stacked(preds), stacked(target))
+    found = torch.stack([value[f"dice_region/{region}"] for region in ("WT", "TC", "ET")])
+    torch.testing.assert_close(found, dice)
+
+
+def test_regions_have_keys_where_a_matrix_is_counted() -> None:
+    def keys(**kwargs: Any) -> set[str]:
+        return {key for key, _ in SegmentationMetrics(TUMOUR, **kwargs).items() if "region" in key}
+
+    every = {f"{score}_region/{region}" for score in ("iou", "dice") for region in TUMOUR.regions}
+    assert keys() == every
+    assert keys(per_class=False) == every  # a region is no class
+    assert keys(prefix="val/", include_background=False) == {f"val/{key}" for key in every}
+    assert keys(aggregation_level="samplewise") == set()
+    assert keys(task="multilabel") == set()
+
+
+def test_regions_beside_groups_compile_to_one_graph() -> None:
+    torch.compiler.reset()
+    space = replace(TUMOUR, groups={"tumour": ["ncr", "et"], "rest": ["background", "ed"]})
+    compiled, eager = SegmentationMetrics(space), SegmentationMetrics(space)
+    counter = CompileCounter()
+    step = torch.compile(compiled.forward, fullgraph=True, backend=counter)
+    for seed in range(4):
+        generator = torch.Generator().manual_seed(seed)
+        preds, target = torch.randint(0, 4, (2, 2, 6, 5), generator=generator)
+        torch.testing.assert_close(
+            step(preds, target), eager(preds, target), rtol=0, atol=0, equal_nan=True
+        )
+    assert counter.frame_count == 1
 
 
 def test_labels_are_exported() -> None:

@@ -152,6 +152,14 @@ def evaluate_command(
             "of means. [default: nan]",
         ),
     ] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=CLASSES", rich_help_panel=SCORES,
+            help="Score a set of classes as one mask, as in WT=1,2,3; may be given several "
+            "times.",
+        ),
+    ] = None,
     boundary: Annotated[
         bool, typer.Option("--boundary", rich_help_panel=SCORES, help="Boundary IoU, too.")
     ] = False,
@@ -238,7 +246,7 @@ def evaluate_command(
         if matching and of_classes and labels_:
             matching = replace(matching, classes=space.names)
         settings = Settings(
-            space,
+            _with_regions(space, region or [], task),
             task=task,
             background=not no_background,
             zero_division=_zero_division(zero_division),
@@ -350,6 +358,28 @@ def _space(
         ignore_index=(*space.ignore_index, *(ignored or ())),
         map_preds=not preds_are_classes,
     )
+
+
+def _with_regions(space: LabelSpace, regions: Sequence[str], task: Task) -> LabelSpace:
+    """The space with the regions that options name, by names of classes or their indices."""
+    if regions and task != "multiclass":
+        raise ValueError("--region is a set of classes of label maps. Leave it out.")
+    found = dict(space.regions)
+    for option in regions:
+        title, equals, members = option.partition("=")
+        names = [member.strip() for member in members.split(",")]
+        if not title or not equals or not all(names):
+            raise ValueError(f"--region is NAME=CLASSES, as in WT=1,2,3, got {option!r}.")
+        for i, name in enumerate(names):
+            if name not in space.names:
+                if not name.isdecimal() or int(name) >= space.num_classes:
+                    raise ValueError(
+                        f"--region {option}: {name!r} is neither a class nor the index of one, "
+                        f"from 0 to {space.num_classes - 1}."
+                    )
+                names[i] = space.names[int(name)]
+        found[title] = tuple(names)
+    return replace(space, regions=found) if regions else space
 
 
 def _zero_division(text: str | None) -> float:

@@ -56,6 +56,7 @@ class Summary:
     intervals: Mapping[str, Interval]
     classes: Sequence[Row]
     categories: Sequence[Row]
+    regions: Sequence[Row]
     images: Sequence[Row]
 
     @staticmethod
@@ -90,7 +91,8 @@ class Summary:
             intervals = {
                 name: confidence_interval(counts, key, level=level) for name, key in keys.items()
             }
-        return Summary(result, found, intervals, _classes(result), _categories(result), images)
+        rows = _classes(result), _categories(result), _regions(result)
+        return Summary(result, found, intervals, *rows, images)
 
     @property
     def worst(self) -> list[Row]:
@@ -121,6 +123,8 @@ class Summary:
                 _table("category", self.categories,
                        {k: found.get(v, nan) for k, v in of_categories.items()}, plain)
             )  # fmt: skip
+        if self.regions:
+            tables.append(_table("region", self.regions, {}, plain))
         tables.append(self._scores_table(plain))
         if self.images:
             worst = [{"name": row["name"], "mIoU": row["mIoU"]} for row in self.worst[:SHOWN]]
@@ -179,6 +183,7 @@ class Summary:
             },
             "classes": self.classes,
             "categories": self.categories,
+            "regions": self.regions,
             "confusion": result.confusion[..., :-1].tolist(),
             "abstained": result.confusion[..., -1].tolist(),
             "images": self.images,
@@ -316,6 +321,24 @@ def _categories(result: Evaluation) -> list[Row]:
         for row in rows:
             row["iiou"] = result.iiou_category.get(row["name"], nan)
     return rows
+
+
+def _regions(result: Evaluation) -> list[Row]:
+    """Sets of classes that may overlap, each scored as one mask."""
+    settings = result.settings
+    regions = settings.space.classes_of_regions()
+    if not regions or settings.task != "multiclass":
+        return []
+    s = scores.of_groups(result.confusion, list(regions.values()))
+    columns = (
+        (s.tp + s.fn).tolist(),
+        scores.iou(s, settings.zero_division).tolist(),
+        scores.dice(s, settings.zero_division).tolist(),
+    )
+    return [
+        {"name": name, "pixels": pixels, "iou": iou, "dice": dice}
+        for name, pixels, iou, dice in zip(regions, *columns, strict=True)
+    ]
 
 
 def _images(result: Evaluation) -> list[Row]:

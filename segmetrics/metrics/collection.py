@@ -11,7 +11,13 @@ from torch import Tensor
 
 from segmetrics import scores
 from segmetrics._arguments import boolean
-from segmetrics.counting.inputs import CountingArguments, InputFormat, Task, Upsample
+from segmetrics.counting.inputs import (
+    Counting,
+    CountingArguments,
+    InputFormat,
+    Task,
+    Upsample,
+)
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics.base import CountingMetric
 from segmetrics.metrics.views import KeyedMetric
@@ -33,9 +39,12 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
     Classes that are left out (an ignored one, background) have no key. For ``task="binary"``:
     ``iou``, ``dice``, ``precision``, ``recall``, ``pixel_accuracy``.
 
-    A label space with groups adds ``mIoU_category`` and ``iou_category/<category>``, unless
-    ``aggregation_level="samplewise"``: the IoU of masks in which the classes of a category are one,
-    as Cityscapes reports it.
+    A label space with ``groups`` adds ``mIoU_category``, ``iou_category/<category>`` and
+    ``dice_category/<category>``: the scores of masks in which the classes of a category are one, as
+    Cityscapes reports them. One with ``regions`` adds ``iou_region/<region>`` and
+    ``dice_region/<region>``: each region is scored as the union of its classes, whichever classes
+    averages leave out. All are read off the one confusion matrix, which
+    ``aggregation_level="samplewise"`` and multilabel do not have: there these keys are missing.
 
     In a LightningModule ``self.log_dict(self.seg)``, in ``validation_step`` after an ``update`` or
     in ``on_validation_epoch_end``, logs every key with one sync an epoch and an automatic reset.
@@ -102,6 +111,7 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
 
         accuracy = agreement_recipe(scores.pixel_accuracy, num_classes, **agreement)
         categories: dict[str, tuple[int, ...]] = {}
+        regions: dict[str, tuple[int, ...]] = {}
         if task == "binary":
             recipes = {
                 "iou": of_classes(scores.iou),
@@ -123,6 +133,12 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
                 recipes["dice/"] = of_classes(scores.dice, "none")
             if per_class and categories:
                 recipes["iou_category/"] = group_recipe(recipes["iou/"], list(categories.values()))
+                recipes["dice_category/"] = group_recipe(
+                    recipes["dice/"], list(categories.values())
+                )
+            if regions := _regions(num_classes, accuracy.counting):
+                for key, formula in (("iou_region/", scores.iou), ("dice_region/", scores.dice)):
+                    recipes[key] = group_recipe(of_classes(formula, "none"), list(regions.values()))
         super().__init__(
             accuracy.counting,
             num_classes,
@@ -132,7 +148,7 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
             **metric_kwargs,
         )
         self.recipes = recipes
-        self.categories = list(categories)
+        self.categories, self.regions = list(categories), list(regions)
         self.prefix = prefix or ""  # what MetricCollection reads, too, is a string
         self._add_views(self._positions())
 
@@ -144,7 +160,8 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
                 keys.append(name)
                 continue
             if recipe.groups:
-                keys += [name + category for category in self.categories]
+                titles = self.regions if name.endswith("region/") else self.categories
+                keys += [name + title for title in titles]
                 continue
             ignored = recipe.score.ignored
             labels = range(recipe.score.first, self.counting.num_classes)
@@ -197,12 +214,21 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
 
 def _categories(num_classes: int | LabelSpace | None, recipe: Recipe) -> dict[str, tuple[int, ...]]:
     """The classes of every category of a label space, without those that are left out."""
-    counting, score = recipe.counting, recipe.score
-    # of a single image only the marginals of its confusion matrix are counted
-    if (
-        not isinstance(num_classes, LabelSpace)
-        or counting.task != "multiclass"
-        or counting.per_image
-    ):
+    if not _has_matrix(recipe.counting) or not isinstance(num_classes, LabelSpace):
         return {}
+    score = recipe.score
     return num_classes.categories(left_out={*range(score.first), *score.ignored})
+
+
+def _regions(
+    num_classes: int | LabelSpace | None, counting: Counting
+) -> dict[str, tuple[int, ...]]:
+    """The classes of every region of a label space."""
+    if not _has_matrix(counting) or not isinstance(num_classes, LabelSpace):
+        return {}
+    return num_classes.classes_of_regions()
+
+
+def _has_matrix(counting: Counting) -> bool:
+    """Whether which class is taken for which is counted; of an image only the marginals are."""
+    return counting.task == "multiclass" and not counting.per_image
