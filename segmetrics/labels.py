@@ -29,6 +29,7 @@ CITYSCAPES_VOID: tuple[Color, ...] = (
     (150, 100, 100), (150, 120, 90), (0, 0, 90), (0, 0, 110),
 )  # fmt: skip
 ADE20K_VOID: tuple[Color, ...] = ((0, 0, 0),)
+
 #: The most values that `id_to_class` maps: a range is written out.
 _MOST_VALUES = 2**20
 

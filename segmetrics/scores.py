@@ -223,9 +223,18 @@ USUAL: Mapping[str, tuple[Formula, Average | Literal["joint"]]] = {
     "fw_iou": (iou, "weighted"),
 }
 
+#: The usual scores of a foreground.
+OF_FOREGROUND: Mapping[str, Formula] = {
+    "iou": iou, "dice": dice, "precision": precision, "recall": recall,
+}  # fmt: skip
+
 
 def usual(
-    matrix: Tensor, *, ignored: tuple[int, ...] = (), groups: Sequence[Sequence[int]] = ()
+    matrix: Tensor,
+    *,
+    ignored: tuple[int, ...] = (),
+    groups: Sequence[Sequence[int]] = (),
+    zero_division: float = nan,
 ) -> dict[str, float]:
     """The usual scores of a confusion matrix ``(C, C + 1)``, and ``mIoU_category`` of groups.
 
@@ -233,12 +242,34 @@ def usual(
     """
     s = Statistics.of_matrix(matrix)
     values = {
-        name: Score(formula, average, ignored=() if average == "joint" else ignored).of(s)
+        name: Score(
+            formula, average, zero_division, ignored=() if average == "joint" else ignored
+        ).of(s)
         for name, (formula, average) in USUAL.items()
     }
     if groups:
-        values["mIoU_category"] = Score(iou, "macro").of(of_groups(matrix, groups))
+        of_groups_ = Score(iou, "macro", zero_division).of(of_groups(matrix, groups))
+        values["mIoU_category"] = of_groups_
     return {name: value.item() for name, value in values.items()}
+
+
+def of_classes(s: Statistics, zero_division: float = nan) -> dict[str, float]:
+    """The usual means over classes that have their own masks, from statistics ``(C,)``."""
+    return {
+        name: Score(formula, average, zero_division).of(s).item()
+        for name, (formula, average) in USUAL.items()
+        if average != "joint"
+    }
+
+
+def of_foreground(matrix: Tensor, zero_division: float = nan) -> dict[str, float]:
+    """The usual scores of class 1 of two, from their confusion matrix ``(2, 3)``."""
+    s = Statistics.of_matrix(matrix)
+    values = {
+        name: Score(formula, "none", zero_division).of(s)[1].item()
+        for name, formula in OF_FOREGROUND.items()
+    }
+    return values | {"pixel_accuracy": Score(pixel_accuracy, "joint", zero_division).of(s).item()}
 
 
 def ratio(numerator: Tensor, denominator: Tensor, zero_division: float = nan) -> Tensor:

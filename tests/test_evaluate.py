@@ -429,7 +429,7 @@ def test_nothing_left_to_score_is_an_error(pairs: tuple[Path, Path]) -> None:
     ("arguments", "message"),
     [
         ([], "say what values mean"),
-        (["--labels", "voc", "--num-classes", 3], "not both"),
+        (["--labels", "voc", "--num-classes", 3], "not by --labels and --num-classes together"),
         (["--labels", "vok"], "neither a file nor one of voc"),
         (["--num-classes", 1], "must be at least 2"),
         (["--num-classes", 3, "--iiou"], "--iiou is defined for --labels cityscapes"),

@@ -18,6 +18,7 @@ from rich.progress import Progress as Bar
 
 import segmetrics
 from segmetrics import labels
+from segmetrics.counting.inputs import Task
 from segmetrics.evaluate.folders import evaluate
 from segmetrics.evaluate.outputs import (
     STANDARD_OUTPUT,
@@ -28,11 +29,11 @@ from segmetrics.evaluate.outputs import (
     write_all,
 )
 from segmetrics.evaluate.processes import rank_and_number
-from segmetrics.evaluate.settings import NotScored, Readings, Settings
+from segmetrics.evaluate.settings import BINARY, NotScored, Readings, Settings
 from segmetrics.evaluate.summary import Summary, problem_lines
 from segmetrics.evaluate.warnings import Warnings
 from segmetrics.evaluate.workers import Progress, number_of_workers
-from segmetrics.files import CITYSCAPES, Match, Pair, printable
+from segmetrics.files import CITYSCAPES, Match, Pair, find_classes, printable
 from segmetrics.labels import LabelSpace
 
 SPACES = {
@@ -113,13 +114,65 @@ def evaluate_command(
             help="Predictions hold indices of classes; by default they hold values as targets do.",
         ),
     ] = False,
+    binary: Annotated[
+        bool,
+        typer.Option(
+            "--binary", rich_help_panel=INPUT,
+            help="Or: zero is background, anything else foreground, which is scored (0/1, 0/255).",
+        ),
+    ] = False,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", rich_help_panel=INPUT,
+            help="The mask's array in NPZ files of several; may be given several times.",
+        ),
+    ] = None,
+    one_hot: Annotated[
+        int | None,
+        typer.Option(
+            metavar="AXIS", rich_help_panel=INPUT,
+            help="Arrays are one-hot along this axis, 0 the first, -1 the last.",
+        ),
+    ] = None,
+    ignore_grid: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-grid", rich_help_panel=INPUT,
+            help="Compare volumes as they lie, whatever their spacing, origin and orientation.",
+        ),
+    ] = False,
     match: Annotated[
         tuple[str, str] | None,
         typer.Option(
             metavar="PREDICTION TARGET", rich_help_panel=INPUT,
             help="Patterns of names in which {key} is what partners share, as in '{key}*' "
             "'{key}_gtFine_labelIds.png'. By default partners have the same path but for the "
-            "suffix; of Cityscapes, its names.",
+            "suffix; of Cityscapes, its names. With {class} in both, as in '{key}/{class}.nii.gz', "
+            "each file is the mask of one class.",
+        ),
+    ] = None,
+    no_background: Annotated[
+        bool,
+        typer.Option(
+            "--no-background", rich_help_panel=SCORES,
+            help="Leave class 0 out of means. Its pixels still count as errors of the others.",
+        ),
+    ] = False,
+    zero_division: Annotated[
+        str | None,
+        typer.Option(
+            metavar="0|1|nan", rich_help_panel=SCORES,
+            help="Score of a class that is neither in the targets nor predicted; nan leaves it out "
+            "of means. [default: nan]",
+        ),
+    ] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=CLASSES", rich_help_panel=SCORES,
+            help="Score a set of classes as one mask, as in WT=1,2,3; may be given several "
+            "times.",
         ),
     ] = None,
     boundary: Annotated[
@@ -193,8 +246,8 @@ def evaluate_command(
 ) -> None:  # fmt: skip
     """Score the masks of a folder against those of another.
 
-    Masks are PNG, TIFF, BMP, PNM, GIF, lossless WebP, NPY, NPZ or NIfTI. What cannot be
-    scored is named, with exit status 2.
+    Masks are PNG, TIFF, BMP, PNM, GIF, lossless WebP, NPY, NPZ, NIfTI, MHA, MHD, NRRD or MGH. What
+    cannot be scored is named, with exit status 2.
     Under torchrun (torchrun --nproc-per-node 4 -m segmetrics evaluate …) processes and machines
     share the files.
     """
@@ -208,15 +261,31 @@ def evaluate_command(
 
     try:
         shown = rank_and_number()[0] == 0
-        space = _space(labels_, num_classes, ignore_index, preds_are_classes)
+        matching = Match(*match) if match else _usual(labels_, targets)
+        of_classes = matching is not None and matching.has_classes
+        task: Task = "binary" if binary else "multilabel" if of_classes else "multiclass"
+        found = find_classes(targets, matching) if matching and of_classes and not labels_ else ()
+        space = _space(labels_, num_classes, ignore_index, preds_are_classes, task, found)
+        if matching and of_classes and labels_:
+            matching = replace(matching, classes=space.names)
         settings = Settings(
-            space,
-            readings=_readings(labels_, space),
+            _with_regions(space, region or [], task),
+            task=task,
+            background=not no_background,
+            zero_division=_zero_division(zero_division),
+            readings=_readings(None if of_classes else labels_, space).with_options(
+                keys=tuple(key or ()), one_hot=one_hot, ignore_grid=ignore_grid
+            ),
             boundary=boundary,
             images=per_image or confidence is not None or html is not None,
             instances=iiou,
         )
         _check(settings, labels_, confidence)
+        if html and of_classes:
+            raise ValueError(
+                "--html: the report shows label maps, and these files are masks of one class each. "
+                "Leave out --html; --json and --csv have all scores."
+            )
         outputs = _outputs(json_, csv_, html, checkpoint, per_image=per_image)
         check_outputs(outputs)
         _check_images(images, html)
@@ -233,7 +302,7 @@ def evaluate_command(
                 predictions,
                 targets,
                 settings,
-                match=Match(*match) if match else _usual(labels_, targets),
+                match=matching,
                 workers=workers,
                 checkpoint=checkpoint,
                 keep_going=keep_going,
@@ -278,12 +347,38 @@ def _space(
     num_classes: int | None,
     ignored: Sequence[int] | None,
     preds_are_classes: bool,
+    task: Task,
+    found: Sequence[str],
 ) -> LabelSpace:
-    """The label space that was asked for; predictions hold values as targets do, unless said."""
-    if (name is None) == (num_classes is None):
+    """The label space that was asked for; predictions hold values as targets do, unless said.
+
+    ``found`` are the classes of targets that are masks of one class each.
+    """
+    given = [
+        option
+        for option, is_given in (
+            ("--labels", name is not None),
+            ("--num-classes", num_classes is not None),
+            ("--binary", task == "binary"),
+            ("--match with {class}", bool(found)),
+        )
+        if is_given
+    ]
+    if len(given) != 1:
         raise ValueError(
-            "say what values mean, by --labels voc|cityscapes|ade20k|FILE or by --num-classes N"
-            + ("." if name is None else ", not both.")
+            "say what values mean, by --labels voc|cityscapes|ade20k|FILE, by --num-classes N or "
+            "by --binary" + (f", not by {' and '.join(given)} together." if given else ".")
+        )
+    if task != "multiclass" and (preds_are_classes or 1 in (ignored or ())):
+        option = "--preds-are-classes" if preds_are_classes else "--ignore-index 1"
+        raise ValueError(f"{option} means nothing for binary masks: 1 is their foreground.")
+    if task == "binary" or found:
+        names = found or BINARY.names
+        return LabelSpace(names, ignore_index=tuple(ignored or ()))
+    if num_classes == 1:
+        raise ValueError(
+            "--num-classes must be at least 2, background and foreground, got 1. For one "
+            "foreground class give --binary."
         )
     if num_classes is not None and num_classes < 2:
         raise ValueError(
@@ -302,11 +397,41 @@ def _space(
         )
     else:
         space = LabelSpace.read(str(name))
+    if task == "multilabel":  # files are masks of these classes, their values have no meaning
+        return LabelSpace(space.names, space.colors, tuple(ignored or ()))
     return replace(
         space,
         ignore_index=(*space.ignore_index, *(ignored or ())),
         map_preds=not preds_are_classes,
     )
+
+
+def _with_regions(space: LabelSpace, regions: Sequence[str], task: Task) -> LabelSpace:
+    """The space with the regions that options name, by names of classes or their indices."""
+    if regions and task != "multiclass":
+        raise ValueError("--region is a set of classes of label maps. Leave it out.")
+    found = dict(space.regions)
+    for option in regions:
+        title, equals, members = option.partition("=")
+        names = [member.strip() for member in members.split(",")]
+        if not title or not equals or not all(names):
+            raise ValueError(f"--region is NAME=CLASSES, as in WT=1,2,3, got {option!r}.")
+        for i, name in enumerate(names):
+            if name not in space.names:
+                if not name.isdecimal() or int(name) >= space.num_classes:
+                    raise ValueError(
+                        f"--region {option}: {name!r} is neither a class nor the index of one, "
+                        f"from 0 to {space.num_classes - 1}."
+                    )
+                names[i] = space.names[int(name)]
+        found[title] = tuple(names)
+    return replace(space, regions=found) if regions else space
+
+
+def _zero_division(text: str | None) -> float:
+    if text not in (None, "0", "1", "nan"):
+        raise ValueError(f"--zero-division must be 0, 1 or nan, got {text}.")
+    return float(text or "nan")
 
 
 def _readings(name: str | None, space: LabelSpace) -> Readings:
@@ -329,6 +454,13 @@ def _check(settings: Settings, name: str | None, level: float | None) -> None:
         raise ValueError("--iiou is defined for --labels cityscapes only.")
     if level is not None and not 0 < level < 1:
         raise ValueError(f"--confidence must be in (0, 1), got {level:g}. For 95 % give 0.95.")
+    if not settings.background and settings.task != "multiclass":
+        raise ValueError("--no-background: binary masks have no class 0 in means. Leave it out.")
+    if not settings.background and name in SPACES and settings.space.names[0] != "background":
+        raise ValueError(
+            f"--no-background leaves out class 0, which is {settings.space.names[0]!r} in "
+            f"--labels {name}. It has no background."
+        )
     settings.counting  # noqa: B018 as it raises
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,19 +13,23 @@ from torch import Tensor
 
 from segmetrics import files
 from segmetrics.counting import Counting, count
-from segmetrics.counting.codes import IGNORED, OUTSIDE, fold, preds_codes, target_codes
+from segmetrics.counting.codes import fold
 from segmetrics.counting.cpu import ValuePairs
 from segmetrics.counting.cpu_readers import known_values
 from segmetrics.evaluate import iiou
 from segmetrics.evaluate.settings import Settings
-from segmetrics.files import LabelMap, MaskError, Pair, Rows
+from segmetrics.evaluate.unknown import interpolated, unknown_labels
+from segmetrics.files import ClassFiles, LabelMap, MaskError, Pair, Rows
 from segmetrics.surfaces import BandCounting, images
 
 Array = NDArray[Any]
 Longs = NDArray[np.int64]
 Floats = NDArray[np.float64]
-#: The values that prediction and target say mark missing pixels.
-Nodata = tuple[float | None, float | None]
+
+#: Behind the counts: binary masks that look interpolated, pixels that do not count, predicted
+#: zeros where class 0 is ignored, and stray predictions (see ``iiou``).
+RAMPS, UNCOUNTED, ZEROS, STRAYS = range(-4, 0)
+EXTRA = 4
 
 
 class Counted(NamedTuple):
@@ -37,22 +42,44 @@ class Counted(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where what stands in the sums: the confusion matrix, the bands, and stray predictions."""
+    """Where what stands in the sums.
+
+    In front are the confusion matrix and the bands, then ``EXTRA`` sums of what warnings look at.
+    """
 
     classes: int
+    multilabel: bool = False
+
+    @staticmethod
+    def of(settings: Settings) -> Layout:
+        """That of what is counted."""
+        return Layout(settings.space.num_classes, settings.task == "multilabel")
+
+    @property
+    def cells(self) -> int:
+        """How many counts a confusion matrix has, or all those of classes with their own masks."""
+        return self.classes * (6 if self.multilabel else self.classes + 1)
 
     @property
     def size(self) -> int:
         """How many sums there are."""
-        return self.classes * (self.classes + 4) + 1
+        return self.cells + 3 * self.classes + EXTRA
 
     def confusion(self, sums: Longs) -> Longs:
-        """The counts ``(C, C + 1)``."""
-        return sums[: self.classes * (self.classes + 1)].reshape(self.classes, -1)
+        """The counts ``(C, C + 1)``, or ``(C, 2, 3)`` where classes have their own masks."""
+        shape = (self.classes, 2, 3) if self.multilabel else (self.classes, self.classes + 1)
+        return sums[: self.cells].reshape(shape)
+
+    def marginals(self, sums: Longs) -> tuple[Longs, Longs, Longs]:
+        """Hits, predicted and target pixels of every class ``(C,)``."""
+        confusion = self.confusion(sums)
+        if self.multilabel:
+            return confusion[:, 1, 1], confusion[:, :, 1].sum(1), confusion[:, 1].sum(1)
+        return confusion.diagonal(), confusion[:, :-1].sum(0), confusion.sum(1)
 
     def bands(self, sums: Longs) -> Longs:
         """Hits, predicted and target pixels in the bands ``(C, 3)``."""
-        return sums[self.classes * (self.classes + 1) : -1].reshape(self.classes, -1)
+        return sums[self.cells : -EXTRA].reshape(self.classes, 3)
 
 
 class Counter:
@@ -60,7 +87,7 @@ class Counter:
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.counting = settings, settings.counting
-        self.layout = Layout(settings.space.num_classes)
+        self.layout = Layout.of(settings)
         self.in_bands = BandCounting(**vars(self.counting))
         values = known_values(self.counting, of_bytes=True)
         self.bytes = None if values is None else ValuePairs(self.counting, values)
@@ -75,29 +102,23 @@ class Counter:
         Raises:
             MaskError: it cannot be scored.
         """
-        of_preds, of_target, _ = self.buffers
-        readings = self.settings.readings
-        preds_map = files.read(pair.preds, readings.preds, of_preds)
-        target_map = files.read(pair.target, readings.target, of_target)
-        preds, target = preds_map.values, target_map.values
-        if preds.shape != target.shape:
-            raise MaskError(
-                "sizes", pair.preds, f"{_size(preds)}, its target {pair.target} is {_size(target)}"
-            )
-        self._check_agreement(pair, preds_map, target_map, target.shape)
         sums = np.zeros(self.layout.size, np.int64)
-        nodata = preds_map.nodata, target_map.nodata
-        self.layout.confusion(sums)[:] = self._confusion(preds, target, pair, nodata)
+        if pair.classes:
+            for of_class in pair.classes:
+                self._add_class(of_class, sums)
+            return Counted(sums, None)
+        preds, target = self._read(pair.preds, pair.target, sums)
+        self._add_confusion(preds, target, pair, sums)
         if self.settings.boundary:
-            self.layout.bands(sums)[:] = self._bands(preds, target)
+            self.layout.bands(sums)[:] = self._bands(preds.values, target.values)
         if pair.instances is None:
             return Counted(sums, None)
-        weighted, sums[-1] = self._instances(preds, target, pair)
+        weighted, sums[STRAYS] = self._instances(preds.values, target.values, pair)
         return Counted(sums, weighted)
 
     def parts(self, pair: Pair) -> list[Rows | None]:
         """The parts in which a pair is counted; None is the whole."""
-        if self.settings.boundary or pair.instances:
+        if self.settings.boundary or pair.instances or pair.classes:
             return [None]
         return files.parts(pair.preds, pair.target)
 
@@ -113,29 +134,67 @@ class Counter:
         if size != to_size:
             detail = f"{_times(size)}, its target {pair.target} is {_times(to_size)}"
             raise MaskError("sizes", pair.preds, detail)
-        self._check_agreement(pair, preds, target, to_size)
+        self._check_agreement(pair.preds, preds, target, to_size)
         sums = np.zeros(self.layout.size, np.int64)
-        nodata = preds.nodata, target.nodata
-        counts = self._confusion(preds.values, target.values, pair, nodata)
-        self.layout.confusion(sums)[:] = counts
+        preds, target = self._labels(preds, sums), self._labels(target, sums)
+        self._add_confusion(preds, target, pair, sums)
         return Counted(sums, None)
 
+    def _add_class(self, of_class: ClassFiles, sums: Longs) -> None:
+        """Count the masks of one class."""
+        preds, target = self._read(of_class.preds, of_class.target, sums)
+        c = self.settings.space.names.index(of_class.name)
+        pair = Pair(of_class.name, of_class.target, of_class.target)
+        confusion = self.layout.confusion(sums)[c]
+        confusion[:] = self._confusion(preds, target, pair)
+        sums[UNCOUNTED] += target.values.size - confusion.sum()
+        if self.settings.boundary:
+            self.layout.bands(sums)[c] = self._bands(preds.values, target.values)[1]
+
+    def _add_confusion(self, preds: LabelMap, target: LabelMap, pair: Pair, sums: Longs) -> None:
+        confusion = self.layout.confusion(sums)
+        confusion[:] = self._confusion(preds, target, pair)
+        sums[UNCOUNTED] = target.values.size - confusion.sum()
+        if 0 in self.counting.ignored_classes:
+            sums[ZEROS] = preds.values.size - np.count_nonzero(preds.values)
+
+    def _read(self, preds: Path | None, target: Path, sums: Longs) -> tuple[LabelMap, LabelMap]:
+        """The labels of two files on one grid; without a prediction it is empty."""
+        (of_preds, of_target, _), readings = self.buffers, self.settings.readings
+        right = files.read(target, readings.target, of_target)
+        if preds is None:
+            found = right._replace(values=np.zeros_like(right.values))
+        else:
+            found = files.read(preds, readings.preds, of_preds)
+            values = files.aligned(found, right, (preds, target))
+            self._check_agreement(preds, found, right, right.values.shape)
+            found = found._replace(values=values)
+        return self._labels(found, sums), self._labels(right, sums)
+
+    def _labels(self, mask: LabelMap, sums: Longs) -> LabelMap:
+        """A mask as it is counted."""
+        if self.settings.task == "multiclass":
+            return mask
+        sums[RAMPS] += _has_ramps(mask.values)
+        return mask._replace(values=self.settings.labels(mask.values))
+
     def _check_agreement(
-        self, pair: Pair, preds: LabelMap, target: LabelMap, shape: tuple[int, ...]
+        self, path: Path, preds: LabelMap, target: LabelMap, shape: tuple[int, ...]
     ) -> None:
         """Raise for other places, and for palettes that disagree, where both hold the same ids."""
-        files.check_place(preds, target, pair.preds, shape)
-        if self.settings.space.id_to_class is None or self.settings.space.map_preds:
-            files.check_palettes(preds, target, pair.preds)
+        files.check_place(preds, target, path, shape)
+        same_ids = self.settings.space.id_to_class is None or self.settings.space.map_preds
+        if self.settings.task == "multiclass" and same_ids:
+            files.check_palettes(preds, target, path)
 
-    def _confusion(self, preds: Array, target: Array, pair: Pair, nodata: Nodata) -> Longs:
-        of_bytes = preds.dtype == target.dtype == np.uint8 and preds.size < 2**31
-        if of_bytes and self.bytes is not None:
-            counts = self._confusion_of_bytes(preds, target, self.bytes)
+    def _confusion(self, preds: LabelMap, target: LabelMap, pair: Pair) -> Longs:
+        of_bytes = preds.values.dtype == target.values.dtype == np.uint8
+        if of_bytes and target.values.size < 2**31 and self.bytes is not None:
+            counts = self._confusion_of_bytes(preds.values, target.values, self.bytes)
         else:
-            counts = _confusion(preds, target, self.counting)
+            counts = _confusion(preds.values, target.values, self.counting)
         if counts is None:
-            raise _unknown_labels(preds, target, pair, self.counting, nodata)
+            raise unknown_labels(preds, target, pair, self.counting)
         return counts
 
     def _confusion_of_bytes(self, preds: Array, target: Array, pairs: ValuePairs) -> Longs | None:
@@ -184,24 +243,10 @@ def _ids_of_classes(preds: Array, counting: Counting) -> Array:
     return id_of[np.where((preds >= 0) & (preds < counting.labels), preds, counting.labels)]
 
 
-def _unknown_labels(
-    preds: Array, target: Array, pair: Pair, counting: Counting, nodata: Nodata
-) -> MaskError:
-    """Which labels are neither a class nor ignored, in the target or else in the prediction."""
-    codes = target_codes(torch.from_numpy(target.astype(np.int64)), counting).numpy()
-    unknown, path = codes > counting.labels + IGNORED, pair.target
-    if not unknown.any():
-        found = preds_codes(torch.from_numpy(preds.astype(np.int64)), counting).numpy()
-        unknown, path = (found == counting.labels + OUTSIDE) & (codes < counting.labels), pair.preds
-    assert unknown.any()
-    values, pixels = np.unique(
-        (target if path == pair.target else preds)[unknown], return_counts=True
-    )
-    shown = ", ".join(f"{v} ({n:,} pixels)" for v, n in zip(values[:5], pixels[:5], strict=True))
-    more = f" and {len(values) - 5} more" if len(values) > 5 else ""
-    said = nodata[path == pair.target]
-    hint = f". {said:g} is its nodata value: --ignore-index {said:g}" if said in values else ""
-    return MaskError("labels", path, f"neither a class nor ignored: {shown}{more}{hint}")
+def _has_ramps(values: Array) -> bool:
+    """Whether a binary mask looks interpolated: values between 0 and the largest at contours."""
+    strange = (values != 0) & (values != values.max(initial=0))
+    return bool(strange.any()) and interpolated(values, strange)
 
 
 def _size(mask: Array) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from segmetrics import files
 from segmetrics.evaluate.counter import Counter
+from segmetrics.evaluate.plausibility import warnings_of
 from segmetrics.evaluate.processes import Processes
 from segmetrics.evaluate.settings import Evaluation, NotScored, Settings
 from segmetrics.evaluate.warnings import Warnings, of_folders
@@ -58,7 +59,9 @@ def evaluate(
         counter = Counter(settings)
         begin = time.monotonic()
         pairs, problems = processes.together(lambda: _plan(preds, targets, settings, match))
-        processes.check_equal([pair.name for pair in pairs] + [file for _, file, _ in problems])
+        processes.check_equal(
+            [pair.name for pair in pairs] + [problem.file for problem in problems]
+        )
         if checkpoint is not None:  # one in the folders is none of their files
             problems = [problem for problem in problems if not _is(problem, checkpoint)]
         if problems and not (keep_going and pairs):
@@ -78,6 +81,10 @@ def evaluate(
         problems += everything.problems
         if problems and not (keep_going and everything.names):
             raise NotScored(problems, rest=bool(everything.names))
+        done = set(everything.names)
+        scored = [pair for pair in pairs if pair.name in done]
+        for warning in warnings_of(settings, scored, everything.sums):
+            warnings.add(warning)
         if processes.rank:
             return None
         return everything.evaluation(
@@ -97,6 +104,7 @@ def _plan(
     if settings.instances:
         pairs, others = files.with_instances(pairs)
         problems += others
+    files.check_libraries(path for pair in pairs for path in (pair.preds, pair.target))
     return pairs, problems
 
 

@@ -33,7 +33,7 @@ class Ledger:
     digests: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of files, by name
 
     def __post_init__(self) -> None:
-        self.layout = Layout(self.settings.space.num_classes)
+        self.layout = Layout.of(self.settings)
         if not len(self.sums):
             self.sums = np.zeros(self.layout.size, np.int64)
 
@@ -46,9 +46,8 @@ class Ledger:
         self.digests[pair.name] = outcome.digests
         self.sums += outcome.sums
         if self.settings.images:
-            confusion = self.layout.confusion(outcome.sums)
-            hits, predicted = confusion.diagonal(), confusion[:, :-1].sum(0)
-            self.images.append(np.stack([hits, predicted - hits, confusion.sum(1) - hits]))
+            hits, predicted, target = self.layout.marginals(outcome.sums)
+            self.images.append(np.stack([hits, predicted - hits, target - hits]))
         if outcome.instances is not None:
             self.instances.append(outcome.instances)
 
@@ -93,21 +92,26 @@ class Ledger:
 
     def evaluation(self, pairs: Sequence[Pair], **about: Any) -> Evaluation:
         """What is reported of these pairs."""
-        space, counting = self.settings.space, self.settings.counting
+        settings = self.settings
         confusion, images = self.layout.confusion(self.sums), None
-        if self.settings.images:
+        if settings.images:
             order = sorted(range(len(self.names)), key=self.names.__getitem__)
             tp, fp, fn = torch.from_numpy(np.stack([self.images[i] for i in order], 1))
-            ids, names = tuple(self.names[i] for i in order), tuple(space.names)
-            ignored = counting.ignored_classes
-            images = ImageCounts(tp, fp, fn, ids=ids, class_names=names, ignored=ignored)
+            images = ImageCounts(
+                tp, fp, fn,
+                ids=tuple(self.names[i] for i in order),
+                class_names=tuple(settings.space.names),
+                ignored=settings.left_out,
+                presence="target" if settings.task == "multiclass" else "either",
+                zero_division=settings.zero_division,
+            )  # fmt: skip
         scores_of_instances: tuple[Mapping[str, float], Mapping[str, float]] = {}, {}
-        if self.settings.instances:
+        if settings.instances:
             scores_of_instances = iiou.iious(self.instances, confusion, int(self.sums[-1]))
-        bands = torch.from_numpy(self.layout.bands(self.sums)) if self.settings.boundary else None
+        bands = torch.from_numpy(self.layout.bands(self.sums)) if settings.boundary else None
         done = set(self.names)
         return Evaluation(
-            self.settings,
+            settings,
             torch.from_numpy(confusion),
             bands,
             images,

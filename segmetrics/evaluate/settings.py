@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from math import nan
+from typing import Any, NamedTuple
 
+from numpy.typing import NDArray
 from torch import Tensor
 
 from segmetrics.counting import Counting
+from segmetrics.counting.inputs import Task
 from segmetrics.evaluate.warnings import Warnings
-from segmetrics.files import Pair, Problem, Reading
+from segmetrics.files import VOID, Pair, Problem, Reading, to_binary
 from segmetrics.labels import Color, LabelSpace
 from segmetrics.scores import Statistics
 from segmetrics.statistics import ImageCounts
+
+#: What binary masks hold when they are counted.
+BINARY = LabelSpace(["background", "foreground"], ignore_index=VOID)
 
 
 class Readings(NamedTuple):
@@ -43,6 +49,10 @@ class Readings(NamedTuple):
         of_preds = of_target if space.map_preds else of_class
         return Readings(Reading((*of_preds, *of_void)), Reading((*of_target, *of_void)))
 
+    def with_options(self, **options: Any) -> Readings:
+        """The same with other fields of ``Reading``."""
+        return Readings(*(replace(reading, **options) for reading in self))
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -51,6 +61,12 @@ class Settings:
     Args:
         space: the classes and what values mean; ``map_preds`` says whether predictions hold values
             of the masks or indices of classes.
+        task: ``"multiclass"``: masks are label maps. ``"binary"``: zero is background, anything
+            else foreground, and the foreground is scored. ``"multilabel"``: each class of a pair
+            has its own binary mask.
+        background: whether class 0 counts in means.
+        zero_division: score of a class that is neither in the targets nor predicted; nan leaves it
+            out of means.
         boundary: count the bands along the contours, too.
         images: keep the counts of every image.
         instances: count Cityscapes' instances, too.
@@ -58,6 +74,9 @@ class Settings:
     """
 
     space: LabelSpace
+    task: Task = "multiclass"
+    background: bool = True
+    zero_division: float = nan
     boundary: bool = False
     images: bool = False
     instances: bool = False
@@ -65,20 +84,38 @@ class Settings:
 
     @cached_property
     def counting(self) -> Counting:
-        """How pixels are counted."""
-        return Counting.of(self.space, input_format="index")
+        """How the pixels of two masks are counted."""
+        space = self.space if self.task == "multiclass" else BINARY
+        return Counting.of(space, input_format="index")
+
+    @property
+    def left_out(self) -> tuple[int, ...]:
+        """Classes that are left out of averages."""
+        if self.task == "multilabel":
+            return ()
+        only_foreground = self.task == "binary" or not self.background
+        return tuple(sorted({*self.counting.ignored_classes, *([0] if only_foreground else [])}))
+
+    def labels(self, values: NDArray[Any]) -> NDArray[Any]:
+        """What the values of a mask are counted as."""
+        multiclass = self.task == "multiclass"
+        return values if multiclass else to_binary(values, self.space.ignore_index)
 
     def describe(self) -> dict[str, object]:
         """All that decides the counts, in JSON."""
         counting = self.counting
         return {
+            "task": self.task,
             "classes": list(self.space.names),
-            "ignore_index": list(counting.ignore_index),
+            "ignore_index": list(self.space.ignore_index),
             "id_to_class": [list(counting.ids), list(counting.classes_of_ids)],
             "map_preds": counting.map_preds,
             "boundary": self.boundary,
             "counts of images": self.images,
             "iiou": self.instances,
+            "keys": list(self.readings.target.keys),
+            "one-hot axis": self.readings.target.one_hot,
+            "ignore grid": self.readings.target.ignore_grid,
         }
 
 
@@ -94,9 +131,10 @@ class NotScored(Exception):
 class Evaluation:
     """What was counted: the counts ``(C, C + 1)``, and what else was asked for.
 
-    ``bands`` are hits, predicted and target pixels of the classes in their bands ``(C, 3)``;
-    ``iiou`` and ``iiou_category`` scores by name; ``scored`` the pairs by name;
-    ``warnings`` what looks wrong although it can be scored.
+    Where each class has its own masks the counts are ``(C, 2, 3)``. ``bands`` are hits, predicted
+    and target pixels of the classes in their bands ``(C, 3)``; ``iiou`` and ``iiou_category``
+    scores by name; ``scored`` the pairs by name; ``warnings`` what looks wrong although it can be
+    scored.
     """
 
     settings: Settings
@@ -115,7 +153,8 @@ class Evaluation:
     @property
     def statistics(self) -> Statistics:
         """The classes' counts."""
-        return Statistics.of_matrix(self.confusion)
+        s = Statistics.of_matrix(self.confusion)
+        return s.map(lambda counts: counts[:, 1]) if self.confusion.ndim == 3 else s
 
     @property
     def band_statistics(self) -> Statistics | None:
@@ -125,7 +164,7 @@ class Evaluation:
     @property
     def ignored(self) -> tuple[int, ...]:
         """Classes that are left out of averages."""
-        return self.settings.counting.ignored_classes
+        return self.settings.left_out
 
     @property
     def categories(self) -> Mapping[str, tuple[int, ...]]:

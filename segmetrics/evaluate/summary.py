@@ -26,11 +26,12 @@ import segmetrics
 from segmetrics import files, report, scores
 from segmetrics._files import replace_file
 from segmetrics.evaluate.outputs import STANDARD_OUTPUT, images_csv
-from segmetrics.evaluate.settings import Evaluation
+from segmetrics.evaluate.plausibility import missing_predictions
+from segmetrics.evaluate.settings import BINARY, Evaluation
 from segmetrics.evaluate.warnings import Warnings
 from segmetrics.files import KINDS, Kind, MaskError, Problem, printable, valid
-from segmetrics.scores import Score
-from segmetrics.statistics import USUAL_KEYS, Interval, all_scores, confidence_interval
+from segmetrics.scores import Formula, Score
+from segmetrics.statistics import KEYS_OF_IMAGES, Interval, all_scores, confidence_interval
 
 #: The scores over images that are printed; JSON has them all.
 OF_IMAGES = ("mIoU_I", "mIoU_I_5", "mIoU_I_10", "mIoU_C", "mIoU_C_5", "mIoU_C_10")
@@ -39,8 +40,6 @@ TITLES = {
     **report.TITLES,
     "boundary_iou": "boundary IoU",
     "iIoU_category": "iIoU of categories",
-    "iou": "IoU",
-    "dice": "Dice",
     "iiou": "iIoU",
 }
 #: Problems of a kind, and worst images, that are listed; and images in the report.
@@ -63,6 +62,7 @@ class Summary:
     intervals: Mapping[str, Interval]
     classes: Sequence[Row]
     categories: Sequence[Row]
+    regions: Sequence[Row]
     images: Sequence[Row]
 
     @staticmethod
@@ -76,16 +76,16 @@ class Summary:
 
         There are no intervals of fewer than two images.
         """
-        bands = result.band_statistics
-        groups = list(result.categories.values())
-        found = scores.usual(result.confusion, ignored=result.ignored, groups=groups)
+        bands, zero_division = result.band_statistics, result.settings.zero_division
+        found = _over_all(result)
         if bands is not None:
-            mean = Score(scores.iou, "macro", ignored=result.ignored)
+            mean = Score(scores.iou, "macro", zero_division, ignored=result.ignored)
             found["boundary_iou"] = mean.of(bands).item()
         if result.iiou:
             found["iIoU"] = _mean(result.iiou.values())
             found["iIoU_category"] = _mean(result.iiou_category.values())
-        counts, keys, images = result.images, dict(USUAL_KEYS), []
+        counts, images = result.images, []
+        keys = {key: of_images for key, of_images in KEYS_OF_IMAGES.items() if key in found}
         if per_image and counts is not None:
             everything = all_scores(counts, torch.ones(len(counts)))
             found |= {key: value.item() for key, value in everything.items()}
@@ -96,7 +96,8 @@ class Summary:
             intervals = {
                 name: confidence_interval(counts, key, level=level) for name, key in keys.items()
             }
-        return Summary(result, found, intervals, _classes(result), _categories(result), images)
+        rows = _classes(result), _categories(result), _regions(result)
+        return Summary(result, found, intervals, *rows, images)
 
     @property
     def worst(self) -> list[Row]:
@@ -111,18 +112,24 @@ class Summary:
         plain = not console.is_terminal
         found = self.scores
         means = {"iou": "mIoU", "dice": "mDice", "accuracy": "mean_accuracy", "iiou": "iIoU"}
-        tables = [
-            _table("class", self.classes, {k: found.get(v, nan) for k, v in means.items()} | {
-                "boundary_iou": found.get("boundary_iou", nan),
-                "pixels": sum(row["pixels"] for row in self.classes),
-            }, plain),
-        ]  # fmt: skip
+        tables = []
+        if self.result.settings.task != "binary":  # of which the scores below say all
+            tables.append(
+                _table("class", self.classes, {k: found.get(v, nan) for k, v in means.items()} | {
+                    "boundary_iou": found.get("boundary_iou", nan),
+                    "pixels": sum(row["pixels"] for row in self.classes),
+                    "recall": found.get("mean_accuracy", nan),
+                    "precision": _mean(row.get("precision", nan) for row in self.classes),
+                }, plain)
+            )  # fmt: skip
         if self.categories:
             of_categories = {"iou": "mIoU_category", "iiou": "iIoU_category"}
             tables.append(
                 _table("category", self.categories,
                        {k: found.get(v, nan) for k, v in of_categories.items()}, plain)
             )  # fmt: skip
+        if self.regions:
+            tables.append(_table("region", self.regions, {}, plain))
         tables.append(self._scores_table(plain))
         if self.images:
             worst = [{"name": row["name"], "mIoU": row["mIoU"]} for row in self.worst[:SHOWN]]
@@ -182,13 +189,15 @@ class Summary:
             },
             "classes": self.classes,
             "categories": self.categories,
-            "confusion": result.confusion[:, :-1].tolist(),
-            "abstained": result.confusion[:, -1].tolist(),
+            "regions": self.regions,
+            "confusion": result.confusion[..., :-1].tolist(),
+            "abstained": result.confusion[..., -1].tolist(),
             "images": self.images,
             "left_out": [
                 {"file": problem.file, "kind": problem.kind, "reason": problem.reason}
                 for problem in result.left_out
             ],
+            "missing_predictions": missing_predictions(list(result.scored.values())),
             "warnings": list(result.warnings),
             "seconds": result.seconds,
             "workers": result.workers,
@@ -248,7 +257,7 @@ class Summary:
 
 
 KEYS_OVER_ALL = (
-    *scores.USUAL, "mIoU_category", "boundary_iou", "iIoU", "iIoU_category",
+    *scores.USUAL, *scores.OF_FOREGROUND, "mIoU_category", "boundary_iou", "iIoU", "iIoU_category",
 )  # fmt: skip
 
 
@@ -258,30 +267,45 @@ def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
     for problem in problems:
         kinds[problem.kind].append(problem)
     for kind, some in kinds.items():
-        what, mend = KINDS[kind]
-        yield f"{what}: {len(some):,}"
+        yield f"{KINDS[kind][0]}: {len(some):,}"
         for problem in some[:SHOWN]:
             detail = f": {problem.detail}" if problem.detail else ""
             yield printable(f"  {problem.file}{detail}")
         if len(some) > SHOWN:
             yield f"  and {len(some) - SHOWN:,} more"
-        yield f"  {mend}"
+        for fix in list(dict.fromkeys(problem.fix for problem in some))[:SHOWN]:
+            yield f"  {fix}"
 
 
 # --- Rows -----------------------------------------------------------------------------------------
 
 
+def _over_all(result: Evaluation) -> dict[str, float]:
+    """The usual scores of the data set."""
+    settings = result.settings
+    if settings.task == "binary":
+        return scores.of_foreground(result.confusion, settings.zero_division)
+    if settings.task == "multilabel":
+        return scores.of_classes(result.statistics, settings.zero_division)
+    groups = list(result.categories.values())
+    return scores.usual(
+        result.confusion,
+        ignored=result.ignored,
+        groups=groups,
+        zero_division=settings.zero_division,
+    )
+
+
 def _classes(result: Evaluation) -> list[Row]:
-    s, bands, names = result.statistics, result.band_statistics, result.settings.space.names
-    columns: dict[str, list[Any]] = {
-        "name": list(names),
-        "pixels": (s.tp + s.fn).tolist(),
-        "iou": scores.iou(s).tolist(),
-        "dice": scores.dice(s).tolist(),
-        "accuracy": scores.recall(s).tolist(),
-    }
+    s, bands, settings = result.statistics, result.band_statistics, result.settings
+    names, multiclass = settings.space.names, settings.task == "multiclass"
+    formulas: dict[str, Formula] = {"iou": scores.iou, "dice": scores.dice}
+    formulas |= {"accuracy": scores.recall} if multiclass else scores.OF_FOREGROUND
+    columns: dict[str, list[Any]] = {"name": list(names), "pixels": (s.tp + s.fn).tolist()}
+    for key, formula in formulas.items():
+        columns[key] = formula(s, settings.zero_division).tolist()
     if bands is not None:
-        columns["boundary_iou"] = scores.iou(bands).tolist()
+        columns["boundary_iou"] = scores.iou(bands, settings.zero_division).tolist()
     if result.iiou:
         columns["iiou"] = [result.iiou.get(name, nan) for name in names]
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -296,13 +320,34 @@ def _categories(result: Evaluation) -> list[Row]:
     rows: list[Row] = [
         {"name": name, "pixels": pixels, "iou": iou}
         for name, pixels, iou in zip(
-            categories, (s.tp + s.fn).tolist(), scores.iou(s).tolist(), strict=True
+            categories,
+            (s.tp + s.fn).tolist(),
+            scores.iou(s, result.settings.zero_division).tolist(),
+            strict=True,
         )
     ]
     if result.iiou_category:
         for row in rows:
             row["iiou"] = result.iiou_category.get(row["name"], nan)
     return rows
+
+
+def _regions(result: Evaluation) -> list[Row]:
+    """Sets of classes that may overlap, each scored as one mask."""
+    settings = result.settings
+    regions = settings.space.classes_of_regions()
+    if not regions or settings.task != "multiclass":
+        return []
+    s = scores.of_groups(result.confusion, list(regions.values()))
+    columns = (
+        (s.tp + s.fn).tolist(),
+        scores.iou(s, settings.zero_division).tolist(),
+        scores.dice(s, settings.zero_division).tolist(),
+    )
+    return [
+        {"name": name, "pixels": pixels, "iou": iou, "dice": dice}
+        for name, pixels, iou, dice in zip(regions, *columns, strict=True)
+    ]
 
 
 def _images(result: Evaluation) -> list[Row]:
@@ -314,8 +359,9 @@ def _images(result: Evaluation) -> list[Row]:
         "pixels": pixels.tolist(),
         "mIoU": counts.per_image("IoU").tolist(),
         "mDice": counts.per_image("Dice").tolist(),
-        "accuracy": scores.ratio(counts.tp.sum(1), pixels).tolist(),
     }
+    if result.settings.task != "multilabel":
+        columns["accuracy"] = scores.ratio(counts.tp.sum(1), pixels).tolist()
     per_class = counts.per_class("IoU").t().tolist()
     for c, (name, values) in enumerate(zip(counts.names, per_class, strict=True)):
         if c not in counts.ignored:
@@ -411,6 +457,8 @@ def _examples(result: Evaluation, folder: Path | None) -> Iterator[Any]:
     from segmetrics.report import Example
 
     counts, space = result.images, result.settings.space
+    if result.settings.task == "binary":
+        space = BINARY
     assert counts is not None
     values = counts.per_image("IoU")
     order = values.argsort(stable=True)[: int((~values.isnan()).sum())].tolist()
@@ -420,13 +468,15 @@ def _examples(result: Evaluation, folder: Path | None) -> Iterator[Any]:
         pair = result.scored[name]
         readings = result.settings.readings
         try:
-            target = files.read_thinned(pair.target, readings.target).values
-            preds = files.read_thinned(pair.preds, readings.preds).values
+            target_map = files.read_thinned(pair.target, readings.target)
+            preds_map = files.read_thinned(pair.preds, readings.preds)
         except MaskError as error:  # changed since it was counted
             result.warnings.add(f"{error}. It is left out of the report's examples.")
             continue
-        if target.ndim != 2 or target.shape != preds.shape:
+        if target_map.values.ndim != 2:
             continue
+        preds = files.aligned(preds_map, target_map, (pair.preds, pair.target))
+        preds, target = map(result.settings.labels, (preds, target_map.values))
         yield Example(
             name=name,
             score=values[i].item(),

@@ -5,14 +5,18 @@
 """
 
 from segmetrics.files.agreement import check_palettes, check_place
-from segmetrics.files.formats import FORMATS, read
+from segmetrics.files.alignment import aligned
+from segmetrics.files.formats import FORMATS, check_libraries, read
 from segmetrics.files.grids import Grid
 from segmetrics.files.masks import Buffer, LabelMap, Reading, Stored
+from segmetrics.files.meaning import VOID, to_binary
 from segmetrics.files.names import printable, valid
 from segmetrics.files.pairing import (
     CITYSCAPES,
+    ClassFiles,
     Match,
     Pair,
+    find_classes,
     find_images,
     find_pairs,
     with_instances,
@@ -24,7 +28,9 @@ __all__ = [
     "CITYSCAPES",
     "FORMATS",
     "KINDS",
+    "VOID",
     "Buffer",
+    "ClassFiles",
     "Grid",
     "Kind",
     "LabelMap",
@@ -35,8 +41,11 @@ __all__ = [
     "Reading",
     "Rows",
     "Stored",
+    "aligned",
+    "check_libraries",
     "check_palettes",
     "check_place",
+    "find_classes",
     "find_images",
     "find_pairs",
     "parts",
@@ -44,6 +53,7 @@ __all__ = [
     "read",
     "read_rows",
     "read_thinned",
+    "to_binary",
     "valid",
     "with_instances",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -18,11 +18,12 @@ Reader = Callable[[Path, Reading, Buffer], Stored]
 
 
 class Format(NamedTuple):
-    """A format: its name, and its reader in a module that is loaded when it is first needed."""
+    """A format: its name, its reader in a module that is loaded when needed, and its library."""
 
     name: str
     module: str
     function: str
+    library: str = ""
 
     @property
     def reader(self) -> Reader:
@@ -51,8 +52,14 @@ FORMATS = {
     ".webp": WEBP,
     ".npy": Format("NPY", "arrays", "read_npy"),
     ".npz": Format("NPZ", "arrays", "read_npz"),
-    ".nii": Format("NIfTI", "nifti", "read_nifti"),
-    ".nii.gz": Format("NIfTI", "nifti", "read_nifti"),
+    ".nii": Format("NIfTI", "nifti", "read_nifti", "nibabel"),
+    ".nii.gz": Format("NIfTI", "nifti", "read_nifti", "nibabel"),
+    ".mgh": Format("MGH", "nifti", "read_mgh", "nibabel"),
+    ".mgz": Format("MGH", "nifti", "read_mgh", "nibabel"),
+    ".mha": Format("MetaImage", "itk", "read_metaimage", "SimpleITK"),
+    ".mhd": Format("MetaImage", "itk", "read_metaimage", "SimpleITK"),
+    ".nrrd": Format("NRRD", "itk", "read_nrrd", "SimpleITK"),
+    ".nhdr": Format("NRRD", "itk", "read_nrrd", "SimpleITK"),
 }
 #: Suffix → what it is that is no mask, or none that is read.
 OTHER_IMAGES = {
@@ -115,9 +122,15 @@ def format_of(path: Path) -> Format:
     """The format of a mask by its suffix; of an image by its content.
 
     Raises:
-        MaskError: an image whose content is of another kind.
+        MaskError: a suffix that is not read, or an image whose content is of another kind.
     """
-    named = FORMATS[suffix(path.name).lower()]
+    named = FORMATS.get(suffix(path.name).lower())
+    if named is None:
+        with path.open("rb") as file:
+            held = kind_of(file.read(HEAD))
+        what = held or OTHER_IMAGES.get(suffix(path.name).lower()) or suffix(path.name)
+        how = ". dcmqi's segimage2itkimage makes NRRD of DICOM SEG" if what == "DICOM" else ""
+        raise MaskError("format", path, f"{what or 'no suffix'} is not read as a mask{how}")
     if named.name not in IMAGES:
         return named
     with path.open("rb", buffering=0) as file:
@@ -125,6 +138,24 @@ def format_of(path: Path) -> Format:
     if found not in IMAGES:
         raise MaskError("format", path, f"its content is {found}, not {named.name}")
     return IMAGES[found]
+
+
+def check_libraries(paths: Iterable[Path]) -> None:
+    """Raise where a library that a mask's format needs is not installed.
+
+    Raises:
+        ImportError: says how to install it.
+    """
+    formats = {path: FORMATS.get(suffix(path.name).lower()) for path in paths}
+    needed = {form.library: path for path, form in formats.items() if form and form.library}
+    for library, path in needed.items():
+        try:
+            import_module(library)
+        except ImportError as error:  # noqa: PERF203
+            raise ImportError(
+                f"{path} and others need {library}. Install it with "
+                "`pip install segmetrics[medical]`."
+            ) from error
 
 
 def suffix(name: str) -> str:

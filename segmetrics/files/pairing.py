@@ -16,17 +16,34 @@ from segmetrics.files.problems import KINDS, Problem
 
 
 @dataclass(frozen=True)
+class ClassFiles:
+    """The masks of one class of a pair; without a prediction it is empty."""
+
+    name: str
+    target: Path
+    preds: Path | None
+
+
+@dataclass(frozen=True)
 class Pair:
-    """A prediction and its target, under the name that both share."""
+    """A prediction and its target, under the name that both share.
+
+    Where each class has its own file ``classes`` has them all, and ``preds`` and ``target`` are the
+    first.
+    """
 
     name: str
     preds: Path
     target: Path
     instances: Path | None = None
+    classes: tuple[ClassFiles, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All files of the pair."""
+        if self.classes:
+            every = (file for masks in self.classes for file in (masks.target, masks.preds))
+            return tuple(file for file in every if file is not None)
         return (self.preds, self.target, *([self.instances] if self.instances else []))
 
 
@@ -38,14 +55,17 @@ class Match:
     stands for what partners share, ``*`` for anything, ``?`` for one character, neither for a
     slash. The suffix may be left out. A file of the targets that does not fit is none; the
     prediction's pattern is read with each target's key in it. A key is a whole: letters or digits
-    right before or behind it would be part of it.
+    right before or behind it would be part of it. With ``{class}`` in both patterns each file is
+    the mask of one class, and a pair has as many as its target has; ``classes`` are those to score,
+    by default all of the targets.
 
     Raises:
-        ValueError: a pattern without ``{key}``, or with two.
+        ValueError: a pattern without ``{key}``, or with two; ``{class}`` in one of them only.
     """
 
     preds: str
     target: str
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for pattern in (self.preds, self.target):
@@ -54,8 +74,24 @@ class Match:
                     f"--match: a pattern has one {{key}}, what partners share; got {pattern!r}. "
                     "An example: --match '{key}*' '{key}_gtFine_labelIds.png'."
                 )
+            if pattern.count("{class}") != self.has_classes:
+                raise ValueError(
+                    "--match: {class}, the class whose mask a file is, stands once in both "
+                    f"patterns or in none; got {self.preds!r} and {self.target!r}. An example: "
+                    "--match '{key}/{class}.nii.gz' '{key}/{class}.nii.gz'."
+                )
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether each file is the mask of one class."""
+        return "{class}" in self.preds + self.target
 
 
+#: What to do about masks of classes that targets have not.
+SOME_CLASSES = (
+    "Without a file a class of a target is unknown, not empty. To score some classes only, name "
+    "them in a file for --labels."
+)
 #: As Cityscapes' own script finds predictions, for targets that are named as its are.
 CITYSCAPES = Match("{key}*", "{key}_gtFine_labelIds.png")
 
@@ -98,6 +134,9 @@ def find_pairs(
     ):
         files[folder], others = _find_masks(folder, pattern)
         problems += others
+    if match is not None and match.has_classes:
+        pairs, others = _pairs_of_classes(match, (preds, targets), files)
+        return pairs, problems + others
     broken = {problem.file for problem in problems}
     if match is None:
         by_name = [{path: _stem(path) for path in files[f]} for f in (preds, targets)]
@@ -112,6 +151,9 @@ def find_pairs(
     pairs = []
     for name in sorted(of_preds.keys() | of_targets.keys()):
         some_preds, some_targets = of_preds.get(name, []), of_targets.get(name, [])
+        some_preds, some_targets = (
+            _of_one_format(some_preds, some_targets), _of_one_format(some_targets, some_preds),
+        )  # fmt: skip
         for several in (some_preds, some_targets):
             if len(several) > 1:
                 also = ", ".join(str(path) for path in several[1:3])
@@ -119,7 +161,8 @@ def find_pairs(
                 detail = f"{name!r} is also {also}{more}"
                 if readable(several[0].name) == readable(several[1].name):
                     detail += ": the names look alike, but are other characters (Unicode NFC, NFD)"
-                problems.append(Problem("ambiguous", str(several[0]), detail))
+                hint = "" if match else _pattern(some_preds, some_targets)
+                problems.append(Problem("ambiguous", str(several[0]), detail, hint))
         if len(some_preds) == len(some_targets) == 1:
             if not broken & {str(some_preds[0]), str(some_targets[0])}:
                 pairs.append(Pair(name, some_preds[0], some_targets[0]))
@@ -128,6 +171,16 @@ def find_pairs(
         elif not some_preds:
             problems += [Problem("no prediction", str(path)) for path in some_targets]
     return pairs, problems
+
+
+def find_classes(targets: Path, match: Match) -> list[str]:
+    """The classes of targets that are masks of one class each.
+
+    Raises:
+        ValueError: there is no such folder, or no mask that fits.
+    """
+    masks, _ = _find_masks(targets, match.target)
+    return sorted({name for _, name in _masks_of_classes(match.target, targets, masks)})
 
 
 def with_instances(pairs: Iterable[Pair]) -> tuple[list[Pair], list[Problem]]:
@@ -144,7 +197,10 @@ def with_instances(pairs: Iterable[Pair]) -> tuple[list[Pair], list[Problem]]:
 
 def find_images(folder: Path, names: Iterable[str]) -> dict[str, Path]:
     """The images behind the masks of pairs: same path but for the suffix, or named ``{key}*``."""
-    suffixes = OTHER_IMAGES.keys() | FORMATS.keys() - {".npy", ".npz", ".nii", ".nii.gz"}
+    of_images = {
+        end for end, form in FORMATS.items() if form.module in ("images", "tiff", "bitmaps")
+    }
+    suffixes = OTHER_IMAGES.keys() | of_images
     paths = [path for path in _walk(folder)[0] if suffix(path).lower() in suffixes]
     by_path = {_stem(path): folder / path for path in paths}
     found = {name: by_path[name] for name in names if name in by_path}
@@ -181,7 +237,7 @@ def _find_masks(folder: Path, pattern: str | None) -> tuple[list[str], list[Prob
     if not masks:
         there = "."
         if problems:
-            kind, file, detail = problems[0]
+            kind, file, detail, _ = problems[0]
             there = f", but {Path(file).name}: {detail}. {KINDS[kind][1]}"
         raise ValueError(f"{folder}: there is no {formats()} in it{there}")
     return masks, problems
@@ -270,6 +326,81 @@ def _without_suffix(path: str) -> str:
     return path.removesuffix(suffix(path))
 
 
+def _of_one_format(several: list[Path], partners: list[Path]) -> list[Path]:
+    """Of files that share a name the one in the partner's format; nnU-Net has .npz beside masks."""
+    if len(several) < 2 or len(partners) != 1:
+        return several
+    format_ = FORMATS[suffix(partners[0].name).lower()]
+    alike = [path for path in several if FORMATS[suffix(path.name).lower()] == format_]
+    return alike if len(alike) == 1 else several
+
+
+def _pattern(preds: Sequence[Path], targets: Sequence[Path]) -> str:
+    """The --match that takes the first of the files that share a name."""
+    if not (preds and targets):
+        return ""
+    first, of_targets = (f"'{{key}}{suffix(paths[0].name)}'" for paths in (preds, targets))
+    return f"To take these: --match {first} {of_targets}"
+
+
+def _pairs_of_classes(
+    match: Match,
+    folders: tuple[Path, Path],
+    files: Mapping[Path, Sequence[str]],
+) -> tuple[list[Pair], list[Problem]]:
+    """Pairs of which each class has its own files."""
+    preds, targets = folders
+    of_targets = _masks_of_classes(match.target, targets, files[targets], match.classes)
+    # a class that the targets have ends a key, whatever else is in the name
+    names = match.classes or {name for _, name in of_targets}
+    of_preds = _masks_of_classes(match.preds, preds, files[preds], names)
+    if not match.classes:
+        of_preds = _masks_of_classes(match.preds, preds, files[preds]) | of_preds
+    for folder, pattern, found in (
+        (preds, match.preds, of_preds),
+        (targets, match.target, of_targets),
+    ):
+        if not found:
+            of = f" and is of {', '.join(match.classes)}" if match.classes else ""
+            raise ValueError(
+                f"{folder}: none of its {len(files[folder])} masks fits {pattern!r}{of}, among "
+                f"them {files[folder][0]}. Correct --match."
+            )
+    problems = [
+        Problem("ambiguous", str(paths[0]), f"{name!r} of {key!r} is also {paths[1]}")
+        for masks in (of_preds, of_targets)
+        for (key, name), paths in masks.items()
+        if len(paths) > 1
+    ]
+    cases, predicted = defaultdict(list), {key for key, _ in of_preds}
+    for (key, name), paths in sorted(of_targets.items()):
+        if key not in predicted:
+            problems.append(Problem("no prediction", str(paths[0])))
+        else:
+            cases[key].append(ClassFiles(name, paths[0], of_preds.get((key, name), [None])[0]))
+    for (key, name), paths in of_preds.items():
+        if (key, name) not in of_targets:
+            problems.append(Problem("no target", str(paths[0]), hint=SOME_CLASSES))
+    pairs = []
+    for key, masks in cases.items():
+        first = next((of.preds for of in masks if of.preds), masks[0].target)
+        pairs.append(Pair(key, first, masks[0].target, classes=tuple(masks)))
+    return pairs, problems
+
+
+def _masks_of_classes(
+    pattern: str, folder: Path, paths: Sequence[str], classes: Iterable[str] = ()
+) -> dict[tuple[str, str], list[Path]]:
+    """The masks of keys and classes; by default of all classes."""
+    names = "|".join(re.escape(name) for name in sorted(classes, key=len, reverse=True))
+    fits = _fits(pattern, r"[^/]+?", names or "[^/]+")  # of "s1_lung_left" the key is "s1"
+    found: defaultdict[tuple[str, str], list[Path]] = defaultdict(list)
+    for path in paths:
+        if fitting := fits(path):
+            found[fitting["key"], fitting["class"]].append(folder / path)
+    return dict(found)
+
+
 def _names_by(
     match: Match, preds: Sequence[str], targets: Sequence[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
@@ -294,10 +425,12 @@ def _fitting(pattern: str, paths: Iterable[str], keys: set[str]) -> dict[str, st
     return found
 
 
-def _fits(pattern: str, key: str) -> Callable[[str], re.Match[str] | None]:
+def _fits(pattern: str, key: str, name: str = "[^/]+") -> Callable[[str], re.Match[str] | None]:
     """Fits a path, or its last part, with or without its suffix, to a pattern."""
-    parts = {"{key}": f"(?P<key>{key})", "*": "[^/]*", "?": "[^/]"}
-    tokens = re.split(r"(\{key\}|\*|\?)", readable(pattern))
+    parts = {
+        "{key}": f"(?P<key>{key})", "{class}": f"(?P<class>{name})", "*": "[^/]*", "?": "[^/]",
+    }  # fmt: skip
+    tokens = re.split(r"(\{key\}|\{class\}|\*|\?)", readable(pattern))
     shape = re.compile("".join(parts.get(token) or re.escape(token) for token in tokens))
 
     def fits(path: str) -> re.Match[str] | None:

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 Kind = Literal["no target", "no prediction", "ambiguous", "format", "unreadable", "channels",
                "values", "sizes", "axes", "grid", "labels", "instances", "colors", "frames",
-               "large", "palettes", "inaccessible"]  # fmt: skip
+               "large", "palettes", "arrays", "one-hot", "volumes", "inaccessible"]  # fmt: skip
 
 #: How a list of problems of a kind begins, and the likely mend.
 KINDS: dict[Kind, tuple[str, str]] = {
@@ -27,8 +27,8 @@ KINDS: dict[Kind, tuple[str, str]] = {
     ),
     "format": (
         "files in a format that is not read as masks",
-        "Write masks as PNG, TIFF, NPY, NPZ or NIfTI. JPEG changes labels; its masks are lost. "
-        "Files that are no masks are left out by --match.",
+        "Write masks as PNG, TIFF, NPY, NIfTI, MHA or NRRD. JPEG changes labels. Files that are no "
+        "masks are left out by --match.",
     ),
     "inaccessible": (
         "files and folders that cannot be opened",
@@ -68,6 +68,18 @@ KINDS: dict[Kind, tuple[str, str]] = {
         "masks whose values are no labels",
         "A mask holds integers, one label a pixel.",
     ),
+    "arrays": (
+        "archives whose mask is not known",
+        "Name it by --key, once for each name that predictions or targets use.",
+    ),
+    "one-hot": (
+        "one-hot masks",
+        "--one-hot AXIS reads them, where every pixel has exactly one 1 along the axis.",
+    ),
+    "volumes": (
+        "files of several volumes",
+        "Write one volume a file; scores become labels by their argmax.",
+    ),
     "sizes": (
         "pairs of different sizes",
         "Resize predictions to their targets' size, by nearest neighbour.",
@@ -101,6 +113,12 @@ class Problem(NamedTuple):
     kind: Kind
     file: str
     detail: str = ""
+    hint: str = ""
+
+    @property
+    def fix(self) -> str:
+        """What is likely to help."""
+        return self.hint or KINDS[self.kind][1]
 
     @property
     def reason(self) -> str:
@@ -114,6 +132,6 @@ class Problem(NamedTuple):
 class MaskError(ValueError):
     """A file that is not read as a mask."""
 
-    def __init__(self, kind: Kind, path: Path, detail: str) -> None:
+    def __init__(self, kind: Kind, path: Path, detail: str, hint: str = "") -> None:
         super().__init__(f"{path}: {detail}")
-        self.problem = Problem(kind, str(path), detail)
+        self.problem = Problem(kind, str(path), detail, hint)

@@ -29,7 +29,12 @@ from segmetrics._files import replace_file
 from segmetrics.labels import LabelSpace
 from segmetrics.overlays import GREY, Labels, Picture, colored, errors
 from segmetrics.scores import Statistics
-from segmetrics.statistics import USUAL_KEYS, HasImageCounts, ImageCounts, confidence_interval
+from segmetrics.statistics import (
+    KEYS_OF_IMAGES,
+    HasImageCounts,
+    ImageCounts,
+    confidence_interval,
+)
 
 SIDE = 640  # pixels of the longer side of a picture
 LISTED_IMAGES = 10_000
@@ -42,6 +47,8 @@ TITLES = {
     "mean_accuracy": "mean accuracy",
     "fw_iou": "frequency-weighted IoU",
     "mIoU_category": "mIoU of categories",
+    "iou": "IoU",
+    "dice": "Dice",
 }
 
 
@@ -303,6 +310,11 @@ class _Result:
         return tuple(c for c in range(len(self.confusion)) if c in values or c in of_images)
 
     @property
+    def zero_division(self) -> float:
+        """Score of a class that is nowhere."""
+        return nan if self.images is None else self.images.zero_division
+
+    @property
     def pixels(self) -> int:
         return int(self.confusion.sum())
 
@@ -318,12 +330,18 @@ class _Result:
     def tiles(self, more: Mapping[str, float]) -> list[Tile]:
         """The scores over the data set, with intervals where there are counts of images."""
         groups = list(self.space.categories(left_out=self.ignored).values())
-        found = formulas.usual(self.confusion, ignored=self.ignored, groups=groups)
+        zero_division = self.zero_division
+        if self.ignored == (0,) and len(self.confusion) == 2:
+            found = formulas.of_foreground(self.confusion, zero_division)
+        else:
+            found = formulas.usual(
+                self.confusion, ignored=self.ignored, groups=groups, zero_division=zero_division
+            )
         tiles = [self._tile(key, value) for key, value in found.items()]
         return tiles + [Tile(str(name), number("scores", value)) for name, value in more.items()]
 
     def _tile(self, key: str, value: float) -> Tile:
-        title, counts, key_of_images = TITLES.get(key, key), self.images, USUAL_KEYS.get(key)
+        title, counts, key_of_images = TITLES.get(key, key), self.images, KEYS_OF_IMAGES.get(key)
         if counts is not None and key == "pixel_accuracy":
             # all classes pooled into one, whose accuracy is that of the pixels
             tp, fp, fn = (part.sum(1, keepdim=True) for part in (counts.tp, counts.fp, counts.fn))
@@ -337,7 +355,7 @@ class _Result:
         """The classes that are scored, the best first, those without a score last."""
         s = Statistics.of_matrix(self.confusion)
         iou, dice, precision, recall = (
-            formula(s).tolist()
+            formula(s, self.zero_division).tolist()
             for formula in (formulas.iou, formulas.dice, formulas.precision, formulas.recall)
         )
         category = {name: group for group, names in self.space.groups.items() for name in names}
@@ -376,7 +394,7 @@ class _Result:
                 _share(of_group, self.pixels),
             )
             for (group, classes), iou, of_group in zip(
-                scored.items(), formulas.iou(s).tolist(), pixels, strict=True
+                scored.items(), formulas.iou(s, self.zero_division).tolist(), pixels, strict=True
             )
         ]
 

@@ -28,6 +28,7 @@ from segmetrics.statistics.treatments import Convention, Conventions, convention
 from segmetrics.statistics.weighting import (
     ALL_SHARES,
     KEYS,
+    KEYS_OF_IMAGES,
     USUAL_KEYS,
     WORST,
     Statistic,
@@ -39,6 +40,7 @@ __all__ = [
     "ALL_SHARES",
     "FORMULAS",
     "KEYS",
+    "KEYS_OF_IMAGES",
     "USUAL_KEYS",
     "WORST",
     "Comparison",

@@ -36,6 +36,7 @@ class ImageCounts(Tabular):
         ignored: classes that stay out of averages, as columns of ``tp``.
         presence: a class is present in an image if its target has it (``"target"``), or its target
             or its prediction (``"either"``).
+        zero_division: score of a class that no image has; nan leaves it out.
 
     Raises:
         ValueError: shapes that differ, or names that are not as many or not different.
@@ -54,6 +55,7 @@ class ImageCounts(Tabular):
     class_names: tuple[str, ...] | None = None
     ignored: tuple[int, ...] = ()
     presence: Presence = "target"
+    zero_division: float = nan
 
     def __post_init__(self) -> None:
         if self.tp.ndim != 2 or not self.tp.shape == self.fp.shape == self.fn.shape:
@@ -130,7 +132,7 @@ class ImageCounts(Tabular):
         """Scores ``(..., C)`` of counts; nan for ignored classes and where a score is 0/0."""
         one_of("score", kind, tuple(FORMULAS))
         # none of the formulas needs true negatives
-        scores = FORMULAS[kind](Statistics(tp, fp, fn, torch.zeros_like(tp)), nan)
+        scores = FORMULAS[kind](Statistics(tp, fp, fn, torch.zeros_like(tp)), self.zero_division)
         for column in self.ignored:
             scores[..., column] = nan
         return scores

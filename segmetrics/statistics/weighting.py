@@ -28,6 +28,8 @@ _SUFFIXES = ("D", *(f"{level}{q}" for level in "IC" for q in ("", "_1", "_5", "_
 KEYS = tuple(f"m{kind}_{suffix}" for kind in FORMULAS for suffix in _SUFFIXES)
 #: Those that are usual scores, by the keys of ``scores.USUAL``.
 USUAL_KEYS = {"mIoU": "mIoU_D", "mDice": "mDice_D", "mean_accuracy": "mAcc_D"}
+#: And those of a foreground, which are means over one class.
+KEYS_OF_IMAGES = {**USUAL_KEYS, "iou": "mIoU_D", "dice": "mDice_D", "recall": "mAcc_D"}
 
 
 @dataclass(frozen=True, eq=False)
