@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, ItemsView, Iterable
 from typing import Any
 
@@ -51,6 +52,7 @@ class ScoreView(Metric):
 
     def compute(self) -> Tensor:
         """The parent's value of this key."""
+        self._parent._note_loader(sys._getframe(1))
         value: Tensor = self._parent.compute()[self.key]
         return value
 
