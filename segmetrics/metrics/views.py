@@ -13,8 +13,15 @@ from segmetrics.metrics.base import SumMetric
 
 
 class KeyedMetric(SumMetric):
-    """A metric whose value is a flat dict of scalars; Lightning's ``log_dict`` takes it as is."""
+    """A metric whose value is a flat dict of scalars; Lightning's ``log_dict`` takes it as is.
 
+    It has no ``higher_is_better``, so that ``MetricTracker``, which would otherwise fail in
+    ``best_metric``, asks for ``maximize``: wrap it in a ``MetricCollection`` and pass
+    ``maximize=True``. ``MetricCollection.plot`` looks for one value a metric: plot it by itself,
+    ``collection["SegmentationMetrics"].plot()``, or pass ``together=True``.
+    """
+
+    higher_is_better = None  # type: ignore[assignment]  # neither, as torchmetrics says it
     views: nn.ModuleList
 
     def _add_views(self, keys: Iterable[str]) -> None:
