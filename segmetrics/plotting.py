@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -105,6 +105,22 @@ def histogram(
     return figure, ax
 
 
+def row_of_axes(number: int, given: Sequence[Axes] | None) -> Sequence[Axes]:
+    """So many axes in a row: those given, or those of a new figure."""
+    if number < 1:
+        raise ValueError("`val` must hold at least one value to plot, got none.")
+    if given is not None:
+        if not isinstance(given, Iterable) or len(given) != number:
+            raise ValueError(f"`ax` must be {number} axes, one for each of `val`.")
+        return given
+    pyplot = _pyplot()
+    size = (6.0 * number, 5.0)
+    axes: Sequence[Axes] = pyplot.subplots(
+        1, number, figsize=size, squeeze=False, layout="constrained"
+    )[1][0]
+    return axes
+
+
 def short(value: float) -> str:
     """A count or share in few characters: 12, 3.4k, 56M, .07; nothing for none."""
     if value < 1:
@@ -120,10 +136,14 @@ def _axes(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
     """The axes given, in their figure, or those of a new figure of a size in inches."""
     if ax is not None:
         return ax.get_figure(root=True), ax  # type: ignore[return-value]  # it stands in a figure
+    return _pyplot().subplots(figsize=size, layout="constrained")  # type: ignore[no-any-return]
+
+
+def _pyplot() -> Any:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError(
             "`plot` needs matplotlib. Install it with `pip install segmetrics[plot]`."
         ) from error
-    return plt.subplots(figsize=size, layout="constrained")
+    return plt

@@ -650,7 +650,7 @@ def test_a_tensor_that_is_spread_over_devices_is_to_be_gathered(tmp_path: Path) 
 def test_a_lone_map_counted_as_many_images_is_warned_of(name: str) -> None:
     level = {} if name == "ImageScores" else {"aggregation_level": "samplewise"}
     metric, square = getattr(segmetrics, name)(3, **level), torch.zeros(3, 3).long()
-    with pytest.warns(UserWarning, match=r"\(3, 3\) are read as 3 images.*`preds\[None\]`"):
+    with pytest.warns(UserWarning, match=r"every row is an image.*`preds\[None\]`"):
         metric.update(square, square)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

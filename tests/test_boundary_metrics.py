@@ -96,6 +96,21 @@ def test_boundary_iou_is_that_of_bands_eroded_by_opencv_and_scipy(batch, ratio) 
         np.testing.assert_allclose(found.numpy(), value, rtol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(80, 100), (75, 100), (600, 600), (200, 9, 160)])
+def test_bands_of_an_image_of_usual_size_are_as_wide_and_as_whole_as_opencvs(size) -> None:
+    """Half a pixel is rounded to even: 2.56 to 3, 2.5 to 2; and no pixel of a large one is lost."""
+    rng = np.random.default_rng(0)
+    fields = ndimage.gaussian_filter(rng.random((2, CLASSES, *size)), (0, 0, *[4] * len(size)))
+    preds, target = fields.argmax(1)
+    void = np.zeros(size, bool)
+    of_preds, of_target = (bands(labels, void, 0.02) for labels in (preds, target))
+    space = tuple(range(1, of_preds.ndim))
+    expected = (of_preds & of_target).sum(space) / (of_preds | of_target).sum(space)
+    metric = BoundaryIoU(CLASSES, average="none", **INDEX)
+    found = metric(*(torch.from_numpy(x[None]) for x in (preds, target)))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
+
+
 @settings(max_examples=60)
 @given(batches(), st.sampled_from([0.0075, 0.1, 1.0, 1.5, 3.0]))
 def test_boundary_f1_is_that_of_contours_and_scipys_distances(batch, tolerance) -> None:

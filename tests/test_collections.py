@@ -17,12 +17,20 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import BinaryJaccardIndex, MulticlassJaccardIndex
-from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MetricTracker, MinMaxMetric
+from torchmetrics.wrappers import (
+    BootStrapper,
+    ClasswiseWrapper,
+    MetricTracker,
+    MinMaxMetric,
+    Running,
+)
 
+from every_metric import EVERY, images
 from segmetrics import (
     ConfusionMatrix,
     DiceScore,
     FBetaScore,
+    ImageScores,
     MeanIoU,
     PixelAccuracy,
     Recall,
@@ -232,6 +240,43 @@ def test_keys_that_collide_in_a_collection_are_told_apart() -> None:
     expected = {f"all_{key}": value for key, value in one.compute().items()}
     expected |= {f"objects_{key}": value for key, value in other.compute().items()}
     assert metrics.compute() == expected
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("call", ["update", "forward"])
+def test_a_running_window_has_the_value_of_its_updates(name: str, call: str) -> None:
+    running, window = Running(EVERY[name](), window=2), EVERY[name]()
+    for step in range(5):
+        getattr(running, call)(*images(step))
+        if step >= 3:
+            window.update(*images(step))
+    torch.testing.assert_close(running.compute(), window.compute(), rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_list_of_images_that_was_handed_out_survives_a_reset() -> None:
+    metric = ImageScores(4, ignore_index=255)
+    metric.update(*images(0))
+    handed_out = metric.metric_state
+    metric.reset()
+    assert all(len(state) == 1 for state in handed_out.values())
+    assert not len(metric.image_counts())
+
+
+@pytest.mark.parametrize("metric", [SegmentationMetrics, ImageScores])
+def test_a_tracker_of_scores_by_key_asks_for_their_direction(metric: Any) -> None:
+    def new() -> MetricCollection:
+        return MetricCollection([metric(5), MeanIoU(5)])
+
+    for wrapped in (metric(5), new()):
+        with pytest.raises(AttributeError, match="provide the `maximize` argument explicitly"):
+            MetricTracker(wrapped)
+    tracker, epochs = MetricTracker(new(), maximize=True), []
+    for seed in range(3):
+        tracker.increment()
+        tracker.update(*labels(seed))
+        epochs.append(tracker.compute())
+    best = {key: max(epoch[key].item() for epoch in epochs) for key in epochs[0]}
+    assert tracker.best_metric() == best
 
 
 def test_torchmetrics_wrappers_take_a_metric() -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import segmetrics
+from segmetrics import functional
 from segmetrics.counting import Counting, count, cpu, plain
 from segmetrics.counting.inputs import Task, Upsample, read
 from segmetrics.labels import LabelSpace
@@ -58,6 +59,25 @@ def test_cut_into_boxes_everything_counts_as_defined(drawn: Counted, pixels: int
         patch.setattr(cpu, "OF_IMAGES", 500)
         patch.setattr(cpu, "PIXELS_A_CELL", 0)
         assert_counts_as_defined(*drawn)
+
+
+def test_images_that_straddle_boxes_are_counted_whole() -> None:
+    """Rows of a crop do not lie in line, and a box ends within an image."""
+    rng = np.random.default_rng(0)
+    whole = torch.from_numpy(rng.integers(0, 5, (2, 7, 160, 250)))
+    preds, target = whole[:, :, :, :240]
+    counting = Counting.of(5, per_image=True)
+    assert_counts_as_defined(preds, target, counting)
+    scores = torch.nn.functional.one_hot(whole[0], 5).movedim(-1, 1).float()[..., :240]
+    assert_counts_as_defined(scores, target, counting)
+
+
+@pytest.mark.skipif("CI" not in os.environ, reason="takes 13 s; runs where CI is set")
+def test_more_pixels_than_int32_holds_are_counted_in_one_update() -> None:
+    number = 2**31 + 2**20
+    scores, target = torch.ones(1, 1).expand(1, number), torch.ones(1, 1).bool().expand(1, number)
+    matrix = functional.confusion_matrix(scores, target, task="binary")
+    assert matrix.tolist() == [[0, 0], [0, number]]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import product
+from math import prod
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from torch.nn import functional as F
 
 from segmetrics import ConfusionMatrix, LabelSpace, MeanIoU, SegmentationMetrics, functional
 from segmetrics.counting import Counting, count, plain
-from segmetrics.counting.inputs import Upsample, read
+from segmetrics.counting.inputs import Pixels, Upsample, read
 from strategies import SCORE_DTYPES, Counted, counted_inputs
 
 pytest.importorskip("triton", reason="the kernel is written in Triton")
@@ -49,6 +50,19 @@ def test_the_kernel_passes_these_tests_under_the_interpreter() -> None:
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert int(re.findall(r"(\d+) passed", run.stdout)[-1]) >= 12
+
+
+def test_maps_of_a_launch_are_no_longer_than_int32_can_number() -> None:
+    """Images are merged into one map up to ``MOST_PIXELS``; expanded tensors take no memory."""
+    from segmetrics.counting import cuda
+
+    for images, rows in [(2, 2**14), (4, 2**14), (2, 2**15 + 1), (2**17, 2**15)]:
+        maps = torch.zeros(1, dtype=torch.uint8).expand(images, 1, rows, 2**15)
+        pixels = Pixels(maps, maps, "labels", "labels")
+        outer, inner = cuda._dimensions(pixels, Counting.of(2))
+        sizes = [dimension.size for dimension in inner]
+        assert outer.size * prod(sizes) == maps.numel()
+        assert prod(sizes) <= cuda.MOST_PIXELS
 
 
 # --- What is counted, on a GPU or under the interpreter -------------------------------------------

@@ -593,3 +593,66 @@ def test_lightnings_own_sampler_scores_some_samples_twice(
         assert report["padded"]["scores"]["mIoU"] != expected["scores"]["mIoU"]
     counted = sum((Scenes(SAMPLES)[i][1] != 255).sum() for i in range(repeated))
     assert twice.sum() == counted > 0
+
+
+# --- several dataloaders --------------------------------------------------------------------------
+
+
+class LogsForTwoLoaders(Segmenter):
+    """Two dataloaders, scored by one metric or by one each."""
+
+    def __init__(self, *, of_keys: bool, each: bool) -> None:
+        super().__init__()
+        self.of_keys = of_keys
+
+        def new(number: int) -> Any:
+            if of_keys:
+                return SegmentationMetrics(C, ignore_index=255, per_class=False)
+            return MeanIoU(C, ignore_index=255)
+
+        self.metrics = nn.ModuleList(map(new, range(2 if each else 1)))
+
+    def val_dataloader(self) -> Any:
+        return [DataLoader(Scenes(number)) for number in (3, 5)]
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _: int, dataloader_idx: int) -> None:
+        image, target = batch
+        metric: Any = self.metrics[dataloader_idx % len(self.metrics)]
+        metric.update(self.model(image), target)
+        if self.of_keys:
+            self.log_dict(metric)
+        else:
+            self.log("mIoU", metric)
+
+    def on_validation_epoch_end(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("of_keys", [False, True], ids=["log", "log_dict"])
+@pytest.mark.parametrize("each", [False, True], ids=["one metric", "a metric each"])
+def test_one_metric_for_two_dataloaders_is_warned_of_once(
+    of_keys: bool, each: bool, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = LogsForTwoLoaders(of_keys=of_keys, each=each)
+    fit = trainer(default_root_dir=tmp_path, max_epochs=3)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit.fit(model)
+        fit.validate(model, verbose=False)
+    said = [str(w.message) for w in caught if "several dataloaders" in str(w.message)]
+    assert len(said) == (0 if each else 1)
+    assert all("SegmentationCallback" in message for message in said)
+    assert fit.callback_metrics.keys() >= {"mIoU/dataloader_idx_0", "mIoU/dataloader_idx_1"}
+
+
+def test_a_metric_under_two_names_for_one_dataloader_is_not_warned_of(tmp_path: Path) -> None:
+    class Twice(LogsOneMetric):
+        def score(self, scores: Tensor, target: Tensor) -> None:
+            super().score(scores, target)
+            self.log("again", self.miou)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer(default_root_dir=tmp_path, max_epochs=2).fit(Twice())
+    assert not [w for w in caught if "several dataloaders" in str(w.message)]

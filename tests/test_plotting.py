@@ -17,6 +17,7 @@ matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402
+from torchmetrics import MetricCollection  # noqa: E402
 
 from segmetrics import (  # noqa: E402
     CohenKappa,
@@ -233,6 +234,49 @@ def test_values_over_time_are_a_curve(tmp_path: Path) -> None:
     saved(figure, tmp_path)
     curves = [list(line.get_ydata()) for line in ax.lines]
     assert pytest.approx([value.item() for value in values]) in curves
+
+
+def test_scores_over_time_are_curves_too() -> None:
+    metric = SegmentationMetrics(C, ignore_index=255, per_class=False)
+    preds, target = labels()
+    values = [metric(preds[i : i + 1], target[i : i + 1]) for i in range(2)]
+    _, ax = metric.plot(values)
+    curves = [list(line.get_ydata()) for line in ax.lines]
+    for key in values[0]:
+        assert pytest.approx([value[key].item() for value in values]) in curves
+
+
+def test_matrices_over_time_stand_in_a_row() -> None:
+    metric = ConfusionMatrix(C, ignore_index=255)
+    preds, target = labels()
+    values = [metric(preds[i : i + 1], target[i : i + 1]) for i in range(2)]
+    figure, axes = metric.plot(values)
+    assert len(axes) == 2
+    for ax, value in zip(axes, values, strict=True):
+        shares = value / value.sum(1, keepdim=True).clamp(min=1)
+        np.testing.assert_allclose(ax.images[0].get_array(), shares, rtol=1e-6)
+        assert ax.figure is figure
+    _, given = plt.subplots(1, 2)
+    assert metric.plot(values, ax=given)[1] is given
+    for ax in (given[:1], given[0]):
+        with pytest.raises(ValueError, match="`ax` must be 2 axes"):
+            metric.plot(values, ax=ax)
+    with pytest.raises(ValueError, match="at least one value"):
+        metric.plot([])
+
+
+def test_a_collection_draws_metrics_with_keys_together_or_each_by_itself() -> None:
+    """``MetricCollection.plot`` by itself looks for a value under the metric's name."""
+    collection = MetricCollection([MeanIoU(C), SegmentationMetrics(C, prefix="seg/")])
+    preds, target = (x.clamp(max=C - 1) for x in labels())
+    collection.update(preds, target)
+    _, ax = collection.plot(together=True)
+    assert len(ax.lines) >= len(collection.compute())
+    _, ax = collection["SegmentationMetrics"].plot()
+    assert len(ax.patches) == C
+    plain = MetricCollection([MeanIoU(C), ConfusionMatrix(C)])
+    plain.update(preds, target)
+    assert len(plain.plot()) == 2
 
 
 # --- both -----------------------------------------------------------------------------------------

@@ -108,6 +108,15 @@ def test_an_abstention_is_a_miss_of_its_class_and_a_false_alarm_of_none() -> Non
     close(functional.specificity(preds, target, **arguments), [2 / 3, 1, 1])  # tn: 2, 3, 4
 
 
+@pytest.mark.parametrize("confusion_matrix", MATRICES)
+def test_void_may_be_the_number_behind_the_classes(confusion_matrix: Any) -> None:
+    target, preds = torch.tensor([[0, 1, 2, 1, 0]]), torch.tensor([[2, 2, 1, 1, 0]])
+    equal(confusion_matrix(preds, target, 2, ignore_index=2), [[1, 0], [0, 1]])
+    metric = segmetrics.ConfusionMatrix(2, ignore_index=2)
+    metric.update(preds, target)
+    equal(metric.abstained, [1, 1])
+
+
 @settings(max_examples=25)
 @given(cases("multiclass", scores=False))
 def test_abstentions_count_as_in_mmsegmentation(case: Case) -> None:

@@ -67,20 +67,20 @@ def count(preds: Tensor, target: Tensor, counting: Counting, *, check: bool = Fa
 def _count(preds: Tensor, target: Tensor, counting: Counting, check: bool) -> Tensor:
     pixels = read(preds, target, counting)
     if counting.per_image and preds.ndim == target.ndim == 2 < 1 + min(target.shape):
-        _warn_of_rows(target, counting)
+        _warn_of_rows(counting)
     counts = _backend(pixels)(pixels, counting)
     if check or counts.device.type == "cpu":
         raise_if_bad(counting.bad(counts), counting, pixels)
     return counts
 
 
-def _warn_of_rows(target: Tensor, counting: Counting) -> None:
+def _warn_of_rows(counting: Counting) -> None:
     """Say that every row is an image: a lone map is likelier than point sets."""
     if counting.task != "multilabel" and counting.input_format is None:
         warnings.warn(
-            f"`preds` and `target` of shape {tuple(target.shape)} are read as {len(target)} images "
-            f"of {target.shape[1]} pixels each. For one image pass `preds[None]` and "
-            "`target[None]`; for point sets `preds[:, None]` and `target[:, None]`.",
+            "`preds` and `target` of two dimensions are read as (N, L): every row is an image. For "
+            "one image (H, W) pass `preds[None]` and `target[None]`; for point sets (N, L) "
+            "`preds[:, None]` and `target[:, None]`.",
             stacklevel=2,
         )
 

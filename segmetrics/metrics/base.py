@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -9,6 +11,7 @@ from dataclasses import replace
 from functools import wraps
 from inspect import get_annotations
 from math import nan
+from types import FrameType
 from typing import Any, Generic, TypedDict, TypeVar, cast
 
 import torch
@@ -107,6 +110,9 @@ class SumMetric(Metric):
     average, include_background = Fixed[str](), Fixed[bool]()
     zero_division, aggregation_level = Fixed[float](), Fixed[AggregationLevel]()
 
+    #: The dataloaders for which Lightning has asked since the last reset.
+    _loaders: tuple[int, ...] = ()
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Keep ``torch.jit.script`` of a module that owns a metric from compiling it.
 
@@ -147,6 +153,10 @@ class SumMetric(Metric):
         All processes must call it: it waits for their sum, unless nothing was added here since the
         last call, whose value is then returned at once. Where that holds for some processes only,
         the others wait for ever.
+
+        What was gathered already must not be summed again: where every process is updated with the
+        batches of all, as after ``accelerator.gather_for_metrics``, make the metric with
+        ``sync_on_compute=False``. Otherwise every pixel counts once for each process.
         """
         states = self._states
         self._check(*states)
@@ -237,11 +247,38 @@ class SumMetric(Metric):
 
         @wraps(compute)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
+            self._note_loader(sys._getframe(1))
             value = squeezed(*args, **kwargs)
             scalar = isinstance(value, Tensor) and value.ndim == 0
             return value.view(1) if self.per_class and scalar else value
 
         return wrapped
+
+    def _note_loader(self, caller: FrameType) -> None:
+        """Warn, once, if Lightning asks for the value of a second dataloader without a reset.
+
+        Lightning passes the number of the dataloader to nobody; what it calls ``compute`` from has
+        it.
+        """
+        logged = getattr(caller.f_locals.get("self"), "meta", None)
+        loader = getattr(logged, "dataloader_idx", None)
+        if loader is None or loader in self._loaders:
+            return
+        self._loaders = (*self._loaders, loader)
+        if len(self._loaders) == 2:
+            warnings.warn(
+                f"one {type(self).__name__} is logged for several dataloaders. It is not reset "
+                "between them, so its value is that of all the dataloaders so far. Use a metric "
+                "for each, or `segmetrics.lightning.SegmentationCallback`, which scores each "
+                "dataloader by itself.",
+                stacklevel=3,
+            )
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        super().reset()
+        if len(self._loaders) < 2:  # not warned yet
+            self._loaders = ()
 
     def _over_processes(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """A batch's part of the states, summed over processes as the states would be."""

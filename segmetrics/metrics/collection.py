@@ -189,13 +189,17 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
             "prefix": (self.prefix, ""),
         }
 
-    def plot(self, val: dict[str, Tensor] | None = None, ax: Any = None) -> tuple[Any, Any]:
+    def plot(
+        self, val: dict[str, Tensor] | Sequence[dict[str, Tensor]] | None = None, ax: Any = None
+    ) -> tuple[Any, Any]:
         """Draw the IoU of the classes as sorted bars, the mean as a line; without classes, all.
 
-        Needs matplotlib. Like ``compute``, every process must call it, unless a value is given.
+        Values over time are drawn as torchmetrics does. Needs matplotlib. Like ``compute``, every
+        process must call it, unless a value is given.
 
         Args:
-            val: a value of ``compute`` or ``forward``; by default what is counted by now.
+            val: a value of ``compute`` or ``forward``, or a sequence of them over time; by default
+                what is counted by now.
             ax: matplotlib axes to draw on, instead of a new figure.
 
         Returns:
@@ -203,6 +207,8 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
         """
         from segmetrics.plotting import bars
 
+        if isinstance(val, Sequence):
+            return self._plot(val, ax)
         values = self.compute() if val is None else val
         head = f"{self.prefix}iou/"
         shown = {k.removeprefix(head): v for k, v in values.items() if k.startswith(head)}

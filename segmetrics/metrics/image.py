@@ -230,6 +230,8 @@ class ImageScores(KeyedMetric):
 
     def reset(self) -> None:
         """Forget all images."""
+        for name in self._defaults:  # torchmetrics would empty lists that were handed out
+            setattr(self, name, [])
         super().reset()
         self._gathered = None
 

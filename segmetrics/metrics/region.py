@@ -518,21 +518,26 @@ class ConfusionMatrix(CountingMetric):
         with self._synced():
             return self.counting.matrices(self._states[0])[..., -1].clone()
 
-    def plot(self, val: Tensor | None = None, ax: Any = None) -> tuple[Any, Any]:
+    def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> tuple[Any, Any]:
         """Draw the matrix as an annotated heat map; counts are coloured by their share of the row.
 
         Needs matplotlib. For multilabel there is one matrix a channel: index ``compute()``. Like
         ``compute``, every process must call it, unless a value is given.
 
         Args:
-            val: a value of ``compute`` or ``forward``; by default what is counted by now.
-            ax: matplotlib axes to draw on, instead of a new figure.
+            val: a value of ``compute`` or ``forward``, or a sequence of them, which are drawn in a
+                row; by default what is counted by now.
+            ax: matplotlib axes to draw on, instead of a new figure; for a sequence as many.
 
         Returns:
-            The matplotlib figure and axes.
+            The matplotlib figure and axes; for a sequence an array of axes.
         """
-        from segmetrics.plotting import heat_map
+        from segmetrics.plotting import heat_map, row_of_axes
 
+        if isinstance(val, Sequence):
+            axes = row_of_axes(len(val), ax)
+            figures = [self.plot(matrix, each)[0] for matrix, each in zip(val, axes, strict=True)]
+            return figures[0], axes
         matrix = self.compute() if val is None else val
         if matrix.ndim != 2:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
@@ -32,8 +33,14 @@ class KeyedMetric(_Views):
     """A metric whose value is a flat dict of scalars; Lightning's ``log_dict`` takes it as is.
 
     It reads like a mapping from each key to a metric of its own score.
+
+    It has no ``higher_is_better``, so that ``MetricTracker``, which would otherwise fail in
+    ``best_metric``, asks for ``maximize``: wrap it in a ``MetricCollection`` and pass
+    ``maximize=True``. ``MetricCollection.plot`` looks for one value a metric: plot it by itself,
+    ``collection["SegmentationMetrics"].plot()``, or pass ``together=True``.
     """
 
+    higher_is_better = None  # type: ignore[assignment]  # neither, as torchmetrics says it
     views: nn.ModuleList
     prefix: str
 
@@ -149,6 +156,7 @@ class ScoreView(Metric):
 
     def compute(self) -> Tensor:
         """The parent's value of this key."""
+        self._parent._note_loader(sys._getframe(1))
         value: Tensor = self._parent.compute()[self.key]
         return value
 
