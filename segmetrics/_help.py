@@ -167,6 +167,8 @@ def _docstring(
     docs: Sequence[str], known: Sequence[inspect.Parameter], of_class: bool = False
 ) -> str:
     """The first of some docstrings, with what it lacks taken from the others."""
+    if not docs[0]:  # python -OO
+        return ""
     found = [_sections(doc) for doc in (*docs, SHARED)]
     text, example = found[0].pop(""), found[0].get("Example")
     sections = {name: section for each in reversed(found) for name, section in each.items()}

@@ -122,6 +122,13 @@ def test_help_of_a_metric_says_nothing_of_modules_of_torch() -> None:
     assert text.index("ignore_index: one label or several") < text.index("Method resolution order")
 
 
+def test_python_may_strip_docstrings() -> None:
+    command = "from segmetrics import TverskyIndex; print(TverskyIndex(2, alpha=1.0))"
+    run = [sys.executable, "-OO", "-c", command]
+    shown = subprocess.run(run, capture_output=True, check=True).stdout.decode()
+    assert shown.startswith("TverskyIndex(num_classes=2, alpha=1.0")
+
+
 def test_signatures_are_explicit_where_an_editor_reads_them() -> None:
     """An editor reads the source, in which no class takes ``**arguments``."""
     for metric in METRICS:
