@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import cache
@@ -34,7 +35,7 @@ def kernel(function: Function) -> Function:
         def compile_once(signature: Any) -> Any:
             with global_compiler_lock, ExitStack() as stack:
                 with suppress(OSError):  # a file system without locks
-                    stack.enter_context(_lock(compiled.stats.cache_path))
+                    stack.enter_context(_lock(compiled.stats.cache_path, os.getpid()))
                 return compile_(signature)
 
         compiled.compile = compile_once
@@ -43,7 +44,7 @@ def kernel(function: Function) -> Function:
 
 
 @cache
-def _lock(folder: str) -> FileLock:
-    """One process compiles at a time; a process that dies gives its lock back."""
+def _lock(folder: str, process: int) -> FileLock:
+    """One process compiles at a time; one that dies gives its lock back."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     return FileLock(Path(folder, "segmetrics.lock"), thread_local=False)

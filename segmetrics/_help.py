@@ -48,6 +48,16 @@ Args:
         else numbers.
     per_class: whether there are keys for every class.
     prefix: put in front of every key as it is, such as ``"val/"``.
+    score: a key of ``ImageScores``, with any percent in place of 1, 5, 10 (``"mIoU_C_20"``), or
+        ``"iou/<class>"``, ``"dice/<class>"``, ``"acc/<class>"`` for a class over the data set. A
+        resample in which the score is undefined (the class is absent) is left out.
+    level: the coverage that the interval aims at, in (0, 1).
+    method: ``"percentile"``, or ``"bca"``, which also corrects bias and skew.
+    n_resamples: number of bootstrap resamples, and of sampled sign flips.
+    groups: what belongs together (patients, video sequences) and is drawn as one: a mapping from
+        image id to group, or, for images without ids, one group an image; ``None`` draws images.
+    seed: the same seed gives the same numbers, whatever the order of images and the number of
+        processes.
     metric_kwargs: those of ``torchmetrics.Metric``. ``sync_on_compute=True``: ``compute`` adds up
         the processes; ``dist_sync_on_step=False``: ``forward`` does too; ``process_group=None``:
         which processes; ``dist_sync_fn=None`` and ``distributed_available_fn=None``: your own way
@@ -107,7 +117,7 @@ def explained(target: Explained) -> Explained:
         function = inspect.getattr_static(target, "__init__")
         known = parameters(function)[1:]
         ours = [base for base in target.__mro__ if base.__module__.startswith("segmetrics.")]
-        target.__doc__ = _docstring([base.__doc__ or "" for base in ours], known)
+        target.__doc__ = _docstring([base.__doc__ or "" for base in ours], known, of_class=True)
         result.__init__ = _checked(function, target.__name__, known)
         result.__init__.__doc__ = f"Arguments as in ``help({target.__name__})``."
     else:
@@ -153,15 +163,19 @@ def _defaults() -> dict[str, object]:
 # --- Docstrings -----------------------------------------------------------------------------------
 
 
-def _docstring(docs: Sequence[str], known: Sequence[inspect.Parameter]) -> str:
+def _docstring(
+    docs: Sequence[str], known: Sequence[inspect.Parameter], of_class: bool = False
+) -> str:
     """The first of some docstrings, with what it lacks taken from the others."""
+    if not docs[0]:  # python -OO
+        return ""
     found = [_sections(doc) for doc in (*docs, SHARED)]
     text, example = found[0].pop(""), found[0].get("Example")
     sections = {name: section for each in reversed(found) for name, section in each.items()}
     sections.pop("Example", None)
     if example:  # of no other class
         sections["Example"] = example
-    if any(parameter.name == "preds" for parameter in known):
+    if any(parameter.name == "preds" for parameter in known) or not of_class:
         del sections["Inputs"]  # they are arguments
     texts: dict[str, str] = {}
     for each in reversed(found):

@@ -47,11 +47,11 @@ FUNCTIONS = [
     for name, each in vars(functional).items()
     if inspect.isfunction(each) and each.__module__ == functional.__name__
 ]
+STATISTICS = [statistics.confidence_interval, statistics.compare]
 METHODS = [MeanIoU.update, BoundaryF1Score.update, ImageScores.update, SurfaceDice.update]
 OTHERS: list[Callable[..., Any]] = [
     *(LabelSpace, labels.palette, overlays.colored, overlays.overlay, overlays.errors),
-    *(report.write, report.Example, statistics.confidence_interval, statistics.compare),
-    *(statistics.ImageCounts, ExactDistributedSampler),
+    *(report.write, report.Example, statistics.ImageCounts, ExactDistributedSampler),
 ]
 
 
@@ -75,7 +75,7 @@ def explanations(doc: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "each", [*METRICS, *FUNCTIONS, *METHODS, lightning.SegmentationCallback], ids=named
+    "each", [*METRICS, *FUNCTIONS, *METHODS, *STATISTICS, lightning.SegmentationCallback], ids=named
 )
 def test_every_argument_is_explained_with_its_default(each: Callable[..., Any]) -> None:
     doc = inspect.getdoc(each) or ""
@@ -89,7 +89,8 @@ def test_every_argument_is_explained_with_its_default(each: Callable[..., Any]) 
             assert explained[name].endswith(f"Default: {parameter.default!r}.")
         else:
             assert "Default:" not in explained[name]
-    assert not re.search(r"as in :|those of :class|\bas in `", doc)
+    assert ("Inputs of ``update``" in doc) == (each in METRICS)
+    assert not re.search(r"as in :|as in ``|those of :class|\bas in `", doc)
 
 
 @pytest.mark.parametrize("each", OTHERS, ids=named)
@@ -121,6 +122,13 @@ def test_help_of_a_metric_says_nothing_of_modules_of_torch() -> None:
     assert text.index("ignore_index: one label or several") < text.index("Method resolution order")
 
 
+def test_python_may_strip_docstrings() -> None:
+    command = "from segmetrics import TverskyIndex; print(TverskyIndex(2, alpha=1.0))"
+    run = [sys.executable, "-OO", "-c", command]
+    shown = subprocess.run(run, capture_output=True, check=True).stdout.decode()
+    assert shown.startswith("TverskyIndex(num_classes=2, alpha=1.0")
+
+
 def test_signatures_are_explicit_where_an_editor_reads_them() -> None:
     """An editor reads the source, in which no class takes ``**arguments``."""
     for metric in METRICS:
@@ -140,6 +148,7 @@ def test_the_arguments_of_torchmetrics_are_those_that_it_takes() -> None:
 # --- wrong calls ----------------------------------------------------------------------------------
 
 LABELS = torch.zeros(1, 4, 4, dtype=torch.int64)
+COUNTS = statistics.ImageCounts(*torch.ones(3, 2, 1, dtype=torch.int64))
 
 
 @pytest.mark.parametrize(
@@ -186,6 +195,7 @@ def test_an_unknown_argument_is_answered_with_the_nearest(
         (lambda: HausdorffDistance(2, 95, percentile=95), "`empty_distance=95`"),
         (lambda: mean_iou(LABELS, LABELS, 21, 255), "`ignore_index=255`"),
         (lambda: confusion_matrix(LABELS, LABELS, 2, "true"), "`normalize='true'`"),
+        (lambda: statistics.confidence_interval(COUNTS, "mIoU_D", 0.9), "`level=0.9`"),
     ],
 )
 def test_an_argument_by_position_is_answered_with_its_name(

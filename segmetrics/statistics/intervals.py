@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from segmetrics._arguments import integer, number, one_of
+from segmetrics._help import explained
 from segmetrics.statistics.counts import HasImageCounts, ImageCounts, ImageId
 from segmetrics.statistics.weighting import Statistic, statistic
 
@@ -105,6 +106,7 @@ class Comparison:
         )
 
 
+@explained
 def confidence_interval(
     scores: HasImageCounts,
     score: str = "mIoU_D",
@@ -120,16 +122,10 @@ def confidence_interval(
     Args:
         scores: an ``ImageScores`` (on several processes every one must call this, unless
             ``compute`` has gathered the images before), or its ``image_counts()``.
-        score: a key of ``ImageScores``, with any percent in place of 1, 5, 10 (``"mIoU_C_20"``), or
-            ``"iou/<class>"``, ``"dice/<class>"``, ``"acc/<class>"`` for a class over the data set.
-            A resample in which the score is undefined (the class is absent) is left out.
-        level: the coverage aimed at, in (0, 1).
-        method: ``"percentile"``, or ``"bca"``, which also mends bias and skew.
-        n_resamples: number of bootstrap resamples.
-        groups: what belongs together (patients, video sequences) and is drawn as one: a mapping
-            from image id to group, or, for images without ids, one group an image.
-        seed: the same seed gives the same interval, whatever the order of images and the number of
-            processes.
+
+    Returns:
+        The score, its interval, and how it was made; ``print`` writes it as people do. All numbers
+        are nan if no resample has a score.
 
     Raises:
         ValueError: an unknown score, or fewer than two images or groups.
@@ -150,6 +146,7 @@ def confidence_interval(
     )
 
 
+@explained
 def compare(
     a: HasImageCounts,
     b: HasImageCounts,
@@ -171,12 +168,10 @@ def compare(
     Args:
         a: the one model's ``ImageScores`` or ``image_counts()``.
         b: the other's, over the same images with the same classes.
-        score: as in ``confidence_interval``, and so are the rest.
-        level: the coverage of the interval of the difference.
-        method: ``"percentile"`` or ``"bca"``.
-        n_resamples: number of bootstrap resamples, and of sampled sign flips.
-        groups: what is drawn and exchanged as one.
-        seed: of both kinds of draws.
+
+    Returns:
+        Both scores, the difference with its interval, and the p-values; ``print`` writes them as
+        people do.
 
     Raises:
         ValueError: the images, their targets or the classes differ.
