@@ -225,6 +225,10 @@ def ranking(
     values, resampled = bootstrap.together(scores)
     if undefined := [n for n, value in zip(names, values.tolist(), strict=True) if value != value]:
         raise ValueError(f"`score={score!r}` is undefined for {', '.join(map(repr, undefined))}.")
+    if not len(resampled):
+        raise ValueError(
+            f"`score={score!r}` is undefined in all of the {n_resamples} resamples. Give more images."
+        )
     taus = _kendall(better * values, better * resampled)
     tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
     tau_low, tau_high = taus.quantile(tails).tolist()
