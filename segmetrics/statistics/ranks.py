@@ -227,7 +227,8 @@ def ranking(
         raise ValueError(f"`score={score!r}` is undefined for {', '.join(map(repr, undefined))}.")
     if not len(resampled):
         raise ValueError(
-            f"`score={score!r}` is undefined in all of the {n_resamples} resamples. Give more images."
+            f"`score={score!r}` is undefined in all of the {n_resamples} resamples. Give more "
+            "images."
         )
     taus = _kendall(better * values, better * resampled)
     tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
