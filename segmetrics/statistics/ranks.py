@@ -214,7 +214,7 @@ def ranking(
     bootstrap = Bootstrap.of(
         counts[names[0]], order, groups, level, "percentile", n_resamples, seed
     )
-    ordered = [counts[name].images(order) for name in names]
+    ordered = [counts.pop(name).images(order) for name in names]  # one copy at a time is kept
     if method == "rank-then-mean":
         image_ranks = _image_ranks(torch.stack([image_values(score, c) for c in ordered], 1))
         scores: list[Statistic] = [mean_of(ranks) for ranks in image_ranks.split(1, 1)]
