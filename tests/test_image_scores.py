@@ -20,7 +20,15 @@ import longhand
 from processes import run_processes
 from segmetrics import DiceScore, MeanIoU, Recall
 from segmetrics.metrics.image import ImageScores
-from segmetrics.statistics import KEYS, compare, confidence_interval
+from segmetrics.statistics import (
+    KEYS,
+    compare,
+    confidence_interval,
+    conventions,
+    ranking,
+    sample_size,
+    slices,
+)
 
 C = 4
 
@@ -513,3 +521,25 @@ def test_lightnings_padding_sampler_on_two_ranks_gives_the_result_of_one(tmp_pat
     assert same(scores, one.compute())
     assert interval == confidence_interval(one)
     assert worst == one.worst(5)
+
+
+def test_metrics_are_ranked_sliced_and_planned_as_they_are():
+    draw = torch.Generator().manual_seed(0)
+    target = torch.randint(0, 3, (40, 8, 8), generator=draw)
+    names = [f"{i}.png" for i in range(40)]
+    models = {}
+    for name, share in (("good", 0.9), ("poor", 0.6)):
+        models[name] = ImageScores(3)
+        right = torch.rand(target.shape, generator=draw) < share
+        models[name].update(target.where(right, 0), target, image_ids=names)
+    result = ranking(models)
+    assert [model.name for model in result.models] == ["good", "poor"]
+    assert (result.models[0].best, result.models[0].worst) == (1, 1)
+    good = models["good"]
+    value = good.compute()["mIoU_D"].item()
+    assert result.models[0].value == pytest.approx(value, abs=1e-6)
+    halves = slices(good, {name: i % 2 for i, name in enumerate(names)})
+    assert halves.overall == confidence_interval(good)
+    assert sample_size(good, width=0.02).images_now == 40
+    assert conventions(good).models == ("mIoU",)
+    assert conventions(models).models == ("good", "poor")

@@ -388,3 +388,11 @@ def test_a_score_that_a_model_does_not_have_is_refused():
     zero = torch.zeros(5, 1, dtype=torch.int64)
     with pytest.raises(ValueError, match="`score='mIoU_D'` is undefined for 'a', 'b'"):
         ranking({name: ImageCounts(zero, zero, zero) for name in "ab"})
+    size = torch.tensor([[9, 0]] * 30 + [[9, 9]])  # one image of 31 shows class 1
+    models = {
+        "a": ImageCounts(size, 0 * size, 0 * size),
+        "b": ImageCounts(size // 2, 0 * size, size - size // 2),
+    }
+    assert ranking(models, "iou/1", n_resamples=50).models[0].name == "a"
+    with pytest.raises(ValueError, match="undefined in all of the 1 resamples"):
+        ranking(models, "iou/1", n_resamples=1, seed=1)

@@ -75,6 +75,12 @@ def test_a_pilot_that_a_handful_of_images_decides_says_little():
     assert few.high / few.low > 3 > 1.5 > many.high / many.low
 
 
+def test_few_resamples_make_the_number_less_sure():
+    pilot = population(200, 0)
+    few, many = (sample_size(pilot, n_resamples=n) for n in (50, 2000))
+    assert few.high / few.low > 1.3 * many.high / many.low
+
+
 def test_groups_are_counted_as_one():
     alone = population(60, 0)
     copies = alone.images(torch.arange(60).repeat(4))

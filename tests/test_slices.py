@@ -178,6 +178,12 @@ def test_a_group_without_a_score_is_in_no_difference():
     result = slices(counts, list("aabbcc"), "iou/1", n_resamples=50)
     assert np.isnan(result.by_group["c"].estimate)
     assert (result.difference, result.ratio, result.p_value) == (0, 1, 1)
+    # where permuted labels leave a group without a score, it is in no difference either
+    size = torch.tensor([[10]] * 20 + [[0]])
+    tp = torch.tensor([[9]] * 10 + [[5]] * 10 + [[0]])
+    result = slices(ImageCounts(tp, 0 * tp, size - tp), list("a" * 10 + "b" * 10 + "c"), "mIoU_I")
+    assert result.worst == "b"
+    assert result.p_value < 0.01
 
 
 IDS = [f"{i:03}" for i in range(60)]
@@ -242,8 +248,11 @@ def test_an_image_without_metadata_is_refused_and_metadata_without_image_warned_
     by = dict(zip(IDS, SITES, strict=True))
     with pytest.raises(ValueError, match=r"`by` lacks 2 of 60 images, among them \['000', '001'\]"):
         slices(named(drawn()), {image: by[image] for image in IDS[2:]})
-    with pytest.warns(UserWarning, match=r"`by` names 1 images that were not scored.*\['train'\]"):
+    with pytest.warns(
+        UserWarning, match=r"`by` names 1 images that were not scored.*\['train'\]"
+    ) as warned:
         result = slices(named(drawn()), {**by, "train": "w"}, n_resamples=20)
+    assert warned[0].filename == __file__
     assert list(result.by_group) == ["x", "y", "z"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")

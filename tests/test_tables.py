@@ -87,6 +87,11 @@ def test_a_table_of_no_rows_is_read_too():
     assert pl.DataFrame(Table({"class": []})).height == 0
 
 
+def test_columns_of_several_lengths_are_refused():
+    with pytest.raises(ValueError, match="one length, got class 2, iou 1"):
+        Table({"class": ["road", "car"], "iou": [0.5]})
+
+
 def test_without_nanoarrow_and_pandas_the_columns_remain_and_errors_name_the_way():
     code = """
 import sys, torch

@@ -214,7 +214,7 @@ def ranking(
     bootstrap = Bootstrap.of(
         counts[names[0]], order, groups, level, "percentile", n_resamples, seed
     )
-    ordered = [counts[name].images(order) for name in names]
+    ordered = [counts.pop(name).images(order) for name in names]  # one copy at a time is kept
     if method == "rank-then-mean":
         image_ranks = _image_ranks(torch.stack([image_values(score, c) for c in ordered], 1))
         scores: list[Statistic] = [mean_of(ranks) for ranks in image_ranks.split(1, 1)]
@@ -225,6 +225,11 @@ def ranking(
     values, resampled = bootstrap.together(scores)
     if undefined := [n for n, value in zip(names, values.tolist(), strict=True) if value != value]:
         raise ValueError(f"`score={score!r}` is undefined for {', '.join(map(repr, undefined))}.")
+    if not len(resampled):
+        raise ValueError(
+            f"`score={score!r}` is undefined in all of the {n_resamples} resamples. Give more "
+            "images."
+        )
     taus = _kendall(better * values, better * resampled)
     tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
     tau_low, tau_high = taus.quantile(tails).tolist()

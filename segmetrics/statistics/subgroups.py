@@ -172,42 +172,50 @@ def slices(
             f"`by` has another value for every one of the {len(images)} images. Cut continuous "
             "values into ranges first."
         )
-    unit = list(range(len(images))) if groups is None else groups_of(images, groups)
+    unit = range(len(images)) if groups is None else groups_of(images, groups)
     by_group, small = {}, []
     for label, those in members.items():
         units = [unit[image] for image in those]
-        some = images.images(torch.tensor(those))
-        number = len(set(units))
-        if number < SMALL:
+        if len(set(units)) < SMALL:
             small.append(label)
-        if number < 2:
-            value = statistic(score, some)(torch.ones(1, len(some), dtype=torch.float64)).item()
-            in_groups = None if groups is None else number
-            found = Interval(score, value, nan, nan, level, "percentile", len(some), in_groups)
-        else:
-            within = groups if groups is None or images.ids is not None else units
-            found = confidence_interval(
+        # images without ids have their groups in their own order
+        within = groups if groups is None or images.ids is not None else units
+        some = images.images(torch.tensor(those))
+        if len(set(units)) > 1:
+            by_group[label] = confidence_interval(
                 some, score, level=level, n_resamples=n_resamples, groups=within, seed=seed
             )
-        by_group[label] = found
+        else:
+            by_group[label] = _without_interval(some, score, level, grouped=groups is not None)
+    order = canonical_order(images)
+    bootstrap = Bootstrap.of(images, order, groups, level, "percentile", n_resamples, seed)
+    place = {label: i for i, label in enumerate(members)}
+    member = torch.tensor([place[label] for label in labels])[order]
+    differences = _permuted_differences(
+        bootstrap, member, len(members), statistic(score, images.images(order))
+    )
+    scores = {label: i.estimate for label, i in by_group.items() if i.estimate == i.estimate}
+    worst = min(scores, key=scores.__getitem__, default=None)
+    least, largest = (end(scores.values(), default=nan) for end in (min, max))
+    return Slices(
+        score=score,
+        by=names,
+        overall=overall,
+        by_group=by_group,
+        difference=largest - least,
+        ratio=least / largest if largest else nan,
+        worst=worst,
+        p_value=share_as_extreme(differences, largest - least, sampled=True),
+        small=tuple(small),
+    )
 
-    defined = {label: i.estimate for label, i in by_group.items() if i.estimate == i.estimate}
-    difference = ratio = p_value = nan
-    worst: Hashable = None
-    if defined:
-        worst = min(defined, key=defined.__getitem__)
-        largest = max(defined.values())
-        difference = largest - defined[worst]
-        ratio = defined[worst] / largest if largest else nan
-        order = canonical_order(images)
-        bootstrap = Bootstrap.of(images, order, groups, level, "percentile", n_resamples, seed)
-        place = {label: i for i, label in enumerate(members)}
-        member = torch.tensor([place[label] for label in labels])[order]
-        differences = _permuted_differences(
-            bootstrap, member, len(members), statistic(score, images.images(order))
-        )
-        p_value = share_as_extreme(differences, difference, sampled=True)
-    return Slices(score, names, overall, by_group, difference, ratio, worst, p_value, tuple(small))
+
+def _without_interval(images: ImageCounts, score: str, level: float, *, grouped: bool) -> Interval:
+    """The score of one image, or of one group of images, which has no interval."""
+    everything = torch.ones(1, len(images), dtype=torch.float64)
+    value = statistic(score, images)(everything).item()
+    groups = 1 if grouped else None
+    return Interval(score, value, nan, nan, level, "percentile", len(images), groups)
 
 
 def _permuted_differences(

@@ -69,6 +69,9 @@ class Tabular:
 class Table(Tabular):
     """Named columns of equal length.
 
+    Raises:
+        ValueError: no columns, or columns of several lengths.
+
     Example:
         >>> Table({"class": ["road", "car"], "iou": [0.9, 0.4]}).columns()
         {'class': ['road', 'car'], 'iou': [0.9, 0.4]}
@@ -80,6 +83,9 @@ class Table(Tabular):
 
     def __init__(self, columns: Columns) -> None:
         self._columns = {name: list(column) for name, column in columns.items()}
+        if len({len(column) for column in self._columns.values()}) != 1:
+            lengths = ", ".join(f"{name} {len(c)}" for name, c in self._columns.items())
+            raise ValueError(f"`columns` must have one length, got {lengths or 'none'}.")
 
     def columns(self) -> dict[str, list[Any]]:
         """The columns by name."""
