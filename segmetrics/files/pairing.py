@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from segmetrics.files.formats import FORMATS, OTHER_IMAGES, suffix
+from segmetrics.files.formats import FORMATS, OTHER_IMAGES, data_file, suffix
 from segmetrics.files.problems import KINDS, Problem
 
 
@@ -24,8 +24,9 @@ class Pair:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All files of the pair."""
-        return (self.preds, self.target, *([self.instances] if self.instances else []))
+        """All files of the pair, those beside headers too."""
+        own = (self.preds, self.target, *([self.instances] if self.instances else []))
+        return own + tuple(beside for path in own if (beside := data_file(path)))
 
 
 @dataclass(frozen=True)

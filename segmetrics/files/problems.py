@@ -28,7 +28,8 @@ KINDS: dict[Kind, tuple[str, str]] = {
     ),
     "format": (
         "images in a format that is not read as masks",
-        "Write masks as PNG, TIFF, NPY, NIfTI, MHA or NRRD. JPEG changes labels.",
+        "Write masks as PNG, TIFF, NPY, NIfTI, MHA or NRRD, under a suffix that says so. JPEG "
+        "changes labels.",
     ),
     "unreadable": (
         "files that cannot be read",
