@@ -534,7 +534,7 @@ def test_a_library_that_is_not_installed_is_named_once(
 def test_two_files_of_a_format_that_is_not_read_are_named(tmp_path: Path) -> None:
     for name in ("a.dcm", "b.dcm", "a", "b"):
         (tmp_path / name).write_bytes(bytes(128) + b"DICM" + bytes(100))
-    for a, b in (("a.dcm", "b.dcm"), ("a", "b")):
+    for a, b in (("a", "b"),):
         files = [str(tmp_path / a), str(tmp_path / b)]
         done = CliRunner().invoke(app, ["evaluate", *files, "--num-classes", "2"])
         assert done.exit_code == 2

@@ -60,6 +60,7 @@ FORMATS = {
     ".mhd": Format("MetaImage", "itk", "read_metaimage", "SimpleITK"),
     ".nrrd": Format("NRRD", "itk", "read_nrrd", "SimpleITK"),
     ".nhdr": Format("NRRD", "itk", "read_nrrd", "SimpleITK"),
+    ".dcm": Format("DICOM", "dicom", "read_segmentation", "highdicom"),
 }
 #: Suffix → what its content begins as, if not as its format.
 CONTAINERS = {".npz": "ZIP", ".nii.gz": "gzip", ".mgz": "gzip"}
@@ -69,7 +70,7 @@ OTHER_IMAGES = {
     ".avif": "AVIF", ".heic": "HEIC", ".heif": "HEIC", ".exr": "OpenEXR", ".tga": "TGA",
     ".psd": "Photoshop", ".svg": "SVG", ".pam": "PAM", ".pfm": "PFM", ".tfrecord": "TFRecord",
     ".vrt": "GDAL VRT", ".ecw": "ECW", ".h5": "HDF5", ".hdf5": "HDF5", ".nc": "NetCDF",
-    ".zarr": "Zarr", ".mat": "MATLAB", ".dcm": "DICOM", ".svs": "Aperio", ".ndpi": "Hamamatsu",
+    ".zarr": "Zarr", ".mat": "MATLAB", ".svs": "Aperio", ".ndpi": "Hamamatsu",
 }  # fmt: skip
 
 
@@ -132,7 +133,7 @@ def format_of(path: Path) -> Format:
         found = kind_of(file.read(HEAD))
     if named is None:
         what = found or OTHER_IMAGES.get(end) or end
-        how = ". dcmqi's segimage2itkimage makes NRRD of DICOM SEG" if what == "DICOM" else ""
+        how = " under this name: name DICOM SEG .dcm" if what == "DICOM" else ""
         raise MaskError("format", path, f"{what or 'no suffix'} is not read as a mask{how}")
     if found in IMAGES and named.name in IMAGES:
         return IMAGES[found]
