@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -290,6 +291,18 @@ def test_one_hot_channels_of_a_nifti_file_are_read_on_its_grid(tmp_path: Path) -
     assert content(tmp_path, "--one-hot", 3)["confusion"] == longhand(preds, target)
     write(tmp_path / "targets", "nii.gz", target)
     assert "different grids" in refused(tmp_path, "--one-hot", 3)
+
+
+def test_a_name_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    preds, target = volumes(4, 5, 6)
+    write(tmp_path / "targets", "mha", target).rename(tmp_path / "targets/é.mha")
+    write(tmp_path / "preds", "mha", preds).rename(tmp_path / "preds/é.mha")
+    assert content(tmp_path)["confusion"] == longhand(preds, target)
+    for folder in ("preds", "targets"):
+        name = os.fsdecode(b"caf\xe9.mha")
+        (tmp_path / folder / "é.mha").rename(tmp_path / folder / name)
+    assert "its name is not UTF-8" in refused(tmp_path)
+    assert content(tmp_path, "--ignore-grid")["confusion"] == longhand(preds, target)
 
 
 def test_units_of_length_are_heeded(tmp_path: Path) -> None:

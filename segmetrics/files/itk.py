@@ -116,6 +116,8 @@ def _grid(path: Path, of: str, data: Data, reading: Reading) -> Grid:
     ndim = len(data.shape)
     if reading.ignore_grid:
         return Grid.unplaced(ndim, zyx=True)
+    if "\ufffd" in os.fsencode(path).decode("utf-8", "replace"):  # SimpleITK would abort
+        raise MaskError("grid", path, "SimpleITK cannot read its grid: its name is not UTF-8")
     header = SimpleITK.ImageFileReader()
     header.SetImageIO(of)
     header.SetFileName(os.fspath(path))
