@@ -93,6 +93,21 @@ def test_odd_depths_give_the_stored_values(bits: int, tmp_path: Path) -> None:
     assert np.array_equal(read(tmp_path / "a.tif").values, labels)
 
 
+@pytest.mark.parametrize("bits", [1, 4, 9, 12, 17, 24, 31])
+@pytest.mark.parametrize("endianness", ["LITTLE", "BIG"])
+def test_packed_bits_of_gdal_in_both_byte_orders(
+    bits: int, endianness: str, tmp_path: Path
+) -> None:
+    dtype = np.uint8 if bits < 8 else np.uint16 if bits < 16 else np.uint32
+    labels = RANDOM.integers(0, 2**bits, (9, 13)).astype(dtype)
+    raster(tmp_path / "a.tif", labels, nbits=bits, endianness=endianness)
+    if (bits, endianness) == (24, "BIG"):
+        with pytest.raises(MaskError, match="big-endian samples of 24 bits"):
+            read(tmp_path / "a.tif")
+    else:
+        assert np.array_equal(read(tmp_path / "a.tif").values, labels)
+
+
 @pytest.mark.parametrize(
     "dtype", ["int8", "int16", "int32", "int64", "uint64", "float16", "float32", "float64"]
 )

@@ -90,6 +90,8 @@ class Tiff:
         if page.dtype is None or isinstance(page.bitspersample, tuple):
             kind = f"sample format {page.sampleformat} of {page.bitspersample} bits"
             raise MaskError("values", path, f"{kind}, expected integers")
+        if (page.bitspersample, file.byteorder) == (24, ">"):  # which imagecodecs shifts by a byte
+            raise MaskError("format", path, "big-endian samples of 24 bits, expected 8, 16 or 32")
         self.bands = self._bands()
         self.shape = self._shape()
         self.orientation = page.tags.valueof(ORIENTATION) or 1
