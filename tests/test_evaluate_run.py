@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn.metrics as sk
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -778,3 +780,112 @@ def test_many_workers_are_no_more_than_processors_can_feed(
 ) -> None:
     found = scored(tmp_path, *pairs, *THREE, "--workers", 100000)
     assert 1 <= found["workers"] <= 4 * (os.cpu_count() or 1)
+
+
+# --- the numbers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(300, 301), (256, 257), (513, 255)])
+def test_masks_that_are_no_whole_number_of_blocks_are_counted(
+    size: tuple[int, int], tmp_path: Path
+) -> None:
+    preds, target = np.random.default_rng(0).integers(0, 3, (2, *size)).astype(np.uint8)
+    Image.fromarray(preds).save(tmp_path / "p.png")
+    Image.fromarray(target).save(tmp_path / "t.png")
+    found = scored(tmp_path, tmp_path / "p.png", tmp_path / "t.png", *THREE)
+    expected = sk.confusion_matrix(target.ravel(), preds.ravel(), labels=range(3))
+    assert found["confusion"] == expected.tolist()
+
+
+def test_instances_are_looked_for_under_the_names_of_cityscapes_only(
+    pairs: tuple[Path, Path],
+) -> None:
+    done = run(*pairs, "--labels", "cityscapes", "--iiou")
+    assert done.exit_code == 2
+    assert "targets without a mask of instance ids: 3" in done.stderr
+    assert f"{pairs[1] / '1.png'}: there is no 1.png" in done.stderr
+
+
+def test_every_column_is_that_of_scikit_learn(tmp_path: Path) -> None:
+    names, table = ["sky", "road", "car", "none"], tmp_path / "o.csv"
+    rng, maps = np.random.default_rng(1), []
+    for i in range(4):
+        target = rng.choice(4, (24, 30), p=[0.5, 0.3, 0.2, 0])
+        preds = np.where(rng.random(target.shape) < 0.6, target, rng.integers(0, 3, target.shape))
+        for folder, mask in (("p", preds), ("t", target)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(mask.astype(np.uint8)).save(tmp_path / folder / f"{i}.png")
+        maps.append((target.ravel(), preds.ravel()))
+    (tmp_path / "l.json").write_text(json.dumps({"names": names}))
+    given = tmp_path / "p", tmp_path / "t", "--labels", tmp_path / "l.json", "--per-image"
+    found = scored(tmp_path, *given, "--csv", table)
+
+    def columns(target: np.ndarray, preds: np.ndarray) -> dict[str, np.ndarray]:
+        options: Any = {"labels": range(4), "average": None, "zero_division": np.nan}
+        iou = sk.jaccard_score(target, preds, labels=range(4), average=None, zero_division=0)
+        there = np.isin(range(4), np.concatenate([target, preds]))
+        return {
+            "pixels": np.bincount(target, minlength=4),
+            "iou": np.where(there, iou, np.nan),
+            "dice": sk.f1_score(target, preds, **options),
+            "accuracy": sk.recall_score(target, preds, **options),
+        }
+
+    def numbers(values: Any) -> list[float]:
+        return [np.nan if value in (None, "", "–") else float(value) for value in values]
+
+    expected = columns(*map(np.concatenate, zip(*maps, strict=True)))
+    assert len({column[0] for column in expected.values()}) == 4
+    with table.open(newline="") as file:
+        of_csv = list(csv.DictReader(file))
+    printed = [line.split() for line in run(*given).stdout.splitlines()[1:5]]
+    for place, (key, column) in enumerate(expected.items(), 1):
+        for rows, digits in ((found["classes"], 1e-12), (of_csv, 1e-12)):
+            np.testing.assert_allclose(numbers(row[key] for row in rows), column, atol=digits)
+        of_table = numbers(row[place].replace(",", "") for row in printed)
+        np.testing.assert_allclose(of_table, column, atol=5.01e-4)
+
+    with (tmp_path / "o.images.csv").open(newline="") as file:
+        of_csv = list(csv.DictReader(file))
+    for i, (target, preds) in enumerate(maps):
+        of_image = columns(target, preds)
+        row = {
+            "pixels": target.size,
+            "mIoU": np.nanmean(of_image["iou"]),
+            "mDice": np.nanmean(of_image["dice"]),
+            "accuracy": sk.accuracy_score(target, preds),
+            **{f"iou/{n}": of_image["iou"][c] for c, n in enumerate(names)},
+        }
+        assert len(set(row.values())) == len(row)
+        for of_file in (found["images"][i], of_csv[i]):
+            assert list(of_file)[1:] == list(row)
+            np.testing.assert_allclose(
+                numbers(of_file[key] for key in row), list(row.values()), atol=1e-12
+            )
+
+
+def test_an_image_without_a_score_is_no_example(pairs: tuple[Path, Path], tmp_path: Path) -> None:
+    Image.fromarray(np.full((16, 16), 255, np.uint8)).save(pairs[1] / "1.png")
+    page = tmp_path / "r.html"
+    assert run(*pairs, *THREE, "--ignore-index", 255, "--html", page).exit_code == 0
+    shown = re.findall('alt="Target of ([^"]*)"', page.read_text())
+    assert sorted(shown) == ["0", "2"]
+
+
+def test_an_interrupt_while_outputs_are_written_leaves_none_half_done(
+    pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")  # whose other end nobody opens
+    (tmp_path / "r.csv").write_text("older")
+    given = *pairs, *THREE, "--json", tmp_path / "pipe", "--csv", tmp_path / "r.csv"
+    [process] = start(1, tmp_path / "printed", *given)
+    printed, deadline = tmp_path / "printed.0", time.monotonic() + 60
+    while not (printed.exists() and "3 pairs" in printed.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    assert finish([process]) == [130]
+    assert "Traceback" not in printed.read_text()
+    assert (tmp_path / "r.csv").read_text() == "older"
+    assert sorted(os.listdir(tmp_path)) == ["p", "pipe", "printed.0", "r.csv", "t"]
