@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
+import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -22,20 +25,29 @@ SERVER.set_forkserver_preload(
 )
 
 
-def start(number: int, output: Path, *arguments: object) -> list[BaseProcess]:
-    """Start the command in so many processes; each writes to a file ``output.<rank>``."""
+def start(
+    number: int,
+    output: Path,
+    *arguments: object,
+    before: Callable[[], None] | None = None,
+    environment: dict[str, object] | None = None,
+) -> list[BaseProcess]:
+    """Start the command in so many processes; each writes to a file ``output.<rank>``.
+
+    ``before`` is called in each of them first; ``environment`` is added to that of torchrun.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     started = []
     for rank in range(number):
-        environment = {}
+        torchrun: dict[str, object] = {}
         if number > 1:
-            environment = {"RANK": rank, "WORLD_SIZE": number, "LOCAL_WORLD_SIZE": number}
-            environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            torchrun = {"RANK": rank, "WORLD_SIZE": number, "LOCAL_WORLD_SIZE": number}
+            torchrun |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         given = [str(argument) for argument in arguments], f"{output}.{rank}"
-        values = {name: str(value) for name, value in environment.items()}
-        started.append(SERVER.Process(target=_work, args=(*given, values)))
+        values = {name: str(value) for name, value in (torchrun | (environment or {})).items()}
+        started.append(SERVER.Process(target=_work, args=(*given, values, before)))
         started[-1].start()
     return started
 
@@ -52,8 +64,33 @@ def finish(processes: list[BaseProcess], seconds: float = 60) -> list[int | None
     return [process.exitcode for process in processes]
 
 
-def _work(arguments: list[str], output: str, environment: dict[str, str]) -> None:
+def limit_files() -> None:
+    """Let writing more than 4,096 bytes to a file fail, as on a full disk."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+
+def limit_memory() -> None:
+    """Leave 8 GiB."""
+    resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))
+
+
+def use_threads() -> None:
+    """Count in threads, as on systems without fork."""
+    from segmetrics.evaluate import workers
+
+    workers.FORKS = False
+
+
+def _work(
+    arguments: list[str],
+    output: str,
+    environment: dict[str, str],
+    before: Callable[[], None] | None,
+) -> None:
     os.environ.update(environment)
+    if before is not None:
+        before()
     with open(output, "w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

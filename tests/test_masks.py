@@ -294,7 +294,7 @@ def test_folders_without_masks_are_refused(tmp_path: Path) -> None:
     masks = folder(tmp_path / "masks", "1.png")
     empty = folder(tmp_path / "empty", "1.jpg")
     for preds, targets, message in (
-        (tmp_path / "nowhere", masks, "nowhere: there is no such folder"),
+        (tmp_path / "nowhere", masks, "nowhere: there is no such file or folder"),
         (masks, empty, "empty: there is no PNG.* but 1.jpg.*JPEG"),
         (masks, masks / "1.png", "1.png: is a file, the other is a folder"),
     ):

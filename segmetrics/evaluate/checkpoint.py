@@ -2,108 +2,139 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
-import os
 import time
-import zipfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segmetrics._files import replace_file
+from segmetrics.evaluate.ledger import Ledger
+from segmetrics.evaluate.warnings import Warnings
+
 Array = NDArray[Any]
-#: Size and time of change of each file of a pair.
-Signature = list[list[int]]
 
 #: Saving takes at most one of so many seconds.
 SHARE = 25
+#: Bytes of a file that are read at once.
+BLOCK = 2**20
 
 
 class Checkpoint:
-    """Saves and loads arrays, and the names of what they were counted from.
+    """Saves and loads a ledger, and the digests of the files that it was counted from.
 
     Args:
         path: the file. It is replaced as a whole, so that a process may be killed at any time.
         settings: what decides the counts; a file saved with other settings is refused.
+        warnings: gets a sentence where saving fails: it ends, and counting goes on.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, object]) -> None:
+    def __init__(self, path: Path, settings: Mapping[str, object], warnings: Warnings) -> None:
         self.path, self.settings = path, json.loads(json.dumps(settings))
-        self._next = 0.0
+        self.warnings, self._ended, self._next = warnings, False, 0.0
 
-    def load(self, signatures: Mapping[str, Signature]) -> tuple[list[str], dict[str, Array]]:
-        """Names and arrays as saved last; nothing where there is no file.
+    def load(self, ledger: Ledger, files: Mapping[str, Sequence[Path]], threads: int) -> None:
+        """Put into a ledger what was saved last; nothing where there is no file or an empty one.
+
+        All files that were counted are read, as others of the same size and time would go
+        unnoticed.
 
         Args:
-            signatures: of all that is there now, by name.
+            ledger: an empty one.
+            files: of all pairs that are there now, by name.
+            threads: how many read files.
 
         Raises:
             ValueError: the file is none of ours, was made with other settings, or what it counted
                 is no longer there or has changed.
         """
-        if not self.path.exists():
-            return [], {}
+        if not self.path.exists() or not self.path.stat().st_size:
+            return
         try:
             with np.load(self.path, allow_pickle=False) as arrays:
                 found = dict(arrays)
             about = json.loads(bytes(found.pop("about")))
-            names, then = list(about["signatures"]), about["signatures"]
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"--checkpoint {self.path} is no checkpoint ({error}). Name another file."
-            ) from error
+            settings, saved = dict(about["settings"]), dict(about["digests"])
+        except Exception as error:  # a damaged archive raises whatever zipfile stumbles on
+            raise self._refused(error) from error
         mend = "Finish with what it was made with, or delete it to start anew."
-        for name, value in about["settings"].items():
+        for name, value in settings.items():
             if self.settings.get(name) != value:
                 raise ValueError(
                     f"--checkpoint {self.path} was made with {name} {_short(value)}, now it is "
                     f"{_short(self.settings.get(name))}. {mend}"
                 )
-        changed = [name for name in names if signatures.get(name) != then[name]]
+        with ThreadPoolExecutor(threads) as pool:
+            now = dict(zip(saved, pool.map(lambda name: _now(files.get(name)), saved), strict=True))
+        changed = [name for name in saved if now[name] != tuple(saved[name])]
         if changed:
-            what = "has changed since" if changed[0] in signatures else "is no longer there"
+            what = "has changed since" if changed[0] in files else "is no longer there"
             raise ValueError(
                 f"--checkpoint {self.path} was made with other files: {changed[0]} {what}, and so "
-                f"for {len(changed) - 1} more of {len(names)}. {mend}"
+                f"for {len(changed) - 1} more of {len(saved)}. {mend}"
             )
-        return names, found
+        try:
+            ledger.restore(saved, found)
+        except (ValueError, KeyError) as error:
+            raise self._refused(error) from error
 
-    def save_if_due(
-        self, signatures: Mapping[str, Signature], names: Sequence[str], arrays: Mapping[str, Array]
-    ) -> None:
+    def _refused(self, error: Exception) -> ValueError:
+        return ValueError(
+            f"--checkpoint {self.path} is no checkpoint, or a damaged one ({error}). Name another "
+            "file, or delete it to start anew."
+        )
+
+    def save_if_due(self, ledger: Ledger) -> None:
         """Save, unless that would take too much of the time."""
         if time.monotonic() >= self._next:
-            self.save(signatures, names, arrays)
+            self.save(ledger)
 
-    def save(
-        self, signatures: Mapping[str, Signature], names: Sequence[str], arrays: Mapping[str, Array]
-    ) -> None:
-        """Save arrays, and from what they were counted."""
+    def save(self, ledger: Ledger) -> None:
+        """Save what has been counted. If that fails it is not tried again."""
+        if self._ended:
+            return
         begin = time.monotonic()
-        about = {
-            "settings": self.settings,
-            "signatures": {name: signatures[name] for name in names},
-        }
-        partial = self.path.with_name(f"{self.path.name}.partial")
-        with partial.open("wb") as file:
-            contents: dict[str, Any] = dict(arrays)
-            np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **contents)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, self.path)
-        if hasattr(os, "O_DIRECTORY"):  # the new name is on the disk, too
-            folder = os.open(self.path.parent, os.O_DIRECTORY)
-            os.fsync(folder)
-            os.close(folder)
+        about = {"settings": self.settings, "digests": ledger.digests}
+        arrays: dict[str, Any] = dict(ledger.stored())
+        content = io.BytesIO()
+        np.savez(content, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
+        try:
+            replace_file(self.path, content.getbuffer())
+        except OSError as error:
+            self._ended = True
+            older = "What was saved before is intact" if self.path.exists() else "Nothing is saved"
+            self.warnings.add(
+                f"--checkpoint {self.path} cannot be written: {error.strerror}. {older}; counting "
+                "goes on without it."
+            )
         end = time.monotonic()
         self._next = end + SHARE * (end - begin)
 
 
-def signature(files: Sequence[Path]) -> Signature:
-    """Size and time of change of files."""
-    return [[(status := path.stat()).st_size, status.st_mtime_ns] for path in files]
+def digests(files: Sequence[Path]) -> tuple[str, ...]:
+    """A digest of the content of each file; empty for one that cannot be read."""
+    return tuple(_digest(path) for path in files)
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(BLOCK):
+                digest.update(block)
+    except OSError:
+        return ""
+    return digest.hexdigest()
+
+
+def _now(files: Sequence[Path] | None) -> tuple[str, ...] | None:
+    return None if files is None else digests(files)
 
 
 def _short(value: object) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +20,20 @@ import segmetrics
 from segmetrics import labels
 from segmetrics.counting.inputs import Task
 from segmetrics.evaluate.folders import evaluate
+from segmetrics.evaluate.outputs import (
+    STANDARD_OUTPUT,
+    check_no_input,
+    check_outputs,
+    images_csv,
+    print_what_can_be_printed,
+    write_all,
+)
+from segmetrics.evaluate.processes import rank_and_number
 from segmetrics.evaluate.settings import BINARY, NotScored, Readings, Settings
-from segmetrics.evaluate.summary import STANDARD_OUTPUT, Summary, problem_lines
-from segmetrics.evaluate.workers import Progress
-from segmetrics.files import CITYSCAPES, Match, Problem, find_classes
+from segmetrics.evaluate.summary import Summary, problem_lines
+from segmetrics.evaluate.warnings import Warnings
+from segmetrics.evaluate.workers import Progress, number_of_workers
+from segmetrics.files import CITYSCAPES, Match, Pair, find_classes, printable
 from segmetrics.labels import LabelSpace
 
 SPACES = {
@@ -44,6 +53,12 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 #: Seconds between lines of progress where there is no terminal.
 PAUSE = 10.0
+
+ERROR, WARNING = "[bold red]error:[/]", "[bold yellow]warning:[/]"
+NO_INTERVALS = (
+    "--confidence needs at least two pairs, as it resamples them. There is 1: the scores are given "
+    "without intervals."
+)
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -192,7 +207,8 @@ def evaluate_command(
         Path | None,
         typer.Option(
             "--csv", metavar="FILE", rich_help_panel=OUTPUT,
-            help="A row a class; with --per-image FILE.images.csv, too, with a row an image.",
+            help="A row a class; with --per-image FILE.images.csv, too, with a row an image. A "
+            "name that a spreadsheet would take for a formula gets a ' in front.",
         ),
     ] = None,
     html: Annotated[
@@ -209,7 +225,8 @@ def evaluate_command(
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1, rich_help_panel=RUN, help="How many read and count. [default: processors]"
+            min=1, rich_help_panel=RUN,
+            help="How many read and count, at most 4 a processor. [default: processors]",
         ),
     ] = None,
     checkpoint: Annotated[
@@ -235,9 +252,15 @@ def evaluate_command(
     share the files.
     """
     torch.set_num_threads(1)  # the threads are ours: one pair each
-    first = int(os.environ.get("RANK", 0)) == 0
-    err = Console(stderr=True, soft_wrap=True, highlight=False)
+    print_what_can_be_printed()
+    err, shown = Console(stderr=True, soft_wrap=True, highlight=False), True
+
+    def tell(kind: str, text: str) -> None:
+        if shown:
+            err.print(f"{kind} {escape(printable(text))}")
+
     try:
+        shown = rank_and_number()[0] == 0
         matching = Match(*match) if match else _usual(labels_, targets)
         of_classes = matching is not None and matching.has_classes
         task: Task = "binary" if binary else "multilabel" if of_classes else "multiclass"
@@ -257,13 +280,24 @@ def evaluate_command(
             images=per_image or confidence is not None or html is not None,
             instances=iiou,
         )
-        _check(settings, labels_, confidence, [json_, csv_, html, checkpoint])
         if html and of_classes:
             raise ValueError(
                 "--html: the report shows label maps, and these files are masks of one class each. "
                 "Leave out --html; --json and --csv have all scores."
             )
-        with _progress(err, shown=first) as progress:
+        _check(settings, labels_, confidence)
+        outputs = _outputs(json_, csv_, html, checkpoint, per_image=per_image)
+        check_outputs(outputs)
+        _check_images(images, html)
+        warnings = Warnings(lambda text: tell(WARNING, text))
+
+        def check(pairs: Sequence[Pair]) -> None:
+            files = [file for pair in pairs for file in pair.files]
+            check_no_input(outputs, [*files, *_existing(labels_)])
+            if confidence is not None and len(pairs) == 1:
+                warnings.add(NO_INTERVALS)
+
+        with _progress(err, shown=shown) as progress:
             result = evaluate(
                 predictions,
                 targets,
@@ -273,27 +307,33 @@ def evaluate_command(
                 checkpoint=checkpoint,
                 keep_going=keep_going,
                 progress=progress,
+                check=check,
+                warnings=warnings,
             )
         if result is None:
             return
-        for warning in result.warnings:
-            err.print(f"[bold yellow]warning:[/] {escape(warning)}")
+        if confidence is not None and len(result.scored) == 1:
+            warnings.add(NO_INTERVALS)
         summary = Summary.of(result, per_image=per_image, level=confidence)
-        summary.print(err if STANDARD_OUTPUT in (json_, csv_) else _console())
+        screen = err if STANDARD_OUTPUT in (json_, csv_) else _console()
         arguments = _arguments(context)
+        writers: list[tuple[str, Callable[[], None]]]
+        writers = [("standard output", lambda: summary.print(screen))]
         if json_:
-            summary.write_json(json_, arguments)
+            writers.append(("--json", lambda: summary.write_json(json_, arguments)))
         if csv_:
-            summary.write_csv(csv_)
+            writers.append(("--csv", lambda: summary.write_csv(csv_)))
         if html:
-            summary.write_html(html, images, arguments, confidence or 0.95)
+            level = confidence or 0.95
+            writers.append(("--html", lambda: summary.write_html(html, images, arguments, level)))
+        if not write_all(writers, lambda text: tell(ERROR, text)):
+            raise typer.Exit(BAD_INPUT)
     except NotScored as error:
-        if first:
-            _print_problems(error.problems, err)
+        if shown:
+            _print_problems(error, err)
         raise typer.Exit(BAD_INPUT) from None
     except (ValueError, TypeError, ImportError, OSError) as error:
-        if first:
-            err.print(f"[bold red]error:[/] {escape(str(error))}")
+        tell(ERROR, str(error))
         raise typer.Exit(BAD_INPUT) from error
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
@@ -335,12 +375,13 @@ def _space(
     if task == "binary" or found:
         names = found or BINARY.names
         return LabelSpace(names, ignore_index=tuple(ignored or ()))
-    if num_classes == 1:
+    if num_classes is not None and num_classes < 2:
         raise ValueError(
-            "--num-classes must be at least 2, background and foreground, got 1. For one "
-            "foreground class give --binary."
+            f"--num-classes must be at least 2, background and foreground, got {num_classes}. For "
+            "one foreground class give --binary."
         )
     if num_classes is not None:
+        number_of_workers(None, num_classes, 1)  # raises if there are too many classes
         space = LabelSpace([str(label) for label in range(num_classes)])
     elif name in SPACES:
         space = SPACES[name]
@@ -402,9 +443,7 @@ def _usual(name: str | None, targets: Path) -> Match | None:
     return None
 
 
-def _check(
-    settings: Settings, name: str | None, level: float | None, outputs: Sequence[Path | None]
-) -> None:
+def _check(settings: Settings, name: str | None, level: float | None) -> None:
     """Raise now for what would only come out when everything is counted."""
     if settings.instances and name != "cityscapes":
         raise ValueError("--iiou is defined for --labels cityscapes only.")
@@ -418,9 +457,37 @@ def _check(
             f"--labels {name}. It has no background."
         )
     settings.counting  # noqa: B018 as it raises
-    for path in outputs:
-        if path is not None and not path.parent.is_dir():
-            raise ValueError(f"{path}: the folder {path.parent} does not exist. Make it first.")
+
+
+def _check_images(images: Path | None, html: Path | None) -> None:
+    if images is None:
+        return
+    if html is None:
+        raise ValueError("--images are shown in the report only: give --html FILE, too.")
+    if not images.is_dir():
+        what = "is no folder" if images.exists() else "does not exist"
+        raise ValueError(f"--images {images} {what}. Give the folder of the images.")
+
+
+def _outputs(
+    json_: Path | None, csv_: Path | None, html: Path | None, checkpoint: Path | None,
+    *, per_image: bool,
+) -> dict[str, Path]:  # fmt: skip
+    """The files that will be written, by the options that name them."""
+    tables = csv_ if per_image and csv_ != STANDARD_OUTPUT else None
+    found: Mapping[str, Path | None] = {
+        "--json": json_,
+        "--csv": csv_,
+        "the table of images of --csv": tables and images_csv(tables),
+        "--html": html,
+        "--checkpoint": checkpoint,
+    }
+    return {option: path for option, path in found.items() if path is not None}
+
+
+def _existing(name: str | None) -> list[Path]:
+    """The file of --labels, if it is one."""
+    return [Path(name)] if name is not None and Path(name).is_file() else []
 
 
 def _arguments(context: typer.Context) -> dict[str, object]:
@@ -509,9 +576,10 @@ def _console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=10_000)
 
 
-def _print_problems(problems: Sequence[Problem], console: Console) -> None:
-    number = len(problems)
+def _print_problems(error: NotScored, console: Console) -> None:
+    number = len(error.problems)
     files = "1 file cannot be scored" if number == 1 else f"{number:,} files cannot be scored"
-    console.print(f"[bold red]error:[/] {files}. To score the rest: --keep-going")
-    for line in problem_lines(problems):
+    rest = ". To score the rest: --keep-going" if error.rest else ", and nothing is left to score."
+    console.print(f"{ERROR} {files}{rest}")
+    for line in problem_lines(error.problems):
         console.print(escape(line))

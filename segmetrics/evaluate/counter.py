@@ -33,10 +33,11 @@ EXTRA = 4
 
 
 class Counted(NamedTuple):
-    """The counts of a pair: sums, see ``Layout``, and weighted instances."""
+    """The counts of a pair: sums, see ``Layout``, and weighted instances; digests of its files."""
 
     sums: Longs
     instances: Floats | None
+    digests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

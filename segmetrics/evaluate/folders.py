@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import re
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from segmetrics import files
-from segmetrics.evaluate import warnings
 from segmetrics.evaluate.counter import Counter
-from segmetrics.evaluate.plausibility import warnings_of
+from segmetrics.evaluate.plausibility import implausible
 from segmetrics.evaluate.processes import Processes
 from segmetrics.evaluate.settings import Evaluation, NotScored, Settings
-from segmetrics.evaluate.workers import Progress, count_all
+from segmetrics.evaluate.warnings import Warnings, of_folders
+from segmetrics.evaluate.workers import Progress, count_all, number_of_workers
 from segmetrics.files import Match, Pair, Problem
 
 
@@ -26,6 +27,8 @@ def evaluate(
     checkpoint: Path | None = None,
     keep_going: bool = False,
     progress: Progress = lambda done, all_, problems: None,
+    check: Callable[[Sequence[Pair]], None] = lambda pairs: None,
+    warnings: Warnings | None = None,
 ) -> Evaluation | None:
     """Score the masks of two folders.
 
@@ -40,6 +43,8 @@ def evaluate(
         checkpoint: file to save what has been counted, and to go on from.
         keep_going: leave out what cannot be scored.
         progress: called as pairs are done.
+        check: called with the pairs before any is counted; may raise.
+        warnings: gets what looks wrong as it is found.
 
     Returns:
         The counts; None in processes other than the first.
@@ -48,34 +53,44 @@ def evaluate(
         NotScored: there are files that cannot be scored; with ``keep_going`` only if no other is.
         ValueError: folders without masks, or a checkpoint of something else.
     """
+    warnings = Warnings() if warnings is None else warnings
     with Processes() as processes:
+        workers = number_of_workers(workers, settings.space.num_classes, processes.on_this_machine)
         counter = Counter(settings)
         begin = time.monotonic()
         pairs, problems = processes.together(lambda: _plan(preds, targets, settings, match))
         processes.check_equal(
             [pair.name for pair in pairs] + [problem.file for problem in problems]
         )
+        if checkpoint is not None:  # one in the folders is none of their files
+            problems = [problem for problem in problems if not _is(problem, checkpoint)]
         if problems and not (keep_going and pairs):
-            raise NotScored(problems)
-        workers = workers or max(1, _processors() // processes.on_this_machine)
+            raise NotScored(problems, rest=bool(pairs))
+        for warning in of_folders(preds, targets):
+            warnings.add(warning)
+        processes.together(lambda: check(pairs))
         mine = pairs[processes.rank :: processes.number]
+        own = processes.own(checkpoint)
         ledger = processes.together(
-            lambda: count_all(mine, counter, workers, processes.own(checkpoint), progress)
+            lambda: count_all(mine, counter, workers, own, progress, warnings)
         )
         everything = ledger.merged(processes)
+        for others in processes.gather(list(warnings)):
+            for warning in others:
+                warnings.add(warning)
         problems += everything.problems
         if problems and not (keep_going and everything.names):
-            raise NotScored(problems)
-        looks_wrong = [*warnings.of_folders(preds, targets), *everything.warnings]
+            raise NotScored(problems, rest=bool(everything.names))
         done = set(everything.names)
         scored = [pair for pair in pairs if pair.name in done]
-        looks_wrong += warnings_of(settings, scored, everything.sums)
+        for warning in implausible(settings, scored, everything.sums):
+            warnings.add(warning)
         if processes.rank:
             return None
         return everything.evaluation(
             pairs,
             left_out=sorted(problems, key=lambda problem: problem.file),
-            warnings=looks_wrong,
+            warnings=warnings,
             seconds=time.monotonic() - begin,
             workers=workers,
             processes=processes.number,
@@ -93,8 +108,8 @@ def _plan(
     return pairs, problems
 
 
-def _processors() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _is(problem: Problem, checkpoint: Path) -> bool:
+    """Whether a file in another format than masks is the checkpoint, or one of its processes'."""
+    file = Path(problem.file)
+    name = re.sub(r"\.\d+-of-\d+$", "", file.name)
+    return problem.kind == "format" and file.with_name(name).resolve() == checkpoint.resolve()

@@ -30,7 +30,7 @@ class Ledger:
     images: list[Longs] = field(default_factory=list)  # tp, fp and fn (3, C)
     instances: list[Floats] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    digests: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of files, by name
 
     def __post_init__(self) -> None:
         self.layout = Layout.of(self.settings)
@@ -43,6 +43,7 @@ class Ledger:
             self.problems.append(outcome)
             return
         self.names.append(pair.name)
+        self.digests[pair.name] = outcome.digests
         self.sums += outcome.sums
         if self.settings.images:
             hits, predicted, target = self.layout.marginals(outcome.sums)
@@ -50,19 +51,33 @@ class Ledger:
         if outcome.instances is not None:
             self.instances.append(outcome.instances)
 
-    def stored(self) -> tuple[list[str], dict[str, NDArray[Any]]]:
-        """Names and arrays, for a checkpoint."""
-        return self.names, {
+    def stored(self) -> dict[str, NDArray[Any]]:
+        """The counts, for a checkpoint."""
+        return {
             "sums": self.sums,
             "images": np.array(self.images),
             "instances": np.array(self.instances),
         }
 
-    def restore(self, names: list[str], arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from what was stored."""
-        if names:
-            self.names, self.sums = names, arrays["sums"]
-            self.images, self.instances = list(arrays["images"]), list(arrays["instances"])
+    def restore(
+        self, digests: Mapping[str, Sequence[str]], arrays: Mapping[str, NDArray[Any]]
+    ) -> None:
+        """Go on from what was stored.
+
+        Raises:
+            ValueError, KeyError: it is not what was stored.
+        """
+        sums, images, instances = arrays["sums"], arrays["images"], arrays["instances"]
+        expected = (
+            len(self.sums),
+            len(digests) if self.settings.images else 0,
+            len(digests) if self.settings.instances else 0,
+        )
+        if (len(sums), len(images), len(instances)) != expected or sums.dtype != np.int64:
+            raise ValueError("its counts are of other classes or files")
+        self.names, self.sums = list(digests), sums
+        self.digests = {name: tuple(found) for name, found in digests.items()}
+        self.images, self.instances = list(images), list(instances)
 
     def merged(self, processes: Processes) -> Ledger:
         """The ledgers of all processes as one."""

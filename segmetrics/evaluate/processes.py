@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +15,36 @@ from typing import Any, TypeVar
 import torch.distributed as dist
 
 Result = TypeVar("Result")
+
+#: What torchrun sets, of which none may lack.
+VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+#: Seconds after which it is said that others are waited for.
+PATIENCE = 5.0
+
+
+def rank_and_number() -> tuple[int, int]:
+    """Which of how many processes this is, if ``torchrun`` started it; else the first of one.
+
+    Variables that an earlier job left behind are not enough: there must be all, and a number of
+    processes above 1.
+
+    Raises:
+        ValueError: a variable that is no number, or a rank that is not below the number.
+    """
+    if not all(os.environ.get(name) for name in VARIABLES):
+        return 0, 1
+    rank, number = _integer("RANK"), _integer("WORLD_SIZE")
+    if number < 2:
+        return 0, 1
+    if not 0 <= rank < number:
+        raise ValueError(
+            f"RANK={rank} in the environment must be in [0, {number}), as WORLD_SIZE={number}. "
+            f"{UNSET}"
+        )
+    return rank, number
+
+
+UNSET = f"Without torchrun: unset {' '.join(VARIABLES)}."
 
 
 class Processes:
@@ -20,16 +54,17 @@ class Processes:
     """
 
     def __init__(self) -> None:
-        self.rank, self.number = (
-            int(os.environ.get("RANK", 0)),
-            int(os.environ.get("WORLD_SIZE", 1)),
-        )
-        self.on_this_machine = int(os.environ.get("LOCAL_WORLD_SIZE", self.number))
+        self.rank, self.number = rank_and_number()
+        self.on_this_machine = 1
+        if self.number > 1:
+            local = "LOCAL_WORLD_SIZE"
+            self.on_this_machine = _integer(local) if local in os.environ else self.number
 
     def __enter__(self) -> Processes:
         if self.number > 1:
             # they wait for the slowest; one that dies is told by its closed connection
-            dist.init_process_group("gloo", timeout=timedelta(days=30))
+            with _waiting(self.rank, self.number):
+                dist.init_process_group("gloo", timeout=timedelta(days=30))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -75,3 +110,36 @@ class Processes:
         if path is None or self.number == 1:
             return path
         return path.with_name(f"{path.name}.{self.rank}-of-{self.number}")
+
+
+def _integer(name: str) -> int:
+    """A number in the environment."""
+    value = os.environ[name]
+    try:
+        return int(value)
+    except ValueError:
+        raise ValueError(f"{name}={value!r} in the environment is no number. {UNSET}") from None
+
+
+@contextmanager
+def _waiting(rank: int, number: int) -> Iterator[None]:
+    """Say after a while that other processes are waited for; Ctrl-C ends the process at once.
+
+    torch waits outside of Python, where no KeyboardInterrupt is raised.
+    """
+    others = "1 more process" if number == 2 else f"{number - 1} more processes"
+    text = (
+        f"waiting for {others}, as RANK={rank} and WORLD_SIZE={number} in the environment say. "
+        f"{UNSET}\n"
+    )
+    timer = threading.Timer(PATIENCE, lambda: sys.stderr.write(text))
+    timer.daemon = True
+    timer.start()
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL) if in_main else None
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if in_main:
+            signal.signal(signal.SIGINT, before)

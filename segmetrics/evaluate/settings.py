@@ -14,6 +14,7 @@ from torch import Tensor
 
 from segmetrics.counting import Counting
 from segmetrics.counting.inputs import Task
+from segmetrics.evaluate.warnings import Warnings
 from segmetrics.files import VOID, Pair, Problem, Reading, to_binary
 from segmetrics.labels import Color, LabelSpace
 from segmetrics.scores import Statistics
@@ -119,11 +120,11 @@ class Settings:
 
 
 class NotScored(Exception):
-    """Files that cannot be scored."""
+    """Files that cannot be scored; ``rest`` says whether there are others."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], *, rest: bool) -> None:
         super().__init__(f"{len(problems)} problems")
-        self.problems = list(problems)
+        self.problems, self.rest = list(problems), rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +134,7 @@ class Evaluation:
     Where each class has its own masks the counts are ``(C, 2, 3)``. ``bands`` are hits, predicted
     and target pixels of the classes in their bands ``(C, 3)``;
     ``iiou`` and ``iiou_category`` scores by name; ``scored`` the pairs by name;
-    ``warnings`` sentences about what looks wrong although it can be scored.
+    ``warnings`` what looks wrong although it can be scored.
     """
 
     settings: Settings
@@ -144,7 +145,7 @@ class Evaluation:
     iiou_category: Mapping[str, float]
     scored: Mapping[str, Pair]
     left_out: Sequence[Problem]
-    warnings: Sequence[str]
+    warnings: Warnings
     seconds: float
     workers: int
     processes: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections import defaultdict
@@ -23,9 +24,12 @@ from torch import Tensor
 
 import segmetrics
 from segmetrics import files, report, scores
+from segmetrics._files import replace_file
+from segmetrics.evaluate.outputs import STANDARD_OUTPUT, images_csv
 from segmetrics.evaluate.plausibility import missing_predictions
 from segmetrics.evaluate.settings import BINARY, Evaluation
-from segmetrics.files import KINDS, Kind, Problem
+from segmetrics.evaluate.warnings import Warnings
+from segmetrics.files import KINDS, Kind, MaskError, Problem, printable, valid
 from segmetrics.scores import Formula, Score
 from segmetrics.statistics import KEYS_OF_IMAGES, Interval, all_scores, confidence_interval
 
@@ -40,6 +44,8 @@ TITLES = {
 }
 #: Problems of a kind, and worst images, that are listed; and images in the report.
 SHOWN, EXAMPLES = 5, 12
+#: What spreadsheets take for the beginning of a formula (OWASP, "CSV Injection").
+FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 Row = dict[str, Any]
 
@@ -68,8 +74,7 @@ class Summary:
             per_image: score images, too.
             level: that of the intervals; None for none.
 
-        Raises:
-            ValueError: intervals of fewer than two images.
+        There are no intervals of fewer than two images.
         """
         bands, zero_division = result.band_statistics, result.settings.zero_division
         found = _over_all(result)
@@ -87,7 +92,7 @@ class Summary:
             keys |= {key: key for key in OF_IMAGES}
             images = _images(result)
         intervals = {}
-        if level is not None and counts is not None:
+        if level is not None and counts is not None and len(counts) > 1:
             intervals = {
                 name: confidence_interval(counts, key, level=level) for name, key in keys.items()
             }
@@ -138,6 +143,7 @@ class Summary:
             for line in problem_lines(left_out):
                 console.print(escape(line))
         console.print(self._how_fast())
+        console.file.flush()
 
     def _scores_table(self, plain: bool) -> Table:
         table = _columns("score", ["", *(["interval"] if self.intervals else [])], plain)
@@ -146,7 +152,7 @@ class Summary:
                 cells = [TITLES.get(key, key), _shown(value)]
                 if self.intervals:
                     interval = self.intervals.get(key)
-                    cells.append(f"[{interval.low:.3f}, {interval.high:.3f}]" if interval else "")
+                    cells.append(_bounds(interval) if interval else "")
                 table.add_row(*map(escape, cells))
         if self.intervals:
             table.columns[2].header = f"{100 * next(iter(self.intervals.values())).level:g} %"
@@ -192,24 +198,26 @@ class Summary:
                 for problem in result.left_out
             ],
             "missing_predictions": missing_predictions(list(result.scored.values())),
-            "warnings": result.warnings,
+            "warnings": list(result.warnings),
             "seconds": result.seconds,
             "workers": result.workers,
             "processes": result.processes,
         }
+        utf8 = path != STANDARD_OUTPUT or "utf" in str(sys.stdout.encoding).lower()
         with _opened(path) as file:
-            json.dump(_without_nan(content), file, indent=1, ensure_ascii=False)
+            json.dump(_for_json(content), file, indent=1, ensure_ascii=not utf8)
             file.write("\n")
 
     def write_csv(self, path: Path) -> None:
         """Write a row a class; and if images are scored beside it a row an image.
 
-        ``-`` is standard output. An undefined score is an empty cell.
+        ``-`` is standard output. An undefined score is an empty cell. A name that a spreadsheet
+        would take for a formula gets a ``'`` in front.
         """
         with _opened(path) as file:
             _write_rows(file, "class", self.classes)
         if self.images and path != STANDARD_OUTPUT:
-            with _opened(path.with_suffix(f".images{path.suffix}")) as file:
+            with _opened(images_csv(path)) as file:
                 _write_rows(file, "image", self.images)
 
     # --- to look at -------------------------------------------------------------------------------
@@ -226,6 +234,7 @@ class Summary:
             level: that of the intervals.
         """
         result = self.result
+        examples = list(_examples(result, folder))  # may add warnings
         own = {*scores.USUAL, "mIoU_category"}
         more = {
             TITLES.get(key, key): value
@@ -238,16 +247,15 @@ class Summary:
             result.settings.space,
             images=result.images,
             level=level,
-            examples=list(_examples(result, folder)),
+            examples=examples,
             scores=more,
-            how={name: str(value) for name, value in arguments.items()}
+            how={name: valid(str(value)) for name, value in arguments.items()}
             | {"counted": self._how_fast()},
-            left_out=[(problem.file, problem.reason) for problem in result.left_out],
-            warnings=result.warnings,
+            left_out=[(valid(p.file), valid(p.reason)) for p in result.left_out],
+            warnings=[valid(warning) for warning in result.warnings],
         )
 
 
-STANDARD_OUTPUT = Path("-")
 KEYS_OVER_ALL = (
     *scores.USUAL, *scores.OF_FOREGROUND, "mIoU_category", "boundary_iou", "iIoU", "iIoU_category",
 )  # fmt: skip
@@ -261,7 +269,8 @@ def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
     for kind, some in kinds.items():
         yield f"{KINDS[kind][0]}: {len(some):,}"
         for problem in some[:SHOWN]:
-            yield f"  {problem.file}" + (f": {problem.detail}" if problem.detail else "")
+            detail = f": {problem.detail}" if problem.detail else ""
+            yield printable(f"  {problem.file}{detail}")
         if len(some) > SHOWN:
             yield f"  and {len(some) - SHOWN:,} more"
         for fix in list(dict.fromkeys(problem.fix for problem in some))[:SHOWN]:
@@ -373,7 +382,7 @@ def _table(head: str, rows: Sequence[Row], means: Mapping[str, float], plain: bo
     columns = [key for key in (rows[0] if rows else {}) if key != "name"]
     table = _columns(head, [TITLES.get(key, key) for key in columns], plain)
     for row in rows:
-        table.add_row(escape(str(row["name"])), *(_shown(row[key]) for key in columns))
+        table.add_row(escape(printable(str(row["name"]))), *(_shown(row[key]) for key in columns))
     if means:
         table.add_section()
         table.add_row("mean", *(_shown(means.get(key, nan)) for key in columns))
@@ -396,6 +405,11 @@ def _shown(value: float) -> str:
     return "–" if isnan(value) else f"{value:.3f}"
 
 
+def _bounds(interval: Interval) -> str:
+    low, high = _shown(interval.low), _shown(interval.high)
+    return low if isnan(interval.low) and isnan(interval.high) else f"[{low}, {high}]"
+
+
 def _number(number: int, noun: str) -> str:
     plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
     return f"{number:,} {noun if number == 1 else plural}"
@@ -405,9 +419,11 @@ def _number(number: int, noun: str) -> str:
 def _opened(path: Path) -> Iterator[IO[str]]:
     if path == STANDARD_OUTPUT:
         yield sys.stdout
+        sys.stdout.flush()
     else:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            yield file
+        text = io.StringIO(newline="")
+        yield text
+        replace_file(path, text.getvalue().encode())
 
 
 def _write_rows(file: IO[str], head: str, rows: Sequence[Row]) -> None:
@@ -415,15 +431,24 @@ def _write_rows(file: IO[str], head: str, rows: Sequence[Row]) -> None:
     columns = list(rows[0])
     writer.writerow([head, *columns[1:]])
     for row in rows:
-        writer.writerow(["" if value != value else value for value in row.values()])
+        writer.writerow([_cell(value) for value in row.values()])
 
 
-def _without_nan(value: Any) -> Any:
-    """The same with None for nan, which JSON does not know."""
+def _cell(value: Any) -> Any:
+    """A cell of a CSV file: no nan, and no text that a spreadsheet would run as a formula."""
+    if isinstance(value, str):
+        return f"'{valid(value)}" if value.startswith(FORMULAS) else valid(value)
+    return "" if value != value else value
+
+
+def _for_json(value: Any) -> Any:
+    """The same with None for nan, and names in valid Unicode."""
     if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {valid(str(key)): _for_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
+        return [_for_json(item) for item in value]
+    if isinstance(value, str):
+        return valid(value)
     return None if value != value else value
 
 
@@ -442,8 +467,12 @@ def _examples(result: Evaluation, folder: Path | None) -> Iterator[Any]:
     for i, name in zip(order, names, strict=False):
         pair = result.scored[name]
         readings = result.settings.readings
-        target_map = files.read_thinned(pair.target, readings.target)
-        preds_map = files.read_thinned(pair.preds, readings.preds)
+        try:
+            target_map = files.read_thinned(pair.target, readings.target)
+            preds_map = files.read_thinned(pair.preds, readings.preds)
+        except MaskError as error:  # changed since it was counted
+            result.warnings.add(f"{error}. It is left out of the report's examples.")
+            continue
         if target_map.values.ndim != 2:
             continue
         preds = files.aligned(preds_map, target_map, (pair.preds, pair.target))
@@ -453,15 +482,19 @@ def _examples(result: Evaluation, folder: Path | None) -> Iterator[Any]:
             score=values[i].item(),
             target=space.to_classes(target),
             preds=space.to_classes(preds) if space.map_preds else preds.astype(np.int32),
-            image=_image(images.get(name), target.shape),
+            image=_image(images.get(name), target.shape, result.warnings),
         )
 
 
-def _image(path: Path | None, size: tuple[int, ...]) -> Any:
-    """An image, RGB, in the size of its mask; None where there is none."""
+def _image(path: Path | None, size: tuple[int, ...], warnings: Warnings) -> Any:
+    """An image, RGB, in the size of its mask; None where there is none that can be read."""
     from PIL import Image
 
     if path is None:
         return None
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB").resize((size[1], size[0])))
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB").resize((size[1], size[0])))
+    except Exception as error:  # decoders raise whatever a broken file makes them stumble on
+        warnings.add(f"--images: {path} cannot be read and is left out of the report: {error}")
+        return None

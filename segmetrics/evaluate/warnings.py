@@ -2,8 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+
+class Warnings:
+    """Sentences, each told once, as soon as it is known.
+
+    Args:
+        tell: called with each new one.
+    """
+
+    def __init__(self, tell: Callable[[str], object] = lambda text: None) -> None:
+        self._tell, self._found = tell, dict[str, None]()
+
+    def add(self, text: str) -> None:
+        """Add a sentence, unless it is there."""
+        if text not in self._found:
+            self._found[text] = None
+            self._tell(text)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
 
 
 def of_folders(preds: Path, targets: Path) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
 import time
@@ -18,15 +19,21 @@ from typing import Any, cast
 
 import torch
 
-from segmetrics.evaluate.checkpoint import Checkpoint, signature
+from segmetrics.evaluate.checkpoint import Checkpoint, digests
 from segmetrics.evaluate.counter import Counted, Counter
 from segmetrics.evaluate.ledger import Ledger
+from segmetrics.evaluate.memory import memory
+from segmetrics.evaluate.warnings import Warnings
 from segmetrics.files import MaskError, Pair, Problem, Rows
 
 #: Where workers can be forked; elsewhere they are threads.
 FORKS = sys.platform == "linux"
 #: Pairs that a worker takes at once, at most, and seconds between its reports.
 CHUNK, PAUSE = 8, 0.1
+#: Workers a processor, at most: they wait for the disk, and more would only wait for each other.
+PER_PROCESSOR = 4
+#: Tables of pairs of classes that a worker needs at once.
+TABLES = 3
 
 #: What a worker counts: a pair, or rows of a large one.
 Unit = tuple[Pair, Rows | None]
@@ -40,30 +47,61 @@ def count_all(
     workers: int,
     checkpoint: Path | None,
     progress: Progress,
+    warnings: Warnings,
 ) -> Ledger:
     """Count pairs by workers, from where a checkpoint ends."""
     settings = counter.settings
-    ledger = Ledger(settings)
-    saved, signatures = None, {}
+    ledger, saved = Ledger(settings), None
     if checkpoint is not None:
-        saved = Checkpoint(checkpoint, settings.describe())
-        signatures = {pair.name: signature(pair.files) for pair in pairs}
-        ledger.restore(*saved.load(signatures))
+        saved = Checkpoint(checkpoint, settings.describe(), warnings)
+        saved.load(ledger, {pair.name: pair.files for pair in pairs}, workers)
     done = set(ledger.names)
     rest = [pair for pair in pairs if pair.name not in done]
     progress(len(done), len(pairs), 0)
     try:
         share = _in_processes if FORKS else _in_threads
         units = [(pair, rows) for pair in rest for rows in counter.parts(pair)]
-        for pair, outcome in _joined(units, share(counter, units, workers)):
+        counted = share(counter, units, workers, saved is not None)
+        for pair, outcome in _joined(units, counted):
             ledger.add(pair, outcome)
             progress(len(ledger.names) + len(ledger.problems), len(pairs), len(ledger.problems))
             if saved is not None:
-                saved.save_if_due(signatures, *ledger.stored())
+                saved.save_if_due(ledger)
     finally:  # interrupted, too
         if saved is not None:
-            saved.save(signatures, *ledger.stored())
+            saved.save(ledger)
     return ledger
+
+
+def number_of_workers(asked: int | None, classes: int, processes: int) -> int:
+    """How many workers of this process read and count.
+
+    Args:
+        asked: how many were asked for; None for as many as there are processors to use.
+        classes: how many classes are counted.
+        processes: how many processes share the processors and the memory.
+
+    Raises:
+        ValueError: the tables of one worker are larger than the memory.
+    """
+    processors = max(1, _processors() // processes)
+    table = 8 * classes * (classes + 4)
+    in_memory = int((memory() / processes / table - 1) / TABLES)
+    if in_memory < 1:
+        raise ValueError(
+            f"{classes:,} classes need {(1 + TABLES) * table / 2**30:.1f} GiB for the pairs of "
+            f"classes that are counted, this machine has {memory() / processes / 2**30:.1f} GiB. "
+            "Name the values that occur in --labels FILE, by `id_to_class`: memory grows with "
+            "the square of the number of classes, not with their values."
+        )
+    return min(asked or processors, PER_PROCESSOR * processors, in_memory)
+
+
+def _processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _joined(
@@ -78,7 +116,8 @@ def _joined(
         if isinstance(outcome, Problem):
             problems[name] = min(problems.get(name, (rows, outcome)), (rows, outcome))
         elif name in sums:
-            sums[name] = Counted(sums[name].sums + outcome.sums, None)
+            found = sums[name].digests or outcome.digests
+            sums[name] = Counted(sums[name].sums + outcome.sums, None, found)
         else:
             sums[name] = outcome
         left[name] -= 1
@@ -88,7 +127,7 @@ def _joined(
 
 
 def _in_processes(
-    counter: Counter, units: Sequence[Unit], number: int
+    counter: Counter, units: Sequence[Unit], number: int, with_digests: bool
 ) -> Iterator[tuple[Unit, Counted | Problem]]:
     """Count pairs in forked processes, and yield what comes out as it comes.
 
@@ -102,7 +141,7 @@ def _in_processes(
         for _ in range(min(number, len(units))):
             reader, writer = fork.Pipe(duplex=False)
             readers.append(reader)
-            given = counter, units, chunk, place, writer, list(readers)
+            given = counter, units, with_digests, chunk, place, writer, list(readers)
             process = fork.Process(target=_send_counts, args=given, daemon=True)
             process.start()
             started.append(process)
@@ -131,6 +170,7 @@ def _in_processes(
 def _send_counts(
     counter: Counter,
     units: Sequence[Unit],
+    with_digests: bool,
     chunk: int,
     place: Any,
     writer: Connection,
@@ -153,7 +193,8 @@ def _send_counts(
                 place.value += chunk
             some = units[first : first + chunk]
             try:
-                unsent += enumerate((outcome for _, outcome in _one_by_one(counter, some)), first)
+                counted = _one_by_one(counter, some, with_digests)
+                unsent += enumerate((outcome for _, outcome in counted), first)
             except Exception as error:  # told to whom waits for it
                 unsent.append((first, OSError(f"{type(error).__name__}: {error}")))
             if not some or time.monotonic() >= sent + PAUSE:
@@ -164,18 +205,21 @@ def _send_counts(
 
 
 def _one_by_one(
-    counter: Counter, units: Iterable[Unit]
+    counter: Counter, units: Iterable[Unit], with_digests: bool
 ) -> Iterator[tuple[Unit, Counted | Problem]]:
+    """Count pairs; digests are taken first, so that a file that changes meanwhile is noticed."""
     for pair, rows in units:
         try:
+            first = rows is None or rows.first == 0
+            found = digests(pair.files) if with_digests and first else ()
             counted = counter.count(pair) if rows is None else counter.count_rows(pair, rows)
-            yield (pair, rows), counted
+            yield (pair, rows), counted._replace(digests=found)
         except MaskError as error:  # noqa: PERF203  # the next one may be fine
             yield (pair, rows), error.problem
 
 
 def _in_threads(
-    counter: Counter, units: Sequence[Unit], number: int
+    counter: Counter, units: Sequence[Unit], number: int, with_digests: bool
 ) -> Iterator[tuple[Unit, Counted | Problem]]:
     """Count pairs in threads, and yield what comes out as it comes."""
     queue, outcomes = deque(units), SimpleQueue[tuple[Unit, Counted | Problem] | Exception]()
@@ -187,7 +231,7 @@ def _in_threads(
 
     def run() -> None:
         try:
-            for outcome in _one_by_one(Counter(counter.settings), drawn()):
+            for outcome in _one_by_one(Counter(counter.settings), drawn(), with_digests):
                 outcomes.put(outcome)
         except Exception as error:  # told to whom waits for it
             outcomes.put(error)

@@ -10,6 +10,7 @@ from segmetrics.files.formats import FORMATS, check_libraries, read
 from segmetrics.files.grids import Grid
 from segmetrics.files.masks import Buffer, LabelMap, Reading, Stored
 from segmetrics.files.meaning import VOID, to_binary
+from segmetrics.files.names import printable, valid
 from segmetrics.files.pairing import (
     CITYSCAPES,
     ClassFiles,
@@ -48,9 +49,11 @@ __all__ = [
     "find_images",
     "find_pairs",
     "parts",
+    "printable",
     "read",
     "read_rows",
     "read_thinned",
     "to_binary",
+    "valid",
     "with_instances",
 ]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
+import stat
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segmetrics.files.formats import FORMATS, OTHER_IMAGES, suffix
-from segmetrics.files.problems import KINDS, Problem
+from segmetrics.files.names import readable
+from segmetrics.files.problems import Problem
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,19 @@ SOME_CLASSES = (
 #: As Cityscapes' own script finds predictions, for targets that are named as its are.
 CITYSCAPES = Match("{key}*", "{key}_gtFine_labelIds.png")
 
+#: Suffixes of files that are kept with masks and are none: texts, tables, settings, logs.
+NO_MASKS = (
+    ".txt", ".md", ".rst", ".pdf", ".html", ".htm", ".css", ".js", ".log", ".out", ".err",
+    ".json", ".jsonl", ".geojson", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".xml",
+    ".csv", ".tsv", ".xls", ".xlsx", ".doc", ".docx", ".pkl", ".pickle", ".db", ".url", ".lock",
+    ".py", ".ipynb", ".sh", ".bat", ".md5", ".sha1", ".sha256", ".sha512", ".tfw", ".pgw", ".prj",
+)  # fmt: skip
+#: The same for names without a suffix.
+NO_MASKS_BY_NAME = (
+    "readme", "license", "licence", "copying", "notice", "authors", "citation", "changelog",
+    "changes", "version", "makefile", "dockerfile", "md5sums", "sha256sums", "checksums",
+)  # fmt: skip
+
 
 def find_pairs(
     preds: Path, targets: Path, match: Match | None = None
@@ -111,16 +126,21 @@ def find_pairs(
         ValueError: there is no such folder, or no mask in it.
     """
     if preds.is_file() and targets.is_file():
-        return [Pair(targets.name, preds, targets)], []
+        others = [_no_format(path) for path in (preds, targets) if not _is_mask(path.name)]
+        return ([], others) if others else ([Pair(readable(targets.name), preds, targets)], [])
     files, problems = {}, []
-    for folder in (preds, targets):
-        files[folder], others = _find_masks(folder)
+    for folder, pattern in zip(
+        (preds, targets), (match.preds, match.target) if match else (None, None), strict=True
+    ):
+        files[folder], others = _find_masks(folder, pattern)
         problems += others
+    broken = {problem.file for problem in problems}
     if match is not None and match.has_classes:
         pairs, others = _pairs_of_classes(match, (preds, targets), files)
+        pairs = [pair for pair in pairs if not broken & set(map(str, pair.files))]
         return pairs, problems + others
     if match is None:
-        by_name = [{path: _without_suffix(path) for path in files[f]} for f in (preds, targets)]
+        by_name = [{path: _stem(path) for path in files[f]} for f in (preds, targets)]
     else:
         by_name = list(_names_by(match, files[preds], files[targets]))
         if not by_name[1]:
@@ -140,10 +160,13 @@ def find_pairs(
                 also = ", ".join(str(path) for path in several[1:3])
                 more = f" and {len(several) - 3} more" if len(several) > 3 else ""
                 detail = f"{name!r} is also {also}{more}"
+                if readable(several[0].name) == readable(several[1].name):
+                    detail += ": the names look alike, but are other characters (Unicode NFC, NFD)"
                 hint = "" if match else _pattern(some_preds, some_targets)
                 problems.append(Problem("ambiguous", str(several[0]), detail, hint))
         if len(some_preds) == len(some_targets) == 1:
-            pairs.append(Pair(name, some_preds[0], some_targets[0]))
+            if not broken & {str(some_preds[0]), str(some_targets[0])}:
+                pairs.append(Pair(name, some_preds[0], some_targets[0]))
         elif not some_targets:
             problems += [Problem("no target", str(path)) for path in some_preds]
         elif not some_preds:
@@ -158,7 +181,12 @@ def find_classes(targets: Path, match: Match) -> list[str]:
         ValueError: there is no such folder, or no mask that fits.
     """
     return sorted(
-        {name for _, name in _masks_of_classes(match.target, targets, _find_masks(targets)[0])}
+        {
+            name
+            for _, name in _masks_of_classes(
+                match.target, targets, _find_masks(targets, match.target)[0]
+            )
+        }
     )
 
 
@@ -180,41 +208,125 @@ def find_images(folder: Path, names: Iterable[str]) -> dict[str, Path]:
         end for end, form in FORMATS.items() if form.module in ("images", "tiff", "bitmaps")
     }
     suffixes = OTHER_IMAGES.keys() | of_images
-    paths = [path for path in _walk(folder) if suffix(path).lower() in suffixes]
-    by_path = {_without_suffix(path): folder / path for path in paths}
+    paths = [path for path in _walk(folder)[0] if suffix(path).lower() in suffixes]
+    by_path = {_stem(path): folder / path for path in paths}
     found = {name: by_path[name] for name in names if name in by_path}
     rest = set(names) - found.keys()
     return {name: folder / path for path, name in _fitting("{key}*", paths, rest).items()} | found
 
 
-def _find_masks(folder: Path) -> tuple[list[str], list[Problem]]:
-    """Paths of masks in a folder, and images that cannot be masks unless one is beside them."""
+def _find_masks(folder: Path, pattern: str | None) -> tuple[list[str], list[Problem]]:
+    """Paths of masks in a folder, and what is there but cannot be read as a mask.
+
+    A file in another format is no problem if there is a mask of the same name: it is the image
+    that was labelled, or the scores that the mask was made from. Nor is one that does not fit the
+    pattern of --match.
+    """
     if not folder.is_dir():
-        what = "is a file, the other is a folder" if folder.is_file() else "there is no such folder"
+        if folder.is_file():
+            what = "is a file, the other is a folder"
+        else:
+            what = "is no regular file" if folder.exists() else "there is no such file or folder"
         raise ValueError(f"{folder}: {what}.")
-    paths = sorted(_walk(folder))
-    masks = [path for path in paths if suffix(path).lower() in FORMATS]
-    known = {_without_suffix(path) for path in masks}
-    others = [
-        Problem("format", str(folder / path), f"{suffix(path)} is not read as a mask")
-        for path in paths
-        if suffix(path).lower() in OTHER_IMAGES and _without_suffix(path) not in known
-    ]
+    paths, broken, problems = _walk(folder)
+    masks = [path for path in paths if _is_mask(path)]
+    known = {_stem(path) for path in masks}
+    fits = _fits(pattern, r"[^/]+") if pattern else bool
+    for path in paths:
+        if _is_mask(path) and path not in broken:
+            continue
+        if not fits(path) or _is_no_mask(path) or (_stem(path) in known and not _is_mask(path)):
+            continue
+        if path in broken:
+            problems.append(Problem("inaccessible", str(folder / path), broken[path]))
+        else:
+            problems.append(_no_format(folder / path))
     if not masks:
-        there = f", but {Path(others[0].file).name}. {KINDS['format'][1]}" if others else "."
-        raise ValueError(f"{folder}: there is no PNG, TIFF, NPY, NPZ or NIfTI in it{there}")
-    return masks, others
+        there = "."
+        if problems:
+            first = problems[0]
+            there = f", but {Path(first.file).name}: {first.detail}. {first.fix}"
+        raise ValueError(f"{folder}: there is no {formats()} in it{there}")
+    return masks, problems
 
 
-def _walk(folder: Path) -> Iterable[str]:
-    """Paths of the files below a folder, hidden ones left out."""
-    for root, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        here = Path(root).relative_to(folder)
-        prefix = "" if here == Path() else f"{here.as_posix()}/"
-        for name in files:
-            if not name.startswith("."):
-                yield prefix + name
+def _walk(folder: Path) -> tuple[list[str], dict[str, str], list[Problem]]:
+    """Paths of what is below a folder, which of it is no regular file, and unreadable folders.
+
+    A folder is visited once, however many links lead to it, and by its own path if it has one
+    here. A link to a folder that holds this one is not followed. Hidden files are left out.
+    """
+    paths, broken, problems = [], {}, []
+    seen = {_identity(parent) for parent in folder.resolve().parents}
+    waiting = deque([""])  # folders first, then links to folders
+    while waiting:
+        prefix = waiting.popleft()
+        try:
+            identity = _identity(folder / prefix)
+            if identity in seen:
+                continue
+            seen.add(identity)
+            entries = sorted(os.scandir(folder / prefix), key=lambda entry: entry.name)
+        except OSError as error:
+            if not prefix:
+                raise ValueError(f"{folder}: {error.strerror}.") from error
+            problems.append(Problem("inaccessible", str(folder / prefix), str(error.strerror)))
+            continue
+        for entry in entries:
+            path = f"{prefix}{entry.name}"
+            if entry.name.startswith("."):
+                continue
+            if not os.path.isdir(entry):
+                paths.append(path)
+                if not os.path.isfile(entry):
+                    broken[path] = _what_it_is(entry)
+            elif entry.is_symlink():
+                waiting.append(f"{path}/")
+            else:
+                waiting.appendleft(f"{path}/")
+    return sorted(paths), broken, problems
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """What a folder has in common with nothing but links to it."""
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _what_it_is(entry: os.DirEntry[str]) -> str:
+    """What is neither a file nor a folder."""
+    try:
+        mode = os.stat(entry).st_mode
+    except OSError as error:
+        what = f"a link to {os.readlink(entry)}, " if entry.is_symlink() else ""
+        return f"{what}{str(error.strerror).lower()}"
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return f"{kinds.get(stat.S_IFMT(mode), 'a device')}, no regular file"
+
+
+def _is_mask(path: str) -> bool:
+    return suffix(path).lower() in FORMATS
+
+
+def _is_no_mask(path: str) -> bool:
+    name = path.rpartition("/")[2].lower()
+    return suffix(name) in NO_MASKS or name in NO_MASKS_BY_NAME
+
+
+def _no_format(path: Path) -> Problem:
+    what = f"{suffix(path.name)} is" if suffix(path.name) else "a name without a suffix is"
+    return Problem("format", str(path), f"{what} not read as a mask")
+
+
+def formats() -> str:
+    """The formats that are read, in words."""
+    *most, last = dict.fromkeys(format.name for format in FORMATS.values())
+    return f"{', '.join(most)} or {last}"
+
+
+def _stem(path: str) -> str:
+    """The name of a pair."""
+    return readable(_without_suffix(path))
 
 
 def _without_suffix(path: str) -> str:
@@ -325,11 +437,11 @@ def _fits(pattern: str, key: str, name: str = "[^/]+") -> Callable[[str], re.Mat
     parts = {
         "{key}": f"(?P<key>{key})", "{class}": f"(?P<class>{name})", "*": "[^/]*", "?": "[^/]",
     }  # fmt: skip
-    tokens = re.split(r"(\{key\}|\{class\}|\*|\?)", pattern)
+    tokens = re.split(r"(\{key\}|\{class\}|\*|\?)", readable(pattern))
     shape = re.compile("".join(parts.get(token) or re.escape(token) for token in tokens))
 
     def fits(path: str) -> re.Match[str] | None:
-        text = path if "/" in pattern else path.rpartition("/")[2]
+        text = readable(path if "/" in pattern else path.rpartition("/")[2])
         return shape.fullmatch(_without_suffix(text)) or shape.fullmatch(text)
 
     return fits

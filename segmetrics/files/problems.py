@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 Kind = Literal["no target", "no prediction", "ambiguous", "format", "unreadable", "channels",
                "values", "sizes", "axes", "grid", "labels", "instances",
                "colors", "frames", "large", "palettes",
-               "arrays", "one-hot", "volumes"]  # fmt: skip
+               "arrays", "one-hot", "volumes", "inaccessible"]  # fmt: skip
 
 #: How a list of problems of a kind begins, and the likely mend.
 KINDS: dict[Kind, tuple[str, str]] = {
@@ -27,8 +27,14 @@ KINDS: dict[Kind, tuple[str, str]] = {
         "Keep one of them, or say by --match which is meant.",
     ),
     "format": (
-        "images in a format that is not read as masks",
-        "Write masks as PNG, TIFF, NPY, NIfTI, MHA or NRRD. JPEG changes labels.",
+        "files in a format that is not read as masks",
+        "Write masks as PNG, TIFF, NPY, NIfTI, MHA or NRRD. JPEG changes labels. Files that are no "
+        "masks are left out by --match.",
+    ),
+    "inaccessible": (
+        "files and folders that cannot be opened",
+        "Masks are regular files in folders that may be read. Restore what links lead to; move "
+        "pipes and devices away.",
     ),
     "unreadable": (
         "files that cannot be read",

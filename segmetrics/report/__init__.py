@@ -25,6 +25,7 @@ from torch import Tensor
 
 from segmetrics import scores as formulas
 from segmetrics._arguments import integer, number
+from segmetrics._files import replace_file
 from segmetrics.labels import LabelSpace
 from segmetrics.overlays import GREY, Labels, Picture, colored, errors
 from segmetrics.scores import Statistics
@@ -179,7 +180,8 @@ def write(
         "warnings": [str(warning) for warning in warnings],
         "data": {"matrix": result.matrix_data(), "histogram": histogram},
     }
-    _replace(path, _rendered(content))
+    # file names that are no Unicode have characters which UTF-8 has not
+    replace_file(path, _rendered(content).encode("utf-8", "replace"))
     return path
 
 
@@ -655,14 +657,3 @@ def _percent(share: float) -> str:
 def _value(value: float) -> str:
     """What a column is sorted by; nothing where there is no score."""
     return "" if isnan(value) else f"{value:.6g}"
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file as a whole: who reads it meanwhile sees the old one or the new one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        # file names that are no Unicode have characters which UTF-8 has not
-        beside.write_bytes(text.encode("utf-8", "replace"))
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -1,0 +1,609 @@
+"""A run of ``segmetrics evaluate``: folders, names, checkpoints, outputs, environment, signals."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unicodedata
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from benchmarks.mask_folders import write_cityscapes
+from commands import finish, limit_files, limit_memory, start, use_threads
+from segmetrics.evaluate.checkpoint import Checkpoint, digests
+from segmetrics.evaluate.command import app
+from segmetrics.evaluate.counter import Counted, Counter
+from segmetrics.evaluate.ledger import Ledger
+from segmetrics.evaluate.settings import Settings
+from segmetrics.evaluate.warnings import Warnings
+from segmetrics.files import Pair
+from segmetrics.labels import LabelSpace
+
+THREE = "--num-classes", 3
+
+
+def run(*arguments: object) -> Result:
+    """The command in this process."""
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+def scored(folder: Path, *arguments: object) -> dict[str, Any]:
+    """The JSON of a run that ends well."""
+    path = folder / "scores.json"
+    done = run(*arguments, "--json", path)
+    assert done.exit_code == 0, done.stderr
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def write(path: Path | bytes, seed: int = 0) -> None:
+    """A mask of 0, 1, 2."""
+    mask = np.random.default_rng(seed).integers(0, 3, (16, 16)).astype(np.uint8)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    Image.fromarray(mask).save(path, format="PNG")
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> tuple[Path, Path]:
+    """Three pairs; predictions are not their targets."""
+    folders = tmp_path / "p", tmp_path / "t"
+    for i in range(3):
+        write(folders[0] / f"{i}.png", i)
+        write(folders[1] / f"{i}.png", i + 10)
+    return folders
+
+
+# --- folders --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("link", [".", "..", "../..", "again"])
+def test_a_folder_counts_once_however_many_links_lead_to_it(
+    link: str, pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for folder in pairs:
+        write(folder / "hard" / "a.png", len(folder.name))
+        write(folder / "hard" / "again" / "b.png")
+    alone = scored(tmp_path, *pairs, *THREE)
+    for folder in pairs:
+        for name in "AxZ":  # before and after the names of the folders
+            (folder / "hard" / name).symlink_to(link)
+    linked = scored(tmp_path, *pairs, *THREE)
+    assert linked["pairs"] == alone["pairs"] == 5
+    assert linked["confusion"] == alone["confusion"]
+
+
+def test_links_to_files_and_to_folders_elsewhere_are_followed(
+    pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    alone = scored(tmp_path, *pairs, *THREE)
+    for folder, linked in zip(pairs, (tmp_path / "lp", tmp_path / "lt"), strict=True):
+        linked.mkdir()
+        (linked / "case").symlink_to(folder)
+        (linked / "more").mkdir()
+        (linked / "more" / "0.png").symlink_to(folder / "0.png")
+    done = scored(tmp_path, tmp_path / "lp", tmp_path / "lt", *THREE, "--per-image")
+    assert [row["name"] for row in done["images"]] == ["case/0", "case/1", "case/2", "more/0"]
+    assert done["pixels"] == alone["pixels"] + 256
+
+
+def make_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_socket(path: Path) -> None:
+    here = os.getcwd()
+    os.chdir(path.parent)  # paths of sockets are short
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(path.name)
+    os.chdir(here)
+
+
+NO_FILES = {
+    "pipe": (make_fifo, "a pipe, no regular file"),
+    "socket": (make_socket, "a socket, no regular file"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "a device, no regular file"),
+    "dangling": (lambda path: path.symlink_to("gone.png"), "a link to gone.png, no such file"),
+    "circle": (lambda path: path.symlink_to(path.name), "a link to 1.png, too many levels"),
+}
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+@pytest.mark.parametrize("what", NO_FILES)
+def test_what_is_no_file_is_named_and_never_opened(
+    what: str, checkpoint: bool, pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    make, message = NO_FILES[what]
+    (pairs[0] / "1.png").unlink()
+    make(pairs[0] / "1.png")
+    given = *pairs, *THREE, *(("--checkpoint", tmp_path / "ck") if checkpoint else ())
+    done = run(*given)
+    assert done.exit_code == 2
+    assert f"{pairs[0] / '1.png'}: {message}" in done.stderr
+    rest = scored(tmp_path, *given, "--keep-going")
+    assert rest["pairs"] == 2
+    assert [Path(entry["file"]) for entry in rest["left_out"]] == [pairs[0] / "1.png"]
+
+
+def test_a_folder_without_permission_is_named(pairs: tuple[Path, Path]) -> None:
+    with tempfile.TemporaryDirectory() as open_to_all:
+        os.chmod(open_to_all, 0o755)
+        for folder in pairs:
+            write(folder / "closed" / "a.png")
+            shutil.copytree(folder, Path(open_to_all, folder.name))
+        there = Path(open_to_all, "p"), Path(open_to_all, "t")
+        me = os.geteuid()
+        try:
+            for folder in there:
+                (folder / "closed").chmod(0)
+            if me == 0:  # who may read everything
+                os.seteuid(65534)
+            done = run(*there, *THREE)
+        finally:
+            os.seteuid(me)
+            for folder in there:
+                (folder / "closed").chmod(0o755)
+        assert done.exit_code == 2
+        for folder in there:
+            assert f"{folder / 'closed'}: Permission denied" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["b.dcm", "b.h5", "b.mat", "b.exr", "b.hdr", "b.avif", "x/b.xyz", "IM0001", "b.pt"]
+)
+def test_a_file_of_another_format_is_named(
+    name: str, pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for folder in pairs:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"masks")
+    done = run(*pairs, *THREE)
+    assert done.exit_code == 2
+    assert done.stderr.count(f"{name}: ") == 2
+    assert "not read as a mask" in done.stderr
+    assert scored(tmp_path, *pairs, *THREE, "--keep-going")["pairs"] == 3
+    assert scored(tmp_path, *pairs, *THREE, "--match", "{key}.png", "{key}.png")["pairs"] == 3
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["README", "LICENSE", "notes.TXT", "summary.json", "plans.json", "0.pkl", "cfg.yaml", "log.csv",
+     "run.log", "0.png.aux.xml", "Thumbs.db", ".DS_Store", "desktop.ini", "0.jpg"],
+)  # fmt: skip
+def test_texts_and_photographs_beside_masks_do_no_harm(
+    name: str, pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for folder in pairs:
+        (folder / name).write_bytes(b"no masks")
+    assert scored(tmp_path, *pairs, *THREE)["left_out"] == []
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.xyz", "a", "a.dcm"])
+def test_single_files_of_another_format_are_named(name: str, pairs: tuple[Path, Path]) -> None:
+    for folder in pairs:
+        (folder / name).write_bytes(b"mask")
+    done = run(pairs[0] / name, pairs[1] / name, *THREE)
+    assert done.exit_code == 2
+    assert f"{pairs[0] / name}: {Path(name).suffix or 'a name without a suffix'}" in done.stderr
+    assert "is not read as a mask" in done.stderr
+    assert "KeyError" not in done.stderr
+
+
+@pytest.mark.parametrize("keep_going", [False, True])
+def test_a_single_file_beside_a_folder_or_a_pipe_is_refused(
+    keep_going: bool, pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    more = ["--keep-going"] if keep_going else []
+    done = run(pairs[0] / "1.png", pairs[1], *THREE, *more)
+    assert done.exit_code == 2
+    assert "1.png: is a file, the other is a folder" in done.stderr
+    os.mkfifo(tmp_path / "pipe.png")
+    done = run(tmp_path / "pipe.png", pairs[1] / "1.png", *THREE, *more)
+    assert done.exit_code == 2
+    assert "pipe.png: is no regular file" in done.stderr
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+def test_names_that_are_no_utf8_are_written_everywhere(
+    pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for folder in pairs:
+        write(os.fsencode(folder) + b"/caf\xe9.png")
+    (pairs[1] / os.fsdecode(b"lost\xff.png")).write_bytes(b"")
+    table, page = tmp_path / "out.csv", tmp_path / "out.html"
+    found = scored(tmp_path, *pairs, *THREE, "--per-image", "--keep-going", "--csv", table,
+                   "--html", page, "--checkpoint", tmp_path / "ck")  # fmt: skip
+    assert found["images"][-1]["name"] == "caf\\xe9"
+    assert found["left_out"][0]["file"].endswith("lost\\xff.png")
+    assert "caf\\xe9" in (tmp_path / "out.images.csv").read_text()
+    assert "caf\\xe9" in page.read_text()
+    assert "lost\\xff.png" in page.read_text()
+    again = scored(tmp_path, *pairs, *THREE, "--per-image", "--keep-going",
+                   "--checkpoint", tmp_path / "ck")  # fmt: skip
+    assert again["images"] == found["images"]
+
+
+@pytest.mark.parametrize("matched", [False, True])
+def test_composed_and_decomposed_names_are_partners(
+    matched: bool, pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    forms = [unicodedata.normalize(form, "Zoë/ção") for form in ("NFC", "NFD")]
+    write(pairs[0] / f"{forms[0]}.png")
+    write(pairs[1] / f"{forms[1]}.png")
+    more = ["--match", "*ë/{key}.png", f"{unicodedata.normalize('NFD', '*ë')}/{{key}}.png"]
+    found = scored(tmp_path, *pairs, *THREE, "--per-image", *(more if matched else []))
+    name = "Zoë/ção"
+    assert found["images"][-1]["name"] == (name.split("/")[1] if matched else name)
+    if matched:
+        return
+    write(pairs[0] / f"{forms[1]}.png", 1)
+    done = run(*pairs, *THREE)
+    assert done.exit_code == 2
+    assert "files that share a name: 1" in done.stderr
+    assert "the names look alike, but are other characters" in done.stderr
+
+
+def test_names_do_not_control_the_terminal(pairs: tuple[Path, Path], tmp_path: Path) -> None:
+    write(pairs[0] / "\x1b]0;title\x07\x1b[31m.png")
+    done = run(*pairs, *THREE)
+    assert done.exit_code == 2
+    assert "\x1b" not in done.stderr
+    assert "\\x1b[31m.png" in done.stderr
+    write(pairs[1] / "\x1b]0;title\x07\x1b[31m.png")
+    done = run(*pairs, *THREE, "--per-image")
+    assert "\x1b" not in done.stdout
+    assert "\\x1b[31m" in done.stdout
+    done = run(pairs[0] / "\x1bgone", pairs[1], *THREE)
+    assert "\x1b" not in done.stderr
+
+
+# --- checkpoints ----------------------------------------------------------------------------------
+
+
+def test_another_models_predictions_of_one_size_and_time_are_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        target = rng.integers(0, 3, (16, 16)).astype(np.uint8)
+        for name, mask in (("t", target), ("A", target), ("B", 0 * target)):
+            path = tmp_path / name / f"{i}.npy"
+            path.parent.mkdir(exist_ok=True)
+            np.save(path, mask)
+            os.utime(path, (1e9, 1e9))
+    more = *THREE, "--checkpoint", tmp_path / "ck"
+    assert scored(tmp_path, tmp_path / "A", tmp_path / "t", *more)["scores"]["mIoU"] == 1
+    done = run(tmp_path / "B", tmp_path / "t", *more)
+    assert done.exit_code == 2
+    assert "made with other files: 0 has changed since, and so for 2 more of 3" in done.stderr
+    shutil.copytree(tmp_path / "A", tmp_path / "moved")  # the same content, in another place
+    assert scored(tmp_path, tmp_path / "moved", tmp_path / "t", *more)["scores"]["mIoU"] == 1
+
+
+@pytest.mark.parametrize("folder", ["preds", "targets", "instances"])
+def test_a_checkpoint_belongs_to_the_content_of_every_file(folder: str, tmp_path: Path) -> None:
+    preds, targets = write_cityscapes(tmp_path, 3, (32, 64))
+    given = preds, targets, "--labels", "cityscapes", "--iiou", "--checkpoint", tmp_path / "ck"
+    scored(tmp_path, *given)
+    pattern = {"preds": "*.png", "targets": "*labelIds.png", "instances": "*instanceIds.png"}
+    path = min((preds if folder == "preds" else targets).rglob(pattern[folder]))
+    times = path.stat()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    done = run(*given)
+    assert done.exit_code == 2
+    assert "has changed since" in done.stderr
+
+
+def test_an_empty_file_is_no_checkpoint_yet(pairs: tuple[Path, Path], tmp_path: Path) -> None:
+    checkpoint = tmp_path / "ck"
+    checkpoint.touch()
+    expected = scored(tmp_path, *pairs, *THREE)["confusion"]
+    for _ in range(2):
+        found = scored(tmp_path, *pairs, *THREE, "--checkpoint", checkpoint)
+        assert found["confusion"] == expected
+        assert checkpoint.stat().st_size
+
+
+def test_a_checkpoint_may_lie_in_a_folder_of_masks(
+    pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for _ in range(2):
+        found = scored(tmp_path, *pairs, *THREE, "--checkpoint", pairs[0] / "state")
+        assert found["left_out"] == []
+
+
+def test_a_damaged_checkpoint_is_refused_or_harmless(
+    pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    settings = Settings(LabelSpace(list("abc")))
+    files = {
+        str(i): (pairs[0] / f"{i}.png", pairs[1] / f"{i}.png", pairs[1] / "0.png") for i in range(2)
+    }
+    saved = Ledger(settings)
+    for name, paths in files.items():
+        saved.add(Pair(name, *paths[:2]), Counted(np.arange(22), None, digests(paths)))
+    path = tmp_path / "ck"
+    Checkpoint(path, settings.describe(), Warnings()).save(saved)
+    whole = path.read_bytes()
+    refused = 0
+    for i in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[i] ^= 0x55
+        path.write_bytes(damaged)
+        found = Ledger(settings)
+        try:
+            Checkpoint(path, settings.describe(), Warnings()).load(found, files, 1)
+        except ValueError as error:
+            refused += 1
+            assert "--checkpoint" in str(error)  # noqa: PT017
+            assert not found.names
+        else:
+            assert (found.names, found.sums.tolist()) == (saved.names, saved.sums.tolist())
+    assert refused > len(whole) / 2
+
+
+def test_a_damaged_checkpoint_is_named_by_the_command(
+    pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "ck"
+    given = *pairs, *THREE, "--checkpoint", path
+    assert run(*given).exit_code == 0
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.rindex(b"PK\1\2") + 6] ^= 0x55  # the version that unpacking needs
+    path.write_bytes(damaged)
+    done = run(*given)
+    assert done.exit_code == 2
+    assert f"error: --checkpoint {path} is no checkpoint, or a damaged one" in done.stderr
+    assert path.read_bytes() == damaged
+
+
+def test_two_runs_on_one_checkpoint_do_not_disturb_each_other(
+    pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    settings = Settings(LabelSpace(list("abc")))
+    saved = Ledger(settings)
+    saved.add(Pair("0", pairs[0] / "0.png", pairs[1] / "0.png"), Counted(np.arange(22), None))
+    failed: list[str] = []
+
+    def save() -> None:
+        checkpoint = Checkpoint(tmp_path / "ck", settings.describe(), Warnings(failed.append))
+        for _ in range(50):
+            checkpoint.save(saved)
+
+    threads = [Thread(target=save) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert sorted(os.listdir(tmp_path)) == ["ck", "p", "t"]
+
+
+# --- outputs --------------------------------------------------------------------------------------
+
+
+def in_a_process(tmp_path: Path, *arguments: object, **more: Any) -> tuple[int | None, str]:
+    """The exit status and output of the command in a process of its own."""
+    status = finish(start(1, tmp_path / "printed", *arguments, **more))[0]
+    printed = tmp_path / "printed.0"
+    text = printed.read_text()
+    printed.unlink()
+    return status, text
+
+
+def test_a_full_disk_leaves_older_outputs_and_writes_the_others(
+    pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    older = tmp_path / "r.json", tmp_path / "r.html"
+    for path in older:
+        path.write_text("older")
+    given = *pairs, "--num-classes", 40, "--json", older[0], "--html", older[1]
+    status, text = in_a_process(tmp_path, *given, "--csv", tmp_path / "r.csv", before=limit_files)
+    assert status == 2
+    assert "mIoU" in text
+    for option, path in zip(("--json", "--html"), older, strict=True):
+        assert f"error: {option} {path} cannot be written: File too large" in text
+        assert path.read_text() == "older"
+    assert len((tmp_path / "r.csv").read_text().splitlines()) == 41
+    assert sorted(os.listdir(tmp_path)) == ["p", "r.csv", "r.html", "r.json", "t"]
+
+
+def test_a_full_disk_ends_checkpoints_and_not_the_run(
+    pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    expected = scored(tmp_path, *pairs, "--num-classes", 40)["confusion"]
+    checkpoint = tmp_path / "ck"
+    given = *pairs, "--num-classes", 40, "--checkpoint", checkpoint
+    status, text = in_a_process(tmp_path, *given, before=limit_files)
+    assert status == 0
+    message = f"warning: --checkpoint {checkpoint} cannot be written: File too large."
+    assert f"{message} Nothing is saved; counting goes on" in text
+    assert "3 pairs" in text
+    assert not checkpoint.exists()
+    (pairs[1] / "2.png").rename(tmp_path / "2.png")
+    assert run(*given, "--keep-going").exit_code == 0
+    whole = checkpoint.read_bytes()
+    (tmp_path / "2.png").rename(pairs[1] / "2.png")
+    status, text = in_a_process(tmp_path, *given, before=limit_files)
+    assert f"{message} What was saved before is intact" in text
+    assert checkpoint.read_bytes() == whole
+    assert not list(tmp_path.glob(".*"))
+    assert scored(tmp_path, *given)["confusion"] == expected
+
+
+def test_the_memory_of_many_classes_is_told_before_it_is_taken(
+    pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    given = *pairs, "--num-classes", 65536
+    status, text = in_a_process(tmp_path, *given, before=limit_memory)
+    assert status == 2
+    assert "error: 65,536 classes need 128.0 GiB" in text
+    assert "this machine has 8.0 GiB" in text
+    assert "--labels" in text
+
+
+REFUSED = {
+    "a folder": (["--json", "{0}/d"], "--json must be a file, {0}/d is a folder"),
+    "no folder": (["--html", "{0}/no/r.html"], "the folder {0}/no does not exist. Make it first"),
+    "a file as folder": (["--csv", "{0}/t/0.png/r.csv"], "the folder {0}/t/0.png does not exist"),
+    "read only": (["--csv", "/proc/r.csv"], "--csv /proc/r.csv cannot be written"),
+    "a target": (["--csv", "{0}/t/0.png"], "--csv {0}/t/0.png would overwrite an input, {0}/t/0"),
+    "a link to a prediction": (["--html", "{0}/link"], "--html {0}/link would overwrite an input"),
+    "its checkpoint a mask": (["--checkpoint", "{0}/p/1.png"], "would overwrite an input"),
+    "one name": (["--json", "{0}/x", "--csv", "{0}/x"], "--json and --csv are the same file"),
+    "one file": (["--json", "{0}/x", "--checkpoint", "{0}/d/../x"], "--json and --checkpoint are"),
+    "a table of images": (
+        ["--per-image", "--csv", "{0}/x.csv", "--json", "{0}/x.images.csv"],
+        "--json and the table of images of --csv are the same file",
+    ),
+    "both printed": (["--json", "-", "--csv", "-"], "--json and --csv are the same file, -"),
+    "a printed report": (["--html", "-"], "--html must be a file; - is standard output"),
+    "images alone": (["--images", "{0}/d"], "give --html FILE, too"),
+    "no images": (["--images", "{0}/no", "--html", "{0}/h"], "--images {0}/no does not exist"),
+    "images a file": (["--images", "{0}/t/0.png", "--html", "{0}/h"], "0.png is no folder"),
+    "one class": (["--num-classes", "1"], "--num-classes must be at least 2, got 1. Masks of a"),
+    "too many classes": (["--num-classes", "400000"], "400,000 classes need 4768.4 GiB"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_cannot_be_written_is_refused_before_anything_is_counted(
+    what: str, pairs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "link").symlink_to(pairs[0] / "2.png")
+    before = {path: path.read_bytes() for folder in pairs for path in folder.iterdir()}
+    monkeypatch.setattr(Counter, "count", None)  # is not called
+    arguments, message = REFUSED[what]
+    given = [argument.replace("{0}", str(tmp_path)) for argument in arguments]
+    done = run(*pairs, *(() if "classes" in what or "class" in what else THREE), *given)
+    assert done.exit_code == 2
+    assert message.replace("{0}", str(tmp_path)) in done.stderr
+    assert {path: path.read_bytes() for folder in pairs for path in folder.iterdir()} == before
+    assert sorted(os.listdir(tmp_path)) == ["d", "link", "p", "t"]
+
+
+def test_the_file_of_labels_is_not_overwritten(pairs: tuple[Path, Path], tmp_path: Path) -> None:
+    labels = tmp_path / "labels.json"
+    labels.write_text('{"names": ["a", "b", "c"]}')
+    done = run(*pairs, "--labels", labels, "--json", labels)
+    assert done.exit_code == 2
+    assert "would overwrite an input" in done.stderr
+
+
+def test_outputs_are_replaced_where_links_lead_and_pipes_are_written_to(
+    pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "real.csv").write_text("older")
+    (tmp_path / "real.csv").chmod(0o640)
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    assert run(*pairs, *THREE, "--csv", tmp_path / "link.csv").exit_code == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "real.csv").read_text().startswith("class,")
+    assert (tmp_path / "real.csv").stat().st_mode & 0o777 == 0o640
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
+        assert run(*pairs, *THREE, "--csv", tmp_path / "pipe", "--json", "/dev/null").exit_code == 0
+        assert reader.communicate()[0].startswith(b"class,")
+    assert (tmp_path / "pipe").is_fifo()
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("keep_going", [False, True])
+def test_scores_of_one_pair_have_no_intervals(
+    keep_going: bool, pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for folder in pairs:
+        (folder / "2.png").unlink()
+        (folder / "1.png").write_bytes(b"broken") if keep_going else (folder / "1.png").unlink()
+    more = ["--keep-going"] if keep_going else []
+    done = run(*pairs, *THREE, "--confidence", 0.95, "--html", tmp_path / "r.html", *more)
+    assert done.exit_code == 0
+    assert done.stderr.count("warning: --confidence needs at least two pairs") == 1
+    assert "mIoU" in done.stdout
+
+
+def test_a_score_without_a_value_has_a_dash_for_an_interval(
+    pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    done = run(*pairs, *THREE, *(f"--ignore-index={i}" for i in range(3)),
+               "--confidence", 0.9)  # fmt: skip
+    assert done.exit_code == 0
+    [line] = (line for line in done.stdout.splitlines() if line.startswith("mIoU"))
+    assert line.split() == ["mIoU", "–", "–"]
+    assert "nan" not in done.stdout
+
+
+def test_a_broken_photograph_is_left_out_of_the_report(
+    pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "im").mkdir()
+    (tmp_path / "im" / "0.jpg").write_text("no jpeg")
+    Image.new("RGB", (16, 16), "red").save(tmp_path / "im" / "1.jpg")
+    page = tmp_path / "r.html"
+    done = run(*pairs, *THREE, "--html", page, "--images", tmp_path / "im")
+    assert done.exit_code == 0
+    assert f"warning: --images: {tmp_path / 'im' / '0.jpg'} cannot be read" in done.stderr
+    assert "0.jpg cannot be read" in page.read_text()
+    assert page.read_text().count('alt="Image of') == 1
+
+
+def test_names_are_no_formulas_in_tables(tmp_path: Path) -> None:
+    names = ["=cmd|' calc'!A0", "+1", "-1", "@sum", "\tx", "＝x", "plain", "-"]
+    for folder in (tmp_path / "p", tmp_path / "t"):
+        for name in names:
+            write(folder / f"{name}.png")
+    labels = {"names": ["=HYPERLINK(1)", "b", "@c"]}
+    (tmp_path / "l.json").write_text(json.dumps(labels))
+    found = scored(tmp_path, tmp_path / "p", tmp_path / "t", "--labels", tmp_path / "l.json",
+                   "--per-image", "--csv", tmp_path / "o.csv")  # fmt: skip
+    with (tmp_path / "o.csv").open(newline="") as file:
+        assert [row[0] for row in csv.reader(file)][1:] == ["'=HYPERLINK(1)", "b", "'@c"]
+    with (tmp_path / "o.images.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    for name in sorted(names):
+        assert [name if name == "plain" else f"'{name}"] in [row[:1] for row in rows]
+    assert all(not cell.startswith(("=", "+", "@", "-")) for row in rows for cell in row)
+    assert sorted(row["name"] for row in found["images"]) == sorted(names)
+
+
+@pytest.mark.parametrize("encoding", ["cp437", "cp850", "cp932", "latin-1", "ascii"])
+def test_any_terminal_gets_the_table(
+    encoding: str, pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "l.json").write_text(json.dumps({"names": ["a", "b", "ç", "\u0fd5"]}))
+    given = ["evaluate", *map(str, pairs), "--labels", str(tmp_path / "l.json"), "--json"]
+    done = CliRunner(charset=encoding).invoke(app, [*given, str(tmp_path / "r.json")])
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[4].split() == ["?", "0", "-", "-", "-"]
+    assert json.loads((tmp_path / "r.json").read_text())["classes"][3]["name"] == "\u0fd5"
+    done = CliRunner(charset=encoding).invoke(app, [*given, "-"])
+    assert json.loads(done.stdout)["classes"][3]["name"] == "\u0fd5"
+
+
+@pytest.mark.parametrize("more", [[], ["--keep-going"]])
+def test_where_nothing_is_left_it_says_so(more: list[str], pairs: tuple[Path, Path]) -> None:
+    for path in pairs[0].iterdir():
+        path.write_bytes(b"")
+    done = run(*pairs, *THREE, *more)
+    assert done.exit_code == 2
+    assert "error: 3 files cannot be scored, and nothing is left to score." in done.stderr
+    assert "--keep-going" not in done.stderr
