@@ -84,12 +84,11 @@ class Ledger:
         if processes.number == 1:
             return self
         (sums,) = sum_over_processes([torch.from_numpy(self.sums)])
-        mine = self.names, self.images, self.instances, self.problems, self.warnings
-        parts = processes.gather(mine)
-        names, images, instances, problems, warnings = (
+        parts = processes.gather((self.names, self.images, self.instances, self.problems))
+        names, images, instances, problems = (
             list(chain.from_iterable(part)) for part in zip(*parts, strict=True)
         )
-        return Ledger(self.settings, names, sums.numpy(), images, instances, problems, warnings)
+        return Ledger(self.settings, names, sums.numpy(), images, instances, problems)
 
     def evaluation(self, pairs: Sequence[Pair], **about: Any) -> Evaluation:
         """What is reported of these pairs."""
