@@ -248,8 +248,8 @@ def evaluate_command(
 ) -> None:  # fmt: skip
     """Score the masks of a folder against those of another.
 
-    Masks are PNG, TIFF, BMP, PNM, GIF, lossless WebP, NPY, NPZ, NIfTI, MHA, MHD, NRRD or MGH. What
-    cannot be scored is named, with exit status 2.
+    Masks are PNG, TIFF, BMP, PNM, GIF, lossless WebP, NPY, NPZ, NIfTI, MHA, MHD, NRRD, MGH or
+    DICOM SEG. What cannot be scored is named, with exit status 2.
     Under torchrun (torchrun --nproc-per-node 4 -m segmetrics evaluate …) processes and machines
     share the files.
     """

@@ -23,6 +23,10 @@ def aligned(preds: LabelMap, target: LabelMap, paths: tuple[Path, Path]) -> Arra
         preds: the prediction.
         target: its target.
         paths: their files, for messages.
+
+    Returns:
+        The values, contiguous, in the target's shape.
+
     Raises:
         MaskError: the grids or the sizes differ.
     """

@@ -32,14 +32,12 @@ def read_checked(path: Path, size: Callable[[bytes], int]) -> bytearray:
         size: says from the first ``HEAD`` bytes how many are needed; more are verified only.
 
     Raises:
-        ValueError: it is damaged, holds too little, or its suffix and content disagree.
+        ValueError: it is damaged, or holds too little.
         MaskError: it cannot hold what its header says.
     """
     stored, compressed = path.stat().st_size, path.name.lower().endswith((".gz", ".mgz"))
     with path.open("rb") as file:
         start = file.read(PART)
-        if start.startswith(GZIP_MAGIC) != compressed:
-            raise ValueError("its content is " + ("not gzip" if compressed else "gzip"))
         try:
             head = zlib.decompressobj(GZIP).decompress(start, HEAD) if compressed else start[:HEAD]
         except zlib.error as error:

@@ -60,14 +60,17 @@ FORMATS = {
     ".mhd": Format("MetaImage", "itk", "read_metaimage", "SimpleITK"),
     ".nrrd": Format("NRRD", "itk", "read_nrrd", "SimpleITK"),
     ".nhdr": Format("NRRD", "itk", "read_nrrd", "SimpleITK"),
+    ".dcm": Format("DICOM", "dicom", "read_segmentation", "highdicom"),
 }
+#: Suffix → what its content begins as, if not as its format.
+CONTAINERS = {".npz": "ZIP", ".nii.gz": "gzip", ".mgz": "gzip"}
 #: Suffix → what it is that is no mask, or none that is read.
 OTHER_IMAGES = {
     ".jpg": "JPEG", ".jpeg": "JPEG", ".jp2": "JPEG 2000", ".j2k": "JPEG 2000", ".jxl": "JPEG XL",
     ".avif": "AVIF", ".heic": "HEIC", ".heif": "HEIC", ".exr": "OpenEXR", ".tga": "TGA",
     ".psd": "Photoshop", ".svg": "SVG", ".pam": "PAM", ".pfm": "PFM", ".tfrecord": "TFRecord",
     ".vrt": "GDAL VRT", ".ecw": "ECW", ".h5": "HDF5", ".hdf5": "HDF5", ".nc": "NetCDF",
-    ".zarr": "Zarr", ".mat": "MATLAB", ".dcm": "DICOM", ".svs": "Aperio", ".ndpi": "Hamamatsu",
+    ".zarr": "Zarr", ".mat": "MATLAB", ".svs": "Aperio", ".ndpi": "Hamamatsu",
 }  # fmt: skip
 
 
@@ -122,22 +125,31 @@ def format_of(path: Path) -> Format:
     """The format of a mask by its suffix; of an image by its content.
 
     Raises:
-        MaskError: a suffix that is not read, or an image whose content is of another kind.
+        MaskError: a suffix that is not read, or content of another kind.
     """
-    named = FORMATS.get(suffix(path.name).lower())
-    if named is None:
-        with path.open("rb") as file:
-            held = kind_of(file.read(HEAD))
-        what = held or OTHER_IMAGES.get(suffix(path.name).lower()) or suffix(path.name)
-        how = ". dcmqi's segimage2itkimage makes NRRD of DICOM SEG" if what == "DICOM" else ""
-        raise MaskError("format", path, f"{what or 'no suffix'} is not read as a mask{how}")
-    if named.name not in IMAGES:
-        return named
+    end = suffix(path.name).lower()
+    named = FORMATS.get(end)
     with path.open("rb", buffering=0) as file:
-        found = kind_of(file.read(HEAD)) or named.name
-    if found not in IMAGES:
-        raise MaskError("format", path, f"its content is {found}, not {named.name}")
-    return IMAGES[found]
+        found = kind_of(file.read(HEAD))
+    if named is None:
+        what = found or OTHER_IMAGES.get(end) or end
+        how = " under this name: name DICOM SEG .dcm" if what == "DICOM" else ""
+        raise MaskError("format", path, f"{what or 'no suffix'} is not read as a mask{how}")
+    if found in IMAGES and named.name in IMAGES:
+        return IMAGES[found]
+    expected = CONTAINERS.get(end, named.name)
+    if found not in (None, expected):
+        what = named.name if expected == named.name else f"{named.name} in {expected}"
+        raise MaskError("format", path, f"its content is {found}, not {what}")
+    return named
+
+
+def data_file(path: Path) -> Path | None:
+    """The file beside a header that holds its voxels; None where there is none."""
+    if suffix(path.name).lower() not in (".mhd", ".nhdr"):
+        return None
+    found: Path | None = import_module("segmetrics.files.itk").data_file(path)
+    return found
 
 
 def check_libraries(paths: Iterable[Path]) -> None:
@@ -161,4 +173,5 @@ def check_libraries(paths: Iterable[Path]) -> None:
 def suffix(name: str) -> str:
     """The suffix of a file's name, ``.nii.gz`` as one."""
     stem, last = os.path.splitext(name)
-    return os.path.splitext(stem)[1] + last if name.lower().endswith(".nii.gz") else last
+    double = name.lower().endswith((".nii.gz", ".raw.gz"))  # the latter of NHDR
+    return os.path.splitext(stem)[1] + last if double else last

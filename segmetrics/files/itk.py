@@ -6,6 +6,7 @@ The voxels are read here: SimpleITK verifies no checksum, and gives what it find
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -79,16 +80,13 @@ def read_nrrd(path: Path, reading: Reading, buffer: Buffer) -> Stored:
 
 
 def data_file(path: Path) -> Path | None:
-    """The file beside a header that holds its voxels; None where the header's file does.
-
-    Raises:
-        OSError, ValueError: the header cannot be read.
-    """
-    if path.suffix.lower() in (".mha", ".mhd"):
-        found = _data_of_metaimage(path, *_metaimage_header(path)).path
-    else:
-        found = _data_of_nrrd(path, *_nrrd_header(path)).path
-    return None if found == path else found
+    """The file beside a header that holds its voxels; None where there is none."""
+    of_nrrd = path.suffix.lower() == ".nhdr"
+    with suppress(OSError, ValueError):  # a header that cannot be read names none
+        header = _nrrd_header(path) if of_nrrd else _metaimage_header(path)
+        found = (_data_of_nrrd if of_nrrd else _data_of_metaimage)(path, *header).path
+        return found if found != path and found.is_file() else None
+    return None
 
 
 def _voxels(path: Path, data: Data) -> Array:
@@ -118,6 +116,8 @@ def _grid(path: Path, of: str, data: Data, reading: Reading) -> Grid:
     ndim = len(data.shape)
     if reading.ignore_grid:
         return Grid.unplaced(ndim, zyx=True)
+    if "\ufffd" in os.fsencode(path).decode("utf-8", "replace"):  # SimpleITK would abort
+        raise MaskError("grid", path, "SimpleITK cannot read its grid: its name is not UTF-8")
     header = SimpleITK.ImageFileReader()
     header.SetImageIO(of)
     header.SetFileName(os.fspath(path))

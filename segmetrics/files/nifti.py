@@ -16,6 +16,7 @@ from segmetrics.files.limits import check_size
 from segmetrics.files.masks import Array, Buffer, Reading, Stored
 from segmetrics.files.problems import MaskError
 
+#: Headers have both.
 BYTE_ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
 #: The size of the header that a file begins with, in both byte orders → what it is.
 HEADERS: dict[bytes, Any] = {
@@ -23,7 +24,7 @@ HEADERS: dict[bytes, Any] = {
     for size, header in ((348, nibabel.Nifti1Header), (540, nibabel.Nifti2Header))
     for order in BYTE_ORDERS
 }
-#: Code of a unit of length → millimetres.
+#: Code of metres and micrometres in ``xyzt_units`` → millimetres.
 MILLIMETRES = {1: 1000.0, 3: 0.001}
 
 

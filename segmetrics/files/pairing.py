@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from segmetrics.files.formats import FORMATS, OTHER_IMAGES, suffix
+from segmetrics.files.formats import FORMATS, OTHER_IMAGES, data_file, suffix
 from segmetrics.files.names import readable
 from segmetrics.files.problems import Problem
 
@@ -40,11 +40,12 @@ class Pair:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All files of the pair."""
+        """All files of the pair, those beside headers too."""
+        own = [path for path in (self.preds, self.target, self.instances) if path]
         if self.classes:
             every = (file for masks in self.classes for file in (masks.target, masks.preds))
-            return tuple(file for file in every if file is not None)
-        return (self.preds, self.target, *([self.instances] if self.instances else []))
+            own = [file for file in every if file]
+        return (*own, *(beside for path in own if (beside := data_file(path))))
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ KINDS: dict[Kind, tuple[str, str]] = {
     ),
     "format": (
         "files in a format that is not read as masks",
-        "Write masks as PNG, TIFF, NPY, NIfTI, MHA or NRRD. JPEG changes labels. Files that are no "
-        "masks are left out by --match.",
+        "Write masks as PNG, TIFF, NPY, NIfTI, MHA or NRRD, under a suffix that says so. JPEG "
+        "changes labels. Files that are no masks are left out by --match.",
     ),
     "inaccessible": (
         "files and folders that cannot be opened",
