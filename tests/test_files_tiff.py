@@ -93,6 +93,21 @@ def test_odd_depths_give_the_stored_values(bits: int, tmp_path: Path) -> None:
     assert np.array_equal(read(tmp_path / "a.tif").values, labels)
 
 
+@pytest.mark.parametrize("bits", [1, 4, 9, 12, 17, 24, 31])
+@pytest.mark.parametrize("endianness", ["LITTLE", "BIG"])
+def test_packed_bits_of_gdal_in_both_byte_orders(
+    bits: int, endianness: str, tmp_path: Path
+) -> None:
+    dtype = np.uint8 if bits < 8 else np.uint16 if bits < 16 else np.uint32
+    labels = RANDOM.integers(0, 2**bits, (9, 13)).astype(dtype)
+    raster(tmp_path / "a.tif", labels, nbits=bits, endianness=endianness)
+    if (bits, endianness) == (24, "BIG"):
+        with pytest.raises(MaskError, match="big-endian samples of 24 bits"):
+            read(tmp_path / "a.tif")
+    else:
+        assert np.array_equal(read(tmp_path / "a.tif").values, labels)
+
+
 @pytest.mark.parametrize(
     "dtype", ["int8", "int16", "int32", "int64", "uint64", "float16", "float32", "float64"]
 )
@@ -430,6 +445,20 @@ def test_flipped_bits_of_checked_data_are_no_other_labels(compression: str, tmp_
             assert error.problem.kind == "unreadable"  # noqa: PT017
             refused += 1
     assert refused > 380
+
+
+@pytest.mark.parametrize("compression", ["deflate", "packbits", "zstd", "lzma"])
+def test_a_lost_depth_is_no_single_bit(compression: str, tmp_path: Path) -> None:
+    labels = RANDOM.integers(0, 2, (64, 64)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", labels, compression=compression)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        place = file.pages[0].tags[258].offset
+    damaged = bytearray((tmp_path / "a.tif").read_bytes())
+    damaged[place] ^= 2  # BitsPerSample becomes a tag that nobody knows
+    (tmp_path / "a.tif").write_bytes(damaged)
+    with pytest.raises(MaskError, match="1 bits need") as error:
+        read(tmp_path / "a.tif")
+    assert error.value.problem.kind == "unreadable"
 
 
 def write_checked_zstd(path: Path, labels: np.ndarray) -> None:

@@ -111,10 +111,10 @@ def _parsed_png(path: Path, data: bytes) -> _Png:
     """The header and the data of a PNG, all of whose checksums are right."""
     view, place, header, chunks, kind = memoryview(data), 8, b"", [], b""
     while kind != b"IEND":
-        if place + 12 > len(data):
-            raise MaskError("unreadable", path, "the PNG ends before its data do")
-        length, kind = struct.unpack_from(">I4s", data, place)
-        end = place + 8 + length
+        kind = data[place + 4 : place + 8]
+        end = place + 8 + int.from_bytes(view[place : place + 4], "big")
+        if end + 4 > len(data):
+            raise MaskError("unreadable", path, "the PNG is truncated: it ends before its data do")
         if view[end : end + 4] != zlib.crc32(view[place + 4 : end]).to_bytes(4, "big"):
             name = kind.decode() if kind.isalpha() else kind.hex()
             raise MaskError("unreadable", path, f"the checksum of a PNG chunk ({name}) is wrong")

@@ -3,6 +3,9 @@
 Reduced images and transparency masks are left alone, several full-size pages are a volume. The
 photometric interpretation changes no value. The orientation says where rows and columns lie: it is
 heeded, as most programs do.
+
+Deflate's checksum is verified, and Zstandard's where it is there. Tags and what is compressed by
+other codecs carry none: nobody can tell there that a bit has flipped.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it warns
 OLD_SUBFILE_TYPE, ORIENTATION, NODATA = 255, 274, 42113
 REDUCED, MASK = 1, 4
 RGB, PALETTE, TRANSPARENCY = 2, 3, 4
+STREAMS = (8, 32946, 32773, 34925, 50000)  # compressions whose lengths are known
 PHOTOMETRICS = {5: "CMYK", 6: "YCbCr", 8: "CIELab"}
 ALPHA = (1, 2)
 #: Orientation → whether rows, columns are reversed, and whether they are then transposed.
@@ -90,6 +94,8 @@ class Tiff:
         if page.dtype is None or isinstance(page.bitspersample, tuple):
             kind = f"sample format {page.sampleformat} of {page.bitspersample} bits"
             raise MaskError("values", path, f"{kind}, expected integers")
+        if (page.bitspersample, file.byteorder) == (24, ">"):  # which imagecodecs shifts by a byte
+            raise MaskError("format", path, "big-endian samples of 24 bits, expected 8, 16 or 32")
         self.bands = self._bands()
         self.shape = self._shape()
         self.orientation = page.tags.valueof(ORIENTATION) or 1
@@ -239,7 +245,25 @@ class Tiff:
         if page.compression == LERC:
             data = unwrapped_lerc(self.path, page, data)
         decoded: Array = page.decode(data, index)[0][0]
+        if page.bitspersample not in (8, 16, 32, 64) and page.compression in STREAMS:
+            self._check_packed(page, data, decoded)
         return decoded
+
+    def _check_packed(self, page: Any, data: bytes, decoded: Array) -> None:
+        """Raise where there are more bytes than packed samples: the depth is damaged.
+
+        Few bits are the default, so a TIFF whose tag of the depth is lost has 1 bit.
+        """
+        from tifffile import TIFF
+
+        rows, columns, samples = decoded.shape
+        expected = rows * -(-columns * samples * page.bitspersample // 8)
+        found = len(TIFF.DECOMPRESSORS[int(page.compression)](data))
+        if found > 2 * expected + 1:
+            detail = (
+                f"a strip or tile of {found:,} bytes, {page.bitspersample} bits need {expected:,}"
+            )
+            raise MaskError("unreadable", self.path, detail)
 
 
 def _loaded(page: Any) -> Any:
