@@ -3,11 +3,9 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from segmetrics import labels
-from segmetrics.labels import LabelSpace
-
 if TYPE_CHECKING:
-    from segmetrics import functional, statistics
+    from segmetrics import functional, labels, statistics
+    from segmetrics.labels import LabelSpace
     from segmetrics.metrics import (
         AverageSurfaceDistance,
         BoundaryF1Score,
@@ -33,9 +31,11 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """Load the rest when it is asked for: the command need not wait for torchmetrics."""
-        if name in ("functional", "statistics"):
+        """Load all when it is asked for: the command need not wait for torchmetrics."""
+        if name in ("functional", "labels", "statistics"):
             return import_module(f"{__name__}.{name}")
+        if name == "LabelSpace":
+            return import_module(f"{__name__}.labels").LabelSpace
         if name in __all__:
             return getattr(import_module(f"{__name__}.metrics"), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-import resource
+import re
 import shutil
 import signal
 import socket
@@ -20,11 +20,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn.metrics as sk
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from benchmarks.mask_folders import write_cityscapes
 from commands import finish, limit_files, limit_memory, start, use_threads
+from segmetrics.evaluate import workers
 from segmetrics.evaluate.checkpoint import Checkpoint, digests
 from segmetrics.evaluate.command import app
 from segmetrics.evaluate.counter import Counted, Counter
@@ -607,3 +609,283 @@ def test_where_nothing_is_left_it_says_so(more: list[str], pairs: tuple[Path, Pa
     assert done.exit_code == 2
     assert "error: 3 files cannot be scored, and nothing is left to score." in done.stderr
     assert "--keep-going" not in done.stderr
+
+
+# --- environment and signals ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"RANK": 1},
+        {"RANK": "x"},
+        {"RANK": 1, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 1},
+        {"RANK": 1, "WORLD_SIZE": 2},
+        {"WORLD_SIZE": 4},
+        {"RANK": 3, "LOCAL_WORLD_SIZE": 1000},
+    ],
+)
+def test_what_another_job_left_in_the_environment_does_not_matter(
+    environment: dict[str, object], pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    given = *pairs, *THREE, "--json", tmp_path / "r.json"
+    status, text = in_a_process(tmp_path, *given, environment=environment)
+    assert status == 0
+    assert "3 pairs" in text
+    assert json.loads((tmp_path / "r.json").read_text())["processes"] == 1
+    status, text = in_a_process(tmp_path, "nosuch", pairs[1], *THREE, environment=environment)
+    assert (status, text) == (2, "error: nosuch: there is no such file or folder.\n")
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"RANK": "x"}, "RANK='x' in the environment is no number"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE='two' in the environment is no number"),
+        ({"RANK": "2"}, r"RANK=2 in the environment must be in [0, 2), as WORLD_SIZE=2"),
+        ({"RANK": "-1"}, r"RANK=-1 in the environment must be in [0, 2)"),
+        ({"LOCAL_WORLD_SIZE": ""}, "LOCAL_WORLD_SIZE='' in the environment is no number"),
+    ],
+)
+def test_a_broken_variable_of_torchrun_is_named(
+    environment: dict[str, str],
+    message: str,
+    pairs: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    for name, value in (whole | environment).items():
+        monkeypatch.setenv(name, value)
+    done = run(*pairs, *THREE)
+    assert done.exit_code == 2
+    assert f"error: {message}" in done.stderr
+    assert "unset RANK WORLD_SIZE MASTER_ADDR MASTER_PORT" in done.stderr
+
+
+def test_who_waits_for_other_processes_says_so_and_can_be_interrupted(
+    pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torchrun = {"RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    [process] = start(1, tmp_path / "printed", *pairs, *THREE, environment=torchrun)
+    text, deadline = "", time.monotonic() + 60
+    while not text and time.monotonic() < deadline:
+        time.sleep(0.1)
+        if (tmp_path / "printed.0").exists():
+            text = (tmp_path / "printed.0").read_text()
+    assert "waiting for 1 more process, as RANK=0 and WORLD_SIZE=2" in text
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    assert finish([process]) == [-signal.SIGINT]
+    assert (tmp_path / "printed.0").read_text() == text
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.6, 0.9])
+def test_an_interrupt_while_it_is_loaded_leaves_no_traceback(
+    share: float, pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """By the time that the module of the given share of all modules is loaded."""
+    watch = f"""
+import os, signal, sys
+class Watch:
+    seen = 0
+    def find_spec(self, name, path=None, target=None):
+        Watch.seen += name.startswith(("torch", "numpy", "rich", "segmetrics."))
+        if Watch.seen == int(2 + {share} * 700):  # the first is __main__ itself
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Watch())
+sys.argv = ["segmetrics", "evaluate", {str(pairs[0])!r}, {str(pairs[1])!r}, "--num-classes", "3"]
+from segmetrics.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", watch], capture_output=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+def test_the_package_loads_nothing_before_the_command_can_be_interrupted() -> None:
+    code = "import sys, segmetrics; print(sum(m.partition('.')[0] in ('numpy', 'torch', 'rich') "
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}for m in sys.modules))"], capture_output=True, timeout=120
+    )
+    assert done.stdout == b"0\n"
+
+
+# --- without fork ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Pairs enough to interrupt."""
+    root = tmp_path_factory.mktemp("many")
+    mask = np.random.default_rng(0).integers(0, 3, (1500, 1500)).astype(np.uint8)
+    for folder in "pt":
+        (root / folder).mkdir()
+        Image.fromarray(mask).save(root / folder / "0.png")
+        for i in range(1, 300):
+            (root / folder / f"{i}.png").symlink_to("0.png")
+    return root / "p", root / "t"
+
+
+@pytest.mark.parametrize("before", [None, use_threads])
+def test_an_interrupt_while_it_counts_leaves_a_checkpoint_to_go_on_from(
+    before: Any, many: tuple[Path, Path], tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "ck"
+    given = *many, *THREE, "--workers", 2, "--checkpoint", checkpoint
+    [process] = start(1, tmp_path / "printed", *given, before=before)
+    while not checkpoint.exists() and process.is_alive():
+        time.sleep(0.01)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    assert finish([process]) == [130]
+    assert (tmp_path / "printed.0").read_text() == ""
+    assert sorted(os.listdir(tmp_path)) == ["ck", "printed.0"]
+    with np.load(checkpoint) as saved:
+        done = len(json.loads(bytes(saved["about"]))["digests"])
+    assert 0 < done < 300
+
+
+@pytest.fixture
+def without_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "FORKS", False)
+
+
+@pytest.mark.usefixtures("without_fork")
+def test_threads_name_problems_keep_going_and_resume(
+    pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    whole = scored(tmp_path, *pairs, *THREE, "--per-image")
+    content = (pairs[0] / "1.png").read_bytes()
+    (pairs[0] / "1.png").write_bytes(b"broken")
+    given = *pairs, *THREE, "--per-image", "--workers", 2, "--checkpoint", tmp_path / "ck"
+    done = run(*given)
+    assert done.exit_code == 2
+    assert f"{pairs[0] / '1.png'}: " in done.stderr
+    assert "To score the rest: --keep-going" in done.stderr
+    rest = scored(tmp_path, *given, "--keep-going")
+    assert (rest["pairs"], len(rest["left_out"])) == (2, 1)
+    (pairs[0] / "1.png").write_bytes(content)
+    found = scored(tmp_path, *given)
+    assert (found["confusion"], found["images"]) == (whole["confusion"], whole["images"])
+    (pairs[1] / "0.png").write_bytes(content)
+    done = run(*given)
+    assert done.exit_code == 2
+    assert "0 has changed since" in done.stderr
+
+
+def test_many_workers_are_no_more_than_processors_can_feed(
+    pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    found = scored(tmp_path, *pairs, *THREE, "--workers", 100000)
+    assert 1 <= found["workers"] <= 4 * (os.cpu_count() or 1)
+
+
+# --- the numbers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(300, 301), (256, 257), (513, 255)])
+def test_masks_that_are_no_whole_number_of_blocks_are_counted(
+    size: tuple[int, int], tmp_path: Path
+) -> None:
+    preds, target = np.random.default_rng(0).integers(0, 3, (2, *size)).astype(np.uint8)
+    Image.fromarray(preds).save(tmp_path / "p.png")
+    Image.fromarray(target).save(tmp_path / "t.png")
+    found = scored(tmp_path, tmp_path / "p.png", tmp_path / "t.png", *THREE)
+    expected = sk.confusion_matrix(target.ravel(), preds.ravel(), labels=range(3))
+    assert found["confusion"] == expected.tolist()
+
+
+def test_instances_are_looked_for_under_the_names_of_cityscapes_only(
+    pairs: tuple[Path, Path],
+) -> None:
+    done = run(*pairs, "--labels", "cityscapes", "--iiou")
+    assert done.exit_code == 2
+    assert "targets without a mask of instance ids: 3" in done.stderr
+    assert f"{pairs[1] / '1.png'}: there is no 1.png" in done.stderr
+
+
+def test_every_column_is_that_of_scikit_learn(tmp_path: Path) -> None:
+    names, table = ["sky", "road", "car", "none"], tmp_path / "o.csv"
+    rng, maps = np.random.default_rng(1), []
+    for i in range(4):
+        target = rng.choice(4, (24, 30), p=[0.5, 0.3, 0.2, 0])
+        preds = np.where(rng.random(target.shape) < 0.6, target, rng.integers(0, 3, target.shape))
+        for folder, mask in (("p", preds), ("t", target)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(mask.astype(np.uint8)).save(tmp_path / folder / f"{i}.png")
+        maps.append((target.ravel(), preds.ravel()))
+    (tmp_path / "l.json").write_text(json.dumps({"names": names}))
+    given = tmp_path / "p", tmp_path / "t", "--labels", tmp_path / "l.json", "--per-image"
+    found = scored(tmp_path, *given, "--csv", table)
+
+    def columns(target: np.ndarray, preds: np.ndarray) -> dict[str, np.ndarray]:
+        options: Any = {"labels": range(4), "average": None, "zero_division": np.nan}
+        iou = sk.jaccard_score(target, preds, labels=range(4), average=None, zero_division=0)
+        there = np.isin(range(4), np.concatenate([target, preds]))
+        return {
+            "pixels": np.bincount(target, minlength=4),
+            "iou": np.where(there, iou, np.nan),
+            "dice": sk.f1_score(target, preds, **options),
+            "accuracy": sk.recall_score(target, preds, **options),
+        }
+
+    def numbers(values: Any) -> list[float]:
+        return [np.nan if value in (None, "", "–") else float(value) for value in values]
+
+    expected = columns(*map(np.concatenate, zip(*maps, strict=True)))
+    assert len({column[0] for column in expected.values()}) == 4
+    with table.open(newline="") as file:
+        of_csv = list(csv.DictReader(file))
+    printed = [line.split() for line in run(*given).stdout.splitlines()[1:5]]
+    for place, (key, column) in enumerate(expected.items(), 1):
+        for rows, digits in ((found["classes"], 1e-12), (of_csv, 1e-12)):
+            np.testing.assert_allclose(numbers(row[key] for row in rows), column, atol=digits)
+        of_table = numbers(row[place].replace(",", "") for row in printed)
+        np.testing.assert_allclose(of_table, column, atol=5.01e-4)
+
+    with (tmp_path / "o.images.csv").open(newline="") as file:
+        of_csv = list(csv.DictReader(file))
+    for i, (target, preds) in enumerate(maps):
+        of_image = columns(target, preds)
+        row = {
+            "pixels": target.size,
+            "mIoU": np.nanmean(of_image["iou"]),
+            "mDice": np.nanmean(of_image["dice"]),
+            "accuracy": sk.accuracy_score(target, preds),
+            **{f"iou/{n}": of_image["iou"][c] for c, n in enumerate(names)},
+        }
+        assert len(set(row.values())) == len(row)
+        for of_file in (found["images"][i], of_csv[i]):
+            assert list(of_file)[1:] == list(row)
+            np.testing.assert_allclose(
+                numbers(of_file[key] for key in row), list(row.values()), atol=1e-12
+            )
+
+
+def test_an_image_without_a_score_is_no_example(pairs: tuple[Path, Path], tmp_path: Path) -> None:
+    Image.fromarray(np.full((16, 16), 255, np.uint8)).save(pairs[1] / "1.png")
+    page = tmp_path / "r.html"
+    assert run(*pairs, *THREE, "--ignore-index", 255, "--html", page).exit_code == 0
+    shown = re.findall('alt="Target of ([^"]*)"', page.read_text())
+    assert sorted(shown) == ["0", "2"]
+
+
+def test_an_interrupt_while_outputs_are_written_leaves_none_half_done(
+    pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")  # whose other end nobody opens
+    (tmp_path / "r.csv").write_text("older")
+    given = *pairs, *THREE, "--json", tmp_path / "pipe", "--csv", tmp_path / "r.csv"
+    [process] = start(1, tmp_path / "printed", *given)
+    printed, deadline = tmp_path / "printed.0", time.monotonic() + 60
+    while not (printed.exists() and "3 pairs" in printed.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    assert finish([process]) == [130]
+    assert "Traceback" not in printed.read_text()
+    assert (tmp_path / "r.csv").read_text() == "older"
+    assert sorted(os.listdir(tmp_path)) == ["p", "pipe", "printed.0", "r.csv", "t"]

@@ -644,6 +644,20 @@ def test_large_pictures_are_reduced_without_mixing_labels(
     assert abs(int(wide["Image"][100, 320, 1]) - 128) < 8
 
 
+def test_a_reduced_picture_shows_the_pixels_at_the_centres(data: Data, tmp_path: Path) -> None:
+    labels = np.zeros((1920, 12), int)
+    labels[1::3, 1::3] = 2  # the centre of every 3×3 pixels
+    example = report.Example("tall", 0.1, labels, labels)
+    text = data.write(tmp_path / "report.html", examples=[example]).read_text()
+    for name in ("Target", "Prediction"):
+        [encoded] = re.findall(
+            f'<img src="data:image/webp;base64,([^"]*)"[^>]*alt="{name} of', text
+        )
+        picture = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
+        assert picture.size == (4, 640)
+        assert picture.getcolors() == [(4 * 640, SPACE.colors[2])]
+
+
 # --- Where it is read -----------------------------------------------------------------------------
 
 
@@ -1028,6 +1042,10 @@ def test_what_does_not_fit_is_named(data: Data, tmp_path: Path) -> None:
         data.write(path, images=fewer)
     with pytest.raises(ValueError, match="must count the same pixels, but of class 0"):
         data.write(path, images=replace(counts, tp=counts.tp * 2))
+    for part, what in (("fp", "wrongly predicted"), ("fn", "missed")):
+        others = replace(counts, **{part: getattr(counts, part) * 2})
+        with pytest.raises(ValueError, match=f"must count the same pixels.* pixels are {what}"):
+            data.write(path, images=others)
     with pytest.raises(TypeError, match="`scores` must be a number, got 'high'"):
         data.write(path, scores={"x": "high"})
     assert not path.exists()

@@ -337,6 +337,9 @@ def evaluate_command(
     except (ValueError, TypeError, ImportError, OSError) as error:
         tell(ERROR, str(error))
         raise typer.Exit(BAD_INPUT) from error
+    except MemoryError as error:
+        tell(ERROR, f"out of memory. Fewer --workers need less. {error}")
+        raise typer.Exit(BAD_INPUT) from error
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 

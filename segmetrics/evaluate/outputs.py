@@ -59,14 +59,9 @@ def check_no_input(outputs: Mapping[str, Path], inputs: Iterable[Path]) -> None:
     Raises:
         ValueError: with both names.
     """
-    options = {
-        (status.st_dev, status.st_ino): option
-        for option, path in outputs.items()
-        if path.is_file() and (status := path.stat())
-    }
+    options = {_identity(path): option for option, path in outputs.items() if path.is_file()}
     for path in inputs if options else ():
-        status = path.stat()
-        option = options.get((status.st_dev, status.st_ino))
+        option = options.get(_identity(path))
         if option:
             raise ValueError(
                 f"{option} {outputs[option]} would overwrite an input, {path}. Name another file."
@@ -108,6 +103,15 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
     wrong = error.object[error.start : error.end]
     return "".join(PLAIN.get(character, "?") for character in wrong), error.end
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What all names of a file have in common; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -130,9 +130,9 @@ def _waiting(rank: int, number: int) -> Iterator[None]:
     others = "1 more process" if number == 2 else f"{number - 1} more processes"
     text = (
         f"waiting for {others}, as RANK={rank} and WORLD_SIZE={number} in the environment say. "
-        f"{UNSET}\n"
+        f"{UNSET}"
     )
-    timer = threading.Timer(PATIENCE, lambda: sys.stderr.write(text))
+    timer = threading.Timer(PATIENCE, lambda: print(text, file=sys.stderr, flush=True))
     timer.daemon = True
     timer.start()
     in_main = threading.current_thread() is threading.main_thread()

@@ -1,7 +1,8 @@
 """Files: masks on disk become label maps, and folders become pairs of them. No torch here.
 
 ``formats.py`` is the table of formats, one file each; a reader gives the ``Stored`` values and
-``meaning.py`` makes labels of them. ``pairing.py`` finds which prediction belongs to which target.
+``meaning.py`` makes labels of them. ``pairing.py`` finds which prediction belongs to which target;
+``names.py`` makes names of files text.
 """
 
 from segmetrics.files.agreement import check_palettes, check_place
