@@ -16,7 +16,7 @@ from benchmarks.share import shares, validation_share
 from benchmarks.timing import ROUNDS, interleaved
 
 SIZES = ["4x520x520", "1x1024x2048"]
-PARTS = ("speed", "memory", "share")
+PARTS = ("speed", "memory", "share", "logging")
 MEASURED_MEMORY = ("segmetrics", "torchmetrics Jaccard")
 
 
@@ -45,6 +45,12 @@ def main() -> None:
         row = share(device, options.share_batch, options.share_side, options.rounds)
         if not options.no_save:
             report.keep(path, device, "share", [row])
+    if "logging" in options.parts:
+        for classes in (c for c in options.classes if c > 2):
+            for processes in (1, 2):
+                row = logging_(classes, options.logging_steps, processes)
+                if not options.no_save:
+                    report.keep(path, device, "logging", [row])
     if not options.no_save:
         drawn = report.chart(path) if "speed" in options.parts else None
         print("\n".join(f"written: {file}" for file in (path, drawn) if file))
@@ -94,6 +100,28 @@ def share(device: str, batch: int, side: int, rounds: int) -> report.Row:
     return {"size": [batch, side, side], "seconds": seconds, "share": part}
 
 
+def logging_(classes: int, steps: int, processes: int) -> report.Row:
+    """What each way of logging costs a validation of Lightning."""
+    from benchmarks import logged  # Lightning is needed here alone
+
+    seconds = logged.measured(classes, steps, processes)
+    plain = seconds[logged.PLAIN]
+    form = f"{processes} process{'es' * (processes > 1)}"
+    print(f"logging, C = {classes}, {steps} steps, {form}: ms, and the two against plain values")
+    lines = [
+        [
+            way,
+            *(report.milliseconds(of_way[part]) for part in ("step", "first", "end")),
+            f"{(of_way['first'] + of_way['end']) / (plain['first'] + plain['end']):.2f}×",
+        ]
+        for way, of_way in seconds.items()
+    ]
+    head = ["", "a step", "the first step", "the epoch's end", "first and end"]
+    print(report.table(head, lines), end="\n\n", flush=True)
+    size = [steps, logged.SIDE, logged.SIDE]
+    return {"form": form, "classes": classes, "size": size, "seconds": seconds}
+
+
 def parser() -> argparse.ArgumentParser:
     """The options, each of which leaves something out."""
     options = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -107,6 +135,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options.add_argument("--share-batch", type=int, default=4)
     options.add_argument("--share-side", type=int, default=520)
+    options.add_argument("--logging-steps", type=int, default=500)
     options.add_argument("--output", type=Path, help="results file; rows are added or replaced")
     options.add_argument("--no-save", action="store_true", help="only print")
     return options

@@ -11,6 +11,7 @@ from typing_extensions import Unpack
 
 from segmetrics import scores
 from segmetrics._arguments import one_of
+from segmetrics._help import explained
 from segmetrics.counting import Counting, CountingArguments, count
 from segmetrics.labels import LabelSpace
 from segmetrics.recipes import (
@@ -27,6 +28,7 @@ from segmetrics.recipes import (
 from segmetrics.scores import Normalize, WeightType
 
 
+@explained
 def confusion_matrix(
     preds: Tensor,
     target: Tensor,
@@ -37,8 +39,17 @@ def confusion_matrix(
 ) -> Tensor:
     """Confusion matrix ``(C, C)``: rows are the target, columns the prediction.
 
-    Arguments, shapes and dtypes as in :class:`segmetrics.ConfusionMatrix`. A pixel on which the
-    model abstained is in no column.
+    Long et al., "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015, section 5
+    (``n_ij``). A pixel on which the model abstained is in no column.
+
+    Args:
+        normalize: ``None`` for counts; ``"true"`` for shares of the row, abstained pixels
+            included, ``"pred"`` of the column, ``"all"`` of all counted pixels. An empty row or
+            column gives 0.
+
+    Returns:
+        ``(C, C)`` in int64, or in float32 in [0, 1] with ``normalize``. Binary ``(2, 2)``,
+        multilabel ``(C, 2, 2)``.
 
     Example:
         >>> import torch
@@ -56,6 +67,7 @@ def confusion_matrix(
     return matrix.float() if normalize else matrix
 
 
+@explained
 def mean_iou(
     preds: Tensor,
     target: Tensor,
@@ -64,7 +76,12 @@ def mean_iou(
 ) -> Tensor:
     """Mean intersection over union, the Jaccard index.
 
-    Arguments, shapes, range and source as in :class:`segmetrics.MeanIoU`.
+    ``tp / (tp + fp + fn)`` per class, in [0, 1]. Everingham et al., "The PASCAL Visual Object
+    Classes Challenge", IJCV 2015, section 4.1.3.
+
+    Returns:
+        float32 scalar, or ``(C,)`` for ``average="none"`` (``(C - 1,)`` without background); nan
+        if no pixel was counted.
 
     Example:
         >>> import torch
@@ -76,6 +93,7 @@ def mean_iou(
     return class_recipe(scores.iou, num_classes, **arguments).evaluate(preds, target)
 
 
+@explained
 def dice_score(
     preds: Tensor,
     target: Tensor,
@@ -84,7 +102,12 @@ def dice_score(
 ) -> Tensor:
     """Dice score, the F1 score.
 
-    Arguments, shapes, range and source as in :class:`segmetrics.DiceScore`.
+    ``2 tp / (2 tp + fp + fn)`` per class, in [0, 1]. Dice, "Measures of the amount of ecologic
+    association between species", Ecology 1945.
+
+    Returns:
+        float32 scalar, or ``(C,)`` for ``average="none"`` (``(C - 1,)`` without background); nan
+        if no pixel was counted.
 
     Example:
         >>> import torch
@@ -96,6 +119,7 @@ def dice_score(
     return class_recipe(scores.dice, num_classes, **arguments).evaluate(preds, target)
 
 
+@explained
 def generalized_dice_score(
     preds: Tensor,
     target: Tensor,
@@ -106,7 +130,15 @@ def generalized_dice_score(
 ) -> Tensor:
     """Generalised Dice score.
 
-    Arguments, shapes, range and source as in :class:`segmetrics.GeneralizedDiceScore`.
+    ``2 Σ w tp / Σ w (|pred| + |target|)`` over the classes, in [0, 1]. Sudre et al., "Generalised
+    Dice overlap as a deep learning loss function for highly unbalanced segmentations", DLMIA 2017.
+
+    Args:
+        weight_type: ``"square"`` (1 / pixels²), ``"simple"`` (1 / pixels) or ``"linear"`` (1), by
+            the target's pixels of the class.
+
+    Returns:
+        float32 scalar; nan if no pixel was counted.
 
     Example:
         >>> import torch
@@ -119,6 +151,7 @@ def generalized_dice_score(
     return joint_recipe(formula, num_classes, **arguments).evaluate(preds, target)
 
 
+@explained
 def tversky_index(
     preds: Tensor,
     target: Tensor,
@@ -130,7 +163,16 @@ def tversky_index(
 ) -> Tensor:
     """Tversky index.
 
-    Arguments, shapes, range and source as in :class:`segmetrics.TverskyIndex`.
+    ``tp / (tp + alpha fp + beta fn)`` per class, in [0, 1]. Tversky, "Features of similarity",
+    Psychological Review 1977.
+
+    Args:
+        alpha: weight of false positives, at least 0.
+        beta: weight of false negatives, at least 0.
+
+    Returns:
+        float32 scalar, or ``(C,)`` for ``average="none"`` (``(C - 1,)`` without background); nan
+        if no pixel was counted.
 
     Example:
         >>> import torch
@@ -143,6 +185,7 @@ def tversky_index(
     return class_recipe(formula, num_classes, **arguments).evaluate(preds, target)
 
 
+@explained
 def fbeta_score(
     preds: Tensor,
     target: Tensor,
@@ -153,7 +196,15 @@ def fbeta_score(
 ) -> Tensor:
     """F score.
 
-    Arguments, shapes, range and source as in :class:`segmetrics.FBetaScore`.
+    ``(1 + beta²) tp / ((1 + beta²) tp + beta² fn + fp)`` per class, in [0, 1]. Van Rijsbergen,
+    "Information Retrieval", 1979, chapter 7.
+
+    Args:
+        beta: weight of recall, at least 0.
+
+    Returns:
+        float32 scalar, or ``(C,)`` for ``average="none"`` (``(C - 1,)`` without background); nan
+        if no pixel was counted.
 
     Example:
         >>> import torch
@@ -166,6 +217,7 @@ def fbeta_score(
     return class_recipe(formula, num_classes, **arguments).evaluate(preds, target)
 
 
+@explained
 def precision(
     preds: Tensor,
     target: Tensor,
@@ -174,7 +226,12 @@ def precision(
 ) -> Tensor:
     """Precision, the positive predictive value.
 
-    Arguments, shapes, range and source as in :class:`segmetrics.Precision`.
+    ``tp / (tp + fp)`` per class, in [0, 1]. Van Rijsbergen, "Information Retrieval", 1979,
+    chapter 7.
+
+    Returns:
+        float32 scalar, or ``(C,)`` for ``average="none"`` (``(C - 1,)`` without background); nan
+        if no pixel was counted.
 
     Example:
         >>> import torch
@@ -186,6 +243,7 @@ def precision(
     return class_recipe(scores.precision, num_classes, **arguments).evaluate(preds, target)
 
 
+@explained
 def recall(
     preds: Tensor,
     target: Tensor,
@@ -194,7 +252,12 @@ def recall(
 ) -> Tensor:
     """Recall, the sensitivity; macro is the mean class accuracy.
 
-    Arguments, shapes, range and source as in :class:`segmetrics.Recall`.
+    ``tp / (tp + fn)`` per class, in [0, 1]. Long et al., "Fully Convolutional Networks for Semantic
+    Segmentation", CVPR 2015, section 5 ("mean accu.").
+
+    Returns:
+        float32 scalar, or ``(C,)`` for ``average="none"`` (``(C - 1,)`` without background); nan
+        if no pixel was counted.
 
     Example:
         >>> import torch
@@ -206,6 +269,7 @@ def recall(
     return class_recipe(scores.recall, num_classes, **arguments).evaluate(preds, target)
 
 
+@explained
 def specificity(
     preds: Tensor,
     target: Tensor,
@@ -214,7 +278,12 @@ def specificity(
 ) -> Tensor:
     """Specificity, the true negative rate.
 
-    Arguments, shapes, range and source as in :class:`segmetrics.Specificity`.
+    ``tn / (tn + fp)`` per class, in [0, 1]. Yerushalmy, "Statistical problems in assessing methods
+    of medical diagnosis", Public Health Reports 1947.
+
+    Returns:
+        float32 scalar, or ``(C,)`` for ``average="none"`` (``(C - 1,)`` without background); nan
+        if no pixel was counted.
 
     Example:
         >>> import torch
@@ -226,6 +295,7 @@ def specificity(
     return class_recipe(scores.specificity, num_classes, **arguments).evaluate(preds, target)
 
 
+@explained
 def pixel_accuracy(
     preds: Tensor,
     target: Tensor,
@@ -234,7 +304,11 @@ def pixel_accuracy(
 ) -> Tensor:
     """Pixel accuracy.
 
-    Arguments, shapes, range and source as in :class:`segmetrics.PixelAccuracy`.
+    ``Σ tp / n``, in [0, 1]. Long et al., "Fully Convolutional Networks for Semantic Segmentation",
+    CVPR 2015, section 5.
+
+    Returns:
+        float32 scalar; nan if no pixel was counted.
 
     Example:
         >>> import torch
@@ -246,6 +320,7 @@ def pixel_accuracy(
     return agreement_recipe(scores.pixel_accuracy, num_classes, **arguments).evaluate(preds, target)
 
 
+@explained
 def cohen_kappa(
     preds: Tensor,
     target: Tensor,
@@ -254,7 +329,11 @@ def cohen_kappa(
 ) -> Tensor:
     """Cohen's kappa.
 
-    Arguments, shapes, range and source as in :class:`segmetrics.CohenKappa`.
+    ``(p_o - p_e) / (1 - p_e)``, in [-1, 1]. Cohen, "A coefficient of agreement for nominal scales",
+    1960.
+
+    Returns:
+        float32 scalar; nan if no pixel was counted.
 
     Example:
         >>> import torch
@@ -266,6 +345,7 @@ def cohen_kappa(
     return agreement_recipe(scores.cohen_kappa, num_classes, **arguments).evaluate(preds, target)
 
 
+@explained
 def matthews_corrcoef(
     preds: Tensor,
     target: Tensor,
@@ -274,7 +354,11 @@ def matthews_corrcoef(
 ) -> Tensor:
     """Matthews correlation coefficient.
 
-    Arguments, shapes, range and source as in :class:`segmetrics.MatthewsCorrCoef`.
+    In [-1, 1]. Gorodkin, "Comparing two K-category assignments by a K-category correlation
+    coefficient", 2004.
+
+    Returns:
+        float32 scalar; nan if no pixel was counted.
 
     Example:
         >>> import torch

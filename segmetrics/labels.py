@@ -43,7 +43,7 @@ class LabelSpace:
     """The classes of a data set, and the values by which its masks say them.
 
     Args:
-        names: the C classes.
+        names: of the C classes, all different.
         colors: of the classes, each ``(red, green, blue)`` from 0 to 255 or ``"#rrggbb"``; by
             default those of :func:`palette`.
         ignore_index: one value of the masks or several that do not count.
@@ -227,6 +227,12 @@ class LabelSpace:
         mapped = identity if self.id_to_class is None else self.id_to_class
         return {**mapped, **dict.fromkeys(self.ignore_index, -1)}
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from segmetrics._notebook import of_labels
+
+        return of_labels(self)
+
     def __repr__(self) -> str:
         for name in _SHIPPED:
             if self == globals().get(name):
@@ -239,6 +245,12 @@ def palette(number: int) -> tuple[Color, ...]:
     """As many different colours, those that PASCAL VOC made its own from.
 
     The bits of a label are dealt out to red, green and blue, the lowest to the highest.
+
+    Args:
+        number: how many colours, at least 0.
+
+    Returns:
+        ``(red, green, blue)`` from 0 to 255 for each label from 0 on.
 
     Example:
         >>> from segmetrics.labels import palette

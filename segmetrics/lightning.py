@@ -19,6 +19,7 @@ from torch.nn.functional import interpolate
 from typing_extensions import Unpack
 
 from segmetrics._arguments import boolean, integer, number
+from segmetrics._help import explained
 from segmetrics.counting import Counting, plain
 from segmetrics.counting.inputs import read
 from segmetrics.labels import LabelSpace
@@ -57,6 +58,7 @@ Pick = str | int | Callable[[Any], Any]
 GAP = 4  # white pixels between the pictures of an image
 
 
+@explained
 class SegmentationCallback(Callback):
     """Log the scores of every validation, its confusion matrix and its worst images.
 
@@ -77,7 +79,6 @@ class SegmentationCallback(Callback):
     sanity check before training does all this, so that mistakes show early, but logs nothing.
 
     Args:
-        num_classes: number of classes, or a ``LabelSpace``.
         preds: the key of labels or scores in what the step returns.
         target: the key of the labels.
         image: where the images ``(N, 3, H, W)`` or ``(N, 1, H, W)`` stand in a batch: a key, a
@@ -92,8 +93,8 @@ class SegmentationCallback(Callback):
         confusion_matrix: whether it is drawn, by matplotlib.
         every_n_epochs: how often pictures are due in ``fit``; in ``validate`` and ``test`` always.
         prefix: of all keys; by default ``"val/"``, in ``test`` ``"test/"``.
-        class_names, per_class: as for ``SegmentationMetrics``, as are further arguments
-            (``ignore_index``, ``upsample``, ``task``, ...).
+        aggregation_level: ``"global"``: the scores are those of the confusion matrix.
+        task: ``"multiclass"`` or ``"binary"`` (the score of the foreground).
 
     Attributes:
         counts: the confusion matrix of the last epoch over all devices, one a dataloader: int64
@@ -351,7 +352,7 @@ class SegmentationCallback(Callback):
 
         Of equal scores the earlier image, as in one process that has the same images in turn.
         """
-        if trainer.world_size == 1:
+        if trainer.world_size == 1 or not self.worst:
             return [each.example for each in kept]
         device = trainer.strategy.root_device
         rows = torch.full((self.worst, 2), inf, dtype=torch.float64, device=device)

@@ -47,9 +47,20 @@ EXACT_FLIPS = 2**16
 class ImageCounts:
     """Counts per image and class, with what it takes to score them.
 
-    ``tp``, ``fp``, ``fn`` are int64 ``(N, C)``; ``ignored`` columns stay out of averages; ``ids``
-    are None where the images have no names of their own. ``zero_division`` is the score of a class
-    that no image has; nan leaves it out.
+    Args:
+        tp: true positives, int64 ``(N, C)``.
+        fp: false positives, int64 ``(N, C)``.
+        fn: false negatives, int64 ``(N, C)``.
+        ids: N different names or integers; ``None`` where the images have none of their own.
+        class_names: C different names; ``None`` numbers the classes.
+        ignored: classes that stay out of averages, as columns of ``tp``.
+        presence: a class is present in an image if its target has it (``"target"``), or its target
+            or its prediction (``"either"``).
+        zero_division: score, over all images together, of a class that none of them has; nan leaves
+            it out of averages.
+
+    Raises:
+        ValueError: shapes that differ, or names that are not as many or not different.
 
     Example:
         >>> tp, fp, fn = torch.tensor([[[8], [2], [5]], [[1], [0], [4]], [[1], [2], [1]]])
@@ -133,7 +144,18 @@ class HasImageCounts(Protocol):
 
 @dataclass(frozen=True)
 class Interval:
-    """A score and its confidence interval; prints as people write it."""
+    """A score and its confidence interval; prints as people write it.
+
+    Attributes:
+        score: which score.
+        estimate: its value over all images.
+        low: the lower end of the interval.
+        high: the upper end.
+        level: the coverage aimed at, in (0, 1).
+        method: ``"percentile"`` or ``"bca"``.
+        images: how many images there are.
+        groups: how many groups were drawn; ``None`` where images were.
+    """
 
     score: str
     estimate: float
@@ -144,6 +166,12 @@ class Interval:
     images: int
     groups: int | None = None
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from segmetrics._notebook import of_interval
+
+        return of_interval(self)
+
     def __str__(self) -> str:
         return (
             f"{_printed(self.score)} {self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}] "
@@ -153,7 +181,22 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on the same images: the difference ``a − b``, its interval and two p-values."""
+    """Two models on the same images: the difference ``a − b``, its interval and two p-values.
+
+    Attributes:
+        score: which score.
+        a: the one model's.
+        b: the other's.
+        difference: ``a − b``.
+        low: the lower end of the difference's interval.
+        high: the upper end.
+        level: the coverage aimed at, in (0, 1).
+        method: ``"percentile"`` or ``"bca"``.
+        p_bootstrap: two-sided p-value of "the models are equal", from the resamples.
+        p_sign_flip: the same, from exchanging the models; the one to believe where it matters.
+        images: how many images there are.
+        groups: how many groups were drawn; ``None`` where images were.
+    """
 
     score: str
     a: float
@@ -167,6 +210,12 @@ class Comparison:
     p_sign_flip: float
     images: int
     groups: int | None = None
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from segmetrics._notebook import of_comparison
+
+        return of_comparison(self)
 
     def __str__(self) -> str:
         return (

@@ -34,6 +34,7 @@ from torchmetrics.wrappers import ClasswiseWrapper  # noqa: E402
 
 from segmetrics import ConfusionMatrix, MeanIoU, SegmentationMetrics  # noqa: E402
 from segmetrics.distributed import ExactDistributedSampler  # noqa: E402
+from segmetrics.lightning import SegmentationCallback  # noqa: E402
 
 NAMES = ["road", "car", "person"]
 C = len(NAMES)
@@ -162,7 +163,15 @@ class LogsByTorchmetrics(Segmenter):
         self.log_dict(self.metrics)
 
 
+class LogsInTheFirstStep(LogsAllInTheStep):
+    def score(self, scores: Tensor, target: Tensor) -> None:
+        self.seg.update(scores, target)
+        if len(self.seen) == 1:
+            self.log_dict(self.seg)
+
+
 IDIOMS = [LogsOneMetric, LogsAllInTheStep, LogsAllAtTheEnd, LogsValuesAtTheEnd]
+IDIOMS += [LogsInTheFirstStep]
 
 
 def longhand(seen: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
@@ -235,9 +244,10 @@ def test_validate_returns_the_scores(idiom: type[Segmenter]) -> None:
         assert list(reported) == list(module.expected[-1])
 
 
-def test_callbacks_watch_any_key(tmp_path: Path) -> None:
+@pytest.mark.parametrize("idiom", [LogsAllAtTheEnd, LogsAllInTheStep])
+def test_callbacks_watch_any_key(idiom: type[Segmenter], tmp_path: Path) -> None:
     torch.manual_seed(0)
-    module, logger = LogsAllInTheStep(), CSVLogger(tmp_path)
+    module, logger = idiom(), CSVLogger(tmp_path)
     best = ModelCheckpoint(tmp_path, monitor="val/iou/car", mode="max", filename="best")
     patience = EarlyStopping("val/mIoU", mode="max", patience=1, min_delta=1.0)
     run = trainer(
@@ -249,9 +259,51 @@ def test_callbacks_watch_any_key(tmp_path: Path) -> None:
     assert patience.best_score.item() == pytest.approx(rows[0]["val/mIoU"])
     assert best.best_model_score.item() == pytest.approx(max(row["val/iou/car"] for row in rows))
 
-    restored = LogsAllInTheStep.load_from_checkpoint(tmp_path / "best.ckpt")
+    restored = idiom.load_from_checkpoint(tmp_path / "best.ckpt")
     (reported,) = trainer().validate(restored, verbose=False)
     assert reported["val/iou/car"] == pytest.approx(best.best_model_score.item())
+
+
+@pytest.mark.parametrize(
+    ("idiom", "times"),
+    [(LogsAllInTheStep, 1), (LogsStepsToo, 1), (LogsAllAtTheEnd, 0), (LogsInTheFirstStep, 0)],
+)
+def test_logging_in_every_step_is_warned_of_once(idiom: type[Segmenter], times: int) -> None:
+    run = trainer(max_epochs=2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run.fit(module := idiom())
+        run.validate(module, verbose=False)
+    found = [each for each in caught if "logged in every step" in str(each.message)]
+    assert len(found) == times
+    assert all(each.filename == __file__ for each in found)  # the line that logs
+
+
+def test_train_validation_and_test_are_logged_each_with_its_own_clone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = LogsAllAtTheEndAndTests()
+    run = trainer(max_epochs=2)
+    run.fit(module)
+    (tested,) = run.test(module, DataLoader(Scenes(SAMPLES)), verbose=False)
+    expected = longhand(predictions(module))
+    assert tested == pytest.approx(
+        {key.replace("val/", "test/"): value for key, value in expected.items()}, abs=1e-6
+    )
+    (again,) = run.validate(module, verbose=False)
+    assert again == pytest.approx(expected, abs=1e-6)
+
+
+class LogsAllAtTheEndAndTests(LogsAllAtTheEnd):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.test_seg = self.seg.clone(prefix="test/")
+
+    def test_step(self, batch: tuple[Tensor, Tensor]) -> None:
+        image, target = batch
+        self.test_seg.update(self.model(image), target)
+
+    def on_test_epoch_end(self) -> None:
+        self.log_dict(self.test_seg)
 
 
 def test_step_values_are_of_the_batch_and_their_mean_is_not_the_score(tmp_path: Path) -> None:
@@ -319,6 +371,17 @@ class LogsInEveryWay(Segmenter):
 class PaddedByLightning(LogsInEveryWay):
     def val_dataloader(self) -> DataLoader[Any]:
         return DataLoader(Scenes(self.val_samples))
+
+
+class LogsAtTheEndAndByCallback(LogsInEveryWay):
+    """A step does nothing but update."""
+
+    def validation_step(self, batch: tuple[Tensor, Tensor]) -> Any:
+        image, target = batch
+        scores = self.model(image)
+        self.end.update(scores, target)
+        self.confusion.update(scores, target)
+        return {"preds": scores, "target": target}
 
 
 def worker(rank: int, folder: Path, ports: dict[int, int]) -> None:
@@ -404,8 +467,22 @@ def fitted_elsewhere(size: int, folder: Path) -> Any:
     return report
 
 
+def cheaply(size: int, folder: Path) -> Any:
+    """The ways that cost a step its update alone: the epoch's end, and the callback."""
+    module = LogsAtTheEndAndByCallback(SAMPLES)
+    callback = SegmentationCallback(
+        C,
+        ignore_index=255,
+        class_names=NAMES,
+        worst=0,
+        confusion_matrix=False,
+        prefix="callback/",
+    )
+    return validated(module, size, folder, callbacks=[callback])
+
+
 RUNS: dict[str, Callable[[int, Path], Any]] = {
-    run.__name__: run for run in (uneven, too_few, padded, fit, fitted_elsewhere)
+    run.__name__: run for run in (uneven, too_few, padded, fit, fitted_elsewhere, cheaply)
 }
 
 
@@ -461,6 +538,15 @@ def test_a_metric_syncs_once_an_epoch(reports: list[dict[str, Any]]) -> None:
     for report in reports:
         assert report["uneven"]["sent"].count(states) == 4
         assert report["fit"]["sent"].count(states) == 4 * (3 + 1)
+
+
+def test_the_cheap_ways_report_the_numbers_of_one_process(
+    reports: list[dict[str, Any]], alone: dict[str, Any]
+) -> None:
+    expected = {k: v for k, v in alone["uneven"]["scores"].items() if k.startswith("end/")}
+    expected |= {k.replace("end/", "callback/"): v for k, v in expected.items()}
+    for report in [alone, *reports]:
+        assert report["cheaply"]["scores"] == expected
 
 
 def test_lightnings_own_sampler_scores_some_samples_twice(

@@ -500,7 +500,11 @@ MASK = torch.ones(1, 4, 4, dtype=torch.int64)
         (lambda: HausdorffDistance(2, spacing="wide"), TypeError, "`spacing` must be"),
         (lambda: SurfaceDice(2, tolerance=-1), ValueError, "`tolerance` must be at least 0"),
         (lambda: SurfaceDice(3, tolerance=[1, 2]), ValueError, "each of the 3 classes, got 2"),
-        (lambda: SurfaceMetrics(2, tolerance=1, average="none"), TypeError, "takes no `average`"),
+        (
+            lambda: SurfaceMetrics(2, tolerance=1, average="none"),
+            TypeError,
+            "no argument `average`",
+        ),
         (lambda: HausdorffDistance(2)(MASK, MASK, (1, 1, 1)), ValueError, "each of the 2 axes"),
         (lambda: HausdorffDistance(2)(MASK, MASK, [[1, 1]] * 2), ValueError, "1 images"),
         (lambda: HausdorffDistance(2)(MASK[0], MASK[0]), ValueError, "two or three spatial"),

@@ -8,20 +8,62 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import wraps
 from math import nan, prod
-from typing import Any
+from typing import Any, Generic, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
+from segmetrics._help import explained, unknown
 from segmetrics.counting import BAD_KINDS, Counting, count, raise_if_bad
+from segmetrics.counting.inputs import InputFormat, Task, Upsample
 from segmetrics.distributed import sum_over_processes
 from segmetrics.labels import LabelSpace
-from segmetrics.recipes import Recipe
+from segmetrics.recipes import AggregationLevel, Recipe
 from segmetrics.scores import ratio
+
+Value = TypeVar("Value")
+
+
+class MetricKwargs(TypedDict, total=False):
+    """The arguments of every ``torchmetrics.Metric``."""
+
+    compute_on_cpu: bool
+    dist_sync_on_step: bool
+    process_group: Any
+    dist_sync_fn: Callable[..., Any] | None
+    distributed_available_fn: Callable[..., bool] | None
+    sync_on_compute: bool
+    compute_with_cache: bool
+
+
+class Fixed(Generic[Value]):
+    """An argument of a metric: it can be read, but assigning would not change what is counted."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, metric: SumMetric, owner: type | None = None) -> Value:
+        if metric is None:  # asked of the class
+            raise AttributeError(self.name)
+        counting = vars(metric).get("counting")
+        if hasattr(counting, self.name):
+            value: Value = getattr(counting, self.name)
+        elif self.name in (arguments := metric._arguments()):
+            value = arguments[self.name][0]  # type: ignore[assignment]
+        else:
+            raise AttributeError(f"`{type(metric).__name__}` has no `{self.name}`.")
+        return value
+
+    def __set__(self, metric: SumMetric, value: object) -> None:
+        kind = type(metric).__name__
+        raise AttributeError(
+            f"`{self.name}` is fixed when a metric is made. Make another: "
+            f"`{kind}(..., {self.name}={value!r})`."
+        )
 
 
 class SumMetric(Metric):
@@ -39,6 +81,15 @@ class SumMetric(Metric):
 
     #: Whether a value is one number a class: a vector, even of one class.
     per_class = False
+    #: What ``update`` and ``forward`` take.
+    _inputs: tuple[str, ...] = ("preds", "target")
+
+    # arguments, as they act: ``ignore_index`` with those of the label space
+    num_classes, task, threshold = Fixed[int](), Fixed[Task](), Fixed[float]()
+    ignore_index, from_logits = Fixed[tuple[int, ...]](), Fixed[bool]()
+    upsample, input_format = Fixed[Upsample | None](), Fixed[InputFormat | None]()
+    average, include_background = Fixed[str](), Fixed[bool]()
+    zero_division, aggregation_level = Fixed[float](), Fixed[AggregationLevel]()
 
     @abstractmethod
     def _batch(self, *args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
@@ -73,12 +124,48 @@ class SumMetric(Metric):
         self._check(*states)
         return self._value(*states)
 
+    def compute_scalars(self) -> dict[str, float | None]:
+        """The value of ``compute`` as Python floats by key, for ``json.dumps``; nan is ``None``.
+
+        Like ``compute``, every process must call it.
+
+        Returns:
+            The keys of ``compute`` where it has keys. Otherwise a score is under the name of the
+            metric's class; scores of classes are under the classes' names, without classes that
+            are left out; cells of a confusion matrix are under ``"<target>/<prediction>"``.
+
+        Example:
+            >>> from segmetrics import MeanIoU
+            >>> metric = MeanIoU(3, average="none", class_names=["sky", "road", "car"])
+            >>> metric.update(torch.tensor([[0, 1]]), torch.tensor([[0, 1]]))
+            >>> metric.compute_scalars()
+            {'sky': 1.0, 'road': 1.0, 'car': None}
+        """
+        value = self.compute()
+        if isinstance(value, dict):
+            keys: list[str | None] = list(value)
+            value = torch.stack(list(value.values()))
+        else:
+            keys = self._entries() if value.ndim else [type(self).__name__]
+        numbers = zip(keys, map(float, value.flatten().tolist()), strict=True)
+        return {key: None if x != x else x for key, x in numbers if key is not None}
+
+    def _entries(self) -> list[str | None]:
+        """A name for each element of a value, ``None`` for a class that is left out."""
+        raise NotImplementedError
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Add a batch and return its own value."""
         if self._is_synced:
             raise TorchMetricsUserError(
                 "The metric is synced: call `unsync` before it is updated again."
             )
+        if len(args) > len(self._inputs):
+            inputs = ", ".join(self._inputs)
+            raise TypeError(f"`{type(self).__name__}` scores {inputs}, got {len(args)} arguments.")
+        for keyword in kwargs:
+            if keyword not in self._inputs:
+                raise TypeError(unknown(type(self).__name__, keyword, self._inputs))
         with torch.no_grad():
             batch = self._batch(*args, **kwargs)
             self._add(batch)
@@ -196,6 +283,16 @@ class SumMetric(Metric):
         super()._apply(moved, exclude_state)
         return self
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the scores of what this process has counted by now."""
+        from segmetrics._notebook import of_metric
+
+        return of_metric(self)
+
+    def _of_classes_here(self) -> Tensor | None:
+        """The classes' scores whatever the average, of this process; ``None`` if not known."""
+        return None
+
     def __repr__(self) -> str:
         """The arguments that differ from their defaults."""
         shown = {k: (repr(v), repr(default)) for k, (v, default) in self._arguments().items()}
@@ -224,7 +321,7 @@ class CountingMetric(SumMetric):
         *,
         scores_name: str = "",
         scores_shape: tuple[int, ...] = (),
-        **metric_kwargs: Any,
+        **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
         super().__init__(**metric_kwargs)
         self.counting = counting
@@ -246,18 +343,9 @@ class CountingMetric(SumMetric):
         """A float64 score as it is handed out."""
         return score.float().to(self.device)
 
+    @explained
     def update(self, preds: Tensor, target: Tensor) -> None:
-        """Count a batch.
-
-        Args:
-            preds: labels or scores.
-            target: labels.
-
-        Raises:
-            TypeError: a dtype that cannot be read.
-            ValueError: shapes or devices that do not fit; on the CPU bad labels too, which on a GPU
-                ``compute`` raises.
-        """
+        """Count a batch."""
         self._add(self._batch(preds, target))
 
     def _count(self, preds: Tensor, target: Tensor) -> Tensor:
@@ -298,7 +386,7 @@ class RecipeMetric(CountingMetric):
         recipe: Recipe,
         num_classes: int | LabelSpace | None,
         class_names: Sequence[str] | None = None,
-        **metric_kwargs: Any,
+        **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
         super().__init__(
             recipe.counting,
@@ -313,6 +401,11 @@ class RecipeMetric(CountingMetric):
 
     def _score(self, counts: Tensor) -> Tensor:
         return self.recipe.of(counts)
+
+    def _entries(self) -> list[str | None]:
+        first, ignored = self.recipe.score.first, self.recipe.score.ignored
+        named = list(enumerate(self._names()))[first:]
+        return [None if label in ignored else name for label, name in named]
 
     def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> tuple[Any, Any]:
         """Draw the scores of the classes as sorted bars, the reported average as a line.
@@ -331,21 +424,29 @@ class RecipeMetric(CountingMetric):
         from segmetrics.plotting import bars
 
         average = self.recipe.score.average
-        classes_known = self.counting.task != "binary" and average != "joint"
-        if val is None and classes_known and not (self.counting.per_image and average != "none"):
-            score = self.compute()
-            per_class = score if average == "none" else self._per_class()
+        if val is None and self._classes_are_known:
+            score = per_class = self.compute()
+            if average != "none":
+                with self._synced():
+                    per_class = self._of_classes_here()
             names = self._names()[self.recipe.score.first :]
             line = None if average == "none" else (f"{average} average", score.item())
             return bars(per_class, names, title=type(self).__name__, line=line, ax=ax)
         return self._plot(val, ax)
 
-    def _per_class(self) -> Tensor:
-        """The classes' scores, over all processes, whatever the average."""
+    def _of_classes_here(self) -> Tensor | None:
+        if not self._classes_are_known:
+            return None
         recipe = replace(self.recipe, score=replace(self.recipe.score, average="none"))
-        with self._synced():
-            per_class: Tensor = self._report(recipe.of(self._states[0]))
-            return per_class
+        per_class: Tensor = self._report(recipe.of(self._states[0]))
+        return per_class
+
+    @property
+    def _classes_are_known(self) -> bool:
+        """Whether a score of every class can be read off the state."""
+        average = self.recipe.score.average
+        of_classes = self.counting.task != "binary" and average != "joint"
+        return of_classes and not (self.counting.per_image and average != "none")
 
     def _arguments(self) -> dict[str, tuple[object, object]]:
         score = self.recipe.score

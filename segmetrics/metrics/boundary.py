@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from math import ceil, hypot, inf, nan
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from segmetrics import scores
 from segmetrics._arguments import number
+from segmetrics._help import explained
 from segmetrics.counting.inputs import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
-from segmetrics.metrics.base import RecipeMetric
+from segmetrics.metrics.base import MetricKwargs, RecipeMetric
 from segmetrics.metrics.surface import ImageMetric
 from segmetrics.recipes import AggregationLevel, class_recipe
 from segmetrics.scores import Average
@@ -24,6 +26,7 @@ from segmetrics.surfaces.distances import boundary_f1
 from segmetrics.surfaces.maps import Maps
 
 
+@explained
 class BoundaryIoU(RecipeMetric):
     """Boundary IoU: the intersection over union of the bands along the masks' inner contours.
 
@@ -37,11 +40,20 @@ class BoundaryIoU(RecipeMetric):
     then ignored pixels are left out.
 
     Args:
-        num_classes: number of classes C, or a label space.
         dilation_ratio: width of the bands as a share of the image's diagonal, greater than 0.
+        average: over classes: ``"macro"``, ``"micro"`` (their bands pooled), ``"weighted"`` by the
+            pixels of the target's bands, or ``"none"`` (``None``) for one score a class. Not given
+            for ``task="binary"``.
 
-    The other arguments, inputs and errors as in :class:`~segmetrics.metrics.region.ClassMetric`,
-    with two or three spatial dimensions. ``average="weighted"`` weighs by the target's bands.
+    Inputs of ``update`` and ``forward``:
+        ``preds``: integer or bool labels ``(N, H, W)``, or scores ``(N, C, H, W)`` in fp32, fp64,
+        fp16 or bf16; volumes have D in front of H. Binary: ``(N, H, W)`` or ``(N, 1, H, W)``.
+        Multilabel: ``(N, C, H, W)``.
+        ``target``: integer or bool labels ``(N, H, W)``; one-hot ``(N, C, H, W)`` beside scores.
+
+    Returns (``compute`` and ``forward``):
+        float32 scalar, or ``(C,)`` for ``average="none"`` (``(C - 1,)`` without background); nan
+        if no pixel was counted.
 
     Example:
         >>> import torch
@@ -72,7 +84,7 @@ class BoundaryIoU(RecipeMetric):
         upsample: Upsample | None = None,
         input_format: InputFormat | None = None,
         class_names: Sequence[str] | None = None,
-        **metric_kwargs: Any,
+        **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
         recipe = class_recipe(
             scores.iou,
@@ -109,6 +121,7 @@ class BoundaryIoU(RecipeMetric):
         return torch.cat([counts if self.counting.per_image else counts.sum(0), bad], -1)
 
 
+@explained
 class BoundaryF1Score(ImageMetric):
     """Boundary F1 score: contour precision and recall within a tolerance, and their F score.
 
@@ -122,19 +135,21 @@ class BoundaryF1Score(ImageMetric):
     then ignored pixels are left out.
 
     Args:
-        num_classes: number of classes C, or a label space.
         tolerance: greater than 0. Below 1 a share of the image's diagonal, rounded up, and at least
             one pixel; otherwise pixels.
-        ignore_index: one label or several. A pixel whose target has it does not count at all; one
-            in ``[0, C)`` also leaves that class out of averages.
-        average: over classes: ``"macro"``, or ``"none"`` for ``(C,)``.
-        include_background: ``False`` leaves class 0 out.
-        arguments: ``task``, ``threshold``, ``from_logits``, ``upsample``, ``input_format`` and
-            ``class_names`` as in :class:`~segmetrics.metrics.region.ClassMetric`, and those of
-            ``torchmetrics.Metric``.
+        average: over classes: ``"macro"``, or ``"none"`` (``None``) for one score a class. Not
+            given for ``task="binary"``.
+        include_background: ``False`` leaves class 0 out. Not given for ``task="binary"``.
 
-    Inputs, result and errors as in :class:`~segmetrics.metrics.region.ClassMetric`, with two or
-    three spatial dimensions.
+    Inputs of ``update`` and ``forward``:
+        ``preds``: integer or bool labels ``(N, H, W)``, or scores ``(N, C, H, W)`` in fp32, fp64,
+        fp16 or bf16; volumes have D in front of H. Binary: ``(N, H, W)`` or ``(N, 1, H, W)``.
+        Multilabel: ``(N, C, H, W)``.
+        ``target``: integer or bool labels ``(N, H, W)``; one-hot ``(N, C, H, W)`` beside scores.
+
+    Returns (``compute`` and ``forward``):
+        float32 scalar, or ``(C,)`` for ``average="none"`` (``(C - 1,)`` without background); nan if
+        no image has the class.
 
     Example:
         >>> import torch
@@ -156,9 +171,30 @@ class BoundaryF1Score(ImageMetric):
         num_classes: int | LabelSpace | None = None,
         *,
         tolerance: float = 0.0075,
-        **arguments: Any,
+        ignore_index: int | Sequence[int] | None = None,
+        average: Literal["macro", "none"] | None = "macro",
+        include_background: bool = True,
+        task: Task = "multiclass",
+        threshold: float = 0.5,
+        from_logits: bool = False,
+        upsample: Upsample | None = None,
+        input_format: InputFormat | None = None,
+        class_names: Sequence[str] | None = None,
+        **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
-        super().__init__(num_classes, **arguments)
+        super().__init__(
+            num_classes,
+            ignore_index=ignore_index,
+            average=average,
+            include_background=include_background,
+            task=task,
+            threshold=threshold,
+            from_logits=from_logits,
+            upsample=upsample,
+            input_format=input_format,
+            class_names=class_names,
+            **metric_kwargs,
+        )
         self.tolerance = number("tolerance", tolerance)
         if not 0 < self.tolerance < inf:
             raise ValueError(f"`tolerance` must be greater than 0 and finite, got {tolerance}.")

@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from segmetrics import scores
 from segmetrics._arguments import boolean
+from segmetrics._help import explained
 from segmetrics.counting.inputs import (
     Counting,
     CountingArguments,
@@ -19,8 +21,8 @@ from segmetrics.counting.inputs import (
     Upsample,
 )
 from segmetrics.labels import LabelSpace
-from segmetrics.metrics.base import CountingMetric
-from segmetrics.metrics.views import KeyedMetric
+from segmetrics.metrics.base import CountingMetric, MetricKwargs
+from segmetrics.metrics.views import KeyedMetric, checked_prefix
 from segmetrics.recipes import (
     AggregationLevel,
     AgreementArguments,
@@ -31,13 +33,15 @@ from segmetrics.recipes import (
 )
 
 
+@explained
 class SegmentationMetrics(KeyedMetric, CountingMetric):
     """The usual scores and the IoU and Dice of every class, from one update and one sync.
 
-    ``compute`` and ``forward`` return a flat dict of float32 scalars: ``mIoU``, ``mDice``,
-    ``pixel_accuracy``, ``mean_accuracy``, ``fw_iou``, then ``iou/<class>`` and ``dice/<class>``.
-    Classes that are left out (an ignored one, background) have no key. For ``task="binary"``:
-    ``iou``, ``dice``, ``precision``, ``recall``, ``pixel_accuracy``.
+    In [0, 1]. Long et al., "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015,
+    section 5. Keys: ``mIoU``, ``mDice``, ``pixel_accuracy``, ``mean_accuracy``, ``fw_iou``, then
+    ``iou/<class>`` and ``dice/<class>``. Classes that are left out (an ignored one, background)
+    have no key. For ``task="binary"``: ``iou``, ``dice``, ``precision``, ``recall``,
+    ``pixel_accuracy``.
 
     A label space with ``groups`` adds ``mIoU_category``, ``iou_category/<category>`` and
     ``dice_category/<category>``: the scores of masks in which the classes of a category are one, as
@@ -46,16 +50,11 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
     averages leave out. All are read off the one confusion matrix, which
     ``aggregation_level="samplewise"`` and multilabel do not have: there these keys are missing.
 
-    In a LightningModule ``self.log_dict(self.seg)``, in ``validation_step`` after an ``update`` or
-    in ``on_validation_epoch_end``, logs every key with one sync an epoch and an automatic reset.
+    In a LightningModule ``self.log_dict(self.seg)`` in ``on_validation_epoch_end`` logs every key,
+    with one sync an epoch and an automatic reset; ``self.seg["mIoU"]`` is the metric of one key.
 
-    Args:
-        num_classes: number of classes C, or a label space.
-        class_names: names for the keys; by default those of a label space, or numbers.
-        per_class: whether there are per-class keys.
-        prefix: put in front of every key as it is.
-
-    The other arguments, inputs and errors as in :class:`~segmetrics.metrics.region.ClassMetric`.
+    Returns (``compute`` and ``forward``):
+        dict of float32 scalars by key; nan if no pixel was counted.
 
     Example:
         >>> import torch
@@ -83,11 +82,10 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
         from_logits: bool = False,
         upsample: Upsample | None = None,
         input_format: InputFormat | None = None,
-        **metric_kwargs: Any,
+        **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
         boolean("per_class", per_class)
-        if not isinstance(prefix, str | None):
-            raise TypeError(f"`prefix` must be a string, got {prefix!r}.")
+        keys_prefix = checked_prefix(prefix)
         counting = CountingArguments(
             ignore_index=ignore_index,
             task=task,
@@ -149,8 +147,11 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
         )
         self.recipes = recipes
         self.categories, self.regions = list(categories), list(regions)
-        self.prefix = prefix or ""  # what MetricCollection reads, too, is a string
-        self._add_views(self._positions())
+        self.prefix = keys_prefix
+        self._add_views()
+
+    def _keys(self) -> list[str]:
+        return list(self._positions())
 
     def _positions(self) -> dict[str, int]:
         """Where each key's score stands; a class that is left out has no key."""

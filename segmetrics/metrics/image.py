@@ -10,14 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
+from typing_extensions import Unpack
 
 from segmetrics import scores
 from segmetrics._arguments import integer, one_of
+from segmetrics._help import explained
 from segmetrics.counting import BAD_KINDS, count, raise_if_bad
 from segmetrics.counting.inputs import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
-from segmetrics.metrics.base import checked_names, counting_arguments, default_names
-from segmetrics.metrics.views import KeyedMetric
+from segmetrics.metrics.base import (
+    MetricKwargs,
+    checked_names,
+    counting_arguments,
+    default_names,
+)
+from segmetrics.metrics.views import KeyedMetric, checked_prefix
 from segmetrics.recipes import class_recipe, statistics
 from segmetrics.statistics import KEYS, ImageCounts, ImageId, Presence, all_scores
 
@@ -25,6 +32,7 @@ from segmetrics.statistics import KEYS, ImageCounts, ImageId, Presence, all_scor
 UNNAMED, NUMBERED, NAMED = range(3)
 
 
+@explained
 class ImageScores(KeyedMetric):
     """IoU, Dice and accuracy over the data set, over images and over the worst of them.
 
@@ -36,21 +44,18 @@ class ImageScores(KeyedMetric):
     mean over q = 10, 20, ..., 100. A class present nowhere leaves the averages, an image without
     any too. Wang et al., "Revisiting Evaluation Metrics for Semantic Segmentation", NeurIPS 2023.
 
+    The state is three counts an image and class, a few kB an image, gathered over processes. With
+    ids, an image that came several times, as with Lightning's padding sampler, counts once; one id
+    with different counts, or ids for some images only, raise ``ValueError`` in ``compute``.
+
     ``segmetrics.statistics`` gives intervals and compares two models.
 
     Args:
-        num_classes: number of classes C, or a label space.
         presence: a class is present in an image if its target has it (``"target"``), or its target
             or its prediction (``"either"``, always so for ``task="binary"``).
-        class_names: for the frame of ``per_image`` and the names of per-class scores.
-        prefix: put in front of every key as it is.
 
-    The other arguments, inputs and errors as in :class:`~segmetrics.metrics.region.ClassMetric`.
-    The state is three counts an image and class, a few kB an image, gathered over processes. With
-    ids, an image that came several times, as with Lightning's padding sampler, counts once.
-
-    Raises:
-        ValueError: in ``compute``, one id with different counts, or ids for some images only.
+    Returns (``compute`` and ``forward``):
+        dict of float32 scalars by key; nan if no image has a class.
 
     Example:
         >>> import torch
@@ -66,6 +71,8 @@ class ImageScores(KeyedMetric):
         [('hard.png', 0.25)]
     """
 
+    _inputs = ("preds", "target", "image_ids")
+
     def __init__(
         self,
         num_classes: int | LabelSpace | None = None,
@@ -80,11 +87,10 @@ class ImageScores(KeyedMetric):
         from_logits: bool = False,
         upsample: Upsample | None = None,
         input_format: InputFormat | None = None,
-        **metric_kwargs: Any,
+        **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
         one_of("presence", presence, ("target", "either"))
-        if not isinstance(prefix, str | None):
-            raise TypeError(f"`prefix` must be a string, got {prefix!r}.")
+        keys_prefix = checked_prefix(prefix)
         recipe = class_recipe(
             scores.iou,
             num_classes,
@@ -103,12 +109,16 @@ class ImageScores(KeyedMetric):
         self.class_names = checked_names(class_names, recipe.counting, self.label_space)
         self.first, self.ignored = recipe.score.first, recipe.score.ignored
         self.presence: Presence = "either" if task == "binary" else presence
-        self.prefix = prefix or ""
+        self.prefix = keys_prefix
         self.add_state(f"images_{self.counting.name}", [], dist_reduce_fx="cat")
         self.add_state(f"names_{self.counting.name}", [], dist_reduce_fx="cat")
         self._gathered: tuple[Tensor, ...] | None = None
-        self._add_views(self.prefix + key for key in KEYS)
+        self._add_views()
 
+    def _keys(self) -> list[str]:
+        return [self.prefix + key for key in KEYS]
+
+    @explained
     def update(
         self,
         preds: Tensor,
@@ -118,14 +128,7 @@ class ImageScores(KeyedMetric):
         """Count a batch.
 
         Args:
-            preds: labels or scores.
-            target: labels.
             image_ids: one name or integer an image, unique in the data set, for all images or none.
-
-        Raises:
-            TypeError: a dtype that cannot be read, or ids that are neither strings nor integers.
-            ValueError: shapes or devices that do not fit; on the CPU bad labels too, which on a GPU
-                ``compute`` raises.
         """
         self._add(self._batch(preds, target, image_ids))
 

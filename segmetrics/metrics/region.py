@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from math import nan
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from segmetrics import scores
 from segmetrics._arguments import one_of
+from segmetrics._help import explained
 from segmetrics.counting import Counting
 from segmetrics.counting.inputs import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
-from segmetrics.metrics.base import CountingMetric, RecipeMetric
+from segmetrics.metrics.base import CountingMetric, MetricKwargs, RecipeMetric
 from segmetrics.recipes import (
     AggregationLevel,
     agreement_recipe,
@@ -27,42 +30,11 @@ from segmetrics.scores import Average, Formula, Normalize, WeightType
 
 
 class ClassMetric(RecipeMetric):
-    """A score per class, averaged over classes; what its subclasses' arguments mean.
-
-    Args:
-        num_classes: number of classes C, or a :class:`~segmetrics.labels.LabelSpace`, which brings
-            names, ignored values and how values are mapped; not given for ``task="binary"``.
-        ignore_index: one label or several, beside those of a label space. A pixel whose target has
-            it does not count at all; one in ``[0, C)`` also leaves that class out of averages,
-            unless values are mapped.
-        average: over classes: ``"macro"``, ``"micro"``, ``"weighted"`` by target pixels, or
-            ``"none"`` for ``(C,)``.
-        aggregation_level: ``"global"`` counts over the data set, ``"samplewise"`` scores each image
-            and averages over images.
-        include_background: ``False`` leaves class 0 out of averages; its pixels still count as
-            errors of the others.
-        zero_division: score of a class whose denominator is 0; nan keeps it out of averages.
-        task: ``"multiclass"``, ``"binary"`` (the score of the foreground) or ``"multilabel"`` (each
-            channel a binary mask).
-        threshold: for binary and multilabel, the probability above which a score is positive.
-        from_logits: whether binary and multilabel scores are logits instead of probabilities.
-        upsample: ``"bilinear"`` or ``"nearest"`` resizes scores to the target's size while they are
-            counted.
-        input_format: ``"index"`` or ``"one-hot"`` where dtype and dimensions leave it open.
-        class_names: for ``plot`` and ``repr``; by default those of a label space.
-        metric_kwargs: those of ``torchmetrics.Metric``.
-
-    Inputs of ``update`` and ``forward``, with any number of spatial dimensions ``...``:
-        ``preds``: integer or bool labels ``(N, ...)``, or scores ``(N, C, ...)`` in fp32, fp64,
-        fp16 or bf16. Binary: ``(N, ...)`` or ``(N, 1, ...)``. Multilabel: ``(N, C, ...)``.
-        ``target``: integer or bool labels ``(N, ...)``; one-hot ``(N, C, ...)`` beside scores.
+    """A score per class, averaged over classes.
 
     Returns (``compute`` and ``forward``):
-        float32 scalar, or ``(C,)`` for ``average="none"``; nan if no pixel was counted.
-
-    Raises:
-        TypeError, ValueError: arguments or inputs that do not fit, and bad labels; the message says
-            what came, what was expected and the likely mend, and the state stays as it was.
+        float32 scalar, or ``(C,)`` for ``average="none"`` (``(C - 1,)`` without background); nan
+        if no pixel was counted.
     """
 
     formula: Formula
@@ -82,7 +54,7 @@ class ClassMetric(RecipeMetric):
         upsample: Upsample | None = None,
         input_format: InputFormat | None = None,
         class_names: Sequence[str] | None = None,
-        **metric_kwargs: Any,
+        **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
         recipe = class_recipe(
             self.formula,
@@ -101,14 +73,13 @@ class ClassMetric(RecipeMetric):
         super().__init__(recipe, num_classes, class_names, **metric_kwargs)
 
 
+@explained
 class MeanIoU(ClassMetric):
     """Mean intersection over union, the Jaccard index: ``tp / (tp + fp + fn)`` per class.
 
     In [0, 1]. Everingham et al., "The PASCAL Visual Object Classes Challenge", IJCV 2015, section
     4.1.3: counted over the data set, averaged over classes. ``average="weighted"`` is the
     frequency-weighted IoU of Long et al., CVPR 2015.
-
-    Arguments, inputs and errors as in :class:`ClassMetric`.
 
     Example:
         >>> import torch
@@ -124,12 +95,11 @@ class MeanIoU(ClassMetric):
     formula: Formula = staticmethod(scores.iou)
 
 
+@explained
 class DiceScore(ClassMetric):
     """Dice score, the F1 score: ``2 tp / (2 tp + fp + fn)`` per class.
 
     In [0, 1]. Dice, "Measures of the amount of ecologic association between species", Ecology 1945.
-
-    Arguments, inputs and errors as in :class:`ClassMetric`.
 
     Example:
         >>> import torch
@@ -143,13 +113,12 @@ class DiceScore(ClassMetric):
     formula: Formula = staticmethod(scores.dice)
 
 
+@explained
 class Precision(ClassMetric):
     """Precision, the positive predictive value: ``tp / (tp + fp)`` per class.
 
-    In [0, 1]. A class that is never predicted has none: it stays out of averages unless
-    ``zero_division`` says otherwise.
-
-    Arguments, inputs and errors as in :class:`ClassMetric`.
+    In [0, 1]. Van Rijsbergen, "Information Retrieval", 1979, chapter 7. A class that is never
+    predicted has none: it stays out of averages unless ``zero_division`` says otherwise.
 
     Example:
         >>> import torch
@@ -163,13 +132,12 @@ class Precision(ClassMetric):
     formula: Formula = staticmethod(scores.precision)
 
 
+@explained
 class Recall(ClassMetric):
     """Recall, the sensitivity: ``tp / (tp + fn)`` per class; macro is the mean class accuracy.
 
     In [0, 1]. Long et al., "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015,
     section 5 ("mean accu.").
-
-    Arguments, inputs and errors as in :class:`ClassMetric`.
 
     Example:
         >>> import torch
@@ -183,12 +151,12 @@ class Recall(ClassMetric):
     formula: Formula = staticmethod(scores.recall)
 
 
+@explained
 class Specificity(ClassMetric):
     """Specificity, the true negative rate: ``tn / (tn + fp)`` per class.
 
-    In [0, 1]. Yerushalmy, Public Health Reports 1947.
-
-    Arguments, inputs and errors as in :class:`ClassMetric`.
+    In [0, 1]. Yerushalmy, "Statistical problems in assessing methods of medical diagnosis", Public
+    Health Reports 1947.
 
     Example:
         >>> import torch
@@ -202,6 +170,7 @@ class Specificity(ClassMetric):
     formula: Formula = staticmethod(scores.specificity)
 
 
+@explained
 class TverskyIndex(ClassMetric):
     """Tversky index: ``tp / (tp + alpha fp + beta fn)`` per class.
 
@@ -209,10 +178,8 @@ class TverskyIndex(ClassMetric):
     the Dice score, ``alpha=beta=1`` the IoU.
 
     Args:
-        num_classes: number of classes C, or a label space.
         alpha: weight of false positives, at least 0.
         beta: weight of false negatives, at least 0.
-        arguments: those of :class:`ClassMetric`.
 
     Example:
         >>> import torch
@@ -228,13 +195,39 @@ class TverskyIndex(ClassMetric):
         *,
         alpha: float = 0.5,
         beta: float = 0.5,
-        **arguments: Any,
+        ignore_index: int | Sequence[int] | None = None,
+        average: Average | None = "macro",
+        aggregation_level: AggregationLevel = "global",
+        include_background: bool = True,
+        zero_division: float = nan,
+        task: Task = "multiclass",
+        threshold: float = 0.5,
+        from_logits: bool = False,
+        upsample: Upsample | None = None,
+        input_format: InputFormat | None = None,
+        class_names: Sequence[str] | None = None,
+        **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
         # before torch's own __init__, which reads it
         self.formula = tversky_formula(alpha, beta)
-        super().__init__(num_classes, **arguments)
+        super().__init__(
+            num_classes,
+            ignore_index=ignore_index,
+            average=average,
+            aggregation_level=aggregation_level,
+            include_background=include_background,
+            zero_division=zero_division,
+            task=task,
+            threshold=threshold,
+            from_logits=from_logits,
+            upsample=upsample,
+            input_format=input_format,
+            class_names=class_names,
+            **metric_kwargs,
+        )
 
 
+@explained
 class FBetaScore(ClassMetric):
     """F score: recall counts ``beta`` times as much as precision; 1 is the Dice score.
 
@@ -242,9 +235,7 @@ class FBetaScore(ClassMetric):
     Retrieval", 1979, chapter 7.
 
     Args:
-        num_classes: number of classes C, or a label space.
-        beta: weight of recall, greater than 0.
-        arguments: those of :class:`ClassMetric`.
+        beta: weight of recall, at least 0.
 
     Example:
         >>> import torch
@@ -255,12 +246,42 @@ class FBetaScore(ClassMetric):
     """
 
     def __init__(
-        self, num_classes: int | LabelSpace | None = None, *, beta: float = 1.0, **arguments: Any
+        self,
+        num_classes: int | LabelSpace | None = None,
+        *,
+        beta: float = 1.0,
+        ignore_index: int | Sequence[int] | None = None,
+        average: Average | None = "macro",
+        aggregation_level: AggregationLevel = "global",
+        include_background: bool = True,
+        zero_division: float = nan,
+        task: Task = "multiclass",
+        threshold: float = 0.5,
+        from_logits: bool = False,
+        upsample: Upsample | None = None,
+        input_format: InputFormat | None = None,
+        class_names: Sequence[str] | None = None,
+        **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
         self.formula = f_beta_formula(beta)
-        super().__init__(num_classes, **arguments)
+        super().__init__(
+            num_classes,
+            ignore_index=ignore_index,
+            average=average,
+            aggregation_level=aggregation_level,
+            include_background=include_background,
+            zero_division=zero_division,
+            task=task,
+            threshold=threshold,
+            from_logits=from_logits,
+            upsample=upsample,
+            input_format=input_format,
+            class_names=class_names,
+            **metric_kwargs,
+        )
 
 
+@explained
 class GeneralizedDiceScore(RecipeMetric):
     """Generalised Dice score: ``2 Σ w tp / Σ w (|pred| + |target|)`` over the classes.
 
@@ -269,10 +290,11 @@ class GeneralizedDiceScore(RecipeMetric):
     scored, the data set or an image; a class absent from it gets the largest finite weight.
 
     Args:
-        num_classes: number of classes C, or a label space.
-        weight_type: ``"square"`` (1 / pixels²), ``"simple"`` (1 / pixels) or ``"linear"`` (1).
+        weight_type: ``"square"`` (1 / pixels²), ``"simple"`` (1 / pixels) or ``"linear"`` (1), by
+            the target's pixels of the class.
 
-    The other arguments, inputs and errors as in :class:`ClassMetric`.
+    Returns (``compute`` and ``forward``):
+        float32 scalar; nan if no pixel was counted.
 
     Example:
         >>> import torch
@@ -297,7 +319,7 @@ class GeneralizedDiceScore(RecipeMetric):
         upsample: Upsample | None = None,
         input_format: InputFormat | None = None,
         class_names: Sequence[str] | None = None,
-        **metric_kwargs: Any,
+        **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
         recipe = joint_recipe(
             generalized_dice_formula(weight_type),
@@ -318,7 +340,8 @@ class GeneralizedDiceScore(RecipeMetric):
 class AgreementMetric(RecipeMetric):
     """A score of the agreement over all labels at once, background included.
 
-    Arguments, inputs and errors as in :class:`ClassMetric`, without those of averages over classes.
+    Returns (``compute`` and ``forward``):
+        float32 scalar; nan if no pixel was counted.
     """
 
     formula: Formula
@@ -336,7 +359,7 @@ class AgreementMetric(RecipeMetric):
         upsample: Upsample | None = None,
         input_format: InputFormat | None = None,
         class_names: Sequence[str] | None = None,
-        **metric_kwargs: Any,
+        **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
         recipe = agreement_recipe(
             self.formula,
@@ -353,11 +376,11 @@ class AgreementMetric(RecipeMetric):
         super().__init__(recipe, num_classes, class_names, **metric_kwargs)
 
 
+@explained
 class PixelAccuracy(AgreementMetric):
     """Pixel accuracy: the share of the counted pixels that are right, ``Σ tp / n``.
 
     In [0, 1]. Long et al., CVPR 2015, section 5. For multilabel the share of right entries.
-    Arguments, inputs and errors as in :class:`AgreementMetric`.
 
     Example:
         >>> import torch
@@ -370,12 +393,12 @@ class PixelAccuracy(AgreementMetric):
     formula: Formula = staticmethod(scores.pixel_accuracy)
 
 
+@explained
 class CohenKappa(AgreementMetric):
     """Cohen's kappa: the agreement beyond chance, ``(p_o - p_e) / (1 - p_e)``.
 
     In [-1, 1]. Cohen, "A coefficient of agreement for nominal scales", 1960. Abstentions are one
     more label; for multilabel the 2×2 matrices of the channels are summed.
-    Arguments, inputs and errors as in :class:`AgreementMetric`.
 
     Example:
         >>> import torch
@@ -389,13 +412,13 @@ class CohenKappa(AgreementMetric):
     formula: Formula = staticmethod(scores.cohen_kappa)
 
 
+@explained
 class MatthewsCorrCoef(AgreementMetric):
     """Matthews correlation coefficient for any number of classes.
 
     In [-1, 1]. Gorodkin, "Comparing two K-category assignments by a K-category correlation
     coefficient", 2004. Abstentions are one more label; for multilabel the 2×2 matrices of the
     channels are summed.
-    Arguments, inputs and errors as in :class:`AgreementMetric`.
 
     Example:
         >>> import torch
@@ -409,20 +432,22 @@ class MatthewsCorrCoef(AgreementMetric):
     formula: Formula = staticmethod(scores.matthews_corrcoef)
 
 
+@explained
 class ConfusionMatrix(CountingMetric):
-    """Confusion matrix: rows are the target, columns the prediction.
+    """Confusion matrix: rows are the target, columns the prediction, as scikit-learn has it.
 
-    ``(C, C)`` in int64; binary ``(2, 2)``, multilabel ``(C, 2, 2)`` (as scikit-learn's). Pixels on
-    which the model abstained, by predicting an ignored value outside ``[0, C)``, are in
-    :attr:`abstained`.
+    Long et al., "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015, section 5
+    (``n_ij``). Pixels on which the model abstained, by predicting an ignored value outside
+    ``[0, C)``, are in :attr:`abstained`.
 
     Args:
-        num_classes: number of classes C, or a label space.
         normalize: ``None`` for counts; ``"true"`` for shares of the row, abstained pixels
             included, ``"pred"`` of the column, ``"all"`` of all counted pixels, in float32. An
             empty row or column gives 0.
 
-    The other arguments, inputs and errors as in :class:`ClassMetric`.
+    Returns (``compute`` and ``forward``):
+        ``(C, C)`` in int64, in [0, pixels], or in float32 in [0, 1] with ``normalize``. Binary
+        ``(2, 2)``, multilabel ``(C, 2, 2)``. Zeros if no pixel was counted.
 
     Example:
         >>> import torch
@@ -451,7 +476,7 @@ class ConfusionMatrix(CountingMetric):
         upsample: Upsample | None = None,
         input_format: InputFormat | None = None,
         class_names: Sequence[str] | None = None,
-        **metric_kwargs: Any,
+        **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
         one_of("normalize", normalize, (None, "true", "pred", "all"))
         counting = Counting.of(
@@ -471,6 +496,12 @@ class ConfusionMatrix(CountingMetric):
 
     def _report(self, score: Tensor) -> Tensor:
         return super()._report(score) if self.normalize else score
+
+    def _entries(self) -> list[str | None]:
+        labels = ["0", "1"] if self.counting.task != "multiclass" else self._names()
+        channels = [f"{name}/" for name in self._names()]
+        heads = channels if self.counting.task == "multilabel" else [""]
+        return [f"{head}{row}/{column}" for head, row, column in product(heads, labels, labels)]
 
     def _arguments(self) -> dict[str, tuple[object, object]]:
         return super()._arguments() | {"normalize": (self.normalize, None)}

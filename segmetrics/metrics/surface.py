@@ -13,14 +13,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import Unpack
 
 from segmetrics import scores
 from segmetrics._arguments import boolean, identifier, number, one_of
-from segmetrics.counting import BAD_KINDS, raise_if_bad
+from segmetrics._help import explained
+from segmetrics.counting import BAD_KINDS, CountingArguments, raise_if_bad
 from segmetrics.counting.inputs import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
-from segmetrics.metrics.base import SumMetric, checked_names, counting_arguments, default_names
-from segmetrics.metrics.views import KeyedMetric
+from segmetrics.metrics.base import (
+    MetricKwargs,
+    SumMetric,
+    checked_names,
+    counting_arguments,
+    default_names,
+)
+from segmetrics.metrics.views import KeyedMetric, checked_prefix
 from segmetrics.recipes import class_recipe
 from segmetrics.scores import ratio
 from segmetrics.surfaces import bad_pixels, images, measure_surfaces
@@ -40,6 +48,21 @@ Spacing = float | Sequence[float] | Sequence[Sequence[float]] | NDArray[np.float
 Steps = float | tuple["Steps", ...]
 #: Settings of readings that go without saying.
 DEFAULTS = {"percentile": 100.0, "directed": False, "symmetric": True}
+
+
+class ImageArguments(CountingArguments, MetricKwargs, total=False):
+    """The arguments of every metric of contours or surfaces."""
+
+    average: Literal["macro", "none"] | None
+    include_background: bool
+    class_names: Sequence[str] | None
+
+
+class SurfaceArguments(ImageArguments, total=False):
+    """The arguments of every metric of surface distances."""
+
+    surface: Literal["pixels", "elements"]
+    spacing: Spacing
 
 
 class ImageMetric(SumMetric):
@@ -65,7 +88,7 @@ class ImageMetric(SumMetric):
         upsample: Upsample | None = None,
         input_format: InputFormat | None = None,
         class_names: Sequence[str] | None = None,
-        **metric_kwargs: Any,
+        **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
         super().__init__(**metric_kwargs)
         one_of("average", average, ("macro", "none", None))
@@ -95,6 +118,11 @@ class ImageMetric(SumMetric):
         name = identifier(*settings, score.average, score.first, self.counting.name)
         self._add_sum(f"sum_{name}", shape, torch.float64)
         self._add_sum(f"images_{name}", (prod(shape) + len(BAD_KINDS),), torch.int64)
+
+    @explained
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Add a batch of images ``(N, H, W)`` or volumes ``(N, D, H, W)``."""
+        self._add(self._batch(preds, target))
 
     @abstractmethod
     def _measure(self, maps: Maps, spacing: tuple[float, ...]) -> Tensor:
@@ -147,6 +175,11 @@ class ImageMetric(SumMetric):
         """Names of the classes with an entry, numbers where none were given."""
         return [self.class_names[c] if self.class_names else str(c) for c in self.classes]
 
+    def _entries(self) -> list[str | None]:
+        left_in = self._left_in()
+        named = zip(self.classes, self._names(), strict=True)
+        return [name if label in left_in else None for label, name in named]
+
     def _arguments(self) -> dict[str, tuple[object, object]]:
         score = self.recipe.score
         return counting_arguments(self.counting, self.label_space) | {
@@ -196,7 +229,7 @@ class Reading:
 
 
 class SurfaceMetric(ImageMetric):
-    """Distances between surfaces; what its subclasses' arguments mean.
+    """Distances between surfaces.
 
     The surface of a mask in an image of 4×4 pixels::
 
@@ -217,32 +250,35 @@ class SurfaceMetric(ImageMetric):
     its 2×2(×2) pixels. In both the image's border is contour where the mask touches it.
 
     Args:
-        num_classes: number of classes C, or a label space; not given for ``task="binary"``.
-        surface: ``"pixels"`` or ``"elements"``.
-        spacing: distance between pixels in physical units: one number, one an axis, or for
-            ``update`` one an axis for every image ``(N, 2)`` or ``(N, 3)``; 1 by default.
+        surface: ``"pixels"``: the mask without its erosion by a cross, every pixel counting the
+            same, as MONAI draws it. ``"elements"``: the segments of marching squares or the
+            polygons of marching cubes, weighted by length or area. In both the image's border is
+            surface where the mask touches it.
+        spacing: distance between pixels in physical units, positive: one number for all axes, or
+            one an axis.
         empty_distance: the distance where one mask is empty: ``inf``, ``"diagonal"`` for that of
             the image in the units of ``spacing``, or a number. Where both are it is nan, and stays
             out of averages.
-        ignore_index: one label or several. A pixel whose target has it belongs to no mask; one in
-            ``[0, C)`` also leaves that class out of averages.
+        ignore_index: one label or several, added to those of a label space. A pixel whose target
+            has it belongs to no mask; one in ``[0, C)`` also leaves that class out of averages.
         average: ``"macro"``, the mean over each image's classes and then over images, or
-            ``"none"``, each class over the images that have it.
-        include_background: ``False`` leaves class 0 out.
-        task, threshold, from_logits, upsample, input_format, class_names: as in
-            :class:`~segmetrics.metrics.region.ClassMetric`.
-        metric_kwargs: those of ``torchmetrics.Metric``.
+            ``"none"`` (``None``), each class over the images that have it. Not given for
+            ``task="binary"``.
+        include_background: ``False`` leaves class 0 out. Not given for ``task="binary"``.
 
-    Inputs of ``update`` and ``forward`` are those of the region metrics, with two or three spatial
-    dimensions, and optionally the ``spacing`` of this batch.
+    Inputs of ``update`` and ``forward``:
+        ``preds``: integer or bool labels ``(N, H, W)``, or scores ``(N, C, H, W)`` in fp32, fp64,
+        fp16 or bf16; volumes have D in front of H. Binary: ``(N, H, W)`` or ``(N, 1, H, W)``.
+        Multilabel: ``(N, C, H, W)``.
+        ``target``: integer or bool labels ``(N, H, W)``; one-hot ``(N, C, H, W)`` beside scores.
+        ``spacing``: optionally that of this batch, for all images or one row an image.
 
     Returns (``compute`` and ``forward``):
-        float32 scalar, or ``(C,)`` for ``average="none"``; nan if no image has the class.
-
-    Raises:
-        TypeError, ValueError: arguments or inputs that do not fit, and bad labels; the message says
-            what came, what was expected and the likely mend, and the state stays as it was.
+        float32 scalar, or ``(C,)`` for ``average="none"`` (``(C - 1,)`` without background); nan if
+        no image has the class.
     """
+
+    _inputs = ("preds", "target", "spacing")
 
     def __init__(
         self,
@@ -251,7 +287,7 @@ class SurfaceMetric(ImageMetric):
         *,
         surface: Literal["pixels", "elements"] = "pixels",
         spacing: Spacing = 1.0,
-        **arguments: Any,
+        **arguments: Unpack[ImageArguments],
     ) -> None:
         super().__init__(num_classes, **arguments)
         one_of("surface", surface, ("pixels", "elements"))
@@ -289,18 +325,13 @@ class SurfaceMetric(ImageMetric):
     def _shape(self) -> tuple[int, ...]:
         return (len(self.classes),) if self.per_class else ()
 
+    @explained
     def update(self, preds: Tensor, target: Tensor, spacing: Spacing | None = None) -> None:
-        """Add a batch.
+        """Add a batch of images ``(N, H, W)`` or volumes ``(N, D, H, W)``.
 
         Args:
-            preds: labels or scores.
-            target: labels.
-            spacing: of this batch; by default the metric's own.
-
-        Raises:
-            TypeError: a dtype that cannot be read.
-            ValueError: shapes, devices or a spacing that do not fit; on the CPU bad labels too,
-                which on a GPU ``compute`` raises.
+            spacing: distance between pixels in physical units: one number, one an axis, or one an
+                axis for every image, ``(N, 2)`` or ``(N, 3)``. ``None`` takes the metric's own.
         """
         self._add(self._batch(preds, target, spacing))
 
@@ -321,6 +352,7 @@ class SurfaceMetric(ImageMetric):
         return self._of_classes(numbers[0]) if self.per_class else numbers[0].nanmean()
 
 
+@explained
 class HausdorffDistance(SurfaceMetric):
     """Hausdorff distance: how far the surfaces of prediction and target are from each other.
 
@@ -329,11 +361,9 @@ class HausdorffDistance(SurfaceMetric):
     1993. ``percentile=95`` is the usual HD95: of each direction the percentile, then the larger.
 
     Args:
-        num_classes: number of classes C, or a label space.
         percentile: in (0, 100]. Between pixels it is interpolated linearly; of ``"elements"`` it is
             the smallest distance within which that share of the surface lies.
-        directed: from prediction to target only.
-        arguments: those of :class:`SurfaceMetric`.
+        directed: whether only distances from prediction to target count.
 
     Example:
         >>> import torch
@@ -358,12 +388,39 @@ class HausdorffDistance(SurfaceMetric):
         percentile: float = 100.0,
         directed: bool = False,
         empty_distance: EmptyDistance = inf,
-        **arguments: Any,
+        surface: Literal["pixels", "elements"] = "pixels",
+        spacing: Spacing = 1.0,
+        ignore_index: int | Sequence[int] | None = None,
+        average: Literal["macro", "none"] | None = "macro",
+        include_background: bool = True,
+        task: Task = "multiclass",
+        threshold: float = 0.5,
+        from_logits: bool = False,
+        upsample: Upsample | None = None,
+        input_format: InputFormat | None = None,
+        class_names: Sequence[str] | None = None,
+        **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
         reading = hausdorff_reading(percentile, directed, empty_distance)
-        super().__init__({"hausdorff": reading}, num_classes, **arguments)
+        super().__init__(
+            {"hausdorff": reading},
+            num_classes,
+            surface=surface,
+            spacing=spacing,
+            ignore_index=ignore_index,
+            average=average,
+            include_background=include_background,
+            task=task,
+            threshold=threshold,
+            from_logits=from_logits,
+            upsample=upsample,
+            input_format=input_format,
+            class_names=class_names,
+            **metric_kwargs,
+        )
 
 
+@explained
 class AverageSurfaceDistance(SurfaceMetric):
     """Average distance between the surfaces of prediction and target.
 
@@ -372,9 +429,8 @@ class AverageSurfaceDistance(SurfaceMetric):
     and evaluation of methods for liver segmentation from CT datasets", 2009.
 
     Args:
-        num_classes: number of classes C, or a label space.
-        symmetric: ``False`` takes the distances from prediction to target only.
-        arguments: those of :class:`SurfaceMetric`.
+        symmetric: whether both directions are pooled; ``False`` takes the distances from prediction
+            to target only.
 
     Example:
         >>> import torch
@@ -398,12 +454,39 @@ class AverageSurfaceDistance(SurfaceMetric):
         *,
         symmetric: bool = True,
         empty_distance: EmptyDistance = inf,
-        **arguments: Any,
+        surface: Literal["pixels", "elements"] = "pixels",
+        spacing: Spacing = 1.0,
+        ignore_index: int | Sequence[int] | None = None,
+        average: Literal["macro", "none"] | None = "macro",
+        include_background: bool = True,
+        task: Task = "multiclass",
+        threshold: float = 0.5,
+        from_logits: bool = False,
+        upsample: Upsample | None = None,
+        input_format: InputFormat | None = None,
+        class_names: Sequence[str] | None = None,
+        **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
         reading = average_reading(symmetric, empty_distance)
-        super().__init__({"average_surface_distance": reading}, num_classes, **arguments)
+        super().__init__(
+            {"average_surface_distance": reading},
+            num_classes,
+            surface=surface,
+            spacing=spacing,
+            ignore_index=ignore_index,
+            average=average,
+            include_background=include_background,
+            task=task,
+            threshold=threshold,
+            from_logits=from_logits,
+            upsample=upsample,
+            input_format=input_format,
+            class_names=class_names,
+            **metric_kwargs,
+        )
 
 
+@explained
 class SurfaceDice(SurfaceMetric):
     """Surface Dice: the share of both surfaces that lies within a tolerance of the other.
 
@@ -411,9 +494,7 @@ class SurfaceDice(SurfaceMetric):
     0 where one mask is empty, nan where both are.
 
     Args:
-        num_classes: number of classes C, or a label space.
         tolerance: at least 0, in the units of ``spacing``: one number, or one for every class.
-        arguments: those of :class:`SurfaceMetric`, without ``empty_distance``.
 
     Example:
         >>> import torch
@@ -433,32 +514,64 @@ class SurfaceDice(SurfaceMetric):
         num_classes: int | LabelSpace | None = None,
         *,
         tolerance: float | Sequence[float],
-        **arguments: Any,
+        surface: Literal["pixels", "elements"] = "pixels",
+        spacing: Spacing = 1.0,
+        ignore_index: int | Sequence[int] | None = None,
+        average: Literal["macro", "none"] | None = "macro",
+        include_background: bool = True,
+        task: Task = "multiclass",
+        threshold: float = 0.5,
+        from_logits: bool = False,
+        upsample: Upsample | None = None,
+        input_format: InputFormat | None = None,
+        class_names: Sequence[str] | None = None,
+        **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
         reading = dice_reading(tolerance)
-        super().__init__({"surface_dice": reading}, num_classes, **arguments)
+        super().__init__(
+            {"surface_dice": reading},
+            num_classes,
+            surface=surface,
+            spacing=spacing,
+            ignore_index=ignore_index,
+            average=average,
+            include_background=include_background,
+            task=task,
+            threshold=threshold,
+            from_logits=from_logits,
+            upsample=upsample,
+            input_format=input_format,
+            class_names=class_names,
+            **metric_kwargs,
+        )
 
 
+@explained
 class SurfaceMetrics(KeyedMetric, SurfaceMetric):
     """Hausdorff distance, average surface distance and surface Dice from one update.
 
-    The distances, which are all the work, are computed once for the three. ``compute`` and
+    Distances in [0, inf], in the units of ``spacing``, surface Dice in [0, 1]; Nikolov et al.,
+    "Deep learning to achieve clinically applicable segmentation of head and neck anatomy for
+    radiotherapy", 2018. The distances, which are all the work, are computed once. ``compute`` and
     ``forward`` return a flat dict of float32 scalars: ``hausdorff``, ``average_surface_distance``,
     ``surface_dice``, each the mean over every image's classes and then over images, then
     ``hausdorff/<class>`` and so on, over the images that have the class. Classes that are left out
     have no key, and for ``task="binary"`` there are only the first three.
 
-    In a LightningModule ``self.log_dict(self.surfaces)`` logs every key, as with
-    :class:`~segmetrics.SegmentationMetrics`.
+    In a LightningModule ``self.log_dict(self.surfaces)`` in ``on_validation_epoch_end`` logs every
+    key, with one sync an epoch and an automatic reset. One image that misses a class makes the mean
+    distance inf: to watch it, with ``EarlyStopping`` say, pass ``empty_distance="diagonal"``.
 
     Args:
-        num_classes: number of classes C, or a label space.
-        tolerance: of the surface Dice, as in :class:`SurfaceDice`.
-        percentile, directed: of the Hausdorff distance, as in :class:`HausdorffDistance`.
-        symmetric: of the average, as in :class:`AverageSurfaceDistance`.
-        per_class: whether there are per-class keys.
-        prefix: put in front of every key as it is.
-        arguments: those of :class:`SurfaceMetric`, without ``average``.
+        tolerance: of the surface Dice, at least 0, in the units of ``spacing``: one number, or one
+            for every class.
+        percentile: of the Hausdorff distance, in (0, 100]; 95 is the usual HD95.
+        directed: whether the Hausdorff distance is from prediction to target only.
+        symmetric: whether the average is over both directions; ``False`` takes the distances from
+            prediction to target only.
+
+    Returns (``compute`` and ``forward``):
+        dict of float32 scalars by key; nan if no image has the class.
 
     Example:
         >>> import torch
@@ -487,22 +600,43 @@ class SurfaceMetrics(KeyedMetric, SurfaceMetric):
         empty_distance: EmptyDistance = inf,
         per_class: bool = True,
         prefix: str | None = None,
-        **arguments: Any,
+        surface: Literal["pixels", "elements"] = "pixels",
+        spacing: Spacing = 1.0,
+        ignore_index: int | Sequence[int] | None = None,
+        include_background: bool = True,
+        task: Task = "multiclass",
+        threshold: float = 0.5,
+        from_logits: bool = False,
+        upsample: Upsample | None = None,
+        input_format: InputFormat | None = None,
+        class_names: Sequence[str] | None = None,
+        **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
-        if "average" in arguments:
-            raise TypeError("`SurfaceMetrics` takes no `average`: it reports the mean and classes.")
         boolean("per_class", per_class)
-        if not isinstance(prefix, str | None):
-            raise TypeError(f"`prefix` must be a string, got {prefix!r}.")
-        self.class_keys = per_class and arguments.get("task") != "binary"
+        keys_prefix = checked_prefix(prefix)
+        self.class_keys = per_class and task != "binary"
         readings = {
             "hausdorff": hausdorff_reading(percentile, directed, empty_distance),
             "average_surface_distance": average_reading(symmetric, empty_distance),
             "surface_dice": dice_reading(tolerance),
         }
-        super().__init__(readings, num_classes, **arguments)
-        self.prefix = prefix or ""
-        self._add_views(self._keys())
+        super().__init__(
+            readings,
+            num_classes,
+            surface=surface,
+            spacing=spacing,
+            ignore_index=ignore_index,
+            include_background=include_background,
+            task=task,
+            threshold=threshold,
+            from_logits=from_logits,
+            upsample=upsample,
+            input_format=input_format,
+            class_names=class_names,
+            **metric_kwargs,
+        )
+        self.prefix = keys_prefix
+        self._add_views()
 
     def _keys(self) -> list[str]:
         keys = list(self.readings)
@@ -510,6 +644,13 @@ class SurfaceMetrics(KeyedMetric, SurfaceMetric):
             names = dict(zip(self.classes, self._names(), strict=True))
             keys += [f"{name}/{names[c]}" for name in self.readings for c in self._left_in()]
         return [self.prefix + key for key in keys]
+
+    def _arguments(self) -> dict[str, tuple[object, object]]:
+        binary = self.counting.task == "binary"
+        return super()._arguments() | {
+            "per_class": (binary or self.class_keys, True),
+            "prefix": (self.prefix, ""),
+        }
 
     @property
     def _shape(self) -> tuple[int, ...]:

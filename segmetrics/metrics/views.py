@@ -2,26 +2,124 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterable
-from typing import Any
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
+from copy import deepcopy
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 from torchmetrics import Metric
+from typing_extensions import Self
 
 from segmetrics.metrics.base import SumMetric
 
+if TYPE_CHECKING:
+    # what ``log_dict`` asks for; at run time a Mapping would replace the ``==`` of metrics
+    class _Views(SumMetric, Mapping[str, Metric]):
+        def __eq__(self, other: object) -> Any: ...
+        def __iter__(self) -> Iterator[str]: ...  # type: ignore[override]
+        def __getitem__(self, key: str) -> Metric: ...  # type: ignore[override]
+else:
+    _Views = SumMetric
 
-class KeyedMetric(SumMetric):
-    """A metric whose value is a flat dict of scalars; Lightning's ``log_dict`` takes it as is."""
+#: What Lightning takes to log one key of one step, measured by ``benchmarks --parts logging``.
+MILLISECONDS = 0.24
+
+
+class KeyedMetric(_Views):
+    """A metric whose value is a flat dict of scalars; Lightning's ``log_dict`` takes it as is.
+
+    It reads like a mapping from each key to a metric of its own score.
+    """
 
     views: nn.ModuleList
+    prefix: str
 
-    def _add_views(self, keys: Iterable[str]) -> None:
-        self.views = nn.ModuleList(ScoreView(self, key) for key in keys)
+    #: How many updates there were when Lightning last asked for the views, and whether it was told.
+    _updates_when_asked = 0
+    _told = False
+
+    @abstractmethod
+    def _keys(self) -> list[str]:
+        """The keys, the prefix in front."""
+
+    def _add_views(self) -> None:
+        self.views = nn.ModuleList(ScoreView(self, key) for key in self._keys())
+
+    @property
+    def _by_key(self) -> dict[str, Metric]:
+        return {view.key: view for view in self.views if isinstance(view, ScoreView)}
 
     def items(self) -> ItemsView[str, Metric]:
         """The keys, each with a metric of its own score: what Lightning's ``log_dict`` takes."""
-        return {view.key: view for view in self.views if isinstance(view, ScoreView)}.items()
+        self._warn_if_logged_in_every_step()
+        return self._by_key.items()
+
+    def keys(self) -> KeysView[str]:
+        """The keys of ``compute``, without computing."""
+        return self._by_key.keys()
+
+    def values(self) -> ValuesView[Metric]:
+        """A metric for each key, of its own score."""
+        return self._by_key.values()
+
+    def __getitem__(self, key: str) -> Metric:  # type: ignore[override]
+        """The metric of one key's score, for ``self.log("mIoU", self.seg["mIoU"])``."""
+        views = self._by_key
+        if key not in views:
+            near = get_close_matches(str(key), views, 1)
+            meant = f" Did you mean {near[0]!r}?" if near else ""
+            raise KeyError(f"{key!r} is no key.{meant} The keys: {', '.join(views)}.")
+        return views[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._by_key
+
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override]
+        return iter(self._by_key)
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def clone(self, prefix: str | None = None) -> Self:
+        """A copy with its own state, whose keys may have another prefix.
+
+        Args:
+            prefix: put in front of every key instead of this metric's own; ``None`` keeps that.
+        """
+        copy = deepcopy(self)
+        if prefix is not None:
+            copy.prefix = checked_prefix(prefix)
+            copy._computed = copy._forward_cache = None  # they have the old keys
+            copy._add_views()
+        return copy
+
+    def reset(self) -> None:
+        """Forget everything that was counted."""
+        super().reset()
+        self._updates_when_asked = 0
+
+    def _warn_if_logged_in_every_step(self) -> None:
+        """Say what it costs, as Lightning copies and moves every metric that is logged."""
+        if not self._told and 0 < self._updates_when_asked < self._update_count:
+            self._told = True
+            warnings.warn(
+                f"The {len(self)} keys of {type(self).__name__} are logged in every step, which "
+                f"costs Lightning about {MILLISECONDS * len(self):.1f} ms each time. Call "
+                "`self.log_dict(...)` in `on_validation_epoch_end` instead: the values are the "
+                "same, and a step costs the update alone.",
+                stacklevel=4,
+            )
+        self._updates_when_asked = self._update_count
+
+
+def checked_prefix(prefix: str | None) -> str:
+    """A prefix of keys; what ``MetricCollection`` reads, too, is a string."""
+    if not isinstance(prefix, str | None):
+        raise TypeError(f"`prefix` must be a string, got {prefix!r}.")
+    return prefix or ""
 
 
 class ScoreView(Metric):
@@ -50,8 +148,12 @@ class ScoreView(Metric):
         return value
 
     def reset(self) -> None:
-        """Reset the parent."""
-        self._parent.reset()
+        """Reset the parent, unless another view has."""
+        if self._parent.update_called or self._parent._computed is not None:
+            self._parent.reset()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.key!r} of {type(self._parent).__name__})"
 
     @property
     def _parent(self) -> SumMetric:

@@ -56,9 +56,12 @@ TITLES = {
 class Example:
     """An image to look at: its target, its prediction and, where there is one, itself.
 
-    ``target`` and ``preds`` are class indices ``(H, W)``; what is outside [0, C) is ignored in the
-    target and abstained in the prediction. ``image`` is uint8 RGB ``(H, W, 3)``. ``score`` is its
-    mIoU.
+    Args:
+        name: what stands below it.
+        score: its mIoU, in [0, 1].
+        target: class indices ``(H, W)``, any integer type; what is outside [0, C) is ignored.
+        preds: class indices ``(H, W)``; what is outside [0, C) is abstained.
+        image: the image itself, uint8 RGB ``(H, W, 3)``, or ``None``.
 
     Raises:
         TypeError: a score that is no number.

@@ -1,0 +1,284 @@
+"""What arguments mean, said once: put into every docstring, and into the answer to a wrong call."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import cache, wraps
+from itertools import chain
+from reprlib import repr as short
+from textwrap import fill
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+#: Sections of docstrings, as far as a class or function does not say something else itself.
+SHARED = """
+Args:
+    preds: predictions. Integer or bool labels ``(N, ...)``, or scores ``(N, C, ...)`` in fp32,
+        fp64, fp16 or bf16, whose largest wins (the first of equals). Binary: labels or scores
+        ``(N, ...)`` or ``(N, 1, ...)``. Multilabel: labels or scores ``(N, C, ...)``. ``...`` is
+        any number of spatial dimensions.
+    target: the truth, on the same device. Integer or bool labels ``(N, ...)``; one-hot
+        ``(N, C, ...)`` beside scores. Binary: ``(N, ...)`` or ``(N, 1, ...)``. Multilabel:
+        ``(N, C, ...)``.
+    num_classes: number of classes C, at least 2; or a ``LabelSpace``, which brings names, ignored
+        values and how values are mapped. Not given for ``task="binary"``.
+    ignore_index: one label or several, added to those of a label space. A pixel whose target has
+        it does not count at all. One in ``[0, C)`` also leaves that class out of averages, unless
+        values are mapped.
+    average: over classes: ``"macro"``, ``"micro"`` (their pixels pooled), ``"weighted"`` by target
+        pixels, or ``"none"`` (``None``) for one score a class. Not given for ``task="binary"``.
+    aggregation_level: ``"global"`` counts over the data set, ``"samplewise"`` scores each image and
+        averages over images.
+    include_background: ``False`` leaves class 0 out of averages; its pixels still count as errors
+        of the others. Not given for ``task="binary"``.
+    zero_division: score of a class whose denominator is 0; nan keeps it out of averages.
+    task: ``"multiclass"``, ``"binary"`` (the score of the foreground) or ``"multilabel"`` (each
+        channel a binary mask; masks may overlap).
+    threshold: for binary and multilabel, the probability in [0, 1] above which a score is
+        positive; a probability for logits too.
+    from_logits: whether binary and multilabel scores are logits instead of probabilities.
+    upsample: ``"bilinear"`` or ``"nearest"`` resizes scores to the target's size while they are
+        counted; ``None`` takes scores of the target's size only.
+    input_format: ``"index"`` for labels or ``"one-hot"`` for masks ``(N, C, ...)``, where dtype and
+        dimensions leave it open.
+    class_names: C different names for plots, keys and ``repr``; by default those of a label space,
+        else numbers.
+    per_class: whether there are keys for every class.
+    prefix: put in front of every key as it is, such as ``"val/"``.
+    metric_kwargs: those of ``torchmetrics.Metric``. ``sync_on_compute=True``: ``compute`` adds up
+        the processes; ``dist_sync_on_step=False``: ``forward`` does too; ``process_group=None``:
+        which processes; ``dist_sync_fn=None`` and ``distributed_available_fn=None``: your own way
+        to gather them; ``compute_with_cache=True``: a second ``compute`` costs nothing;
+        ``compute_on_cpu=False``: lists of states are kept on the CPU.
+
+Inputs of ``update`` and ``forward``:
+    ``preds``: integer or bool labels ``(N, ...)``, or scores ``(N, C, ...)`` in fp32, fp64,
+    fp16 or bf16. Binary: ``(N, ...)`` or ``(N, 1, ...)``. Multilabel: ``(N, C, ...)``.
+    ``target``: integer or bool labels ``(N, ...)``; one-hot ``(N, C, ...)`` beside scores.
+    ``...`` is any number of spatial dimensions. An empty batch changes nothing.
+
+Raises:
+    TypeError: an unknown argument, one of the wrong type, or a dtype that cannot be read.
+    ValueError: an argument out of range, shapes or devices that do not fit, or pixels that
+        are neither a class nor ignored. A metric stays as it was. On a GPU its ``update``
+        does not wait for the device, so ``compute`` raises for such pixels.
+"""
+
+#: The order of the sections; all other text stands before them.
+ORDER = ("Args", "Inputs", "Returns", "Attributes", "Raises", "Example")
+
+WEIGHTS = (
+    "every pixel counts once, as counts are exact integers. Weigh the classes' scores, which "
+    '`average="none"` gives, or leave pixels out by `ignore_index`.'
+)
+#: Arguments of other libraries, and why there are none here.
+REFUSED = {
+    **{
+        f"{of}{w}": WEIGHTS
+        for of in ("", "class_", "pixel_", "sample_")
+        for w in ("weight", "weights")
+    },
+    "validate_args": "inputs are always checked, in the pass that counts them. Leave it out.",
+}
+#: Arguments that have another name in other libraries.
+ELSEWHERE = {
+    "reduction": "average",
+    "mode": "task",
+    "num_labels": "num_classes",
+    "labels": "class_names",
+    "multidim_average": "aggregation_level",
+}
+
+Explained = TypeVar("Explained", bound=Callable[..., Any])
+#: Sections of a docstring: by its first word a section's head and its body.
+Sections = dict[str, tuple[str, str]]
+
+
+def explained(target: Explained) -> Explained:
+    """Explain every parameter of a class or function in its docstring, and refuse any other.
+
+    What neither its own docstring nor that of a base class says is taken from ``SHARED``.
+    """
+    result: Any = target
+    if isinstance(target, type):
+        function = inspect.getattr_static(target, "__init__")
+        known = parameters(function)[1:]
+        ours = [base for base in target.__mro__ if base.__module__.startswith("segmetrics.")]
+        target.__doc__ = _docstring([base.__doc__ or "" for base in ours], known)
+        result.__init__ = _checked(function, target.__name__, known)
+        result.__init__.__doc__ = f"Arguments as in ``help({target.__name__})``."
+    else:
+        known = [parameter for parameter in parameters(target) if parameter.name != "self"]
+        result = _checked(target, target.__name__, known)
+        result.__doc__ = _docstring([target.__doc__ or ""], known)
+    return result  # type: ignore[no-any-return]
+
+
+def parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters of a function, with those of ``**arguments: Unpack[...]`` one by one.
+
+    Those of ``torchmetrics.Metric`` stay together as ``**metric_kwargs``.
+    """
+    found = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is not parameter.VAR_KEYWORD or parameter.name == "metric_kwargs":
+            found.append(parameter)
+            continue
+        for name, hint in unpacked(function, parameter.name).items():
+            passed_on = parameter.replace(kind=parameter.KEYWORD_ONLY)
+            found.append(passed_on.replace(name=name, annotation=hint, default=_defaults()[name]))
+    return found
+
+
+def unpacked(function: Callable[..., Any], name: str) -> dict[str, Any]:
+    """The names that ``**name: Unpack[...]`` of a function takes, each with its type."""
+    (typed,) = get_args(get_type_hints(function)[name])
+    return get_type_hints(typed)
+
+
+@cache
+def _defaults() -> dict[str, object]:
+    """The defaults of arguments that are passed on to those who check them."""
+    from segmetrics.counting import Counting
+    from segmetrics.recipes import class_recipe
+
+    signatures = inspect.signature(Counting.of), inspect.signature(class_recipe)
+    parameters = chain.from_iterable(signature.parameters.values() for signature in signatures)
+    return {parameter.name: parameter.default for parameter in parameters}
+
+
+# --- Docstrings -----------------------------------------------------------------------------------
+
+
+def _docstring(docs: Sequence[str], known: Sequence[inspect.Parameter]) -> str:
+    """The first of some docstrings, with what it lacks taken from the others."""
+    found = [_sections(doc) for doc in (*docs, SHARED)]
+    text, example = found[0].pop(""), found[0].get("Example")
+    sections = {name: section for each in reversed(found) for name, section in each.items()}
+    sections.pop("Example", None)
+    if example:  # of no other class
+        sections["Example"] = example
+    if any(parameter.name == "preds" for parameter in known):
+        del sections["Inputs"]  # they are arguments
+    texts: dict[str, str] = {}
+    for each in reversed(found):
+        texts |= _entries(each.get("Args", ("", ""))[1])
+    lines = [_entry(parameter, texts) for parameter in known]
+    sections["Args"] = "Args:", "\n".join(lines)
+    parts = ["\n".join(sections[name]) for name in ORDER if name in sections]
+    return "\n\n".join([text[1], *parts]) + "\n"
+
+
+def _sections(doc: str) -> Sections:
+    """A docstring's sections, all other text under ``""``."""
+    parts: dict[str, tuple[str, list[str]]] = {"": ("", [])}
+    section = ""
+    for line in inspect.cleandoc(doc).splitlines():
+        if head := re.fullmatch(rf"({'|'.join(ORDER)})\b.*:", line):
+            section = head[1]
+            parts[section] = line, []
+            continue
+        if line and not line.startswith(" "):
+            section = ""
+        parts[section][1].append(line)
+    return {name: (head, "\n".join(body).strip("\n")) for name, (head, body) in parts.items()}
+
+
+def _entries(body: str) -> dict[str, str]:
+    """What the lines of ``Args`` say of each argument; several may be explained as one."""
+    entries: dict[str, str] = {}
+    for names, text in re.findall(r"^    (\w[\w, ]*): (.*(?:\n {8}.*)*)", body, re.MULTILINE):
+        entries |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+    return entries
+
+
+def _entry(parameter: inspect.Parameter, texts: Mapping[str, str]) -> str:
+    """A parameter as ``Args`` explains it."""
+    stars = "**" if parameter.kind is parameter.VAR_KEYWORD else ""
+    text = f"{stars}{parameter.name}: {texts[parameter.name]}"
+    if parameter.default is not parameter.empty:
+        text += f" Default: {parameter.default!r}."
+    return fill(text, 96, initial_indent="    ", subsequent_indent="        ")
+
+
+# --- Wrong calls ----------------------------------------------------------------------------------
+
+
+def _checked(
+    function: Callable[..., Any], name: str, known: Sequence[inspect.Parameter]
+) -> Callable[..., Any]:
+    """The function, which answers arguments that it does not take with those that it does."""
+    signature = inspect.signature(function)
+    own = signature.parameters
+    positional = [p.name for p in own.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    names = [parameter.name for parameter in known if parameter.kind is not parameter.VAR_KEYWORD]
+    of_torchmetrics = [*unpacked(function, "metric_kwargs")] if "metric_kwargs" in own else []
+    every_name = frozenset([*names, *of_torchmetrics])
+
+    @wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        if len(args) > len(positional):
+            raise TypeError(_surplus(name, function, positional, args, kwargs))
+        for keyword in kwargs:
+            if keyword not in every_name:
+                raise TypeError(unknown(name, keyword, names, of_torchmetrics))
+        return function(*args, **kwargs)
+
+    result: Any = checked
+    result.__signature__ = signature.replace(parameters=parameters(function))
+    return checked
+
+
+def unknown(name: str, keyword: str, known: Sequence[str], further: Sequence[str] = ()) -> str:
+    """What to say to an argument that there is not."""
+    if keyword in REFUSED:
+        return f"`{name}` takes no `{keyword}`: {REFUSED[keyword]}"
+    nearest = [ELSEWHERE.get(keyword), *get_close_matches(keyword, [*known, *further], 1)]
+    meant = next((f" Did you mean `{near}`?" for near in nearest if near in (*known, *further)), "")
+    listed = ", ".join(known) + (f"; of torchmetrics.Metric: {', '.join(further)}" * bool(further))
+    return f"`{name}` has no argument `{keyword}`.{meant} It takes {listed}."
+
+
+def _surplus(
+    name: str,
+    function: Callable[..., Any],
+    positional: Sequence[str],
+    args: Sequence[object],
+    given: Iterable[str],
+) -> str:
+    """What to say to arguments that have to be named: the names that fit them."""
+    hints = get_type_hints(function)
+    hints |= {p.name: p.annotation for p in parameters(function) if p.name not in hints}
+    free = [
+        p.name for p in parameters(function) if p.kind is p.KEYWORD_ONLY and p.name not in given
+    ]
+    named = []
+    for value in args[len(positional) :]:
+        fitting = [candidate for candidate in free if _fits(value, hints[candidate])]
+        free = [candidate for candidate in free if candidate not in fitting[:1]]
+        named += [f"{fitting[0]}={short(value)}" for _ in fitting[:1]]
+    by_position = " and ".join(f"`{p}`" for p in positional if p != "self")
+    by_name = f", such as `{', '.join(named)}`" if named else f": {', '.join(free)}"
+    return (
+        f"`{name}` takes {by_position} by position, got {len(args) - len(positional)} more. "
+        f"Pass the others by name{by_name}."
+    )
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a parameter with this type may have the value."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if origin is Literal:
+        return value in parts
+    if origin is not None:  # a sequence
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            return False
+        return all(_fits(element, parts[0]) for element in value)
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, (int, float) if hint is float else hint)
