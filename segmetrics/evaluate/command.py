@@ -81,7 +81,7 @@ def main(
     """Segmentation metrics: count once, score many."""
 
 
-INPUT, SCORES, OUTPUT, RUN = "Masks", "Scores", "Output", "Run"
+VALUES, FILES, SCORES, OUTPUT, RUN = "Values", "Files", "Scores", "Output", "Run"
 
 
 @app.command("evaluate")
@@ -92,60 +92,62 @@ def evaluate_command(
     labels_: Annotated[
         str | None,
         typer.Option(
-            "--labels", metavar="NAME|FILE", rich_help_panel=INPUT,
+            "--labels", metavar="NAME|FILE", rich_help_panel=VALUES,
             help=f"What values mean: {', '.join(SPACES)}, or a YAML or JSON file.",
         ),
     ] = None,
     num_classes: Annotated[
         int | None,
-        typer.Option(metavar="N", rich_help_panel=INPUT, help="Or: values are classes 0 to N − 1."),
+        typer.Option(
+            metavar="N", rich_help_panel=VALUES, help="Or: values are classes 0 to N − 1."
+        ),
     ] = None,
+    binary: Annotated[
+        bool,
+        typer.Option(
+            "--binary", rich_help_panel=VALUES,
+            help="Or: zero is background, anything else foreground, which is scored (0/1, 0/255).",
+        ),
+    ] = False,
     ignore_index: Annotated[
         list[int] | None,
         typer.Option(
-            metavar="I", rich_help_panel=INPUT,
+            metavar="I", rich_help_panel=VALUES,
             help="A value that does not count; may be given several times.",
         ),
     ] = None,
     preds_are_classes: Annotated[
         bool,
         typer.Option(
-            "--preds-are-classes", rich_help_panel=INPUT,
+            "--preds-are-classes", rich_help_panel=VALUES,
             help="Predictions hold indices of classes; by default they hold values as targets do.",
-        ),
-    ] = False,
-    binary: Annotated[
-        bool,
-        typer.Option(
-            "--binary", rich_help_panel=INPUT,
-            help="Or: zero is background, anything else foreground, which is scored (0/1, 0/255).",
         ),
     ] = False,
     key: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", rich_help_panel=INPUT,
+            metavar="NAME", rich_help_panel=FILES,
             help="The mask's array in NPZ files of several; may be given several times.",
         ),
     ] = None,
     one_hot: Annotated[
         int | None,
         typer.Option(
-            metavar="AXIS", rich_help_panel=INPUT,
+            metavar="AXIS", rich_help_panel=FILES,
             help="Arrays are one-hot along this axis, 0 the first, -1 the last.",
         ),
     ] = None,
     ignore_grid: Annotated[
         bool,
         typer.Option(
-            "--ignore-grid", rich_help_panel=INPUT,
+            "--ignore-grid", rich_help_panel=FILES,
             help="Compare volumes as they lie, whatever their spacing, origin and orientation.",
         ),
     ] = False,
     match: Annotated[
         tuple[str, str] | None,
         typer.Option(
-            metavar="PREDICTION TARGET", rich_help_panel=INPUT,
+            metavar="PREDICTION TARGET", rich_help_panel=FILES,
             help="Patterns of names in which {key} is what partners share, as in '{key}*' "
             "'{key}_gtFine_labelIds.png'. By default partners have the same path but for the "
             "suffix; of Cityscapes, its names. With {class} in both, as in '{key}/{class}.nii.gz', "
@@ -280,12 +282,12 @@ def evaluate_command(
             images=per_image or confidence is not None or html is not None,
             instances=iiou,
         )
-        _check(settings, labels_, confidence)
         if html and of_classes:
             raise ValueError(
                 "--html: the report shows label maps, and these files are masks of one class each. "
                 "Leave out --html; --json and --csv have all scores."
             )
+        _check(settings, labels_, confidence)
         outputs = _outputs(json_, csv_, html, checkpoint, per_image=per_image)
         check_outputs(outputs)
         _check_images(images, html)
@@ -378,15 +380,10 @@ def _space(
     if task == "binary" or found:
         names = found or BINARY.names
         return LabelSpace(names, ignore_index=tuple(ignored or ()))
-    if num_classes == 1:
-        raise ValueError(
-            "--num-classes must be at least 2, background and foreground, got 1. For one "
-            "foreground class give --binary."
-        )
     if num_classes is not None and num_classes < 2:
         raise ValueError(
-            f"--num-classes must be at least 2, got {num_classes}. Masks of a foreground and its "
-            "background have 2 classes."
+            f"--num-classes must be at least 2, background and foreground, got {num_classes}. For "
+            "one foreground class give --binary."
         )
     if num_classes is not None:
         number_of_workers(None, num_classes, 1)  # raises if there are too many classes

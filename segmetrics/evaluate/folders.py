@@ -9,7 +9,7 @@ from pathlib import Path
 
 from segmetrics import files
 from segmetrics.evaluate.counter import Counter
-from segmetrics.evaluate.plausibility import warnings_of
+from segmetrics.evaluate.plausibility import implausible
 from segmetrics.evaluate.processes import Processes
 from segmetrics.evaluate.settings import Evaluation, NotScored, Settings
 from segmetrics.evaluate.warnings import Warnings, of_folders
@@ -83,7 +83,7 @@ def evaluate(
             raise NotScored(problems, rest=bool(everything.names))
         done = set(everything.names)
         scored = [pair for pair in pairs if pair.name in done]
-        for warning in warnings_of(settings, scored, everything.sums):
+        for warning in implausible(settings, scored, everything.sums):
             warnings.add(warning)
         if processes.rank:
             return None

@@ -30,8 +30,8 @@ def missing_predictions(pairs: Sequence[Pair]) -> list[str]:
     ]
 
 
-def warnings_of(settings: Settings, pairs: Sequence[Pair], sums: Longs) -> Iterator[str]:
-    """Warnings that the counts of pairs give reason for.
+def implausible(settings: Settings, pairs: Sequence[Pair], sums: Longs) -> Iterator[str]:
+    """What looks wrong in the counts of pairs.
 
     Raises:
         ValueError: nothing but options says that a value does not count, and without it every

@@ -61,8 +61,8 @@ def count_all(
     try:
         share = _in_processes if FORKS else _in_threads
         units = [(pair, rows) for pair in rest for rows in counter.parts(pair)]
-        outcomes = share(counter, units, workers, saved is not None)
-        for pair, outcome in _joined(units, outcomes):
+        counted = share(counter, units, workers, saved is not None)
+        for pair, outcome in _joined(units, counted):
             ledger.add(pair, outcome)
             progress(len(ledger.names) + len(ledger.problems), len(pairs), len(ledger.problems))
             if saved is not None:
@@ -116,10 +116,8 @@ def _joined(
         if isinstance(outcome, Problem):
             problems[name] = min(problems.get(name, (rows, outcome)), (rows, outcome))
         elif name in sums:
-            before = sums[name]
-            sums[name] = before._replace(
-                sums=before.sums + outcome.sums, digests=before.digests or outcome.digests
-            )
+            found = sums[name].digests or outcome.digests
+            sums[name] = Counted(sums[name].sums + outcome.sums, None, found)
         else:
             sums[name] = outcome
         left[name] -= 1

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from segmetrics.files.formats import FORMATS, OTHER_IMAGES, data_file, suffix
 from segmetrics.files.names import readable
-from segmetrics.files.problems import KINDS, Problem
+from segmetrics.files.problems import Problem
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class Pair:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All files of the pair, those next to headers too."""
+        """All files of the pair, those beside headers too."""
+        own = [path for path in (self.preds, self.target, self.instances) if path]
         if self.classes:
-            own = [file for masks in self.classes for file in (masks.target, masks.preds) if file]
-        else:
-            own = [self.preds, self.target, *([self.instances] if self.instances else [])]
-        return (*own, *(found for path in own if (found := data_file(path))))
+            every = (file for masks in self.classes for file in (masks.target, masks.preds))
+            own = [file for file in every if file]
+        return (*own, *(beside for path in own if (beside := data_file(path))))
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,11 @@ def find_pairs(
     ):
         files[folder], others = _find_masks(folder, pattern)
         problems += others
+    broken = {problem.file for problem in problems}
     if match is not None and match.has_classes:
         pairs, others = _pairs_of_classes(match, (preds, targets), files)
+        pairs = [pair for pair in pairs if not broken & set(map(str, pair.files))]
         return pairs, problems + others
-    broken = {problem.file for problem in problems}
     if match is None:
         by_name = [{path: _stem(path) for path in files[f]} for f in (preds, targets)]
     else:
@@ -238,8 +239,8 @@ def _find_masks(folder: Path, pattern: str | None) -> tuple[list[str], list[Prob
     if not masks:
         there = "."
         if problems:
-            kind, file, detail, _ = problems[0]
-            there = f", but {Path(file).name}: {detail}. {KINDS[kind][1]}"
+            first = problems[0]
+            there = f", but {Path(first.file).name}: {first.detail}. {first.fix}"
         raise ValueError(f"{folder}: there is no {formats()} in it{there}")
     return masks, problems
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 Kind = Literal["no target", "no prediction", "ambiguous", "format", "unreadable", "channels",
-               "values", "sizes", "axes", "grid", "labels", "instances", "colors", "frames",
-               "large", "palettes", "arrays", "one-hot", "volumes", "inaccessible"]  # fmt: skip
+               "values", "sizes", "axes", "grid", "labels", "instances",
+               "colors", "frames", "large", "palettes",
+               "arrays", "one-hot", "volumes", "inaccessible"]  # fmt: skip
 
 #: How a list of problems of a kind begins, and the likely mend.
 KINDS: dict[Kind, tuple[str, str]] = {
