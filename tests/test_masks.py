@@ -110,7 +110,7 @@ def test_memory_that_is_used_again_holds_the_new_mask_only(tmp_path: Path) -> No
     for shape, dtype in (((20, 30), np.uint16), ((7, 5), np.uint8), ((40, 30), np.uint8)):
         values = RANDOM.integers(0, 200, shape).astype(dtype)
         Image.fromarray(values).save(tmp_path / "mask.png")
-        assert np.array_equal(read(tmp_path / "mask.png", buffer).values, values)
+        assert np.array_equal(read(tmp_path / "mask.png", buffer=buffer).values, values)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "CMYK"])
@@ -120,12 +120,6 @@ def test_a_mask_of_several_channels_is_refused(mode: str, tmp_path: Path) -> Non
     with pytest.raises(MaskError, match=f"mask.*{mode}, {len(mode)} channels") as error:
         read(path)
     assert error.value.problem.kind == "channels"
-
-
-def test_an_array_of_colours_is_refused(tmp_path: Path) -> None:
-    np.save(tmp_path / "mask.npy", np.zeros((4, 5, 3), np.uint8))
-    with pytest.raises(MaskError, match="3 channels"):
-        read(tmp_path / "mask.npy")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -155,10 +149,10 @@ def test_a_file_cut_anywhere_is_refused_or_complete(suffix: str, tmp_path: Path)
     ("values", "message"),
     [
         (np.array([[0.5, 1.0]]), "float64 with fractions, 0.5 the first"),
-        (np.array([[np.nan, 1.0]]), "float64 with fractions, nan"),
+        (np.array([[np.nan, 1.0]]), "NaN in 1 of 2 pixels"),
         (np.array([[1j, 2]]), "complex128, expected integers"),
         (np.zeros(5, np.uint8), r"shape \(5,\)"),
-        (np.zeros((2, 3, 4, 5), np.uint8), r"shape \(2, 3, 4, 5\)"),
+        (np.zeros((2, 3, 4, 5), np.uint8), "2×3×4×5: several volumes"),
     ],
 )
 def test_what_holds_no_labels_is_refused(values: np.ndarray, message: str, tmp_path: Path) -> None:
@@ -169,13 +163,13 @@ def test_what_holds_no_labels_is_refused(values: np.ndarray, message: str, tmp_p
 
 def test_pickled_objects_are_not_loaded(tmp_path: Path) -> None:
     np.save(tmp_path / "mask.npy", np.array([{}]), allow_pickle=True)
-    with pytest.raises(MaskError, match="Object arrays cannot be loaded"):
+    with pytest.raises(MaskError, match="an array of Python objects"):
         read(tmp_path / "mask.npy")
 
 
 def test_an_archive_of_two_arrays_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "mask.npz", preds=np.zeros((2, 2)), scores=np.zeros((2, 2)))
-    with pytest.raises(MaskError, match="2 arrays, expected one"):
+    with pytest.raises(MaskError, match="2 arrays: preds, scores"):
         read(tmp_path / "mask.npz")
 
 

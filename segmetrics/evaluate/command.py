@@ -98,6 +98,27 @@ def evaluate_command(
             help="Predictions hold indices of classes; by default they hold values as targets do.",
         ),
     ] = False,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", rich_help_panel=INPUT,
+            help="The mask's array in NPZ files of several; may be given several times.",
+        ),
+    ] = None,
+    one_hot: Annotated[
+        int | None,
+        typer.Option(
+            metavar="AXIS", rich_help_panel=INPUT,
+            help="Arrays are one-hot along this axis, 0 the first, -1 the last.",
+        ),
+    ] = None,
+    ignore_grid: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-grid", rich_help_panel=INPUT,
+            help="Compare volumes as they lie, whatever their spacing, origin and orientation.",
+        ),
+    ] = False,
     match: Annotated[
         tuple[str, str] | None,
         typer.Option(
@@ -176,8 +197,8 @@ def evaluate_command(
 ) -> None:  # fmt: skip
     """Score the masks of a folder against those of another.
 
-    Masks are PNG, TIFF, BMP, PNM, GIF, lossless WebP, NPY, NPZ or NIfTI. What cannot be
-    scored is named, with exit status 2.
+    Masks are PNG, TIFF, BMP, PNM, GIF, lossless WebP, NPY, NPZ, NIfTI, MHA, MHD, NRRD, MGH or
+    DICOM SEG. What cannot be scored is named, with exit status 2.
     Under torchrun (torchrun --nproc-per-node 4 -m segmetrics evaluate …) processes and machines
     share the files.
     """
@@ -188,7 +209,9 @@ def evaluate_command(
         space = _space(labels_, num_classes, ignore_index, preds_are_classes)
         settings = Settings(
             space,
-            readings=_readings(labels_, space),
+            readings=_readings(labels_, space).with_options(
+                keys=tuple(key or ()), one_hot=one_hot, ignore_grid=ignore_grid
+            ),
             boundary=boundary,
             images=per_image or confidence is not None or html is not None,
             instances=iiou,

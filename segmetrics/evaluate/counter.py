@@ -78,11 +78,8 @@ class Counter:
         readings = self.settings.readings
         preds_map = files.read(pair.preds, readings.preds, of_preds)
         target_map = files.read(pair.target, readings.target, of_target)
-        preds, target = preds_map.values, target_map.values
-        if preds.shape != target.shape:
-            raise MaskError(
-                "sizes", pair.preds, f"{_size(preds)}, its target {pair.target} is {_size(target)}"
-            )
+        preds = files.aligned(preds_map, target_map, (pair.preds, pair.target))
+        target = target_map.values
         self._check_agreement(pair, preds_map, target_map, target.shape)
         sums = np.zeros(self.layout.size, np.int64)
         nodata = preds_map.nodata, target_map.nodata

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -41,6 +41,10 @@ class Readings(NamedTuple):
         of_void = [(color, space.ignore_index[-1]) for color in void if color not in space.colors]
         of_preds = of_target if space.map_preds else of_class
         return Readings(Reading((*of_preds, *of_void)), Reading((*of_target, *of_void)))
+
+    def with_options(self, **options: Any) -> Readings:
+        """The same with other fields of ``Reading``."""
+        return Readings(*(replace(reading, **options) for reading in self))
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,9 @@ class Settings:
             "boundary": self.boundary,
             "counts of images": self.images,
             "iiou": self.instances,
+            "keys": list(self.readings.target.keys),
+            "one-hot axis": self.readings.target.one_hot,
+            "ignore grid": self.readings.target.ignore_grid,
         }
 
 

@@ -392,10 +392,12 @@ def _examples(result: Evaluation, folder: Path | None) -> Iterator[Any]:
     for i, name in zip(order, names, strict=False):
         pair = result.scored[name]
         readings = result.settings.readings
-        target = files.read_thinned(pair.target, readings.target).values
-        preds = files.read_thinned(pair.preds, readings.preds).values
-        if target.ndim != 2 or target.shape != preds.shape:
+        target_map = files.read_thinned(pair.target, readings.target)
+        preds_map = files.read_thinned(pair.preds, readings.preds)
+        if target_map.values.ndim != 2:
             continue
+        preds = files.aligned(preds_map, target_map, (pair.preds, pair.target))
+        target = target_map.values
         yield Example(
             name=name,
             score=values[i].item(),

@@ -5,7 +5,8 @@
 """
 
 from segmetrics.files.agreement import check_palettes, check_place
-from segmetrics.files.formats import FORMATS, read
+from segmetrics.files.alignment import aligned
+from segmetrics.files.formats import FORMATS, check_libraries, read
 from segmetrics.files.grids import Grid
 from segmetrics.files.masks import Buffer, LabelMap, Reading, Stored
 from segmetrics.files.pairing import (
@@ -34,6 +35,8 @@ __all__ = [
     "Reading",
     "Rows",
     "Stored",
+    "aligned",
+    "check_libraries",
     "check_palettes",
     "check_place",
     "find_images",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 #: So many bytes tell it.
-HEAD = 132
+HEAD = 348
 #: Name, offset, and the bytes that may be there.
 _MAGIC: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (
     ("PNG", 0, (b"\x89PNG\r\n\x1a\n",)),
@@ -27,6 +27,10 @@ _MAGIC: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (
     ("ZIP", 0, (b"PK\3\4",)),
     ("NPY", 0, (b"\x93NUMPY",)),
     ("NRRD", 0, (b"NRRD",)),
+    ("NIfTI", 344, (b"n+1\0", b"ni1\0")),
+    ("NIfTI", 4, (b"n+2\0", b"ni2\0")),
+    ("MetaImage", 0, (b"ObjectType", b"NDims")),
+    ("MGH", 0, (b"\0\0\0\1",)),
     ("HDF5", 0, (b"\x89HDF",)),
     ("DICOM", 128, (b"DICM",)),
     ("PDF", 0, (b"%PDF",)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -18,11 +18,12 @@ Reader = Callable[[Path, Reading, Buffer], Stored]
 
 
 class Format(NamedTuple):
-    """A format: its name, and its reader in a module that is loaded when it is first needed."""
+    """A format: its name, its reader in a module that is loaded when needed, and its library."""
 
     name: str
     module: str
     function: str
+    library: str = ""
 
     @property
     def reader(self) -> Reader:
@@ -51,16 +52,25 @@ FORMATS = {
     ".webp": WEBP,
     ".npy": Format("NPY", "arrays", "read_npy"),
     ".npz": Format("NPZ", "arrays", "read_npz"),
-    ".nii": Format("NIfTI", "nifti", "read_nifti"),
-    ".nii.gz": Format("NIfTI", "nifti", "read_nifti"),
+    ".nii": Format("NIfTI", "nifti", "read_nifti", "nibabel"),
+    ".nii.gz": Format("NIfTI", "nifti", "read_nifti", "nibabel"),
+    ".mgh": Format("MGH", "nifti", "read_mgh", "nibabel"),
+    ".mgz": Format("MGH", "nifti", "read_mgh", "nibabel"),
+    ".mha": Format("MetaImage", "itk", "read_metaimage", "SimpleITK"),
+    ".mhd": Format("MetaImage", "itk", "read_metaimage", "SimpleITK"),
+    ".nrrd": Format("NRRD", "itk", "read_nrrd", "SimpleITK"),
+    ".nhdr": Format("NRRD", "itk", "read_nrrd", "SimpleITK"),
+    ".dcm": Format("DICOM", "dicom", "read_segmentation", "highdicom"),
 }
+#: Suffix → what its content begins as, if not as its format.
+CONTAINERS = {".npz": "ZIP", ".nii.gz": "gzip", ".mgz": "gzip"}
 #: Suffix → what it is that is no mask, or none that is read.
 OTHER_IMAGES = {
     ".jpg": "JPEG", ".jpeg": "JPEG", ".jp2": "JPEG 2000", ".j2k": "JPEG 2000", ".jxl": "JPEG XL",
     ".avif": "AVIF", ".heic": "HEIC", ".heif": "HEIC", ".exr": "OpenEXR", ".tga": "TGA",
     ".psd": "Photoshop", ".svg": "SVG", ".pam": "PAM", ".pfm": "PFM", ".tfrecord": "TFRecord",
     ".vrt": "GDAL VRT", ".ecw": "ECW", ".h5": "HDF5", ".hdf5": "HDF5", ".nc": "NetCDF",
-    ".zarr": "Zarr", ".mat": "MATLAB", ".dcm": "DICOM", ".svs": "Aperio", ".ndpi": "Hamamatsu",
+    ".zarr": "Zarr", ".mat": "MATLAB", ".svs": "Aperio", ".ndpi": "Hamamatsu",
 }  # fmt: skip
 
 
@@ -115,19 +125,53 @@ def format_of(path: Path) -> Format:
     """The format of a mask by its suffix; of an image by its content.
 
     Raises:
-        MaskError: an image whose content is of another kind.
+        MaskError: a suffix that is not read, or content of another kind.
     """
-    named = FORMATS[suffix(path.name).lower()]
-    if named.name not in IMAGES:
-        return named
+    end = suffix(path.name).lower()
+    named = FORMATS.get(end)
     with path.open("rb", buffering=0) as file:
-        found = kind_of(file.read(HEAD)) or named.name
-    if found not in IMAGES:
-        raise MaskError("format", path, f"its content is {found}, not {named.name}")
-    return IMAGES[found]
+        found = kind_of(file.read(HEAD))
+    if named is None:
+        what = found or OTHER_IMAGES.get(end) or end
+        how = " under this name: name DICOM SEG .dcm" if what == "DICOM" else ""
+        raise MaskError("format", path, f"{what or 'no suffix'} is not read as a mask{how}")
+    if found in IMAGES and named.name in IMAGES:
+        return IMAGES[found]
+    expected = CONTAINERS.get(end, named.name)
+    if found not in (None, expected):
+        what = named.name if expected == named.name else f"{named.name} in {expected}"
+        raise MaskError("format", path, f"its content is {found}, not {what}")
+    return named
+
+
+def data_file(path: Path) -> Path | None:
+    """The file beside a header that holds its voxels; None where there is none."""
+    if suffix(path.name).lower() not in (".mhd", ".nhdr"):
+        return None
+    found: Path | None = import_module("segmetrics.files.itk").data_file(path)
+    return found
+
+
+def check_libraries(paths: Iterable[Path]) -> None:
+    """Raise where a library that a mask's format needs is not installed.
+
+    Raises:
+        ImportError: says how to install it.
+    """
+    formats = {path: FORMATS.get(suffix(path.name).lower()) for path in paths}
+    needed = {form.library: path for path, form in formats.items() if form and form.library}
+    for library, path in needed.items():
+        try:
+            import_module(library)
+        except ImportError as error:  # noqa: PERF203
+            raise ImportError(
+                f"{path} and others need {library}. Install it with "
+                "`pip install segmetrics[medical]`."
+            ) from error
 
 
 def suffix(name: str) -> str:
     """The suffix of a file's name, ``.nii.gz`` as one."""
     stem, last = os.path.splitext(name)
-    return os.path.splitext(stem)[1] + last if name.lower().endswith(".nii.gz") else last
+    double = name.lower().endswith((".nii.gz", ".raw.gz"))  # the latter of NHDR
+    return os.path.splitext(stem)[1] + last if double else last

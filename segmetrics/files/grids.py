@@ -1,15 +1,112 @@
-"""Grids: where the voxels of a volume lie in space."""
+"""Grids: where the elements of an array lie in space, and when two grids are one."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float64]
+
+#: The codes of axes, toward positive and negative world coordinates.
+CODES = (("R", "L"), ("A", "P"), ("S", "I"))
+#: Corners of equal grids lie so close, in voxels.
+TOLERANCE = 1e-3
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where voxels lie: ``affine (4, 4)`` maps indices of the array's axes to RAS+ millimetres."""
+    """Where the elements of an array lie.
 
-    affine: NDArray[np.float64]
+    Args:
+        steps: ``(world, axes)``: column i leads from one element to the next along axis i.
+        origin: ``(world,)``: the centre of element (0, 0, …).
+        zyx: the array's axes are (z, y, x), as SimpleITK gives them; else (x, y, z), as nibabel.
+        placed: False where only the order of the axes is known.
+    """
+
+    steps: Floats
+    origin: Floats
+    zyx: bool = False
+    placed: bool = True
+
+    @staticmethod
+    def unplaced(ndim: int, *, zyx: bool = False) -> Grid:
+        """The grid of an array of which only the order of the axes is known."""
+        return replace(Grid.of_affine(np.eye(4), ndim, zyx=zyx), placed=False)
+
+    @staticmethod
+    def of_affine(affine: Floats, ndim: int, *, zyx: bool = False) -> Grid:
+        """The grid of an affine ``(4, 4)`` from indices (i, j, k) to RAS+ millimetres.
+
+        Axes of the array beyond the third do not lie in space: their steps are nan.
+        """
+        steps = np.full((3, ndim), np.nan)
+        steps[:, : min(ndim, 3)] = affine[:3, : min(ndim, 3)]
+        return Grid(steps[:, ::-1] if zyx else steps, np.asarray(affine[:3, 3], np.float64), zyx)
+
+    @property
+    def spacing(self) -> Floats:
+        """The distance between neighbours along each axis."""
+        return np.asarray(np.linalg.norm(self.steps, axis=0))
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether its axes are finite and independent."""
+        finite = bool(np.isfinite(self.steps).all() and np.isfinite(self.origin).all())
+        if not finite or not self.spacing.all():
+            return False
+        return bool(np.linalg.matrix_rank(self.steps / self.spacing) == self.steps.shape[1])
+
+    def without(self, axis: int) -> Grid:
+        """The grid without an axis of one element."""
+        return replace(self, steps=np.delete(self.steps, axis, 1))
+
+    def describe(self, size: Sequence[int]) -> str:
+        """Size, spacing, origin and axis codes, in the order (x, y, z)."""
+        order = slice(None, None, -1 if self.zyx else 1)
+        axes = "".join(
+            CODES[row][int(step[row] < 0)]
+            for step in self.steps.T[order]
+            for row in [int(np.abs(step).argmax())]
+        )
+        spacing, origin = map(_shown, (self.spacing[order], self.origin))
+        return f"{times(size[order])} voxels {axes}, spacing {spacing} mm, origin {origin} mm"
+
+
+def axes_and_flips(
+    grid: Grid, size: Sequence[int], to: Grid, to_size: Sequence[int]
+) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """How an array on one grid is brought to another that is equal up to its axes.
+
+    Returns:
+        The permutation of its axes and which of the result are then flipped; None where the grids
+        differ by more than a thousandth of a voxel in a corner.
+    """
+    if len(size) != len(to_size) or grid.steps.shape != to.steps.shape:
+        return None
+    turn = np.linalg.pinv(grid.steps) @ to.steps
+    axes = tuple(int(axis) for axis in np.abs(turn).argmax(0))
+    if sorted(axes) != list(range(len(axes))) or [size[axis] for axis in axes] != list(to_size):
+        return None
+    flips = tuple(i for i, axis in enumerate(axes) if turn[axis, i] < 0)
+    steps, origin = grid.steps[:, axes], grid.origin.copy()
+    for i in flips:
+        origin += steps[:, i] * (to_size[i] - 1)
+        steps[:, i] *= -1
+    corners = np.array(list(product(*((-0.5, length - 0.5) for length in to_size)))).T
+    away = (steps - to.steps) @ corners + (origin - to.origin)[:, None]
+    close = np.linalg.norm(away, axis=0).max() <= TOLERANCE * to.spacing.min()
+    return (axes, flips) if close else None
+
+
+def times(size: Sequence[int]) -> str:
+    """A size as it is printed."""
+    return "×".join(map(str, size))
+
+
+def _shown(numbers: Floats) -> str:
+    return f"({', '.join(f'{number + 0.0:.6g}' for number in numbers.tolist())})"

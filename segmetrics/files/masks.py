@@ -21,13 +21,15 @@ class Reading:
 
     Args:
         colors: colour → label, where the label space has colours: colour images become label maps.
-        key: name of the array in an NPZ file that holds several.
+        keys: names of the mask in NPZ files that hold several arrays, one of them in a file.
         one_hot: the axis of the classes, where arrays are one-hot.
+        ignore_grid: say nothing of where voxels lie, only in which order.
     """
 
     colors: tuple[tuple[Color, int], ...] = ()
-    key: str | None = None
+    keys: tuple[str, ...] = ()
     one_hot: int | None = None
+    ignore_grid: bool = False
 
 
 @dataclass(frozen=True, eq=False)

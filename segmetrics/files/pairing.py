@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from segmetrics.files.formats import FORMATS, OTHER_IMAGES, suffix
+from segmetrics.files.formats import FORMATS, OTHER_IMAGES, data_file, suffix
 from segmetrics.files.problems import KINDS, Problem
 
 
@@ -24,8 +24,9 @@ class Pair:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All files of the pair."""
-        return (self.preds, self.target, *([self.instances] if self.instances else []))
+        """All files of the pair, those beside headers too."""
+        own = (self.preds, self.target, *([self.instances] if self.instances else []))
+        return own + tuple(beside for path in own if (beside := data_file(path)))
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,10 @@ def with_instances(pairs: Iterable[Pair]) -> tuple[list[Pair], list[Problem]]:
 
 def find_images(folder: Path, names: Iterable[str]) -> dict[str, Path]:
     """The images behind the masks of pairs: same path but for the suffix, or named ``{key}*``."""
-    suffixes = OTHER_IMAGES.keys() | FORMATS.keys() - {".npy", ".npz", ".nii", ".nii.gz"}
+    of_images = {
+        end for end, form in FORMATS.items() if form.module in ("images", "tiff", "bitmaps")
+    }
+    suffixes = OTHER_IMAGES.keys() | of_images
     paths = [path for path in _walk(folder) if suffix(path).lower() in suffixes]
     by_path = {_without_suffix(path): folder / path for path in paths}
     found = {name: by_path[name] for name in names if name in by_path}

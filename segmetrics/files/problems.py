@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple
 
 Kind = Literal["no target", "no prediction", "ambiguous", "format", "unreadable", "channels",
                "values", "sizes", "axes", "grid", "labels", "instances",
-               "colors", "frames", "large", "palettes"]  # fmt: skip
+               "colors", "frames", "large", "palettes",
+               "arrays", "one-hot", "volumes"]  # fmt: skip
 
 #: How a list of problems of a kind begins, and the likely mend.
 KINDS: dict[Kind, tuple[str, str]] = {
@@ -27,7 +28,8 @@ KINDS: dict[Kind, tuple[str, str]] = {
     ),
     "format": (
         "images in a format that is not read as masks",
-        "Write masks as PNG, TIFF, NPY, NPZ or NIfTI. JPEG changes labels; its masks are lost.",
+        "Write masks as PNG, TIFF, NPY, NIfTI, MHA or NRRD, under a suffix that says so. JPEG "
+        "changes labels.",
     ),
     "unreadable": (
         "files that cannot be read",
@@ -61,6 +63,18 @@ KINDS: dict[Kind, tuple[str, str]] = {
     "values": (
         "masks whose values are no labels",
         "A mask holds integers, one label a pixel.",
+    ),
+    "arrays": (
+        "archives whose mask is not known",
+        "Name it by --key, once for each name that predictions or targets use.",
+    ),
+    "one-hot": (
+        "one-hot masks",
+        "--one-hot AXIS reads them, where every pixel has exactly one 1 along the axis.",
+    ),
+    "volumes": (
+        "files of several volumes",
+        "Write one volume a file; scores become labels by their argmax.",
     ),
     "sizes": (
         "pairs of different sizes",
