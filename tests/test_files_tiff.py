@@ -384,6 +384,13 @@ def test_a_raster_of_another_place_is_refused(
         raise AssertionError(done.stderr)
 
 
+def test_places_are_not_compared_where_grids_are_ignored(folder: Path) -> None:
+    labels = RANDOM.integers(0, 2, (30, 40)).astype(np.uint8)
+    raster(folder / "p/a.tif", labels, crs="EPSG:32634", transform=HERE)
+    raster(folder / "t/a.tif", labels, crs="EPSG:32633", transform=HERE)
+    assert ious(folder, "--num-classes", 2, "--ignore-grid") == [1, 1]
+
+
 @pytest.mark.parametrize(
     "profile",
     [
