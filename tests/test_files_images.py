@@ -206,6 +206,15 @@ def test_a_png_of_too_few_rows_is_refused(bits: int, interlaced: bool, tmp_path:
     assert error.value.problem.kind == "unreadable"
 
 
+@pytest.mark.parametrize("depth", [8, 16])
+def test_a_colour_png_of_too_few_rows_is_refused(depth: int, tmp_path: Path) -> None:
+    rows = rows_of(np.repeat(RANDOM.integers(0, 9, (9, 13)), 3, 1), depth)
+    stream = zlib.compress(rows[: -len(rows) // 9])
+    (tmp_path / "a.png").write_bytes(png_of((9, 13), stream, depth, 2))
+    with pytest.raises(MaskError, match="bytes of pixels, expected"):
+        read(tmp_path / "a.png")
+
+
 def test_a_last_row_of_any_value_is_a_row(tmp_path: Path) -> None:
     for value in range(256):
         values = np.full((3, 5), value, np.uint8)

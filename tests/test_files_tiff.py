@@ -336,6 +336,26 @@ def test_equal_bands_of_a_colour_image_are_a_label_map(interleave: str, tmp_path
     assert np.array_equal(read(tmp_path / "a.tif").values, labels)
 
 
+@pytest.mark.parametrize("planarconfig", ["contig", "separate"])
+def test_equal_bands_of_several_pages_are_a_volume(planarconfig: str, tmp_path: Path) -> None:
+    labels = RANDOM.integers(0, 9, (4, 20, 30)).astype(np.uint8)
+    bands = np.stack([labels] * 3, 1 if planarconfig == "separate" else -1)
+    for options in ({"metadata": None}, {}):
+        tifffile.imwrite(
+            tmp_path / "a.tif", bands, photometric="rgb", planarconfig=planarconfig, **options
+        )
+        assert np.array_equal(read(tmp_path / "a.tif").values, labels)
+
+
+def test_pages_of_different_layouts_are_a_volume(tmp_path: Path) -> None:
+    labels = RANDOM.integers(0, 9, (3, 20, 30)).astype(np.uint8)
+    layouts: list[dict[str, Any]] = [{"rowsperstrip": 7}, {"tile": (16, 16)}, {"rowsperstrip": 6}]
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for page, layout in zip(labels, layouts, strict=True):
+            file.write(page, compression="deflate", metadata=None, **layout)
+    assert np.array_equal(read(tmp_path / "a.tif").values, labels)
+
+
 # --- places ---------------------------------------------------------------------------------------
 
 HERE = from_origin(500_000, 5_000_000, 10, 10)
@@ -362,6 +382,13 @@ def test_a_raster_of_another_place_is_refused(
     assert "pairs on different grids: 1" in done.stderr
     with pytest.raises(AssertionError, match=said):
         raise AssertionError(done.stderr)
+
+
+def test_places_are_not_compared_where_grids_are_ignored(folder: Path) -> None:
+    labels = RANDOM.integers(0, 2, (30, 40)).astype(np.uint8)
+    raster(folder / "p/a.tif", labels, crs="EPSG:32634", transform=HERE)
+    raster(folder / "t/a.tif", labels, crs="EPSG:32633", transform=HERE)
+    assert ious(folder, "--num-classes", 2, "--ignore-grid") == [1, 1]
 
 
 @pytest.mark.parametrize(

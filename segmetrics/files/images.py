@@ -36,17 +36,19 @@ def read_png(path: Path, _: Reading, buffer: Buffer) -> Stored:
     check_ratio(path, png.bytes, sum(map(len, png.chunks)), "Deflate")
     bands = COLORS.get(png.type, "")
     if bands and png.bits == 16:  # of which Pillow keeps 8
+        _check_rows(path, png)
         return Stored(_decoded_with_libpng(path, data), bands)
     with PngImageFile(BytesIO(data)) as image:
         palette = image.palette.palette if png.type == PALETTE and image.palette else b""
-        if not bands and png.bits not in (1, *(STRETCHED if png.type == GREY else ())):
+        stretched = png.type == GREY and png.bits in STRETCHED
+        if image.mode in ("L", "P", "I;16") and not stretched:
             values = _decoded_in_place(image, buffer)
             complete = not png.interlaced and (values[-1].view(np.uint8) != UNSEEN).any()
         else:
             values, complete = np.asarray(image), False
     if not complete:  # rows may be missing, which Pillow takes for zeros
         _check_rows(path, png)
-    if png.type == GREY and png.bits in STRETCHED:
+    if stretched:
         values = values // np.uint8(STRETCHED[png.bits])
     return Stored(values, bands, palette=bytes(palette))
 

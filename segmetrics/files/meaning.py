@@ -58,7 +58,9 @@ def to_labels(path: Path, stored: Stored, reading: Reading) -> LabelMap:
     native = np.dtype(np.uint8) if values.dtype == np.bool_ else native
     # C knows two types of 64 bits, of which torch knows one
     labels = np.require(values, native, ["C", "W"]).view(native.str)
-    return LabelMap(labels, grid, stored.palette, stored.nodata, stored.place)
+    return LabelMap(
+        labels, grid, stored.palette, stored.nodata, None if reading.ignore_grid else stored.place
+    )
 
 
 def one_hot_axis(values: Array) -> int | None:

@@ -20,8 +20,8 @@ LARGE = 2**26
 PART = 2**24
 #: Rows and columns of a large TIFF that are looked at, at most.
 SIDE = 2048
-#: Smaller files are not looked into: hardly a byte gives more than 2¹⁵ pixels.
-SMALLEST = LARGE // 2**15
+#: Smaller files are not looked into: a byte of Deflate is at most 1,032 pixels.
+SMALLEST = LARGE // 1032
 
 
 class Rows(NamedTuple):
@@ -44,14 +44,17 @@ def parts(preds: Path, target: Path) -> list[Rows | None]:
             return [None]
         from segmetrics.files.tiff import opened
 
-        with opened(preds) as one, opened(target) as other:
-            large = min(np.prod(mask.shape, dtype=np.int64) for mask in (one, other)) > LARGE
-            if not (large and one.in_parts and other.in_parts):
-                return [None]
-            *above, width = other.shape
+        with opened(target) as mask:
+            *above, width = mask.shape
             height = int(np.prod(above, dtype=np.int64))
-            aligned = max(one.step, other.step)  # the other's tiles are decoded twice at edges
-            step = max(PART // width // aligned, 1) * aligned
+            if height * width <= LARGE or not mask.in_parts:
+                return [None]
+            aligned = mask.step
+        with opened(preds) as mask:
+            if not mask.in_parts:
+                return [None]
+            aligned = max(aligned, mask.step)  # the other's tiles are decoded twice at edges
+        step = max(PART // width // aligned, 1) * aligned
     except Exception:  # reading says what is wrong
         return [None]
     return [Rows(first, min(first + step, height)) for first in range(0, height, step)]

@@ -88,7 +88,7 @@ class Tiff:
             check_lossless(path, int(other.compression))
             if (other.shape, other.dtype) != (page.shape, page.dtype):
                 raise MaskError(
-                    "sizes", path, f"pages of different sizes or types, {_described(page)} and "
+                    "values", path, f"pages of different sizes or types, {_described(page)} and "
                     f"{_described(other)}"
                 )  # fmt: skip
         if page.dtype is None or isinstance(page.bitspersample, tuple):
@@ -100,7 +100,11 @@ class Tiff:
         self.shape = self._shape()
         self.orientation = page.tags.valueof(ORIENTATION) or 1
         plain = page.imagedepth == 1 and (page.planarconfig == 1 or not self.bands)
-        self.by_segment = plain and not self._in_one_piece
+        self.by_segment = (
+            plain and not self._in_one_piece and len(set(map(_layout, self.pages))) == 1
+        )
+        if not self.by_segment and any(other.compression == LERC for other in self.pages):
+            raise MaskError("format", path, "LERC in an unusual layout, whose loss is not known")
         self.in_parts = self.by_segment and self.orientation == 1
         self.step = min(page.tilelength if page.is_tiled else page.rowsperstrip, page.imagelength)
         if self.by_segment:
@@ -111,12 +115,12 @@ class Tiff:
         """The whole of it."""
         if self.by_segment:
             values = self.rows(0, int(np.prod(self.shape[:-1])), buffer).values
-        elif len(self.pages) == 1 and not self._in_one_piece:
-            values = self.page.asarray()
-            if self.bands:  # a plane each
-                values = np.moveaxis(values, 0, -1)
-        else:
+        elif self._in_one_piece:
             values = self.file.series[0].asarray()
+        else:
+            values = np.stack([page.asarray() for page in self.pages])
+            if self.bands and self.page.planarconfig != 1:  # a plane each
+                values = np.moveaxis(values, 1, -1)
         values = values.reshape(*self.shape, *([len(self.bands)] if self.bands else []))
         down, across, transposed = ORIENTATIONS.get(self.orientation, (1, 1, False))
         first = len(self.shape) - 2
@@ -169,6 +173,8 @@ class Tiff:
         names = {(RGB, 3, False): "RGB", (RGB, 4, True): "RGBA"}
         if count == 1:
             return ""
+        if self._in_one_piece:
+            raise MaskError("channels", self.path, f"{count} channels")
         if page.photometric in (0, 1) and count == 2 and alpha:
             return "LA"
         if known := names.get((int(page.photometric), count, alpha)):
@@ -269,6 +275,13 @@ class Tiff:
 def _loaded(page: Any) -> Any:
     """A page with its tags; tifffile keeps light ones of large stacks."""
     return page.aspage()
+
+
+def _layout(page: Any) -> tuple[bool, int, int]:
+    """How a page is divided into strips or tiles."""
+    if page.is_tiled:
+        return True, page.tilelength, page.tilewidth
+    return False, page.rowsperstrip, page.imagewidth
 
 
 def _is_secondary(page: Any) -> bool:
