@@ -14,6 +14,7 @@ from typing import Any
 
 import ignite.metrics
 import monai.metrics
+import numpy as np
 import pytest
 import segmentation_models_pytorch.metrics as smp
 import torch
@@ -32,9 +33,13 @@ PUBLIC = {name: getattr(segmetrics, name) for name in segmetrics.__all__}
 README = Path(__file__).parents[1] / "README.md"
 
 
-def masks(*, void: bool) -> tuple[Tensor, Tensor]:
+#: Masks that differ in their seed and in what the classes lack.
+MASKS = ["plain", 1, 2, 3, "never rightly", "never predicted", "only predicted", "void", "perfect"]
+
+
+def masks(*, void: bool, kind: int | str = "plain") -> tuple[Tensor, Tensor]:
     """Six label maps in which classes lack in every way that peers treat differently."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(kind if isinstance(kind, int) else 0)
     target = torch.randint(0, 4, (6, 12, 16), generator=generator)  # class 4 is nowhere
     preds = target.clone()
     wrong = torch.rand(preds.shape, generator=generator) < 0.4
@@ -42,8 +47,18 @@ def masks(*, void: bool) -> tuple[Tensor, Tensor]:
     target[1][target[1] == 3] = 0  # in image 1 class 3 is predicted, but not there
     for labels in (target, preds):
         labels[2][labels[2] == 2] = 1  # in image 2 class 2 is neither predicted nor there
+    if kind == "never rightly":
+        preds[(preds == 3) & (target == 3)] = 0
+    elif kind == "never predicted":
+        preds[preds == 3] = 0
+    elif kind == "only predicted":
+        target[target == 3] = 0
+    elif kind == "perfect":
+        preds = target.clone()
     if void:
         target[torch.rand(target.shape, generator=generator) < 0.1] = VOID
+        if kind == "void":
+            target[3] = VOID  # an image of nothing but void
     return preds, target
 
 
@@ -78,6 +93,53 @@ def mmsegmentation(preds: Tensor, target: Tensor) -> dict[str, Tensor]:
     }
 
 
+def hugging_face(preds: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """The ``mean_iou`` of Hugging Face's ``evaluate``: NumPy histograms, image by image."""
+    totals = np.zeros((3, C))
+    for p, t in zip(preds.numpy(), target.numpy(), strict=True):
+        p, t = p[t != VOID], t[t != VOID]
+        areas = [np.histogram(x, bins=C, range=(0, C - 1))[0] for x in (p[p == t], p, t)]
+        totals += areas
+    hits, predicted, there = torch.from_numpy(totals)
+    iou = hits / (predicted + there - hits)
+    return {
+        "mean_iou": iou.nanmean(),
+        "mean_accuracy": (hits / there).nanmean(),
+        "overall_accuracy": hits.sum() / there.sum(),
+        "per_category_iou": iou,
+    }
+
+
+def detectron2(preds: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """detectron2's ``SemSegEvaluator``: a confusion matrix whose last row and column are void."""
+    matrix = torch.zeros(C + 1, C + 1, dtype=torch.int64)
+    pairs = torch.stack([preds, target.where(target != VOID, C)]).flatten(1)
+    for p, t in pairs.T.tolist():
+        matrix[p, t] += 1
+    hits = matrix.diagonal()[:C].double()
+    there, predicted = matrix[:C, :C].sum(0), matrix[:C, :C].sum(1)
+    found = there > 0
+    iou = hits / (there + predicted - hits)
+    return {
+        "mIoU": iou[found].mean(),
+        "fwIoU": (iou[found] * there[found] / there.sum()).sum(),
+        "mACC": (hits / there)[found].mean(),
+        "pACC": hits.sum() / there.sum(),
+    }
+
+
+def nnunet(preds: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """The evaluator of nnU-Net 2: every case and class as binary masks, then means over cases."""
+    dice, iou = torch.full((2, len(preds), C), nan, dtype=torch.float64)
+    for i, (p, t) in enumerate(zip(preds, target, strict=True)):
+        for c in range(C):
+            p_c, t_c = (side[t != VOID] == c for side in (p, t))
+            both, either = int((p_c & t_c).sum()), int((p_c | t_c).sum())
+            if either:
+                dice[i, c], iou[i, c] = 2 * both / (both + either), both / either
+    return {"Dice": dice.nanmean(0), "IoU": iou.nanmean(0)}
+
+
 def reference_script(preds: Tensor, target: Tensor) -> dict[str, Tensor]:
     """The confusion matrix of torchvision's reference script for segmentation."""
     known = (target >= 0) & (target < C)
@@ -102,7 +164,8 @@ def rows() -> Iterator[Any]:
             cells = [re.findall(r"`([^`]+)`", cell) for cell in line.split("|")[1:3]]
             if len(cells) == 2 and all(len(code) == 1 for code in cells):
                 [theirs], [ours] = cells
-                yield pytest.param(title, theirs, ours, id=f"{title}: {theirs}")
+                mind = line.split("|")[3]
+                yield pytest.param(title, theirs, ours, mind, id=f"{title}: {theirs}")
 
 
 def peers(section: str, preds: Tensor, target: Tensor) -> dict[str, Any]:
@@ -123,6 +186,12 @@ def peers(section: str, preds: Tensor, target: Tensor) -> dict[str, Any]:
         return vars(ignite.metrics) | scores | {"cm": ignite.metrics.ConfusionMatrix(C)}
     if section == "mmsegmentation":
         return dict(mmsegmentation(preds, target))
+    if section == "Hugging Face evaluate":
+        return dict(hugging_face(preds, target))
+    if section == "detectron2":
+        return dict(detectron2(preds, target))
+    if section == "nnU-Net":
+        return dict(nnunet(preds, target))
     assert section == "torchvision's reference script"
     return dict(reference_script(preds, target))
 
@@ -167,9 +236,12 @@ def evaluate(value: Any, inputs: dict[str, tuple[Tensor, Tensor]], task: str) ->
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("section", "theirs", "ours"), rows())
-def test_a_row_of_the_readme_gives_the_peers_number(section: str, theirs: str, ours: str) -> None:
-    preds, target = masks(void=section != "torchmetrics.segmentation")
+@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize(("section", "theirs", "ours", "mind"), rows())
+def test_a_row_of_the_readme_gives_the_peers_number(
+    section: str, theirs: str, ours: str, mind: str, kind: int | str
+) -> None:
+    preds, target = masks(void=section != "torchmetrics.segmentation", kind=kind)
     inputs = {
         "multiclass": (preds, target),
         "binary": binary_inputs(),
@@ -183,6 +255,8 @@ def test_a_row_of_the_readme_gives_the_peers_number(section: str, theirs: str, o
         names["cm"].update((one_hot(preds), target))  # a score that is made from it resets it
     expected = evaluate(yours, inputs, task).squeeze().double()
     result = evaluate(mine, inputs, task).double()
+    if kind == "void" and "an image of nothing but void" in mind:
+        result = (5 * result + 1) / 6  # theirs scores that image 1, ours leaves it out
     torch.testing.assert_close(result, expected, atol=1e-6, rtol=0, equal_nan=True)
 
 
@@ -195,6 +269,9 @@ def test_the_readme_has_a_table_for_every_peer() -> None:
         "MONAI",
         "ignite",
         "mmsegmentation",
+        "Hugging Face evaluate",
+        "detectron2",
+        "nnU-Net",
         "torchvision's reference script",
     }
 
