@@ -109,6 +109,7 @@ def test_surfaces_are_measured_as_on_the_cpu(maps, surface, spacing) -> None:
     arguments: dict[str, Any] = {
         "measures": {c: list(MEASURES) for c in (2, 0)},
         "empty": [9.0] * len(MEASURES),
+        "both_empty": [7.0] * len(MEASURES),
         "labels": LABELS,
         "surface": surface,
         "spacing": spacing[: len(maps.size)],

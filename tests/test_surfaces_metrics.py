@@ -717,3 +717,57 @@ def test_without_numba_scipy_gives_the_same(tmp_path: Path) -> None:
     expected["iou"] = BoundaryIoU(3, dilation_ratio=0.1)(preds, target)
     expected["f1"] = BoundaryF1Score(3)(preds, target)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=0, equal_nan=True)
+
+
+# --- Both masks empty -----------------------------------------------------------------------------
+
+
+def test_both_empty_is_worth_what_the_challenge_says() -> None:
+    """BraTS: HD95 is 0 where both are empty, the diagonal of its volumes where one is."""
+    empty, full = torch.zeros(1, 8, 8).long(), torch.zeros(1, 8, 8).long()
+    full[:, 2:5, 2:5] = 1
+    preds, target = torch.cat([empty, empty, full]), torch.cat([empty, full, empty])
+    brats = HausdorffDistance(task="binary", percentile=95, empty_distance=373.1287, both_empty=0.0)
+    assert brats(preds, target).item() == pytest.approx(2 * 373.1287 / 3)  # 248.75
+    left_out = HausdorffDistance(task="binary", percentile=95, empty_distance=373.1287)
+    assert left_out(preds, target).item() == pytest.approx(373.1287)
+    assert SurfaceDice(task="binary", tolerance=1.0, both_empty=1.0)(preds, target) == 1 / 3
+    average = AverageSurfaceDistance(task="binary", empty_distance=6.0, both_empty=0.0)
+    assert average(preds, target) == 4.0
+
+
+def test_both_empty_of_all_three_scores() -> None:
+    empty = torch.zeros(2, 6, 6).long()
+    surfaces = SurfaceMetrics(2, tolerance=1.0, both_empty=0.0, include_background=False)
+    value = surfaces(empty, empty)
+    assert value["hausdorff/1"] == value["average_surface_distance/1"] == 0
+    assert value["surface_dice/1"] == 1
+    assert "both_empty=0.0" in repr(surfaces)
+
+
+def test_an_image_of_nothing_but_void_is_no_pair_of_empty_masks() -> None:
+    empty = torch.zeros(2, 6, 6).long()
+    void = empty.clone()
+    void[1] = 255
+    for arguments in ({"task": "binary"}, {"num_classes": 2, "include_background": False}):
+        dice = SurfaceDice(**arguments, tolerance=1.0, both_empty=1.0, ignore_index=255)
+        assert dice(empty, void) == 1
+        assert dice(empty[:1], void[1:]).isnan()
+    channels = torch.zeros(1, 2, 6, 6).long()
+    one_void = channels.clone()
+    one_void[:, 1] = 255
+    multilabel = SurfaceDice(
+        2, task="multilabel", tolerance=1.0, both_empty=1.0, ignore_index=255, average="none"
+    )
+    torch.testing.assert_close(
+        multilabel(channels, one_void), torch.tensor([1.0, float("nan")]), equal_nan=True
+    )
+
+
+def test_both_empty_is_in_the_name_of_the_state() -> None:
+    def state(**arguments: float) -> str:
+        return next(iter(HausdorffDistance(2, **arguments).metric_state))
+
+    assert len({state(), state(both_empty=0.0), state(both_empty=1.0)}) == 3
+    with pytest.raises(TypeError, match="`both_empty` must be a number"):
+        HausdorffDistance(2, both_empty="zero")  # type: ignore[arg-type]

@@ -202,7 +202,7 @@ class BoundaryF1Score(ImageMetric):
             raise ValueError(f"`tolerance` must be greater than 0 and finite, got {tolerance}.")
         self._add_states((len(self.classes),), "boundary_f1", self.tolerance)
 
-    def _measure(self, maps: Maps, spacing: tuple[float, ...]) -> Tensor:
+    def _measure(self, maps: Maps, spacing: tuple[float, ...], judged: Tensor) -> Tensor:
         tolerance = self.tolerance
         if tolerance < 1:
             tolerance = max(1, ceil(tolerance * hypot(*maps.size)))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from math import hypot, inf, isfinite, nan
+from math import hypot, inf, isfinite, isnan, nan
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ from typing_extensions import Unpack
 from segmetrics import scores
 from segmetrics._arguments import boolean, identifier, number, one_of
 from segmetrics._help import explained
-from segmetrics.counting import BAD_KINDS, CountingArguments, raise_if_bad
+from segmetrics.counting import BAD_KINDS, CountingArguments, count, raise_if_bad
 from segmetrics.counting.inputs import InputFormat, Task, Upsample, read
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics import means
@@ -127,8 +127,15 @@ class ImageMetric(SumMetric):
         self._add(self._batch(preds, target))
 
     @abstractmethod
-    def _measure(self, maps: Maps, spacing: tuple[float, ...]) -> Tensor:
-        """The numbers of an image, in the state's shape, nan where there is none."""
+    def _measure(self, maps: Maps, spacing: tuple[float, ...], judged: Tensor) -> Tensor:
+        """The numbers of an image, in the state's shape, nan where there is none.
+
+        ``judged`` says whether the image, or of multilabel each channel, has a counted pixel.
+        """
+
+    def _judged(self, preds: Tensor, target: Tensor) -> Tensor:
+        """Whether images, ``(N,)`` or ``(N, C)``, are scored where both masks are empty."""
+        return torch.ones(len(target), dtype=torch.bool, device=target.device)
 
     @uncompiled
     def _batch(
@@ -144,8 +151,10 @@ class ImageMetric(SumMetric):
             without_ignored=self.without_ignored,
         )
         size = read(preds, target, self.counting).target.shape[2:]
+        judged = self._judged(preds, target)
         for i, maps in enumerate(maps_of_images):
-            numbers.append(self._measure(maps, _of_image(i, steps, size, len(target))))
+            steps_of_image = _of_image(i, steps, size, len(target))
+            numbers.append(self._measure(maps, steps_of_image, judged[i]))
         none = torch.empty((0, *self.shape), dtype=torch.float64)
         found = means.summed(torch.stack(numbers) if numbers else none, self.words)
         if found.device.type == "cpu":
@@ -210,6 +219,7 @@ class Reading:
     measure: Callable[..., Scalar]
     settings: Mapping[str, Any]
     empty: EmptyDistance
+    both_empty: float = nan
 
     def of(self, label: int) -> Measure:
         """The measure of one class."""
@@ -229,7 +239,8 @@ class Reading:
     def parts(self) -> list[object]:
         """The settings, for the name of a state."""
         values = (v if isinstance(v, tuple) else (v,) for v in self.settings.values())
-        return [self.measure.__name__, *(x for value in values for x in value), self.empty]
+        flat = [x for value in values for x in value]
+        return [self.measure.__name__, *flat, self.empty, self.both_empty]
 
 
 class SurfaceMetric(ImageMetric):
@@ -261,8 +272,10 @@ class SurfaceMetric(ImageMetric):
         spacing: distance between pixels in physical units, positive: one number for all axes, or
             one an axis.
         empty_distance: the distance where one mask is empty: ``inf``, ``"diagonal"`` for that of
-            the image in the units of ``spacing``, or a number. Where both are it is nan, and stays
-            out of averages.
+            the image in the units of ``spacing``, or a number.
+        both_empty: the value where both masks are empty, ``nan`` by default, which stays out of
+            averages. Challenges use 0 for distances and 1 for the surface Dice. An image of nothing
+            but ignored pixels is left out.
         ignore_index: one label or several, added to those of a label space. A pixel whose target
             has it belongs to no mask; one in ``[0, C)`` also leaves that class out of averages.
         average: ``"macro"``, the mean over each image's classes and then over images, or
@@ -322,6 +335,7 @@ class SurfaceMetric(ImageMetric):
             "surface": (self.surface, "pixels"),
             "spacing": (self.spacing, 1.0),
             "empty_distance": (distances[0] if distances else inf, inf),
+            "both_empty": (next(reading.both_empty for reading in readings), nan),
             **{name: (value, DEFAULTS.get(name)) for items in measured for name, value in items},
         }
 
@@ -339,17 +353,27 @@ class SurfaceMetric(ImageMetric):
         """
         self._add(self._batch(preds, target, spacing))
 
-    def _measure(self, maps: Maps, spacing: tuple[float, ...]) -> Tensor:
+    def _judged(self, preds: Tensor, target: Tensor) -> Tensor:
+        if all(isnan(reading.both_empty) for reading in self.readings.values()):
+            return super()._judged(preds, target)
+        counting = replace(self.counting, per_image=True)
+        _, _, there = counting.marginals(count(preds, target, counting))
+        return there.sum(-1) > 0
+
+    def _measure(self, maps: Maps, spacing: tuple[float, ...], judged: Tensor) -> Tensor:
         readings = self.readings.values()
         numbers = measure_surfaces(
             maps,
             {c: [reading.of(c) for reading in readings] for c in self._left_in()},
             [reading.when_empty(maps.size, spacing) for reading in readings],
+            both_empty=[reading.both_empty for reading in readings],
             labels=self.labels,
             surface=self.surface,
             spacing=spacing,
         )
-        return self._arrange(numbers)
+        if judged.ndim:  # of every channel
+            judged = torch.stack([judged[c] for c in self._left_in()])
+        return self._arrange(numbers.where(judged, nan))
 
     def _arrange(self, numbers: Tensor) -> Tensor:
         """Numbers ``(readings, classes left in)`` as the state holds them."""
@@ -392,6 +416,7 @@ class HausdorffDistance(SurfaceMetric):
         percentile: float = 100.0,
         directed: bool = False,
         empty_distance: EmptyDistance = inf,
+        both_empty: float = nan,
         surface: Literal["pixels", "elements"] = "pixels",
         spacing: Spacing = 1.0,
         ignore_index: int | Sequence[int] | None = None,
@@ -405,7 +430,7 @@ class HausdorffDistance(SurfaceMetric):
         class_names: Sequence[str] | None = None,
         **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
-        reading = hausdorff_reading(percentile, directed, empty_distance)
+        reading = hausdorff_reading(percentile, directed, empty_distance, both_empty)
         super().__init__(
             {"hausdorff": reading},
             num_classes,
@@ -458,6 +483,7 @@ class AverageSurfaceDistance(SurfaceMetric):
         *,
         symmetric: bool = True,
         empty_distance: EmptyDistance = inf,
+        both_empty: float = nan,
         surface: Literal["pixels", "elements"] = "pixels",
         spacing: Spacing = 1.0,
         ignore_index: int | Sequence[int] | None = None,
@@ -471,7 +497,7 @@ class AverageSurfaceDistance(SurfaceMetric):
         class_names: Sequence[str] | None = None,
         **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
-        reading = average_reading(symmetric, empty_distance)
+        reading = average_reading(symmetric, empty_distance, both_empty)
         super().__init__(
             {"average_surface_distance": reading},
             num_classes,
@@ -495,7 +521,7 @@ class SurfaceDice(SurfaceMetric):
     """Surface Dice: the share of both surfaces that lies within a tolerance of the other.
 
     In [0, 1]; the normalised surface distance (NSD). Nikolov et al., 2018, section "Surface DSC".
-    0 where one mask is empty, nan where both are.
+    0 where one mask is empty, ``both_empty`` where both are.
 
     Args:
         tolerance: at least 0, in the units of ``spacing``: one number, or one for every class.
@@ -518,6 +544,7 @@ class SurfaceDice(SurfaceMetric):
         num_classes: int | LabelSpace | None = None,
         *,
         tolerance: float | Sequence[float],
+        both_empty: float = nan,
         surface: Literal["pixels", "elements"] = "pixels",
         spacing: Spacing = 1.0,
         ignore_index: int | Sequence[int] | None = None,
@@ -531,7 +558,7 @@ class SurfaceDice(SurfaceMetric):
         class_names: Sequence[str] | None = None,
         **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
-        reading = dice_reading(tolerance)
+        reading = dice_reading(tolerance, both_empty)
         super().__init__(
             {"surface_dice": reading},
             num_classes,
@@ -567,6 +594,8 @@ class SurfaceMetrics(KeyedMetric, SurfaceMetric):
     distance inf: to watch it, with ``EarlyStopping`` say, pass ``empty_distance="diagonal"``.
 
     Args:
+        both_empty: the distances where both masks are empty, ``nan`` by default, which stays out of
+            averages; for any number the surface Dice is 1 there. Challenges use 0.
         tolerance: of the surface Dice, at least 0, in the units of ``spacing``: one number, or one
             for every class.
         percentile: of the Hausdorff distance, in (0, 100]; 95 is the usual HD95.
@@ -602,6 +631,7 @@ class SurfaceMetrics(KeyedMetric, SurfaceMetric):
         directed: bool = False,
         symmetric: bool = True,
         empty_distance: EmptyDistance = inf,
+        both_empty: float = nan,
         per_class: bool = True,
         prefix: str | None = None,
         surface: Literal["pixels", "elements"] = "pixels",
@@ -620,9 +650,10 @@ class SurfaceMetrics(KeyedMetric, SurfaceMetric):
         keys_prefix = checked_prefix(prefix)
         self.class_keys = per_class and task != "binary"
         readings = {
-            "hausdorff": hausdorff_reading(percentile, directed, empty_distance),
-            "average_surface_distance": average_reading(symmetric, empty_distance),
-            "surface_dice": dice_reading(tolerance),
+            "hausdorff": hausdorff_reading(percentile, directed, empty_distance, both_empty),
+            "average_surface_distance": average_reading(symmetric, empty_distance, both_empty),
+            # two empty masks agree, whatever distance that is worth
+            "surface_dice": dice_reading(tolerance, nan if isnan(both_empty) else 1.0),
         }
         super().__init__(
             readings,
@@ -668,28 +699,32 @@ class SurfaceMetrics(KeyedMetric, SurfaceMetric):
         return dict(zip(self._keys(), super()._report(mean).unbind(), strict=True))
 
 
-def hausdorff_reading(percentile: float, directed: bool, empty: EmptyDistance) -> Reading:
+def hausdorff_reading(
+    percentile: float, directed: bool, empty: EmptyDistance, both_empty: float
+) -> Reading:
     """The Hausdorff distance with its settings."""
     percentile = number("percentile", percentile)
     if not 0 < percentile <= 100:
         raise ValueError(f"`percentile` must be in (0, 100], got {percentile}.")
     settings = {"percentile": percentile, "directed": boolean("directed", directed)}
-    return Reading(hausdorff, settings, _checked_empty(empty))
+    return Reading(hausdorff, settings, _checked_empty(empty), number("both_empty", both_empty))
 
 
-def average_reading(symmetric: bool, empty: EmptyDistance) -> Reading:
+def average_reading(symmetric: bool, empty: EmptyDistance, both_empty: float) -> Reading:
     """The average surface distance with its settings."""
     settings = {"symmetric": boolean("symmetric", symmetric)}
-    return Reading(average_distance, settings, _checked_empty(empty))
+    return Reading(
+        average_distance, settings, _checked_empty(empty), number("both_empty", both_empty)
+    )
 
 
-def dice_reading(tolerance: float | Sequence[float]) -> Reading:
+def dice_reading(tolerance: float | Sequence[float], both_empty: float) -> Reading:
     """The surface Dice with its settings."""
     if isinstance(tolerance, Sequence):
         checked: float | tuple[float, ...] = tuple(number("tolerance", t, 0) for t in tolerance)
     else:
         checked = number("tolerance", tolerance, 0)
-    return Reading(surface_dice, {"tolerance": checked}, 0.0)
+    return Reading(surface_dice, {"tolerance": checked}, 0.0, number("both_empty", both_empty))
 
 
 def _checked_empty(empty: EmptyDistance) -> EmptyDistance:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import hypot
+from math import hypot, nan
 from types import ModuleType
 
 import torch
@@ -120,6 +120,7 @@ def measure_surfaces(
     measures: Mapping[int, Sequence[Measure]],
     empty: Sequence[float],
     *,
+    both_empty: Sequence[float] | None = None,
     labels: int,
     surface: Surface,
     spacing: tuple[float, ...],
@@ -132,13 +133,15 @@ def measure_surfaces(
         maps: of ``labels`` classes, or one channel a class with ``labels=1``; without ignored
             pixels, unless the surface is the contour.
         measures: the classes, each with what is read off its distances.
-        empty: the measures' values where one of the surfaces is empty; where both are it is nan.
+        empty: the measures' values where one of the surfaces is empty.
+        both_empty: their values where both are; by default nan.
         labels: number of classes in a channel.
         surface: what a class's surface is.
         spacing: of the pixels along every axis.
     """
+    both_empty = [nan] * len(empty) if both_empty is None else both_empty
     numbers: Tensor = _backend(maps.target.device).measure_surfaces(
-        maps, measures, empty, labels=labels, surface=surface, spacing=spacing
+        maps, measures, empty, both_empty, labels=labels, surface=surface, spacing=spacing
     )
     return numbers
 

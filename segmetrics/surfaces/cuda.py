@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from math import inf, nan
+from math import inf
 from operator import mul
 
 import torch
@@ -48,6 +48,7 @@ def measure_surfaces(
     maps: Maps,
     measures: Mapping[int, Sequence[Measure]],
     empty: Sequence[float],
+    both_empty: Sequence[float],
     *,
     labels: int,
     surface: Surface,
@@ -69,10 +70,13 @@ def measure_surfaces(
         columns.append(
             torch.stack(
                 [
-                    torch.as_tensor(measure(distances)).double().where(found == 2, value)
-                    for measure, value in zip(of_class, empty, strict=True)
+                    torch.as_tensor(measure(distances))
+                    .double()
+                    .where(found == 2, one)
+                    .where(found > 0, both)
+                    for measure, one, both in zip(of_class, empty, both_empty, strict=True)
                 ]
-            ).where(found > 0, nan)
+            )
         )
     return torch.stack(columns, 1)
 

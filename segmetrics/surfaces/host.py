@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain, pairwise
-from math import nan
 from operator import mul
 from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
@@ -53,6 +52,7 @@ def measure_surfaces(
     maps: Maps,
     measures: Mapping[int, Sequence[Measure]],
     empty: Sequence[float],
+    both_empty: Sequence[float],
     *,
     labels: int,
     surface: Surface,
@@ -77,7 +77,7 @@ def measure_surfaces(
     applied = [(measures[c], *pair) for c, pair in zip(both, of_both, strict=True)]
     values = _run(_apply, applied, pixels)
     measured = dict(zip(both, values, strict=True))
-    columns = [measured.get(c, empty if found[c] else [nan] * len(empty)) for c in measures]
+    columns = [measured.get(c, empty if found[c] else both_empty) for c in measures]
     return torch.tensor(columns, dtype=torch.float64).T
 
 
