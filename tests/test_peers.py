@@ -492,3 +492,61 @@ def test_the_reference_script_counts_a_predicted_label_outside_the_classes_elsew
     assert accuracy[1] == 0  # the pixel is in row 1
     with pytest.raises(ValueError, match="`preds` are neither a class"):
         confusion_matrix(preds, target, C)
+
+
+# --- hotcoco, medpy, surface-distance -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_hotcoco_gives_the_usual_scores(kind: int | str) -> None:
+    semantic = pytest.importorskip("hotcoco.semantic")
+    preds, target = masks(void=True, kind=kind)
+    theirs = semantic.SemanticEval(C)
+    for p, t in zip(preds.byte().numpy(), target.byte().numpy(), strict=True):
+        theirs.update(t, p)
+    found = theirs.report()["metrics"]
+    ours = segmetrics.SegmentationMetrics(C, ignore_index=VOID)(preds, target)
+    names = {"mIoU": "mIoU", "fwIoU": "fw_iou", "mAcc": "mean_accuracy", "aAcc": "pixel_accuracy"}
+    expected = {key: found[key] for key in names}
+    assert {key: ours[name].item() for key, name in names.items()} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_medpy_pools_the_distances_of_both_directions(kind: int | str) -> None:
+    binary = pytest.importorskip("medpy.metric.binary")
+    preds, target = (side[:1] == 1 for side in masks(void=False, kind=kind))
+    pair, spacing = (preds[0].numpy(), target[0].numpy(), (2.0, 0.5)), {"spacing": (2.0, 0.5)}
+    assd = segmetrics.AverageSurfaceDistance(task="binary", **spacing)(preds, target)
+    assert assd.item() == pytest.approx(binary.assd(*pair, connectivity=1), rel=1e-6)
+    hd = segmetrics.HausdorffDistance(task="binary", **spacing)(preds, target)
+    assert hd.item() == pytest.approx(binary.hd(*pair, connectivity=1), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "ours", "theirs", "spacing", "hausdorff", "dice"),
+    [
+        ((128, 128), (50, 72), (50, 70), (2.0, 1.0), 2.0, 0.5),
+        ((128, 128, 128), (50, 60, 72), (50, 60, 70), (3.0, 2.0, 1.0), 2.0, 0.5),
+        ((100, 100, 100), slice(51), slice(50), (2.0, 1.0, 1.0), 2.0, 0.836),
+        ((128, 128), None, (50, 60), (3.0, 2.0), float("inf"), 0.0),
+    ],
+)
+def test_fixed_numbers_of_surface_distance(
+    size: tuple[int, ...],
+    ours: Any,
+    theirs: Any,
+    spacing: tuple[float, ...],
+    hausdorff: float,
+    dice: float,
+) -> None:
+    """Facts of its own tests: masks, spacing, HD and HD95 (equal in all), surface Dice at 1 mm."""
+    preds, target = torch.zeros(2, 1, *size, dtype=torch.uint8)
+    target[0][theirs] = 1
+    if ours is not None:
+        preds[0][ours] = 1
+    arguments: dict[str, Any] = {"task": "binary", "surface": "elements", "spacing": spacing}
+    for percentile in (95, 100):
+        metric = segmetrics.HausdorffDistance(percentile=percentile, **arguments)
+        assert metric(preds, target) == hausdorff
+    found = segmetrics.SurfaceDice(tolerance=1.0, **arguments)(preds, target).item()
+    assert found == pytest.approx(dice, abs=5e-4)
