@@ -219,7 +219,7 @@ def test_what_has_no_partner_is_named(tmp_path: Path) -> None:
 
 
 def test_two_files_of_one_name_are_named(tmp_path: Path) -> None:
-    preds, targets = folder(tmp_path / "a", "1.png", "1.npy"), folder(tmp_path / "b", "1.png")
+    preds, targets = folder(tmp_path / "a", "1.png", "1.npy"), folder(tmp_path / "b", "1.tif")
     pairs, [problem] = find_pairs(preds, targets)
     assert not pairs
     assert problem.kind == "ambiguous"
