@@ -42,11 +42,3 @@ def without_numba(session: nox.Session) -> None:
     session.run("pip", "uninstall", "-y", "numba")
     chosen = ("test_agreement", "test_semantics", "test_lifecycle", "test_surfaces_metrics")
     session.run("pytest", "-q", *(f"tests/{name}.py" for name in chosen), env={"CI": "1"})
-
-
-@nox.session(python="3.11")
-@nox.parametrize("extra", ["", "plot", "report", "cli", "medical", "lightning"])
-def extras(session: nox.Session, extra: str) -> None:
-    """What is installed suffices for what it promises, and the rest says what it lacks."""
-    session.install(f".[{extra}]" if extra else ".", "pytest")
-    session.run("pytest", "-q", "tests/test_extras.py", env={"SEGMETRICS_EXTRA": extra})
