@@ -530,7 +530,7 @@ def test_the_reference_script_counts_a_predicted_label_outside_the_classes_elsew
         confusion_matrix(preds, target, C)
 
 
-# --- hotcoco, medpy, surface-distance -------------------------------------------------------------
+# --- hotcoco, medpy -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", MASKS)
@@ -588,33 +588,3 @@ def test_medpy_pools_the_distances_before_the_percentile() -> None:
     assert ways[1] == 0
     ours = segmetrics.HausdorffDistance(task="binary", percentile=95)
     assert ours(preds, target) == max(ways)
-
-
-@pytest.mark.parametrize(
-    ("size", "ours", "theirs", "spacing", "hausdorff", "dice"),
-    [
-        ((128, 128), (50, 72), (50, 70), (2.0, 1.0), 2.0, 0.5),
-        ((128, 128, 128), (50, 60, 72), (50, 60, 70), (3.0, 2.0, 1.0), 2.0, 0.5),
-        ((100, 100, 100), slice(51), slice(50), (2.0, 1.0, 1.0), 2.0, 0.836),
-        ((128, 128), None, (50, 60), (3.0, 2.0), float("inf"), 0.0),
-    ],
-)
-def test_fixed_numbers_of_surface_distance(
-    size: tuple[int, ...],
-    ours: Any,
-    theirs: Any,
-    spacing: tuple[float, ...],
-    hausdorff: float,
-    dice: float,
-) -> None:
-    """Facts of its own tests: masks, spacing, HD and HD95 (equal in all), surface Dice at 1 mm."""
-    preds, target = torch.zeros(2, 1, *size, dtype=torch.uint8)
-    target[0][theirs] = 1
-    if ours is not None:
-        preds[0][ours] = 1
-    arguments: dict[str, Any] = {"task": "binary", "surface": "elements", "spacing": spacing}
-    for percentile in (95, 100):
-        metric = segmetrics.HausdorffDistance(percentile=percentile, **arguments)
-        assert metric(preds, target) == hausdorff
-    found = segmetrics.SurfaceDice(tolerance=1.0, **arguments)(preds, target).item()
-    assert found == pytest.approx(dice, abs=5e-4)
