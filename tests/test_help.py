@@ -33,6 +33,7 @@ from segmetrics import (
 )
 from segmetrics.distributed import ExactDistributedSampler
 from segmetrics.functional import confusion_matrix, mean_iou
+from segmetrics.integrations.transformers import ComputeMetrics
 from segmetrics.metrics.base import MetricKwargs
 
 lightning = pytest.importorskip("segmetrics.lightning")
@@ -52,6 +53,7 @@ METHODS = [MeanIoU.update, BoundaryF1Score.update, ImageScores.update, SurfaceDi
 OTHERS: list[Callable[..., Any]] = [
     *(LabelSpace, labels.palette, overlays.colored, overlays.overlay, overlays.errors),
     *(report.write, report.Example, statistics.ImageCounts, ExactDistributedSampler),
+    ComputeMetrics,
 ]
 
 
