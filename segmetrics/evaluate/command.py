@@ -321,13 +321,13 @@ def evaluate_command(
         arguments = _arguments(context)
         writers: list[tuple[str, Callable[[], None]]]
         writers = [("standard output", lambda: summary.print(screen))]
+        if html:  # first, as its warnings belong to the JSON
+            level = confidence or 0.95
+            writers.append(("--html", lambda: summary.write_html(html, images, arguments, level)))
         if json_:
             writers.append(("--json", lambda: summary.write_json(json_, arguments)))
         if csv_:
             writers.append(("--csv", lambda: summary.write_csv(csv_)))
-        if html:
-            level = confidence or 0.95
-            writers.append(("--html", lambda: summary.write_html(html, images, arguments, level)))
         if not write_all(writers, lambda text: tell(ERROR, text)):
             raise typer.Exit(BAD_INPUT)
     except NotScored as error:
