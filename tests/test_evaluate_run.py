@@ -476,6 +476,10 @@ REFUSED = {
         ["--per-image", "--csv", "{0}/x.csv", "--json", "{0}/x.images.csv"],
         "--json and the table of images of --csv are the same file",
     ),
+    "a table of regions": (
+        ["--region", "A=1,2", "--csv", "{0}/x.csv", "--json", "{0}/x.regions.csv"],
+        "--json and the table of regions of --csv are the same file",
+    ),
     "both printed": (["--json", "-", "--csv", "-"], "--json and --csv are the same file, -"),
     "a printed report": (["--html", "-"], "--html must be a file; - is standard output"),
     "images alone": (["--images", "{0}/d"], "give --html FILE, too"),
