@@ -178,6 +178,26 @@ def test_suffixes_may_differ_and_names_have_dots(  # row H6c
     assert (found["pairs"], found["scores"]["mIoU"]) == (1, 1)
 
 
+# --- outputs --------------------------------------------------------------------------------------
+
+
+def test_what_a_killed_process_left_behind_is_removed(folders: Folders) -> None:
+    for folder in folders:
+        png(folder / "a.png", np.arange(9).reshape(3, 3) % 3)
+    out = folders[0].parent
+    old, new, others = (
+        out / f".{name}.partial" for name in ("[c]k.0123abcd", "[c]k.4567cdef", "ck.0123abcd")
+    )
+    for path in (old, new, others):
+        path.write_bytes(b"half")
+    for path in (old, others):
+        os.utime(path, (time.time() - 7200,) * 2)
+    scored(folders, "--num-classes", 3, "--checkpoint", out / "[c]k")
+    assert not old.exists()
+    assert new.exists()  # another process may be writing it
+    assert others.exists()
+
+
 # --- runs -----------------------------------------------------------------------------------------
 
 
