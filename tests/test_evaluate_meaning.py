@@ -183,6 +183,15 @@ def test_masks_that_were_resized_by_interpolation_are_warned_of(folders: Folders
     assert run(folders, "--binary").stderr == ""
 
 
+@pytest.mark.parametrize("width", [2, 6, 20])
+def test_probabilities_in_grey_are_warned_of(width: float, folders: Folders) -> None:
+    y, x = np.mgrid[:96, :96]
+    away = np.hypot(x - 40, y - 50) - 30
+    write(folders[0], "a.png", 255 / (1 + np.exp(away / width)))
+    write(folders[1], "a.png", (away < 0) * 255)
+    assert "Write masks by a threshold" in run(folders, "--binary").stderr.replace("\n", " ")
+
+
 # --- 255 ------------------------------------------------------------------------------------------
 
 
