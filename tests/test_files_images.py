@@ -367,7 +367,7 @@ def test_jpeg_under_any_name_is_refused(folder: Path) -> None:  # row H21
         png(folder / f"t/{suffix}.png", mask)
         Image.fromarray(mask).save(folder / f"p/{suffix}.{suffix}", format="JPEG", quality=95)
     message = refused(folder, "--labels", "voc")
-    assert "images in a format that is not read as masks: 6" in message
+    assert "files in a format that is not read as masks: 6" in message
     assert "p/png.png: its content is JPEG, not PNG" in message
 
 

@@ -151,7 +151,7 @@ def test_a_pair_is_saved_when_all_its_parts_are_done(folder: Path) -> None:
     assert run(folder, *arguments).exit_code == 2
     with np.load(folder / "saved") as arrays:
         about = json.loads(bytes(arrays["about"]))
-    assert list(about["signatures"]) == ["a"]
+    assert list(about["digests"]) == ["a"]
     write(folder, "b", *pairs[1])
     expected = [confusion_matrix(target.ravel(), preds.ravel()) for preds, target in pairs]
     assert scores(folder, *arguments)["confusion"] == sum(expected).tolist()

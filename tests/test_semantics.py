@@ -616,11 +616,6 @@ def test_samplewise_is_the_mean_of_the_images_own_scores(metric: Any, task: str)
     close(samplewise.compute(), np.nanmean(images))
 
 
-def test_samplewise_state_is_a_float64_sum_and_an_int64_number() -> None:
-    state = segmetrics.MeanIoU(3, aggregation_level="samplewise").metric_state.values()
-    assert [tensor.dtype for tensor in state] == [torch.float64, torch.int64]
-
-
 @pytest.mark.parametrize(
     ("metric", "argument"),
     [

@@ -7,9 +7,11 @@ import re
 import stat
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from segmetrics.files.content import HEAD, kind_of
 from segmetrics.files.formats import FORMATS, OTHER_IMAGES, data_file, suffix
 from segmetrics.files.names import readable
 from segmetrics.files.problems import Problem
@@ -101,7 +103,8 @@ NO_MASKS = (
     ".txt", ".md", ".rst", ".pdf", ".html", ".htm", ".css", ".js", ".log", ".out", ".err",
     ".json", ".jsonl", ".geojson", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".xml",
     ".csv", ".tsv", ".xls", ".xlsx", ".doc", ".docx", ".pkl", ".pickle", ".db", ".url", ".lock",
-    ".py", ".ipynb", ".sh", ".bat", ".md5", ".sha1", ".sha256", ".sha512", ".tfw", ".pgw", ".prj",
+    ".py", ".ipynb", ".sh", ".bat", ".md5", ".sha1", ".sha256", ".sha512",
+    ".tfw", ".pgw", ".prj", ".msk", ".ovr",
 )  # fmt: skip
 #: The same for names without a suffix.
 NO_MASKS_BY_NAME = (
@@ -309,8 +312,11 @@ def _is_no_mask(path: str) -> bool:
 
 
 def _no_format(path: Path) -> Problem:
-    what = f"{suffix(path.name)} is" if suffix(path.name) else "a name without a suffix is"
-    return Problem("format", str(path), f"{what} not read as a mask")
+    what = suffix(path.name) or "a name without a suffix"
+    with suppress(OSError), path.open("rb", buffering=0) as file:
+        if content := kind_of(file.read(HEAD)):
+            what += f" ({content})"
+    return Problem("format", str(path), f"{what} is not read as a mask")
 
 
 def formats() -> str:
