@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import shutil
+import time
+from contextlib import suppress
 from pathlib import Path
+
+#: Seconds after which a file that is being written is one that was left behind.
+LEFT_BEHIND = 3600.0
 
 
 def replace_file(path: Path, content: bytes | memoryview) -> None:
@@ -44,6 +50,8 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
 def check_replaceable(path: Path) -> None:
     """Raise if a file could not be written.
 
+    What was left behind by processes that were killed while they wrote it is removed.
+
     Raises:
         OSError: there is no such folder, the path is a folder, or it may not be written.
     """
@@ -53,6 +61,11 @@ def check_replaceable(path: Path) -> None:
     if partial is not None:
         partial.open("xb").close()
         partial.unlink()
+        stem = partial.name.rsplit(".", 2)[0]
+        for left in partial.parent.glob(f"{glob.escape(stem)}.*.partial"):
+            with suppress(OSError):  # another process removed it, or it belongs to another user
+                if left.stat().st_mtime < time.time() - LEFT_BEHIND:
+                    left.unlink()
 
 
 def _partial(path: Path) -> Path | None:

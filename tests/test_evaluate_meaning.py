@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -180,6 +181,15 @@ def test_masks_that_were_resized_by_interpolation_are_warned_of(folders: Folders
         write(folder, "a.png", mask)
         write(folder, "b.png", np.kron([[0, 1], [2, 3]], np.ones((9, 9))))  # ids of objects
     assert run(folders, "--binary").stderr == ""
+
+
+@pytest.mark.parametrize("width", [2, 6, 20])
+def test_probabilities_in_grey_are_warned_of(width: float, folders: Folders) -> None:
+    y, x = np.mgrid[:96, :96]
+    away = np.hypot(x - 40, y - 50) - 30
+    write(folders[0], "a.png", 255 / (1 + np.exp(away / width)))
+    write(folders[1], "a.png", (away < 0) * 255)
+    assert "Write masks by a threshold" in run(folders, "--binary").stderr.replace("\n", " ")
 
 
 # --- 255 ------------------------------------------------------------------------------------------
@@ -415,8 +425,19 @@ def test_regions_are_scored_as_the_union_of_their_classes(folders: Folders, how:
         arguments = ["--num-classes", 4, "--region", "WT=1,2,3", "--region", "TC=2,3"]
     if how == "names":
         arguments += ["--region", "WT=edema,core,enhancing", "--region", "TC=2,3"]
-    found = scored(folders, *arguments)["regions"]
+    table, page = folders[0].parent / "o.csv", folders[0].parent / "r.html"
+    found = scored(folders, *arguments, "--csv", table, "--html", page)["regions"]
     assert [row["name"] for row in found] == ["WT", "TC"]
+    with table.with_name("o.regions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    of_report = page.read_text().split('id="regions-table"')[1].split("</table>")[0]
+    for row, in_table in zip(found, rows, strict=True):
+        assert in_table["region"] == row["name"]
+        assert [float(in_table[key]) for key in ("pixels", "iou", "dice")] == [
+            row[key] for key in ("pixels", "iou", "dice")
+        ]
+        assert f'<th scope="row">{row["name"]}</th>' in of_report
+        assert f">{row['dice']:.3f}</td>" in of_report
     for row, members in zip(found, ([1, 2, 3], [2, 3]), strict=True):
         preds, target = (np.isin(mask, members).ravel() for mask in masks)
         assert row["iou"] == pytest.approx(jaccard_score(target, preds))

@@ -476,6 +476,10 @@ REFUSED = {
         ["--per-image", "--csv", "{0}/x.csv", "--json", "{0}/x.images.csv"],
         "--json and the table of images of --csv are the same file",
     ),
+    "a table of regions": (
+        ["--region", "A=1,2", "--csv", "{0}/x.csv", "--json", "{0}/x.regions.csv"],
+        "--json and the table of regions of --csv are the same file",
+    ),
     "both printed": (["--json", "-", "--csv", "-"], "--json and --csv are the same file, -"),
     "a printed report": (["--html", "-"], "--html must be a file; - is standard output"),
     "images alone": (["--images", "{0}/d"], "give --html FILE, too"),
@@ -561,10 +565,12 @@ def test_a_broken_photograph_is_left_out_of_the_report(
     (tmp_path / "im" / "0.jpg").write_text("no jpeg")
     Image.new("RGB", (16, 16), "red").save(tmp_path / "im" / "1.jpg")
     page = tmp_path / "r.html"
-    done = run(*pairs, *THREE, "--html", page, "--images", tmp_path / "im")
+    scores = tmp_path / "r.json"
+    done = run(*pairs, *THREE, "--html", page, "--json", scores, "--images", tmp_path / "im")
     assert done.exit_code == 0
     assert f"warning: --images: {tmp_path / 'im' / '0.jpg'} cannot be read" in done.stderr
     assert "0.jpg cannot be read" in page.read_text()
+    assert "0.jpg cannot be read" in json.loads(scores.read_text())["warnings"][0]
     assert page.read_text().count('alt="Image of') == 1
 
 

@@ -390,6 +390,13 @@ def test_content_that_is_no_image_is_named(
     assert f"p/a.png: its content is {kind}, not PNG" in refused(folder, "--num-classes", 2)
 
 
+@pytest.mark.parametrize("content", [b"\0\0\1\0\1\0", b"<svg/>" * 99, bytes(500), b"\x89PNG\n"])
+def test_content_of_no_known_kind_is_no_png(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(MaskError, match="its content is no PNG"):
+        read(tmp_path / "a.png")
+
+
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "GIF", "PPM", "WEBP"])
 @pytest.mark.parametrize("suffix", ["png", "tif", "bmp", "webp"])
 def test_an_image_under_another_images_name_is_read(kind: str, suffix: str, tmp_path: Path) -> None:

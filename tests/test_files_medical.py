@@ -147,7 +147,7 @@ OTHER_GRIDS = {
     "direction": (np.diag([-1, 1, 1, 1]), "6×6×6 voxels LAS"),
     "rotation": (
         nibabel.affines.from_matvec(nibabel.eulerangles.euler2mat(0.01), [0, 0, 0]),
-        r"spacing \(1, 1, 1\) mm",
+        r"directions \(0\.99995, -?0\.00999983, 0\) ",
     ),
 }
 

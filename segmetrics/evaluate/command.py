@@ -24,8 +24,8 @@ from segmetrics.evaluate.outputs import (
     STANDARD_OUTPUT,
     check_no_input,
     check_outputs,
-    images_csv,
     print_what_can_be_printed,
+    table_csv,
     write_all,
 )
 from segmetrics.evaluate.processes import rank_and_number
@@ -165,8 +165,8 @@ def evaluate_command(
         str | None,
         typer.Option(
             metavar="0|1|nan", rich_help_panel=SCORES,
-            help="Score of a class that is neither in the targets nor predicted; nan leaves it out "
-            "of means. [default: nan]",
+            help="Score of a class that is neither in the targets nor predicted; nan, the default, "
+            "leaves it out of means.",
         ),
     ] = None,
     region: Annotated[
@@ -203,14 +203,17 @@ def evaluate_command(
     ] = False,
     json_: Annotated[
         Path | None,
-        typer.Option("--json", metavar="FILE", rich_help_panel=OUTPUT, help="- prints it."),
+        typer.Option(
+            "--json", metavar="FILE", rich_help_panel=OUTPUT, help="All results; - prints them."
+        ),
     ] = None,
     csv_: Annotated[
         Path | None,
         typer.Option(
             "--csv", metavar="FILE", rich_help_panel=OUTPUT,
-            help="A row a class; with --per-image FILE.images.csv, too, with a row an image. A "
-            "name that a spreadsheet would take for a formula gets a ' in front.",
+            help="A row a class; beside it FILE.regions.csv with a row a region and, with "
+            "--per-image, FILE.images.csv with a row an image. A name that a spreadsheet would "
+            "take for a formula gets a ' in front.",
         ),
     ] = None,
     html: Annotated[
@@ -228,7 +231,7 @@ def evaluate_command(
         int | None,
         typer.Option(
             min=1, rich_help_panel=RUN,
-            help="How many read and count, at most 4 a processor. [default: processors]",
+            help="How many read and count, at most 4 a processor; by default one a processor.",
         ),
     ] = None,
     checkpoint: Annotated[
@@ -248,10 +251,10 @@ def evaluate_command(
 ) -> None:  # fmt: skip
     """Score the masks of a folder against those of another.
 
-    Masks are PNG, TIFF, BMP, PNM, GIF, lossless WebP, NPY, NPZ, NIfTI, MHA, MHD, NRRD, MGH or
-    DICOM SEG. What cannot be scored is named, with exit status 2.
-    Under torchrun (torchrun --nproc-per-node 4 -m segmetrics evaluate …) processes and machines
-    share the files.
+    Masks are PNG, TIFF, BMP, PNM, GIF, lossless WebP, NPY, NPZ, NIfTI, MHA, MHD,
+    NRRD, MGH or DICOM SEG. What cannot be scored is named, with exit status 2.
+    Under torchrun (torchrun --nproc-per-node 4 -m segmetrics evaluate …)
+    processes and machines share the files.
     """
     torch.set_num_threads(1)  # the threads are ours: one pair each
     print_what_can_be_printed()
@@ -288,7 +291,10 @@ def evaluate_command(
                 "Leave out --html; --json and --csv have all scores."
             )
         _check(settings, labels_, confidence)
-        outputs = _outputs(json_, csv_, html, checkpoint, per_image=per_image)
+        outputs = _outputs(
+            json_, csv_, html, checkpoint,
+            per_image=per_image, regions=bool(settings.space.regions) and task == "multiclass",
+        )  # fmt: skip
         check_outputs(outputs)
         _check_images(images, html)
         warnings = Warnings(lambda text: tell(WARNING, text))
@@ -321,13 +327,13 @@ def evaluate_command(
         arguments = _arguments(context)
         writers: list[tuple[str, Callable[[], None]]]
         writers = [("standard output", lambda: summary.print(screen))]
+        if html:  # first, as its warnings belong to the JSON
+            level = confidence or 0.95
+            writers.append(("--html", lambda: summary.write_html(html, images, arguments, level)))
         if json_:
             writers.append(("--json", lambda: summary.write_json(json_, arguments)))
         if csv_:
             writers.append(("--csv", lambda: summary.write_csv(csv_)))
-        if html:
-            level = confidence or 0.95
-            writers.append(("--html", lambda: summary.write_html(html, images, arguments, level)))
         if not write_all(writers, lambda text: tell(ERROR, text)):
             raise typer.Exit(BAD_INPUT)
     except NotScored as error:
@@ -476,14 +482,19 @@ def _check_images(images: Path | None, html: Path | None) -> None:
 
 def _outputs(
     json_: Path | None, csv_: Path | None, html: Path | None, checkpoint: Path | None,
-    *, per_image: bool,
+    *, per_image: bool, regions: bool,
 ) -> dict[str, Path]:  # fmt: skip
     """The files that will be written, by the options that name them."""
-    tables = csv_ if per_image and csv_ != STANDARD_OUTPUT else None
+    tables = csv_ if csv_ != STANDARD_OUTPUT else None
     found: Mapping[str, Path | None] = {
         "--json": json_,
         "--csv": csv_,
-        "the table of images of --csv": tables and images_csv(tables),
+        "the table of regions of --csv": (
+            table_csv(tables, "region") if tables and regions else None
+        ),
+        "the table of images of --csv": (
+            table_csv(tables, "image") if tables and per_image else None
+        ),
         "--html": html,
         "--checkpoint": checkpoint,
     }

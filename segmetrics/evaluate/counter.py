@@ -18,7 +18,7 @@ from segmetrics.counting.cpu import ValuePairs
 from segmetrics.counting.cpu_readers import known_values
 from segmetrics.evaluate import iiou
 from segmetrics.evaluate.settings import Settings
-from segmetrics.evaluate.unknown import interpolated, unknown_labels
+from segmetrics.evaluate.unknown import graded, unknown_labels
 from segmetrics.files import ClassFiles, LabelMap, MaskError, Pair, Rows
 from segmetrics.surfaces import BandCounting, images
 
@@ -26,7 +26,7 @@ Array = NDArray[Any]
 Longs = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-#: Behind the counts: binary masks that look interpolated, pixels that do not count, predicted
+#: Behind the counts: binary masks that look graded, pixels that do not count, predicted
 #: zeros where class 0 is ignored, and stray predictions (see ``iiou``).
 RAMPS, UNCOUNTED, ZEROS, STRAYS = range(-4, 0)
 EXTRA = 4
@@ -244,9 +244,9 @@ def _ids_of_classes(preds: Array, counting: Counting) -> Array:
 
 
 def _has_ramps(values: Array) -> bool:
-    """Whether a binary mask looks interpolated: values between 0 and the largest at contours."""
+    """Whether a binary mask looks interpolated or like probabilities: it has values in between."""
     strange = (values != 0) & (values != values.max(initial=0))
-    return bool(strange.any()) and interpolated(values, strange)
+    return bool(strange.any()) and graded(values, strange)
 
 
 def _size(mask: Array) -> str:

@@ -17,9 +17,9 @@ STANDARD_OUTPUT = Path("-")
 PLAIN = {"–": "-", "—": "-", "×": "x", "…": "..."}
 
 
-def images_csv(path: Path) -> Path:
-    """The table of images that is written with the table of classes."""
-    return path.with_suffix(f".images{path.suffix}")
+def table_csv(path: Path, of: str) -> Path:
+    """A table that is written with the table of classes: that ``of`` each ``"image"``, say."""
+    return path.with_suffix(f".{of}s{path.suffix}")
 
 
 def check_outputs(outputs: Mapping[str, Path]) -> None:

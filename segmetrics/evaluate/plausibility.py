@@ -52,8 +52,9 @@ def implausible(settings: Settings, pairs: Sequence[Pair], sums: Longs) -> Itera
     if sums[RAMPS]:
         masks = "1 mask holds" if sums[RAMPS] == 1 else f"{sums[RAMPS]:,} masks hold"
         yield (
-            f"{masks} values between 0 and the largest at contours, and all count as foreground. "
-            "Resized by interpolation? Resize masks by nearest neighbour."
+            f"{masks} values between 0 and the largest, and all count as foreground. Resized by "
+            "interpolation? Resize masks by nearest neighbour. Probabilities? Write masks by a "
+            "threshold."
         )
     if settings.task == "multilabel":
         if predicted.any() and target.any() and not hits.any():

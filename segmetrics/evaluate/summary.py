@@ -25,7 +25,7 @@ from torch import Tensor
 import segmetrics
 from segmetrics import files, report, scores
 from segmetrics._files import replace_file
-from segmetrics.evaluate.outputs import STANDARD_OUTPUT, images_csv
+from segmetrics.evaluate.outputs import STANDARD_OUTPUT, table_csv
 from segmetrics.evaluate.plausibility import missing_predictions
 from segmetrics.evaluate.settings import BINARY, Evaluation
 from segmetrics.evaluate.warnings import Warnings
@@ -209,16 +209,17 @@ class Summary:
             file.write("\n")
 
     def write_csv(self, path: Path) -> None:
-        """Write a row a class; and if images are scored beside it a row an image.
+        """Write a row a class; in tables of their own a row a region, and a row a scored image.
 
         ``-`` is standard output. An undefined score is an empty cell. A name that a spreadsheet
         would take for a formula gets a ``'`` in front.
         """
         with _opened(path) as file:
             _write_rows(file, "class", self.classes)
-        if self.images and path != STANDARD_OUTPUT:
-            with _opened(images_csv(path)) as file:
-                _write_rows(file, "image", self.images)
+        for head, rows in (("region", self.regions), ("image", self.images)):
+            if rows and path != STANDARD_OUTPUT:
+                with _opened(table_csv(path, head)) as file:
+                    _write_rows(file, head, rows)
 
     # --- to look at -------------------------------------------------------------------------------
 

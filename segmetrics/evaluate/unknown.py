@@ -47,10 +47,13 @@ def interpolated(values: Array, strange: NDArray[np.bool_]) -> bool:
 
     They are several, fewer than the other pixels, and most lie between their neighbours' values.
     """
+    return 2 * np.count_nonzero(strange) <= strange.size and graded(values, strange)
+
+
+def graded(values: Array, strange: NDArray[np.bool_]) -> bool:
+    """Whether strange values are several, and most lie between their neighbours' values."""
     some = np.arange(0, values.size, max(1, values.size // LOOKED_AT))
     places = some[strange.ravel()[some]]
-    if 2 * len(places) > len(some):
-        return False
     found = values.ravel()[places]
     if len(np.unique(found)) < VALUES:
         return False

@@ -66,7 +66,7 @@ class Grid:
         return replace(self, steps=np.delete(self.steps, axis, 1))
 
     def describe(self, size: Sequence[int]) -> str:
-        """Size, spacing, origin and axis codes, in the order (x, y, z)."""
+        """Size, spacing, origin and axis codes, in the order (x, y, z); directions if oblique."""
         order = slice(None, None, -1 if self.zyx else 1)
         axes = "".join(
             CODES[row][int(step[row] < 0)]
@@ -74,7 +74,11 @@ class Grid:
             for row in [int(np.abs(step).argmax())]
         )
         spacing, origin = map(_shown, (self.spacing[order], self.origin))
-        return f"{times(size[order])} voxels {axes}, spacing {spacing} mm, origin {origin} mm"
+        found = f"{times(size[order])} voxels {axes}, spacing {spacing} mm, origin {origin} mm"
+        directions = self.steps / self.spacing
+        if np.isclose(np.abs(directions).max(0), 1, rtol=0, atol=1e-12).all():
+            return found
+        return f"{found}, directions {' '.join(map(_shown, directions.T[order]))}"
 
 
 def axes_and_flips(

@@ -20,6 +20,8 @@ from segmetrics.files.problems import MaskError
 
 #: Pillow stretches grey of 2 and 4 bits to 8: 0, 1, 2, 3 to 0, 85, 170, 255.
 STRETCHED = {2: 85, 4: 17}
+#: The first bytes of every PNG.
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: Colour types of PNG.
 GREY, PALETTE, COLORS = 0, 3, {2: "RGB", 4: "LA", 6: "RGBA"}
 #: What the last row holds before it is decoded.
@@ -111,6 +113,8 @@ class _Png(NamedTuple):
 
 def _parsed_png(path: Path, data: bytes) -> _Png:
     """The header and the data of a PNG, all of whose checksums are right."""
+    if data[:8] != SIGNATURE[: len(data)]:
+        raise MaskError("unreadable", path, "its content is no PNG, whatever its suffix says")
     view, place, header, chunks, kind = memoryview(data), 8, b"", [], b""
     while kind != b"IEND":
         kind = data[place + 4 : place + 8]

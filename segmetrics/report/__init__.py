@@ -175,6 +175,7 @@ def write(
         "result": result,
         "classes": result.classes(),
         "categories": result.categories(),
+        "regions": result.regions(),
         "confusions": result.confusions(),
         "distribution": distribution,
         "examples": [_shown(example, space) for example in examples],
@@ -273,12 +274,13 @@ class ClassRow(NamedTuple):
     taken_for: Confused | None
 
 
-class CategoryRow(NamedTuple):
-    """A group of classes, scored as if it were one class."""
+class SetRow(NamedTuple):
+    """A category or a region: a set of classes, scored as if it were one class."""
 
     name: str
     members: tuple[str, ...]
     iou: float
+    dice: float
     pixels: int
     share: float
 
@@ -378,24 +380,33 @@ class _Result:
         ]
         return sorted(rows, key=lambda row: (isnan(row.iou), -row.iou))
 
-    def categories(self) -> list[CategoryRow]:
+    def categories(self) -> list[SetRow]:
         """The groups of classes: a pixel taken for another class of its group is right."""
-        scored = self.space.categories(left_out=self.ignored)
-        if not scored:
+        return self._sets(self.space.categories(left_out=self.ignored))
+
+    def regions(self) -> list[SetRow]:
+        """The regions: sets of classes that may overlap, each scored as one mask."""
+        return self._sets(self.space.classes_of_regions())
+
+    def _sets(self, sets: Mapping[str, Sequence[int]]) -> list[SetRow]:
+        if not sets:
             return []
-        s = formulas.of_groups(self.confusion, list(scored.values()))
-        pixels = (s.tp + s.fn).tolist()
+        s = formulas.of_groups(self.confusion, list(sets.values()))
+        columns = (
+            formulas.iou(s, self.zero_division).tolist(),
+            formulas.dice(s, self.zero_division).tolist(),
+            (s.tp + s.fn).tolist(),
+        )
         return [
-            CategoryRow(
-                group,
+            SetRow(
+                name,
                 tuple(self.space.names[c] for c in classes),
                 iou,
-                of_group,
-                _share(of_group, self.pixels),
+                dice,
+                pixels,
+                _share(pixels, self.pixels),
             )
-            for (group, classes), iou, of_group in zip(
-                scored.items(), formulas.iou(s, self.zero_division).tolist(), pixels, strict=True
-            )
+            for (name, classes), iou, dice, pixels in zip(sets.items(), *columns, strict=True)
         ]
 
     def confusions(self) -> list[Confused]:
