@@ -12,6 +12,7 @@ import json
 import pickle
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import replace
@@ -823,3 +824,16 @@ def test_regions_beside_groups_compile_to_one_graph() -> None:
 def test_labels_are_exported() -> None:
     assert segmetrics.labels is labels
     assert segmetrics.LabelSpace is LabelSpace
+
+
+def test_predicted_ids_that_are_read_as_classes_are_warned_of_where_nothing_is_right() -> None:
+    space = LabelSpace(["road", "car", "sky"], id_to_class={1: 0, 2: 1, 3: 2})
+    target = torch.tensor([[[1, 2, 1, 2]]])
+    metric = MeanIoU(space)
+    metric.update(target, target)  # read as classes 1 and 2
+    with pytest.warns(UserWarning, match="the label space needs `map_preds=True`"):
+        assert metric.compute() == 0
+    for preds in ([[[0, 1, 0, 1]]], [[[2, 2, 2, 2]]], [[[2, 0, 2, 0]]]):  # right, or just bad
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            MeanIoU(space)(torch.tensor(preds), target)

@@ -435,6 +435,24 @@ class CountingMetric(SumMetric):
         raise_if_bad(states[0][-len(BAD_KINDS) :], self.counting)
         if self.counting.per_image:
             means.check(states[0][: -len(BAD_KINDS)], self.scores_shape)
+        elif self.counting.task == "multiclass" and not self.counting.only_marginals:
+            self._warn_of_ids(states[0])
+
+    def _warn_of_ids(self, counts: Tensor) -> None:
+        """Warn if no pixel is right, but most would be if predictions held the target's ids."""
+        if not self.counting.ids or self.counting.map_preds:
+            return
+        matrix = self.counting.matrices(counts.cpu())
+        if matrix.diagonal().any():
+            return
+        pairs = zip(self.counting.ids, self.counting.classes_of_ids, strict=True)
+        hits = sum(int(matrix[c, i]) for i, c in pairs if 0 <= i < self.counting.num_classes)
+        if 2 * hits > int(matrix.sum()):
+            warnings.warn(
+                "Not a single pixel is right, but most would be if `preds` held ids as `target` "
+                "does. If they do, the label space needs `map_preds=True`.",
+                stacklevel=2,
+            )
 
     def _names(self) -> list[str]:
         """The classes' names, numbers where none were given."""
