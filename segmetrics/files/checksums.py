@@ -39,7 +39,7 @@ def read_checked(path: Path, size: Callable[[bytes], int]) -> bytearray:
     with path.open("rb") as file:
         start = file.read(PART)
         try:
-            head = zlib.decompressobj(GZIP).decompress(start, HEAD) if compressed else start[:HEAD]
+            head = _inflated_head(start) if compressed else start[:HEAD]
         except zlib.error as error:
             raise ValueError(f"its compressed data are damaged ({error})") from error
         needed = size(head)
@@ -54,6 +54,17 @@ def read_checked(path: Path, size: Callable[[bytes], int]) -> bytearray:
     if held < needed:
         raise ValueError(f"it holds {held:,} bytes of the {needed:,} that its header says")
     return whole
+
+
+def _inflated_head(start: bytes) -> bytes:
+    """The first ``HEAD`` bytes of what gzip compressed, of as many members as that takes."""
+    head = b""
+    while True:
+        inflater = zlib.decompressobj(GZIP)
+        head += inflater.decompress(start, HEAD - len(head))
+        start = inflater.unused_data
+        if len(head) == HEAD or not start.startswith(GZIP_MAGIC):
+            return head
 
 
 def inflate(file: IO[bytes], container: int, into: memoryview) -> int:
