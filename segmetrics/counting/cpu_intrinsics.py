@@ -29,7 +29,7 @@ MAGNITUDE = 0x7FFF
 def _find_best_of_vector(
     typing_context, scores, start, step, labels, few, infinity, best, index, place
 ):
-    """What ``cpu_kernels._find_best`` finds for a vector of pixels with their scores side by side.
+    """What ``cpu_kernels._find_best`` finds for a vector of pixels of channels-last scores.
 
     Pixels lie ``step`` apart from ``start`` on; what is found goes to ``best`` and ``index`` from
     ``place`` on. As many labels as fit into a ``LANE`` are compared at once, the last ones with
@@ -205,9 +205,9 @@ class _Vectors:
         return self.builder.shuffle_vector(alone, alone, _places([0] * self.count))
 
     def turned(self, which, start, step):
-        """A vector for each element of a ``LANE``: what lies side by side comes to lie apart.
+        """A vector for each element of a ``LANE``: the transpose of a block of elements.
 
-        Elements of the vectors lie ``step`` apart from ``start`` on, the vectors side by side.
+        Elements of the vectors lie ``step`` apart from ``start`` on; the vectors are adjacent.
         """
         builder, together = self.builder, LANE // self.size
         rows = [

@@ -1,4 +1,4 @@
-"""The loops of the CPU backend: compiled once, kept on disk, free of Python's lock.
+"""The loops of the CPU backend: compiled once, kept on disk; they release the GIL.
 
 A kernel reads a *box*: rows ``box[0]`` to ``box[1]`` and columns ``box[2]`` to ``box[3]`` of the
 pixels of one map. A tensor stands here as one flat array; ``base`` is where the map begins in it.
@@ -42,11 +42,11 @@ VALUES = 2**8
 COPIES = 8
 #: Cells of a histogram that 16 bits can tell apart.
 CELLS = 2**16
-#: Pixels whose scores are compared at once, where these lie side by side.
+#: Pixels whose scores are compared at once, where these are contiguous.
 BLOCK = 2**15
-#: Pixels whose scores are brought side by side where they do not lie so.
+#: Pixels whose scores are gathered into a contiguous tile where they are not.
 TILE = 256
-#: Bytes by which memory is asked for ahead where the scores of a pixel lie side by side.
+#: Bytes ahead of the current pixel that are prefetched from channels-last scores.
 AHEAD = 2**13
 
 
@@ -121,7 +121,7 @@ def tally_together(team: int, threads: int, arguments: tuple[Any, ...]) -> None:
 
 @kernel
 def sum_copies(histograms: Array) -> None:
-    """Add the ``COPIES`` of every cell, which lie side by side, to the first; forget the others."""
+    """Add the ``COPIES`` of every cell, which are contiguous, to the first; zero the others."""
     for cell in range(0, len(histograms), COPIES):
         count = 0
         for copy in range(COPIES):
@@ -605,7 +605,7 @@ def _find_best(
     best: Array,
     index: Array,
 ) -> None:
-    """The best score of ``n`` pixels side by side, NaN if any is, and the first label that has it.
+    """Maximum and argmax over labels of ``n`` contiguous pixels; NaN beats all, ties go first.
 
     Labels are the outer loop, so that the inner one runs over many pixels at once; four at a time,
     so that what was found so far is seldom read and written. They are found in the dtype of the
@@ -645,7 +645,7 @@ def _find_best_channels_last(
     best: Array,
     index: Array,
 ) -> None:
-    """``_find_best`` where the scores of a pixel lie side by side, pixels ``step`` apart.
+    """``_find_best`` of channels-last scores, pixels ``step`` apart.
 
     Vectors of pixels may overlap. Few labels are read with what lies behind them, if it is there.
     """

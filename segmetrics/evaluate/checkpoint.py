@@ -63,12 +63,12 @@ class Checkpoint:
             settings, saved = dict(about["settings"]), dict(about["digests"])
         except Exception as error:  # a damaged archive raises whatever zipfile stumbles on
             raise self._refused(error) from error
-        mend = "Finish with what it was made with, or delete it to start anew."
+        fix = "Finish with what it was made with, or delete it to start anew."
         for name, value in settings.items():
             if self.settings.get(name) != value:
                 raise ValueError(
                     f"--checkpoint {self.path} was made with {name} {_short(value)}, now it is "
-                    f"{_short(self.settings.get(name))}. {mend}"
+                    f"{_short(self.settings.get(name))}. {fix}"
                 )
         with ThreadPoolExecutor(threads) as pool:
             now = dict(zip(saved, pool.map(lambda name: _now(files.get(name)), saved), strict=True))
@@ -77,7 +77,7 @@ class Checkpoint:
             what = "has changed since" if changed[0] in files else "is no longer there"
             raise ValueError(
                 f"--checkpoint {self.path} was made with other files: {changed[0]} {what}, and so "
-                f"for {len(changed) - 1} more of {len(saved)}. {mend}"
+                f"for {len(changed) - 1} more of {len(saved)}. {fix}"
             )
         try:
             ledger.restore(saved, found)

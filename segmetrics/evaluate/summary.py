@@ -263,7 +263,7 @@ KEYS_OVER_ALL = (
 
 
 def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
-    """Problems kind by kind: the first few files, how many more, the likely mend."""
+    """Problems kind by kind: the first few files, how many more, and a fix."""
     kinds: defaultdict[Kind, list[Problem]] = defaultdict(list)
     for problem in problems:
         kinds[problem.kind].append(problem)

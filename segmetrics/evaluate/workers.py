@@ -131,7 +131,7 @@ def _in_processes(
 ) -> Iterator[tuple[Unit, Counted | Problem]]:
     """Count pairs in forked processes, and yield what comes out as it comes.
 
-    Threads would wait for Python's lock: of small masks much of the time is Pillow's Python.
+    Threads would wait for the GIL: decoding small masks is mostly Python code.
     """
     fork = multiprocessing.get_context("fork")
     place, chunk = fork.Value("q", 0), max(1, min(CHUNK, len(units) // (8 * number)))

@@ -150,7 +150,7 @@ def find_pairs(
         if not by_name[1]:
             raise ValueError(
                 f"{targets}: none of its {len(files[targets])} masks fits {match.target!r}, among "
-                f"them {files[targets][0]}. Mend the pattern of the targets in --match."
+                f"them {files[targets][0]}. Correct the pattern of the targets in --match."
             )
     of_preds, of_targets = _by_name(preds, by_name[0]), _by_name(targets, by_name[1])
     pairs = []

@@ -10,7 +10,7 @@ Kind = Literal["no target", "no prediction", "ambiguous", "format", "unreadable"
                "colors", "frames", "large", "palettes",
                "arrays", "one-hot", "volumes", "inaccessible"]  # fmt: skip
 
-#: How a list of problems of a kind begins, and the likely mend.
+#: How a list of problems of a kind begins, and a fix.
 KINDS: dict[Kind, tuple[str, str]] = {
     "no target": (
         "predictions without a target",

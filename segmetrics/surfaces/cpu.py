@@ -1,4 +1,4 @@
-"""Surfaces on the CPU: kernels that run without Python's lock, so that threads share the work.
+"""Surfaces on the CPU: kernels that release the GIL, so that threads share the work.
 
 What they compute is defined in ``plain.py``.
 """
