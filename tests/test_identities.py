@@ -241,3 +241,21 @@ def test_distances_are_the_same_with_the_roles_exchanged_and_scale_with_the_spac
     whole = segmetrics.HausdorffDistance(C)(*maps)
     for percentile in (50, 95):
         assert not segmetrics.HausdorffDistance(C, percentile=percentile)(*maps) > whole
+
+
+def test_overlapping_tiles_count_twice_unless_repeats_are_void() -> None:
+    torch.manual_seed(0)
+    target, preds = torch.randint(0, 3, (2, 1, 100, 100))
+    whole = functional.confusion_matrix(preds, target, 3)
+    corners = [(y, x) for y in (0, 36) for x in (0, 36)]
+    repeated = segmetrics.ConfusionMatrix(3)
+    once = segmetrics.ConfusionMatrix(3, ignore_index=VOID)
+    seen = torch.zeros(100, 100, dtype=torch.bool)
+    for y, x in corners:
+        tile = slice(y, y + 64), slice(x, x + 64)
+        here = (slice(None), *tile)
+        repeated.update(preds[here], target[here])
+        once.update(preds[here], target[here].where(~seen[tile], VOID))
+        seen[tile] = True
+    assert repeated.compute().sum() == 4 * 64 * 64
+    assert torch.equal(once.compute(), whole)
