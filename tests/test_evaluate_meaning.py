@@ -399,6 +399,27 @@ def test_files_of_one_class_each_go_on_from_a_checkpoint(organs: Folders) -> Non
     assert {**first, "seconds": 0} == {**second, "seconds": 0}
 
 
+def test_files_that_are_named_as_classes_are_told_of(organs: Folders) -> None:
+    write(organs[0], "s2/spleen.nii.gz", np.zeros((4, 4, 4)))
+    for folder in organs:
+        write(folder, "s2/spleen.nii.gz", np.ones((4, 4, 4)))
+    (warning,) = scored(organs, "--num-classes", 2)["warnings"]
+    assert "masks of one class each (s1/liver, s1/spleen, s2/liver)" in warning
+    assert "--match '{key}/{class}' '{key}/{class}'" in warning
+    again = scored(organs, "--match", "{key}/{class}", "{key}/{class}")
+    assert [row["name"] for row in again["classes"]] == ["liver", "spleen"]
+
+
+@pytest.mark.parametrize(
+    "names", [["a/1", "a/2", "b/1", "b/2"], ["x", "y"], ["a/x", "b/y"], ["a/m", "b/m"]]
+)
+def test_files_of_other_names_are_no_masks_of_classes(names: list[str], folders: Folders) -> None:
+    for name in names:
+        for folder in folders:
+            write(folder, f"{name}.png", np.eye(8))
+    assert scored(folders, "--num-classes", 2)["warnings"] == []
+
+
 def test_sizes_of_a_class_are_compared(organs: Folders) -> None:
     write(organs[0], "s2/liver.nii.gz", np.ones((4, 4, 5)))
     done = run(organs, *OF_CLASSES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -40,6 +41,8 @@ def implausible(settings: Settings, pairs: Sequence[Pair], sums: Longs) -> Itera
     hits, predicted, target = Layout.of(settings).marginals(sums)
     foreground = target if settings.task == "multilabel" else target[1:]
     yield from _of_missing(pairs)
+    if settings.task == "binary" or (settings.task == "multiclass" and len(target) == 2):
+        yield from _of_files_of_classes(pairs)
     if sums[UNCOUNTED] and target.any() and not foreground.any():
         yield from _of_lost_foreground(settings)
     if settings.task == "binary" and target[1] and not predicted[1]:
@@ -69,6 +72,23 @@ def _of_missing(pairs: Sequence[Pair]) -> Iterator[str]:
         more = f" and {len(missing) - SHOWN:,} more" if len(missing) > SHOWN else ""
         what = "1 prediction is" if len(missing) == 1 else f"{len(missing):,} predictions are"
         yield f"{what} missing and scored as empty masks: {shown}{more}."
+
+
+def _of_files_of_classes(pairs: Sequence[Pair]) -> Iterator[str]:
+    """Whether binary masks are named as classes, several in the folder of each case."""
+    classes: defaultdict[str, set[str]] = defaultdict(set)
+    for pair in pairs:
+        case, _, name = pair.name.rpartition("/")
+        classes[case].add(name)
+    every = set[str]().union(*classes.values())
+    named = all(not any(map(str.isdigit, name)) for name in every)
+    repeated = all(len(some) > 1 and 2 * len(some) > len(every) for some in classes.values())
+    if named and repeated and "" not in classes:
+        shown = ", ".join(pair.name for pair in pairs[:SHOWN])
+        yield (
+            f"All files count as one class. Are they masks of one class each ({shown})? Then give "
+            "--match '{key}/{class}' '{key}/{class}'."
+        )
 
 
 def _of_lost_foreground(settings: Settings) -> Iterator[str]:
