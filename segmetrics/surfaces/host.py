@@ -27,7 +27,7 @@ Spacing = tuple[float, ...]
 #: Pixels of the bands that are counted in one go.
 CHUNK = 2**18
 #: Maps of fewer pixels are not worth another thread.
-FEWEST = 2**16
+FEWEST = 2**19
 
 
 def band_counts(maps: Maps, reach: int, labels: int) -> Tensor:
