@@ -48,3 +48,13 @@ def _lock(folder: str, process: int) -> FileLock:
     """One process compiles at a time; one that dies gives its lock back."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     return FileLock(Path(folder, "segmetrics.lock"), thread_local=False)
+
+
+if hasattr(os, "register_at_fork"):
+    # A process forked while another thread compiles would wait for ever for the lock of that
+    # thread, which it has not inherited.
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )

@@ -119,7 +119,10 @@ class _Pause:
 
 
 def _team() -> int | None:
-    """The address of OpenMP's function that calls another in all threads; None for now, or here."""
+    """The address of OpenMP's function that calls another in all threads; None for now, or here.
+
+    Two threads may count a pause down at once: it then lasts a call more or less.
+    """
     if _Pause.left > 0:
         _Pause.left -= 1
         return None
@@ -128,10 +131,7 @@ def _team() -> int | None:
 
 @contextmanager
 def _watched() -> Iterator[None]:
-    """Leave OpenMP's threads alone for a while if the block has to wait for one.
-
-    Two threads may both count a pause down, which harms nobody: it ends a call sooner.
-    """
+    """Leave OpenMP's threads alone for a while if the block has to wait for one."""
     begin, worked = perf_counter(), thread_time()
     yield
     waited = (perf_counter() - begin) - (thread_time() - worked)

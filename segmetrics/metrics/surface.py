@@ -59,13 +59,6 @@ class ImageArguments(CountingArguments, MetricKwargs, total=False):
     class_names: Sequence[str] | None
 
 
-class SurfaceArguments(ImageArguments, total=False):
-    """The arguments of every metric of surface distances."""
-
-    surface: Literal["pixels", "elements"]
-    spacing: Spacing
-
-
 class ImageMetric(SumMetric):
     """Numbers of every image and class, averaged over images.
 
