@@ -32,7 +32,7 @@ class Format(NamedTuple):
         return found
 
 
-PNG, GIF = Format("PNG", "images", "read_png"), Format("GIF", "images", "read_gif")
+PNG, GIF = Format("PNG", "png", "read_png"), Format("GIF", "images", "read_gif")
 TIFF, WEBP = Format("TIFF", "tiff", "read_tiff"), Format("WebP", "images", "read_webp")
 BMP, PNM = Format("BMP", "bitmaps", "read_bmp"), Format("PNM", "bitmaps", "read_pnm")
 #: Images by their names: of these the content counts, not the suffix.
