@@ -10,10 +10,11 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,8 @@ def read_png(path: Path, _: Reading, buffer: Buffer) -> Stored:
     return Stored(values, png.bands, palette=png.palette if png.type == PALETTE else b"")
 
 
-class _Png(NamedTuple):
+@dataclass(frozen=True)
+class _Png:
     """What the header of a PNG says, the palette, and the compressed data."""
 
     size: tuple[int, int]
@@ -65,7 +67,7 @@ class _Png(NamedTuple):
         """Samples of a pixel."""
         return len(self.bands) or 1
 
-    @property
+    @cached_property
     def bytes(self) -> int:
         """How many bytes are compressed: rows of packed samples, a filter in front of each."""
         height, width = self.size
