@@ -46,6 +46,13 @@ def read_png(path: Path, _: Reading, buffer: Buffer) -> Stored:
     return Stored(values, png.bands, palette=png.palette if png.type == PALETTE else b"")
 
 
+def load_kernels() -> None:
+    """Load what decodes, which else happens when the first image is read."""
+    white = np.zeros((1, 1), np.uint8)
+    if _inflate() is not None:
+        _unfilter()(np.zeros(2, np.uint8), 1, white)
+
+
 @dataclass(frozen=True)
 class _Png:
     """What the header of a PNG says, the palette, and the compressed data."""
@@ -117,13 +124,11 @@ def _decoded(png: _Png, buffer: Buffer) -> Array | None:
     known = png.bits in DEPTHS.get(png.type, ())
     if inflate is None or not known or (png.type == PALETTE) > bool(png.palette):
         return None
-    from segmetrics.files.png_kernels import unfilter
-
     memory = buffer.empty(png.bytes + png.bytes - height)
     filtered, rows = memory[: png.bytes], memory[png.bytes :].reshape(height, -1)
     if not inflate(png.chunks, filtered):
         return None
-    if unfilter(filtered, max(1, png.samples * png.bits // 8), rows) < height:
+    if _unfilter()(filtered, max(1, png.samples * png.bits // 8), rows) < height:
         return None
     if png.bits < 8:
         return unpacked(rows, png.bits)[:, :width]
@@ -148,6 +153,13 @@ def _inflate() -> Callable[[list[memoryview], NDArray[np.uint8]], bool] | None:
             return False
 
     return inflate
+
+
+@cache
+def _unfilter() -> Callable[[NDArray[np.uint8], int, NDArray[np.uint8]], int]:
+    from segmetrics.files.png_kernels import unfilter
+
+    return unfilter
 
 
 def _decoded_by_libraries(path: Path, data: bytes, png: _Png) -> Array:
