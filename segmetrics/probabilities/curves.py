@@ -116,12 +116,16 @@ def average_precision_bounds(table: Array) -> tuple[Array, Array]:
 
 
 def harmonic(n: Array, more: Array) -> Array:
-    """``1 / (n + 1) + ... + 1 / (n + more)`` to 12 digits; for fractions, what lies between."""
+    """``1 / (n + 1) + ... + 1 / (n + more)`` to 11 digits; for fractions, what lies between."""
     xp = namespace(n)
-    first = sum(more / ((n + i) * (n + more + i)) for i in range(1, 17))
-    a, b = n + 16, n + more + 16
-    rest = xp.log1p(more / a) - more / (2 * a * b) + (1 / a**2 - 1 / b**2) / 12
-    return first + rest - (1 / a**4 - 1 / b**4) / 120
+
+    def rest(x: Array) -> Array:  # of the harmonic numbers, behind ``log(x) + 1 / (2 x)``
+        y = 1 / (x * x)
+        return y * (1 / 12 - y * (1 / 120 - y * (1 / 252 - y / 240)))
+
+    first = sum(more / ((n + i) * (n + more + i)) for i in range(1, 9))
+    a, b = n + 8, n + more + 8
+    return first + xp.log1p(more / a) - more / (2 * a * b) + rest(a) - rest(b)
 
 
 def fpr_at_recall(table: Array, recall: float) -> Array:
