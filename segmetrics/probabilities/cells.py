@@ -61,10 +61,12 @@ class Edges(NamedTuple):
 
     Where scores are compared as everywhere here, in fp32 and logits with ``log(t / (1 - t))``,
     ``score >= lowest[k]`` picks cell k and those above, ``score > cut[k]`` those above alone; a
-    cut is nan where no probability in float64 tells the two apart.
+    cut is nan where no probability in float64 tells the two apart. ``exact`` is the score of a
+    cell that rounds none.
     """
 
     lowest: NDArray[np.float64]
+    exact: NDArray[np.float64]
     cut: NDArray[np.float64]
 
 
@@ -72,15 +74,19 @@ class Edges(NamedTuple):
 def edges(cells: int, *, from_logits: bool, halves: bool) -> Edges:
     """The edges of cells of fp16 scores or, without ``halves``, of all others."""
     lowest, highest = _scores(from_logits, halves)
-    cut = _cuts(lowest, highest) if from_logits else highest
-    lowest = _sigmoid(lowest) if from_logits else lowest
+    upper = highest > (0 if from_logits else 0.5)
+    # the least logit in magnitude, the least of p or 1 - p
+    exact, cut = np.where(upper == from_logits, lowest, highest), highest
+    if from_logits:
+        cut, lowest, exact = _cuts(highest), _sigmoid(lowest), _sigmoid(exact)
     if cells < CELLS:
         merged = merging(cells, from_logits=from_logits, halves=halves)
         known = np.flatnonzero(~np.isnan(lowest))
         first, last = np.full(cells, BAD), np.full(cells, BAD)
         first[merged[known[::-1]]], last[merged[known]] = known[::-1], known
         lowest, cut = lowest[first], cut[last]
-    return Edges(lowest, cut)
+        exact = lowest
+    return Edges(lowest, exact, cut)
 
 
 @cache
@@ -139,11 +145,12 @@ def _magnitudes(
     """The least and the largest fp32 number whose bits begin so."""
     least = prefix.astype(np.int32) << shift
     most = least + np.int32(2**shift - 1)
-    return least.view(np.float32).astype(np.float64), most.view(np.float32).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        return least.view(np.float32).astype(np.float64), most.view(np.float32).astype(np.float64)
 
 
-def _cuts(lowest: NDArray[np.float64], highest: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities whose logit in fp32 is the highest of a cell, or between it and the next."""
+def _cuts(highest: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities whose logit in fp32 is the highest of a cell."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         above = np.nextafter(highest.astype(np.float32), np.float32(np.inf)).astype(np.float64)
         between = np.where(np.isfinite(above), 0.75 * highest + 0.25 * above, highest)
@@ -155,4 +162,5 @@ def _cuts(lowest: NDArray[np.float64], highest: NDArray[np.float64]) -> NDArray[
 def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     with np.errstate(over="ignore"):
         small = np.exp(-np.abs(logits))
-    return np.where(logits < 0, small, 1) / (1 + small)
+    result: NDArray[np.float64] = np.where(logits < 0, small, 1) / (1 + small)
+    return result

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segmetrics._parallel import share
-from segmetrics.counting import cpu, plain
-from segmetrics.counting.cpu_readers import Box, Maps, flat, label_reader
+from segmetrics.counting import cpu
+from segmetrics.counting.cpu_readers import Box, Maps, label_reader
 from segmetrics.counting.inputs import Pixels
 from segmetrics.probabilities import cpu_cell_kernels as kernels
 from segmetrics.probabilities import plain_cells
@@ -105,11 +105,12 @@ class Tables(NamedTuple):
         total, places = self.values[0], 2 * ranking.resolution
         for copy in self.values[1:]:
             total += copy
-        counted = int(total[:, :places].sum()) if halves or ranking.resolution < CELLS else 0
+        counted = int(total[:, :places].sum())
         kinds = total[:, places + 1 : places + 1 + len(BAD_KINDS)]
         bad = kinds.sum(0) if ranking.task == "multilabel" else kinds[0]
-        further = [counted if ranking.resolution < CELLS else rounded, counted if halves else 0]
-        return np.concatenate([total[:, :places].ravel(), further, bad])
+        rounded = counted if ranking.resolution < CELLS else rounded
+        dtypes = [counted, 0] if halves else [0, counted]
+        return np.concatenate([total[:, :places].ravel(), [rounded], dtypes, bad])
 
 
 class Reading:
@@ -171,7 +172,11 @@ class Reading:
             kernels.check_probabilities(scores, codes, labels, tolerance_of(self.dtype), chosen)
         if self.ranking.positive == "right":
             confidence = scores.reshape(labels, n)[chosen, np.arange(n)]
-            yield 0, places, kernels.class_places(confidence, smaller, chosen, codes, places, labels)
+            yield (
+                0,
+                places,
+                kernels.class_places(confidence, smaller, chosen, codes, places, labels),
+            )
             return
         for step in range(labels):  # workers begin at different classes
             label = (step + worker * (labels // 2)) % labels

@@ -150,6 +150,26 @@ def aurc(table: Array) -> Array:
     return xp.where(total > 0, risks.sum(-1) / _positive(total), xp.nan)
 
 
+# --- Curves ---------------------------------------------------------------------------------------
+
+
+class Points(NamedTuple):
+    """The points ``score >= threshold`` of one table's curves, thresholds rising ``(cells,)``."""
+
+    recall: Array
+    fpr: Array
+    precision: Array
+    threshold: Array
+
+
+def points(table: Array, lowest: Array) -> Points:
+    """The points of a table ``(cells, 2)`` whose cells begin at these scores."""
+    curve = Curve.of(table)
+    tp, fp = curve.tp + curve.hits, curve.fp + curve.alarms
+    recall, fpr = tp / curve.positives, fp / curve.negatives
+    return Points(recall, fpr, tp / _positive(tp + fp), lowest)
+
+
 # --- Thresholds -----------------------------------------------------------------------------------
 
 

@@ -57,8 +57,8 @@ def _add(counts: Tensor, pixels: Pixels, box: Box, ranking: Ranking) -> None:
     is_bad = code > ranking.labels
     for place, weight in (
         (cell, counted),
-        (torch.full_like(cell, ranking.cells - 2), counted & rounded),
-        (torch.full_like(cell, ranking.cells - 1), counted if halves else counted & False),
+        (torch.full_like(cell, ranking.cells - 3), counted & rounded),
+        (torch.full_like(cell, ranking.cells - (2 if halves else 1)), counted),
         (kinds, is_bad),
     ):
         counts.view(-1).scatter_add_(0, (row + place).flatten(), weight.long().flatten())

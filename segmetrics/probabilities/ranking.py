@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, Literal, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import Unpack
 
@@ -15,7 +18,7 @@ from segmetrics.counting import Counting, installed, raise_if_bad
 from segmetrics.counting.inputs import InputFormat, Pixels, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.probabilities import plain_cells
-from segmetrics.probabilities.cells import CELLS, Edges, edges
+from segmetrics.probabilities.cells import CELLS, edges
 from segmetrics.probabilities.inputs import BAD_KINDS, ProbabilityArguments, read_scores
 
 Positive = Literal["class", "right"]
@@ -76,7 +79,7 @@ class Ranking(Counting):
     @property
     def cells(self) -> int:
         """How many counts there are, without the bad pixels behind them."""
-        return self.tables * self.resolution * 2 + 2
+        return self.tables * self.resolution * 2 + 3
 
     @property
     def name(self) -> str:
@@ -87,40 +90,54 @@ class Ranking(Counting):
 
     def table(self, counts: Tensor) -> Tensor:
         """Negatives and positives of every cell: ``(..., tables, cells, 2)``."""
-        return counts[..., : self.cells - 2].unflatten(-1, (self.tables, self.resolution, 2))
+        table = counts[..., : self.cells - 3]
+        return table.view(*counts.shape[:-1], self.tables, self.resolution, 2)
 
     def rounded(self, counts: Tensor) -> Tensor:
         """How many scores are not the only one that their cell may hold ``(...)``."""
-        return counts[..., self.cells - 2]
+        return counts[..., self.cells - 3]
 
     def halves(self, counts: Tensor) -> Tensor:
         """How many scores are fp16 ``(...)``, which have cells of their own."""
+        return counts[..., self.cells - 2]
+
+    def others(self, counts: Tensor) -> Tensor:
+        """How many scores are not fp16 ``(...)``."""
         return counts[..., self.cells - 1]
 
     def edges(self, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """The lowest score and the cut of every cell, see ``cells.Edges``; no device waits."""
-        both = [self._edges(halves=halves) for halves in (False, True)]
-        kind = (self.halves(counts) > 0).any().long()
-        lowest, cut = (
-            torch.tensor([a.tolist(), b.tolist()], dtype=torch.float64, device=counts.device)[kind]
-            for a, b in zip(*both, strict=True)
-        )
-        return lowest, cut
+        """The scores ``(cells,)`` at which cells begin, as far as is known, and the cuts behind.
 
-    def _edges(self, *, halves: bool) -> Edges:
-        return edges(self.resolution, from_logits=self.ranks_logits, halves=halves)
+        See ``cells.Edges``; no device waits.
+        """
+        of_dtypes = torch.from_numpy(_edges(self.resolution, self.ranks_logits)).to(counts.device)
+        lowest, exact, cut = of_dtypes[(self.halves(counts) > 0).any().long()]
+        return exact.where((self.rounded(counts) == 0).all(), lowest), cut
 
     def check(self, counts: Tensor, pixels: Pixels | None = None) -> None:
         """Raise for bad pixels, and for fp16 scores among others."""
         from segmetrics.probabilities import messages
 
         raise_if_bad(self.bad(counts), self, pixels, messages(self))
-        of_all, halves = int(self.table(counts).sum()), int(self.halves(counts).sum())
-        if 0 < halves < of_all:
+        self.check_dtypes(counts)
+
+    def check_dtypes(self, *counts: Tensor) -> None:
+        """Raise if together these counted fp16 scores and others."""
+        halves, others = (
+            sum(int(kind(each).sum()) for each in counts) for kind in (self.halves, self.others)
+        )
+        if halves and others:
             raise ValueError(
-                f"{halves} of {of_all} counted scores are fp16, which have cells of their own. "
-                "Pass scores of one dtype: `preds.float()`."
+                f"`preds` were float16 for {halves} of {halves + others} scores, which have cells "
+                "of their own. Pass scores of one dtype: `preds.float()`."
             )
+
+
+@cache
+def _edges(cells: int, from_logits: bool) -> NDArray[np.float64]:
+    """The edges of cells of other scores and of fp16 scores ``(2, 3, cells)``."""
+    both = [edges(cells, from_logits=from_logits, halves=halves) for halves in (False, True)]
+    return np.array(both)
 
 
 def count_cells(preds: Tensor, target: Tensor, ranking: Ranking, *, check: bool = False) -> Tensor:

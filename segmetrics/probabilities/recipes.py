@@ -43,7 +43,7 @@ class CurveRecipe:
 
     def of(self, counts: Tensor) -> Tensor:
         """Score what ``count_cells`` gave: ``(...)``, or ``(..., C)``, in float64."""
-        table = self.table(counts)
+        table = occupied(self.table(counts))
         value = self.value(table)
         if self.bounds is not None:
             lower, upper = self.bounds(table)
@@ -54,10 +54,11 @@ class CurveRecipe:
     def bounds_of(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Between which values the score lies, whatever the order of scores in a cell."""
         assert self.bounds is not None
-        table = self.table(counts)
-        lower, upper = (self.averaged(bound, table) for bound in self.bounds(table))
-        if bool(self.ranking.rounded(exact(counts)) == 0):
-            lower = upper = self.averaged(self.value(table), table)
+        table = occupied(self.table(counts))
+        value, exactly = self.value(table), self.ranking.rounded(exact(counts)).unsqueeze(-1) == 0
+        lower, upper = (
+            self.averaged(value.where(exactly, bound), table) for bound in self.bounds(table)
+        )
         return lower, upper
 
     def table(self, counts: Tensor) -> Tensor:
@@ -69,7 +70,7 @@ class CurveRecipe:
 
     def averaged(self, values: Tensor, table: Tensor) -> Tensor:
         """Values ``(..., tables)`` averaged over those that are kept and defined."""
-        if self.average == "micro" or self.ranking.tables == 1 and not self.shape:
+        if self.average == "micro" or (self.ranking.tables == 1 and not self.shape):
             return values.squeeze(-1)
         values = values.where(self.kept(table), torch.nan)
         if self.average == "none":
@@ -98,6 +99,24 @@ class CurveRecipe:
         """Count and score one batch; on a GPU this waits, to raise for bad pixels."""
         counts = count_cells(preds, target, self.ranking, check=True)
         return self.of(counts).float().to(preds.device)
+
+
+def occupied(table: Tensor) -> Tensor:
+    """A table without the cells that are empty in all; on a GPU, which would wait, all of them."""
+    if table.device.type != "cpu":
+        return table
+    used = table.any(-1).flatten(0, -2).any(0)
+    return table[..., used, :]
+
+
+def points(recipe: CurveRecipe, counts: Tensor) -> list[curves.Points]:
+    """The points of every table's curve, without empty cells; a GPU is waited for."""
+    lowest, _ = recipe.ranking.edges(exact(counts))
+    found = []
+    for table in recipe.table(counts):
+        used = table.any(-1)
+        found.append(curves.points(table[used], lowest[used]))
+    return found
 
 
 def auroc_recipe(
@@ -167,3 +186,40 @@ def curve_recipe(
             f"all {ranking.num_classes}."
         )
     return recipe
+
+
+@dataclass(frozen=True)
+class BestRecipe(CurveRecipe):
+    """A score that is best at some threshold."""
+
+    score: str = "dice"
+
+    def best(self, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """The best score of every table, and its threshold, ``(..., tables)`` in float64."""
+        _, cut = self.ranking.edges(exact(counts))
+        return curves.best(self.table(counts), cut, self.score)
+
+    def over_thresholds(self, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """The score of every table over the thresholds ``(tables, n)``, and these ``(n,)``."""
+        _, cut = self.ranking.edges(exact(counts))
+        known = ~cut.isnan()
+        return curves.over_thresholds(self.table(counts), self.score)[..., known], cut[known]
+
+    def evaluate_best(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Count one batch: the best scores, averaged, and the threshold of every table."""
+        counts = count_cells(preds, target, self.ranking, check=True)
+        highest, threshold = self.best(counts)
+        value = self.averaged(highest, self.table(counts)).float().to(preds.device)
+        return value, threshold.squeeze() if self.ranking.tables == 1 else threshold
+
+
+def best_recipe(
+    num_classes: int | LabelSpace | None = None,
+    *,
+    score: str = "dice",
+    **arguments: Unpack[RankingArguments],
+) -> BestRecipe:
+    """A score at the threshold that is best for it."""
+    one_of("score", score, tuple(curves.FORMULAS))
+    recipe = curve_recipe(partial(curves.over_thresholds, score=score), num_classes, **arguments)
+    return BestRecipe(recipe.ranking, recipe.value, recipe.average, None, score)
