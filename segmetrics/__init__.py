@@ -7,13 +7,18 @@ if TYPE_CHECKING:
     from segmetrics import functional, labels, statistics
     from segmetrics.labels import LabelSpace
     from segmetrics.metrics import (
+        AUROC,
+        ROC,
+        AveragePrecision,
         AverageSurfaceDistance,
+        BestThreshold,
         BoundaryF1Score,
         BoundaryIoU,
         CohenKappa,
         ConfusionMatrix,
         DiceScore,
         FBetaScore,
+        FPRAtRecall,
         GeneralizedDiceScore,
         HausdorffDistance,
         ImageScores,
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
         MeanIoU,
         PixelAccuracy,
         Precision,
+        PrecisionRecallCurve,
         Recall,
         SegmentationMetrics,
         Specificity,
@@ -47,13 +53,18 @@ else:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AUROC",
+    "ROC",
+    "AveragePrecision",
     "AverageSurfaceDistance",
+    "BestThreshold",
     "BoundaryF1Score",
     "BoundaryIoU",
     "CohenKappa",
     "ConfusionMatrix",
     "DiceScore",
     "FBetaScore",
+    "FPRAtRecall",
     "GeneralizedDiceScore",
     "HausdorffDistance",
     "ImageScores",
@@ -62,6 +73,7 @@ __all__ = [
     "MeanIoU",
     "PixelAccuracy",
     "Precision",
+    "PrecisionRecallCurve",
     "Recall",
     "SegmentationMetrics",
     "Specificity",

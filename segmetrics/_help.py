@@ -91,6 +91,7 @@ REFUSED = {
         for of in ("", "class_", "pixel_", "sample_")
         for w in ("weight", "weights")
     },
+    "thresholds": "every threshold is read off cells that are finer than any list. Leave it out.",
     "validate_args": "inputs are always checked, in the pass that counts them. Leave it out.",
 }
 #: Arguments that have another name in other libraries.

@@ -2,6 +2,7 @@
 
 from segmetrics.metrics.boundary import BoundaryF1Score, BoundaryIoU
 from segmetrics.metrics.collection import SegmentationMetrics
+from segmetrics.metrics.curves import AUROC, AveragePrecision, FPRAtRecall
 from segmetrics.metrics.image import ImageScores
 from segmetrics.metrics.region import (
     CohenKappa,
@@ -23,15 +24,21 @@ from segmetrics.metrics.surface import (
     SurfaceDice,
     SurfaceMetrics,
 )
+from segmetrics.metrics.thresholds import ROC, BestThreshold, PrecisionRecallCurve
 
 __all__ = [
+    "AUROC",
+    "ROC",
+    "AveragePrecision",
     "AverageSurfaceDistance",
+    "BestThreshold",
     "BoundaryF1Score",
     "BoundaryIoU",
     "CohenKappa",
     "ConfusionMatrix",
     "DiceScore",
     "FBetaScore",
+    "FPRAtRecall",
     "GeneralizedDiceScore",
     "HausdorffDistance",
     "ImageScores",
@@ -39,6 +46,7 @@ __all__ = [
     "MeanIoU",
     "PixelAccuracy",
     "Precision",
+    "PrecisionRecallCurve",
     "Recall",
     "SegmentationMetrics",
     "Specificity",

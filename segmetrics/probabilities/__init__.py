@@ -70,7 +70,7 @@ def _count(preds: Tensor, target: Tensor, reading: Probabilities, check: bool) -
     return counts
 
 
-def messages(reading: Probabilities) -> dict[str, str]:
+def messages(reading: Counting) -> dict[str, str]:
     """A sentence or two for each of ``BAD_KINDS``, to be put behind a number."""
     of_counting = kinds(reading)
     scores = "counted pixels of `preds` have"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from segmetrics.counting.inputs import Pixels
+from segmetrics.counting.inputs import Counting, Pixels
 from segmetrics.counting.plain import Box, boxes, codes_of_target, scores_of
 from segmetrics.probabilities.inputs import (
     BAD_KINDS,
@@ -55,7 +55,7 @@ class Reading(NamedTuple):
     right: Tensor
 
 
-def read_box(pixels: Pixels, box: Box, reading: Probabilities) -> Reading:
+def read_box(pixels: Pixels, box: Box, reading: Counting) -> Reading:
     """Read the scores of a box as probabilities."""
     code = codes_of_target(pixels, box, reading)
     scores = scores_of(pixels, box, reading)
@@ -71,7 +71,7 @@ def read_box(pixels: Pixels, box: Box, reading: Probabilities) -> Reading:
     return Reading(code, scores, probabilities, confidence, code == label)
 
 
-def probabilities_of(scores: Tensor, reading: Probabilities) -> Tensor:
+def probabilities_of(scores: Tensor, reading: Counting) -> Tensor:
     """Probabilities in fp32, ``(n, C, *size)``: softmax or sigmoid of logits."""
     if not reading.from_logits:
         return scores.float()
@@ -134,7 +134,7 @@ def _checked(
     code: Tensor,
     scores: Tensor,
     probabilities: Tensor,
-    reading: Probabilities,
+    reading: Counting,
     tolerance: float,
 ) -> Tensor:
     """Codes of counted pixels, those of bad scores replaced by their kind."""
