@@ -164,7 +164,6 @@ def _counts_of(pixels: Pixels, box: Box, reading: Probabilities) -> Tensor:
     else:
         table = _tabled(confidence, right, counted, reading)
 
-    images = len(code)
     sums = [fixed(_squares(probabilities, code, reading).where(counted, 0))]
     for temperature in reading.temperatures:
         loss = losses_of(scores, code, reading, temperature)
