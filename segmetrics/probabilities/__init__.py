@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from segmetrics.counting import raise_if_bad
+from segmetrics.counting import Counting, raise_if_bad
 from segmetrics.counting.errors import kinds
 from segmetrics.counting.inputs import InputFormat, Pixels, Task, Upsample
 from segmetrics.probabilities import plain
