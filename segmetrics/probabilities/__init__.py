@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from segmetrics.counting import Counting, raise_if_bad
+from segmetrics.counting import Counting, installed, raise_if_bad
 from segmetrics.counting.errors import kinds
 from segmetrics.counting.inputs import InputFormat, Pixels, Task, Upsample
 from segmetrics.probabilities import plain
@@ -90,6 +90,10 @@ def messages(reading: Counting) -> dict[str, str]:
 
 def _backend(pixels: Pixels) -> Callable[[Pixels, Probabilities], Tensor]:
     """The backend for these inputs, loaded when it is first needed."""
+    if pixels.target.device.type == "cpu" and pixels.target_are == "labels" and installed("numba"):
+        from segmetrics.probabilities import cpu
+
+        return cpu.count
     return plain.count
 
 

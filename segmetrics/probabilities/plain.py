@@ -60,7 +60,10 @@ def read_box(pixels: Pixels, box: Box, reading: Counting) -> Reading:
     code = codes_of_target(pixels, box, reading)
     scores = scores_of(pixels, box, reading)
     probabilities = probabilities_of(scores, reading)
-    code = code.where(code >= reading.labels, _checked(code, scores, probabilities, reading))
+    tolerance = tolerance_of(pixels.preds.dtype)  # before they were resized
+    code = code.where(
+        code >= reading.labels, _checked(code, scores, probabilities, reading, tolerance)
+    )
     if reading.task != "multiclass":
         return Reading(code, scores, probabilities, probabilities, code == 1)
     label = scores.max(dim=1, keepdim=True).indices
@@ -127,7 +130,13 @@ def _centred(scores: Tensor) -> Tensor:
     return (scores - scores.max(dim=1, keepdim=True).values).float()
 
 
-def _checked(code: Tensor, scores: Tensor, probabilities: Tensor, reading: Counting) -> Tensor:
+def _checked(
+    code: Tensor,
+    scores: Tensor,
+    probabilities: Tensor,
+    reading: Counting,
+    tolerance: float,
+) -> Tensor:
     """Codes of counted pixels, those of bad scores replaced by their kind."""
     of_classes = reading.task == "multiclass"
 
@@ -137,7 +146,7 @@ def _checked(code: Tensor, scores: Tensor, probabilities: Tensor, reading: Count
     if not reading.from_logits:
         if of_classes:
             missed = (probabilities.sum(1, keepdim=True) - 1).abs()
-            code = code.where(missed <= tolerance_of(scores.dtype), reading.labels + SUM_NOT_1)
+            code = code.where(missed <= tolerance, reading.labels + SUM_NOT_1)
         outside = any_class((scores < 0) | (scores > 1))
         code = code.where(~outside, reading.labels + OUTSIDE_0_1)
     return code.where(~any_class(probabilities.isnan()), reading.labels + NOT_A_NUMBER)
