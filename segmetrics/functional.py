@@ -14,6 +14,7 @@ from segmetrics._arguments import one_of
 from segmetrics._help import explained
 from segmetrics.counting import Counting, CountingArguments, count
 from segmetrics.labels import LabelSpace
+from segmetrics.probabilities import functional as ranked
 from segmetrics.recipes import (
     AgreementArguments,
     ClassArguments,
@@ -26,6 +27,9 @@ from segmetrics.recipes import (
     tversky_formula,
 )
 from segmetrics.scores import Normalize, WeightType
+
+auroc, average_precision = ranked.auroc, ranked.average_precision
+fpr_at_recall, best_threshold = ranked.fpr_at_recall, ranked.best_threshold
 
 
 @explained

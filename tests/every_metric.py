@@ -11,13 +11,18 @@ from torch import Tensor
 
 import segmetrics
 from segmetrics import (
+    AUROC,
+    ROC,
+    AveragePrecision,
     AverageSurfaceDistance,
+    BestThreshold,
     BoundaryF1Score,
     BoundaryIoU,
     CohenKappa,
     ConfusionMatrix,
     DiceScore,
     FBetaScore,
+    FPRAtRecall,
     GeneralizedDiceScore,
     HausdorffDistance,
     ImageScores,
@@ -25,6 +30,7 @@ from segmetrics import (
     MeanIoU,
     PixelAccuracy,
     Precision,
+    PrecisionRecallCurve,
     Recall,
     SegmentationMetrics,
     Specificity,
@@ -61,6 +67,13 @@ EVERY: dict[str, Callable[[], Any]] = {
         ]
         for average in ("macro", "none")
     },
+    **{
+        metric.__name__: partial(metric, C, ignore_index=255, cells=512)
+        for metric in (AveragePrecision, FPRAtRecall, ROC, PrecisionRecallCurve, BestThreshold)
+    },
+    "AUROC": partial(AUROC, C, ignore_index=255),
+    "AUROC right": partial(AUROC, C, positive="right", ignore_index=255),
+    "AUROC none": partial(AUROC, C, average="none", cells=512, ignore_index=255),
     "SurfaceMetrics": partial(SurfaceMetrics, C, tolerance=1, ignore_index=255),
 }
 
@@ -71,10 +84,14 @@ def test_every_public_metric_is_here() -> None:
 
 
 def images(seed: int, number: int = 3) -> tuple[Tensor, Tensor]:
-    """Predictions that are often right, void pixels, classes that are missing here and there."""
+    """Probabilities that are often right, void pixels, classes that are missing here and there."""
     generator = torch.Generator().manual_seed(seed)
     target = torch.randint(C, (number, 3, 3), generator=generator)
     target = target.repeat_interleave(4, 1).repeat_interleave(3, 2)
     other = torch.randint(C, target.shape, generator=generator)
     preds = other.where(torch.rand(target.shape, generator=generator) < 0.2, target)
-    return preds, target.where(torch.rand(target.shape, generator=generator) > 0.1, 255)
+    scores = torch.rand((number, C, *target.shape[1:]), generator=generator)
+    scores.scatter_add_(1, preds.unsqueeze(1), torch.ones_like(scores))
+    return scores.mul(4).softmax(1), target.where(
+        torch.rand(target.shape, generator=generator) > 0.1, 255
+    )

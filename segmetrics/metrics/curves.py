@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from segmetrics._help import explained
 from segmetrics.counting.inputs import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics.base import (
@@ -26,6 +25,7 @@ from segmetrics.probabilities.recipes import (
     CurveRecipe,
     auroc_recipe,
     average_precision_recipe,
+    explained_curve,
     fpr_at_recall_recipe,
     points,
 )
@@ -40,19 +40,6 @@ class CurveMetric(SumMetric):
     score that sorts as scores do, so the state has 1 MiB a class, whatever the data (150 classes:
     150 MiB; ``cells=4096``: 9.4 MiB). Scores in fp16, and in bf16 where no softmax is taken, have a
     cell each, and values are exact; of fp32 those in one cell count as tied.
-
-    Args:
-        preds: scores, in fp32, fp64, fp16 or bf16: ``(N, C, ...)``, or for ``task="binary"``
-            ``(N, ...)`` or ``(N, 1, ...)``. ``...`` is any number of spatial dimensions. All
-            batches are fp16 or none.
-        from_logits: whether scores are logits instead of probabilities.
-        positive: ``"class"`` ranks every class against the rest. ``"right"`` asks whether the
-            prediction is right and ranks it by its confidence, the largest of the probabilities,
-            for ``task="multiclass"``: misclassification detection.
-        cells: from 2 to 2**16. Fewer take less memory: they are of equal width in
-            ``arcsin(sqrt(p))``.
-        upsample: ``"bilinear"`` or ``"nearest"`` resizes scores, logits before their softmax, to
-            the target's size while they are counted; ``None`` takes scores of that size only.
 
     Inputs of ``update`` and ``forward``:
         ``preds``: scores ``(N, C, ...)`` in fp32, fp64, fp16 or bf16. Binary: ``(N, ...)`` or
@@ -76,14 +63,9 @@ class CurveMetric(SumMetric):
         self.class_names = checked_names(class_names, recipe.ranking, self.label_space)
         self._add_sum(f"cells_{recipe.ranking.name}", recipe.ranking.cells + len(BAD_KINDS))
 
-    @explained
+    @explained_curve
     def update(self, preds: Tensor, target: Tensor) -> None:
-        """Count a batch.
-
-        Args:
-            preds: scores ``(N, C, ...)`` in fp32, fp64, fp16 or bf16; binary ``(N, ...)`` or
-                ``(N, 1, ...)``.
-        """
+        """Count a batch."""
         self._add(self._batch(preds, target))
 
     def _batch(self, preds: Tensor, target: Tensor) -> tuple[Tensor, ...]:
@@ -145,11 +127,6 @@ def _from(start: float, values: Tensor) -> Tensor:
 class RankingMetric(CurveMetric):
     """A score per class that is read off a curve.
 
-    Args:
-        average: over classes: ``"macro"``, ``"weighted"`` by positives, ``"micro"`` (their pixels
-            pooled), or ``"none"`` (``None``) for one score a class. Not given for
-            ``task="binary"``.
-
     Returns (``compute`` and ``forward``):
         float32 scalar, or ``(C,)`` for ``average="none"``; nan without a positive or without a
         negative. Averages leave out classes that are nan.
@@ -210,7 +187,7 @@ class BoundedMetric(RankingMetric):
         return lower.float().to(self.device), upper.float().to(self.device)
 
 
-@explained
+@explained_curve
 class AUROC(BoundedMetric):
     """Area under the ROC curve: how probably a positive pixel scores above a negative one.
 
@@ -225,8 +202,9 @@ class AUROC(BoundedMetric):
     Example:
         >>> import torch
         >>> from segmetrics import AUROC
+        >>> preds = torch.tensor([[[0.25, 0.75], [0.5, 0.875]]])
         >>> target = torch.tensor([[[0, 0], [1, 1]]])
-        >>> AUROC(task="binary")(torch.tensor([[[0.25, 0.75], [0.5, 0.875]]]), target)
+        >>> AUROC(task="binary")(preds, target)
         tensor(0.7500)
     """
 
@@ -265,19 +243,20 @@ class AUROC(BoundedMetric):
         return super()._arguments() | {"max_fpr": (self.max_fpr, None)}
 
 
-@explained
+@explained_curve
 class AveragePrecision(BoundedMetric):
     """Average precision: the mean over positive pixels of the precision at their scores.
 
-    In [0, 1], chance is the share of positives. No interpolation: scikit-learn's
-    ``average_precision_score``. Of scores that share a cell with others it is the middle of
-    ``bounds()``.
+    In [0, 1], chance is the share of positives. No interpolation (Su et al., ICTIR 2015), as
+    scikit-learn's ``average_precision_score``. Of scores that share a cell with others it is the
+    middle of ``bounds()``.
 
     Example:
         >>> import torch
         >>> from segmetrics import AveragePrecision
+        >>> preds = torch.tensor([[[0.25, 0.75], [0.5, 0.875]]])
         >>> target = torch.tensor([[[0, 0], [1, 1]]])
-        >>> AveragePrecision(task="binary")(torch.tensor([[[0.25, 0.75], [0.5, 0.875]]]), target)
+        >>> AveragePrecision(task="binary")(preds, target)
         tensor(0.8333)
     """
 
@@ -312,12 +291,13 @@ class AveragePrecision(BoundedMetric):
         super().__init__(recipe, num_classes, class_names, **metric_kwargs)
 
 
-@explained
+@explained_curve
 class FPRAtRecall(RankingMetric):
     """The smallest false positive rate among thresholds whose recall is at least ``recall``.
 
-    In [0, 1]; FPR95 of out-of-distribution and anomaly segmentation. Thresholds lie between cells,
-    see ``cells``.
+    In [0, 1]. FPR95 of out-of-distribution and anomaly segmentation: Liang et al., "Enhancing the
+    reliability of out-of-distribution image detection in neural networks", ICLR 2018. Thresholds
+    lie between cells, see ``cells``.
 
     Args:
         recall: the recall to reach, in (0, 1].
@@ -325,8 +305,9 @@ class FPRAtRecall(RankingMetric):
     Example:
         >>> import torch
         >>> from segmetrics import FPRAtRecall
+        >>> preds = torch.tensor([[[0.25, 0.75], [0.5, 0.875]]])
         >>> target = torch.tensor([[[0, 0], [1, 1]]])
-        >>> FPRAtRecall(task="binary")(torch.tensor([[[0.25, 0.75], [0.5, 0.875]]]), target)
+        >>> FPRAtRecall(task="binary")(preds, target)
         tensor(0.5000)
     """
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from typing_extensions import Self, Unpack
 
-from segmetrics._help import explained
 from segmetrics.counting.inputs import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics.base import MetricKwargs
@@ -19,7 +18,13 @@ from segmetrics.metrics.views import KeyedMetric, checked_prefix
 from segmetrics.probabilities.cells import CELLS
 from segmetrics.probabilities.curves import Points
 from segmetrics.probabilities.ranking import Positive
-from segmetrics.probabilities.recipes import BestRecipe, best_recipe, curve_recipe, points
+from segmetrics.probabilities.recipes import (
+    BestRecipe,
+    best_recipe,
+    curve_recipe,
+    explained_curve,
+    points,
+)
 
 #: A curve, or the curves of all classes.
 Curves = tuple[Tensor, Tensor, Tensor] | tuple[list[Tensor], list[Tensor], list[Tensor]]
@@ -108,13 +113,14 @@ class PointsMetric(CurveMetric):
         return arguments
 
 
-@explained
+@explained_curve
 class ROC(PointsMetric):
     """Receiver operating characteristic: false positive rate and recall at every threshold.
 
-    In [0, 1]. A point for every cell that holds a score, and one of the highest threshold, at
-    which nothing is positive: torchmetrics' ``BinaryROC`` with ``thresholds=None``. A pixel is
-    positive whose score is at least the threshold.
+    In [0, 1]. Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 2006. A point
+    for every cell that holds a score, and one of the highest threshold, at which nothing is
+    positive: torchmetrics' ``BinaryROC`` with ``thresholds=None``. A pixel is positive whose score
+    is at least the threshold.
 
     Returns (``compute`` and ``forward``):
         False positive rates, recalls and thresholds ``(n + 1,)`` in float32, from the highest
@@ -142,12 +148,13 @@ class ROC(PointsMetric):
         return fpr, recall, threshold
 
 
-@explained
+@explained_curve
 class PrecisionRecallCurve(PointsMetric):
     """Precision and recall at every threshold.
 
-    In [0, 1]. A point for every cell that holds a score, and one of precision 1 and recall 0 at
-    the end: torchmetrics' ``BinaryPrecisionRecallCurve`` with ``thresholds=None``. A pixel is
+    In [0, 1]. Davis and Goadrich, "The relationship between precision-recall and ROC curves", ICML
+    2006. A point for every cell that holds a score, and one of precision 1 and recall 0 at the
+    end: torchmetrics' ``BinaryPrecisionRecallCurve`` with ``thresholds=None``. A pixel is
     positive whose score is at least the threshold.
 
     Returns (``compute`` and ``forward``):
@@ -178,14 +185,14 @@ class PrecisionRecallCurve(PointsMetric):
         )
 
 
-@explained
+@explained_curve
 class BestThreshold(KeyedMetric, CurveMetric):
     """The threshold at which a score of the foreground is best, and that score.
 
-    Thresholds are probabilities t such that ``score > t``, as ``threshold=t`` of the other metrics
-    compares, gives exactly the returned score on the same data; of equally good ones it is the
-    nearest to 0.5. Every boundary between two cells is tried (for logits every one that a float64
-    tells from its neighbours).
+    In [0, 1], Youden's index (Cancer 1950) in [-1, 1]. Thresholds are probabilities t such that
+    ``score > t``, as ``threshold=t`` of the other metrics compares, gives exactly the returned
+    score on the same data; of equally good ones it is the nearest to 0.5. Every boundary between
+    two cells is tried (for logits every one that a float64 tells from its neighbours).
 
     Keys: ``best_<score>`` and ``best_threshold``. For several classes ``best_<score>`` is the mean
     over them, each at its own threshold, followed by ``best_<score>/<class>`` and

@@ -99,10 +99,10 @@ def merging(cells: int, *, from_logits: bool, halves: bool) -> NDArray[np.int64]
     if cells == CELLS:
         return np.arange(CELLS)
     _, highest = _scores(from_logits, halves)
-    highest = _sigmoid(highest) if from_logits else highest
-    place = np.arcsin(np.sqrt(highest)) / (pi / 2) * cells
-    # a little is forgiven, so that 0.5 ends a cell where their number is even
-    merged = np.ceil(place - 2.0**-20) - 1
+    # arcsin(sqrt(p)) is pi / 4 + arcsin(2 p - 1) / 2: exact at 0.5, which ends a cell
+    with np.errstate(invalid="ignore"):
+        distance = np.tanh(highest / 2) if from_logits else 2 * highest - 1
+    merged = np.ceil(np.arcsin(distance) * cells / pi + cells % 2 / 2) + cells // 2 - 1
     filled = np.maximum.accumulate(np.where(np.isnan(merged), 0, merged))
     return np.clip(filled, 0, cells - 1).astype(np.int64)
 

@@ -103,16 +103,15 @@ def average_precision(table: Array) -> Array:
 def average_precision_bounds(table: Array) -> tuple[Array, Array]:
     """``average_precision`` with the negatives of each cell first, and with its positives first.
 
-    With f negatives and n scores above, the precisions at a positives add up to
-    ``a - f (H(n + a) - H(n))``, where H are the harmonic numbers.
+    It is lowest where each positive follows another: with f negatives and n scores above, the
+    precisions at a positives add up to ``a - f (H(n + a) - H(n))``, where H are the harmonic
+    numbers. It is highest where all positives of a cell are tied.
     """
     curve = Curve.of(table)
-
-    def bound(fp: Array) -> Array:
-        gained = curve.hits - fp * harmonic(curve.tp + fp, curve.hits)
-        return (gained / curve.positives).sum(-1)
-
-    return bound(curve.fp + curve.alarms), bound(curve.fp)
+    tp, fp = curve.tp + curve.hits, curve.fp + curve.alarms
+    lower = curve.hits - fp * harmonic(curve.tp + fp, curve.hits)
+    upper = curve.hits * tp / _positive(tp + curve.fp)
+    return (lower / curve.positives).sum(-1), (upper / curve.positives).sum(-1)
 
 
 def harmonic(n: Array, more: Array) -> Array:

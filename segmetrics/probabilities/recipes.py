@@ -14,11 +14,33 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from segmetrics._arguments import number, one_of
+from segmetrics._help import explained
 from segmetrics.labels import LabelSpace
 from segmetrics.probabilities import curves
 from segmetrics.probabilities.ranking import Ranking, RankingArguments, count_cells
 from segmetrics.recipes import exact
 from segmetrics.scores import Average
+
+#: What arguments mean where scores are ranked.
+ARGUMENTS = """
+Args:
+    preds: scores in fp32, fp64, fp16 or bf16: ``(N, C, ...)``, or for ``task="binary"``
+        ``(N, ...)`` or ``(N, 1, ...)``. ``...`` is any number of spatial dimensions. All batches
+        are fp16 or none.
+    average: over classes: ``"macro"``, ``"weighted"`` by positives, ``"micro"`` (their pixels
+        pooled), or ``"none"`` (``None``) for one score a class. Not given for ``task="binary"``.
+    from_logits: whether scores are logits instead of probabilities.
+    positive: ``"class"`` ranks every class against the rest. ``"right"`` asks whether the
+        prediction is right and ranks it by its confidence, the largest of the probabilities, for
+        ``task="multiclass"``: misclassification detection.
+    cells: from 2 to 2**16. Fewer take less memory: they are of equal width in
+        ``arcsin(sqrt(p))``.
+    upsample: ``"bilinear"`` or ``"nearest"`` resizes scores, logits before their softmax, to the
+        target's size while they are counted; ``None`` takes scores of that size only.
+"""
+
+#: ``explained`` with them.
+explained_curve = partial(explained, further=ARGUMENTS)
 
 #: A table ``(..., tables, cells, 2)`` → a value of every table.
 OfTable = Callable[[Tensor], Tensor]
@@ -106,6 +128,7 @@ def occupied(table: Tensor) -> Tensor:
     if table.device.type != "cpu":
         return table
     used = table.any(-1).flatten(0, -2).any(0)
+    used[0] = True  # where nothing is counted
     return table[..., used, :]
 
 
@@ -206,11 +229,12 @@ class BestRecipe(CurveRecipe):
         return curves.over_thresholds(self.table(counts), self.score)[..., known], cut[known]
 
     def evaluate_best(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Count one batch: the best scores, averaged, and the threshold of every table."""
+        """Count one batch: the best scores and their thresholds, a scalar where there is one."""
         counts = count_cells(preds, target, self.ranking, check=True)
         highest, threshold = self.best(counts)
-        value = self.averaged(highest, self.table(counts)).float().to(preds.device)
-        return value, threshold.squeeze() if self.ranking.tables == 1 else threshold
+        one = self.ranking.task == "binary" or self.ranking.positive == "right"
+        values = highest.float().to(preds.device), threshold.to(preds.device)
+        return (values[0][0], values[1][0]) if one else values
 
 
 def best_recipe(
