@@ -18,7 +18,7 @@ from rich.progress import Progress as Bar
 
 import segmetrics
 from segmetrics import labels
-from segmetrics.counting.inputs import Task
+from segmetrics.counting.settings import Task
 from segmetrics.evaluate.folders import evaluate
 from segmetrics.evaluate.outputs import (
     STANDARD_OUTPUT,

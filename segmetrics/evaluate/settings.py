@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segmetrics.counting import Counting
-from segmetrics.counting.inputs import Task
+from segmetrics.counting.settings import Task
 from segmetrics.evaluate.extras import Array, Extra
 from segmetrics.evaluate.warnings import Warnings
 from segmetrics.files import VOID, Pair, Problem, Reading, to_binary
