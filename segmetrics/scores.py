@@ -232,6 +232,16 @@ USUAL: Mapping[str, tuple[Formula, Average | Literal["joint"]]] = {
     "fw_iou": (iou, "weighted"),
 }
 
+#: How the usual scores are written, where not as their keys.
+TITLES = {
+    "pixel_accuracy": "pixel accuracy",
+    "mean_accuracy": "mean accuracy",
+    "fw_iou": "frequency-weighted IoU",
+    "mIoU_category": "mIoU of categories",
+    "iou": "IoU",
+    "dice": "Dice",
+}
+
 #: The usual scores of a foreground.
 OF_FOREGROUND: Mapping[str, Formula] = {
     "iou": iou, "dice": dice, "precision": precision, "recall": recall,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Int64Array = NDArray[np.int64]
-#: Both kinds of arrays go through the same lines.
+#: Tensors, or arrays of NumPy: both go through the same lines.
 Labels = TypeVar("Labels", "Tensor", Int64Array)
 
 # Codes behind the labels, as offsets to their number; bad ones in the order of ``BAD_KINDS``.

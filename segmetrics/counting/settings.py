@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import inf, log
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segmetrics._arguments import boolean, identifier, integer, number, one_of
 from segmetrics.labels import LabelSpace
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 Task = Literal["multiclass", "binary", "multilabel"]
 Upsample = Literal["bilinear", "nearest"]
 InputFormat = Literal["index", "one-hot"]
+
+#: Tensors, or arrays of NumPy: both go through the same lines.
+Counts = TypeVar("Counts", "Tensor", NDArray[np.int64])
 
 #: bfloat16 in NumPy, which has none: two bytes without a meaning of their own.
 BFLOAT16 = np.dtype("V2")
@@ -170,12 +174,12 @@ class Counting:
             parts += ["format", self.input_format]
         return identifier(*parts)
 
-    def matrices(self, counts: Tensor) -> Tensor:
+    def matrices(self, counts: Counts) -> Counts:
         """The confusion matrices ``(C, C + 1)``, or ``(C, 2, 3)`` for multilabel, int64."""
         matrices = counts[: self.cells].reshape(self.channels, self.labels, self.labels + 1)
         return matrices if self.task == "multilabel" else matrices[0]
 
-    def marginals(self, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def marginals(self, counts: Counts) -> tuple[Counts, Counts, Counts]:
         """Hits, predicted pixels and target pixels of every label, in int64.
 
         Each is ``(..., C)``, or ``(..., C, 2)`` for multilabel; ``...`` is N with ``per_image``.
@@ -189,7 +193,7 @@ class Counting:
         hits = cells.diagonal(0, -2, -1)
         return hits, cells.sum(-2)[..., : self.labels], cells.sum(-1)
 
-    def bad(self, counts: Tensor) -> Tensor:
+    def bad(self, counts: Counts) -> Counts:
         """Bad pixels by kind, in the order of ``BAD_KINDS``, summed over images."""
         bad = counts[..., self.cells :]
         return bad.sum(0) if self.per_image else bad

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -32,7 +31,7 @@ from segmetrics.evaluate.processes import rank_and_number
 from segmetrics.evaluate.settings import BINARY, NotScored, Readings, Settings
 from segmetrics.evaluate.summary import Summary, problem_lines
 from segmetrics.evaluate.warnings import Warnings
-from segmetrics.evaluate.workers import Progress, number_of_workers
+from segmetrics.evaluate.workers import Progress, keep_to_one_thread, number_of_workers
 from segmetrics.files import CITYSCAPES, Match, Pair, find_classes, printable
 from segmetrics.labels import LabelSpace
 
@@ -256,7 +255,7 @@ def evaluate_command(
     Under torchrun (torchrun --nproc-per-node 4 -m segmetrics evaluate …)
     processes and machines share the files.
     """
-    torch.set_num_threads(1)  # the threads are ours: one pair each
+    keep_to_one_thread()
     print_what_can_be_printed()
     err, shown = Console(stderr=True, soft_wrap=True, highlight=False), True
 

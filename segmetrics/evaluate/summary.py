@@ -10,41 +10,39 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import isnan, nan
+from math import fsum, isnan, nan
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from torch import Tensor
 
 import segmetrics
-from segmetrics import files, report, scores
+from segmetrics import scores
 from segmetrics._files import replace_file
 from segmetrics.evaluate.extras import Row, Section
 from segmetrics.evaluate.outputs import STANDARD_OUTPUT, table_csv
 from segmetrics.evaluate.plausibility import missing_predictions
-from segmetrics.evaluate.settings import BINARY, Evaluation
-from segmetrics.evaluate.warnings import Warnings
-from segmetrics.files import KINDS, Kind, MaskError, Problem, printable, valid
+from segmetrics.evaluate.settings import Evaluation
+from segmetrics.files import KINDS, Kind, Problem, printable, valid
 from segmetrics.scores import Formula, Score
-from segmetrics.statistics import KEYS_OF_IMAGES, Interval, all_scores, confidence_interval
+
+if TYPE_CHECKING:
+    from segmetrics.statistics import Interval
 
 #: The scores over images that are printed; JSON has them all.
 OF_IMAGES = ("mIoU_I", "mIoU_I_5", "mIoU_I_10", "mIoU_C", "mIoU_C_5", "mIoU_C_10")
 #: How keys are printed, where not as they are.
 TITLES = {
-    **report.TITLES,
+    **scores.TITLES,
     "boundary_iou": "boundary IoU",
     "iIoU_category": "iIoU of categories",
     "iiou": "iIoU",
 }
-#: Problems of a kind, and worst images, that are listed; and images in the report.
-SHOWN, EXAMPLES = 5, 12
+#: Problems of a kind, and worst images, that are listed.
+SHOWN = 5
 #: What spreadsheets take for the beginning of a formula (OWASP, "CSV Injection").
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
@@ -84,18 +82,16 @@ class Summary:
         if result.iiou:
             found["iIoU"] = _mean(result.iiou.values())
             found["iIoU_category"] = _mean(result.iiou_category.values())
-        counts, images = result.images, []
-        keys = {key: of_images for key, of_images in KEYS_OF_IMAGES.items() if key in found}
-        if per_image and counts is not None:
-            everything = all_scores(counts, torch.ones(len(counts)))
-            found |= {key: value.item() for key, value in everything.items()}
-            keys |= {key: key for key in OF_IMAGES}
-            images = _images(result)
-        intervals = {}
-        if level is not None and counts is not None and len(counts) > 1:
-            intervals = {
-                name: confidence_interval(counts, key, level=level) for name, key in keys.items()
-            }
+        rows_of_images: list[Row] = []
+        intervals: dict[str, Interval] = {}
+        if result.images is not None:  # which are tensors
+            from segmetrics.evaluate import images
+
+            if per_image:
+                found |= images.scores_over(result.images)
+                rows_of_images = images.rows(result)
+            if level is not None and len(result.images) > 1:
+                intervals = images.intervals(result.images, found, OF_IMAGES, level)
         sections = [
             section
             for extra in result.settings.extras
@@ -105,7 +101,7 @@ class Summary:
             found |= section.scores
             intervals |= section.intervals
         rows = _classes(result), _categories(result), _regions(result)
-        return Summary(result, found, intervals, *rows, images, sections)
+        return Summary(result, found, intervals, *rows, rows_of_images, sections)
 
     @property
     def worst(self) -> list[Row]:
@@ -253,8 +249,13 @@ class Summary:
             arguments: what was asked for.
             level: that of the intervals.
         """
+        import torch
+
+        from segmetrics import report
+        from segmetrics.evaluate import images
+
         result = self.result
-        examples = list(_examples(result, folder))  # may add warnings
+        examples = list(images.examples(result, folder))  # may add warnings
         own = {*scores.USUAL, "mIoU_category"}
         more = {
             TITLES.get(key, key): value
@@ -265,7 +266,7 @@ class Summary:
             more |= section.scores
         report.write(
             path,
-            result.confusion,
+            torch.from_numpy(result.confusion),
             result.settings.space,
             images=result.images,
             level=level,
@@ -384,28 +385,10 @@ def _regions(result: Evaluation) -> list[Row]:
     ]
 
 
-def _images(result: Evaluation) -> list[Row]:
-    counts = result.images
-    assert counts is not None
-    pixels = (counts.tp + counts.fn).sum(1)
-    columns: dict[str, list[Any]] = {
-        "name": list(counts.ids or ()),
-        "pixels": pixels.tolist(),
-        "mIoU": counts.per_image("IoU").tolist(),
-        "mDice": counts.per_image("Dice").tolist(),
-    }
-    if result.settings.task != "multilabel":
-        columns["accuracy"] = scores.ratio(counts.tp.sum(1), pixels).tolist()
-    per_class = counts.per_class("IoU").t().tolist()
-    for c, (name, values) in enumerate(zip(counts.names, per_class, strict=True)):
-        if c not in counts.ignored:
-            columns[f"iou/{name}"] = values
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
 def _mean(values: Iterable[float]) -> float:
     """The mean of those that are defined."""
-    return Tensor(list(values)).double().nanmean().item()
+    defined = [value for value in values if not isnan(value)]
+    return fsum(defined) / len(defined) if defined else nan
 
 
 # --- Writing --------------------------------------------------------------------------------------
@@ -502,51 +485,3 @@ def _for_json(value: Any) -> Any:
     if isinstance(value, str):
         return valid(value)
     return None if value != value else value
-
-
-def _examples(result: Evaluation, folder: Path | None) -> Iterator[Any]:
-    """The worst images, read again, with the images behind the masks where they are found."""
-    from segmetrics.report import Example
-
-    counts, space = result.images, result.settings.space
-    if result.settings.task == "binary":
-        space = BINARY
-    assert counts is not None
-    values = counts.per_image("IoU")
-    order = values.argsort(stable=True)[: int((~values.isnan()).sum())].tolist()
-    names = [str(counts.labels[i]) for i in order[:EXAMPLES]]
-    images = files.find_images(folder, names) if folder else {}
-    for i, name in zip(order, names, strict=False):
-        pair = result.scored[name]
-        readings = result.settings.readings
-        try:
-            target_map = files.read_thinned(pair.target, readings.target)
-            preds_map = files.read_thinned(pair.preds, readings.preds)
-        except MaskError as error:  # changed since it was counted
-            result.warnings.add(f"{error}. It is left out of the report's examples.")
-            continue
-        if target_map.values.ndim != 2:
-            continue
-        preds = files.aligned(preds_map, target_map, (pair.preds, pair.target))
-        preds, target = map(result.settings.labels, (preds, target_map.values))
-        yield Example(
-            name=name,
-            score=values[i].item(),
-            target=space.to_classes(target),
-            preds=space.to_classes(preds) if space.map_preds else preds.astype(np.int32),
-            image=_image(images.get(name), target.shape, result.warnings),
-        )
-
-
-def _image(path: Path | None, size: tuple[int, ...], warnings: Warnings) -> Any:
-    """An image, RGB, in the size of its mask; None where there is none that can be read."""
-    from PIL import Image
-
-    if path is None:
-        return None
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB").resize((size[1], size[0])))
-    except Exception as error:  # decoders raise whatever a broken file makes them stumble on
-        warnings.add(f"--images: {path} cannot be read and is left out of the report: {error}")
-        return None
