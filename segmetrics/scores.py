@@ -232,7 +232,12 @@ USUAL: Mapping[str, tuple[Formula, Average | Literal["joint"]]] = {
     "fw_iou": (iou, "weighted"),
 }
 
-#: How the usual scores are written, where not as their keys.
+#: The usual scores of a foreground.
+OF_FOREGROUND: Mapping[str, Formula] = {
+    "iou": iou, "dice": dice, "precision": precision, "recall": recall,
+}  # fmt: skip
+
+#: How keys are written for people, where not as they are.
 TITLES = {
     "pixel_accuracy": "pixel accuracy",
     "mean_accuracy": "mean accuracy",
@@ -240,12 +245,10 @@ TITLES = {
     "mIoU_category": "mIoU of categories",
     "iou": "IoU",
     "dice": "Dice",
+    "boundary_iou": "boundary IoU",
+    "iIoU_category": "iIoU of categories",
+    "iiou": "iIoU",
 }
-
-#: The usual scores of a foreground.
-OF_FOREGROUND: Mapping[str, Formula] = {
-    "iou": iou, "dice": dice, "precision": precision, "recall": recall,
-}  # fmt: skip
 
 
 def usual(

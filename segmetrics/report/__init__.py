@@ -354,8 +354,11 @@ class _Result:
         return tiles + [Tile(str(name), number("scores", value)) for name, value in more.items()]
 
     def _tile(self, key: str, value: float) -> Tile:
-        title, counts = formulas.TITLES.get(key, key), self.images
-        key_of_images = KEYS_OF_IMAGES.get(key)
+        title, counts, key_of_images = (
+            formulas.TITLES.get(key, key),
+            self.images,
+            KEYS_OF_IMAGES.get(key),
+        )
         if counts is not None and key == "pixel_accuracy":
             # all classes pooled into one, whose accuracy is that of the pixels
             tp, fp, fn = (part.sum(1, keepdim=True) for part in (counts.tp, counts.fp, counts.fn))
