@@ -23,7 +23,7 @@ from torch import Tensor
 from segmetrics._parallel import share
 from segmetrics.counting import cpu
 from segmetrics.counting.cpu_readers import Box, Maps, label_reader
-from segmetrics.counting.inputs import Pixels
+from segmetrics.counting.settings import Pixels
 from segmetrics.probabilities import cpu_cell_kernels as kernels
 from segmetrics.probabilities import plain_cells
 from segmetrics.probabilities.cells import CELLS, merging

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from segmetrics.counting.inputs import Counting, Pixels
 from segmetrics.counting.plain import Box, boxes, codes_of_target, scores_of
+from segmetrics.counting.settings import Counting, Pixels
 from segmetrics.probabilities.inputs import (
     BAD_KINDS,
     CELLS_AN_OCTAVE_BITS,
@@ -24,6 +24,7 @@ from segmetrics.probabilities.inputs import (
     OUTSIDE_0_1,
     SUM_NOT_1,
     Probabilities,
+    edges,
     tolerance_of,
 )
 
@@ -106,12 +107,12 @@ def losses_of(
 def cells_of(probabilities: Tensor, reading: Probabilities) -> Tensor:
     """The bins of fp32 probabilities in [0, 1], in int64.
 
-    Bin i of n holds ``edges[i] <= p < edges[i + 1]`` of ``linspace(0, 1, n + 1)``; the last holds
-    1, too. Cells of ``binning="mass"`` are as ``MASS_CELLS`` says.
+    Bin i of n holds ``edges[i] <= p < edges[i + 1]``; the last holds 1, too. Cells of
+    ``binning="mass"`` are as ``MASS_CELLS`` says.
     """
     if reading.binning == "width":
-        edges = torch.linspace(0, 1, reading.bins + 1, device=probabilities.device)
-        bins = torch.bucketize(probabilities.contiguous(), edges, right=True) - 1
+        of_bins = torch.from_numpy(edges(reading.bins)).to(probabilities.device)
+        bins = torch.bucketize(probabilities.contiguous(), of_bins, right=True) - 1
         return bins.clamp(0, reading.bins - 1)
     smaller = probabilities.minimum(1 - probabilities)
     rank = smaller.contiguous().view(torch.int32) >> (23 - CELLS_AN_OCTAVE_BITS)

@@ -15,7 +15,7 @@ from typing_extensions import Unpack
 
 from segmetrics._arguments import boolean, identifier, integer, one_of
 from segmetrics.counting import Counting, installed, raise_if_bad
-from segmetrics.counting.inputs import InputFormat, Pixels, Task, Upsample
+from segmetrics.counting.settings import InputFormat, Pixels, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.probabilities import plain_cells
 from segmetrics.probabilities.cells import CELLS, edges
