@@ -9,6 +9,7 @@ from segmetrics.metrics.calibration import (
 from segmetrics.metrics.collection import SegmentationMetrics
 from segmetrics.metrics.curves import AUROC, AveragePrecision, FPRAtRecall
 from segmetrics.metrics.image import ImageScores
+from segmetrics.metrics.probability import ProbabilityMetrics
 from segmetrics.metrics.region import (
     CohenKappa,
     ConfusionMatrix,
@@ -55,6 +56,7 @@ __all__ = [
     "PixelAccuracy",
     "Precision",
     "PrecisionRecallCurve",
+    "ProbabilityMetrics",
     "Recall",
     "SegmentationMetrics",
     "Specificity",
