@@ -76,6 +76,11 @@ class Ranking(Counting):
         """Whether cells are those of logits; several classes are ranked by their softmax."""
         return self.from_logits and self.task != "multiclass"
 
+    def has_halves(self, dtype: torch.dtype) -> bool:
+        """Whether scores of this dtype are ranked as fp16."""
+        computed = (self.task == "multiclass" and self.from_logits) or self.upsample == "bilinear"
+        return dtype == torch.float16 and not computed
+
     @property
     def cells(self) -> int:
         """How many counts there are, without the bad pixels behind them."""
