@@ -8,7 +8,7 @@ from torch import Tensor
 
 from segmetrics.counting import plain
 from segmetrics.counting.codes import IGNORED, OUTSIDE, preds_codes, target_codes
-from segmetrics.counting.inputs import Counting, Pixels
+from segmetrics.counting.settings import Counting, Pixels
 
 
 def raise_if_bad(

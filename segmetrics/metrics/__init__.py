@@ -1,6 +1,11 @@
 """Metrics that accumulate over batches and processes: thin ``torchmetrics.Metric``s."""
 
 from segmetrics.metrics.boundary import BoundaryF1Score, BoundaryIoU
+from segmetrics.metrics.calibration import (
+    BrierScore,
+    CalibrationError,
+    NegativeLogLikelihood,
+)
 from segmetrics.metrics.collection import SegmentationMetrics
 from segmetrics.metrics.curves import AUROC, AveragePrecision, FPRAtRecall
 from segmetrics.metrics.image import ImageScores
@@ -34,6 +39,8 @@ __all__ = [
     "BestThreshold",
     "BoundaryF1Score",
     "BoundaryIoU",
+    "BrierScore",
+    "CalibrationError",
     "CohenKappa",
     "ConfusionMatrix",
     "DiceScore",
@@ -44,6 +51,7 @@ __all__ = [
     "ImageScores",
     "MatthewsCorrCoef",
     "MeanIoU",
+    "NegativeLogLikelihood",
     "PixelAccuracy",
     "Precision",
     "PrecisionRecallCurve",

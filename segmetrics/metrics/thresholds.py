@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self, Unpack
 
-from segmetrics.counting.inputs import InputFormat, Task, Upsample
+from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics.base import MetricKwargs
 from segmetrics.metrics.curves import CurveMetric

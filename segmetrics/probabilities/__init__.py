@@ -16,7 +16,8 @@ from torch import Tensor
 
 from segmetrics.counting import Counting, installed, raise_if_bad
 from segmetrics.counting.errors import kinds
-from segmetrics.counting.inputs import InputFormat, Pixels, Task, Upsample
+from segmetrics.counting.inputs import as_arrays
+from segmetrics.counting.settings import InputFormat, Pixels, Task, Upsample
 from segmetrics.probabilities import plain
 from segmetrics.probabilities.inputs import (
     BAD_KINDS,
@@ -91,10 +92,18 @@ def messages(reading: Counting) -> dict[str, str]:
 def _backend(pixels: Pixels) -> Callable[[Pixels, Probabilities], Tensor]:
     """The backend for these inputs, loaded when it is first needed."""
     if pixels.target.device.type == "cpu" and pixels.target_are == "labels" and installed("numba"):
-        from segmetrics.probabilities import cpu
-
-        return cpu.count
+        return count_on_cpu
     return plain.count
+
+
+def count_on_cpu(pixels: Pixels, reading: Probabilities) -> Tensor:
+    """The counts of ``plain.count`` by compiled kernels, of labels and scores."""
+    from segmetrics.counting.cpu import countable
+    from segmetrics.probabilities import cpu
+
+    if pixels.target.numel() and countable(reading):
+        return torch.from_numpy(cpu.count(as_arrays(pixels), reading))
+    return plain.count(pixels, reading)
 
 
 @torch.library.custom_op("segmetrics::count_probabilities", mutates_args=())

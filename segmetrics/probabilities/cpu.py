@@ -7,16 +7,14 @@ into small buffers, which are then tallied.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache, partial, reduce
+from functools import partial, reduce
 from operator import iadd
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from segmetrics._parallel import Result, share
-from segmetrics.counting.cpu import SCORES_A_THREAD, Coding, countable
+from segmetrics.counting.cpu import SCORES_A_THREAD, Coding
 from segmetrics.counting.cpu_readers import (
     INFINITY,
     Array,
@@ -29,9 +27,10 @@ from segmetrics.counting.cpu_readers import (
     score_classes,
     values_of_halves,
 )
-from segmetrics.counting.inputs import Pixels
-from segmetrics.probabilities import cpu_kernels, plain
+from segmetrics.counting.settings import Pixels
+from segmetrics.probabilities import cpu_kernels
 from segmetrics.probabilities.inputs import BAD_KINDS, Probabilities, tolerance_of
+from segmetrics.probabilities.inputs import edges as edges_of
 
 #: Pixels of a box, at most, and probabilities where those of all classes are written.
 BOX, WRITTEN = 2**15, 2**17
@@ -39,14 +38,12 @@ BOX, WRITTEN = 2**15, 2**17
 COPIES, MOST_COPIED = 8, 64
 
 
-def count(pixels: Pixels, reading: Probabilities) -> Tensor:
-    """The counts of ``plain.count``."""
-    if not (pixels.target.numel() and countable(reading)):
-        return plain.count(pixels, reading)
+def count(pixels: Pixels, reading: Probabilities) -> Longs:
+    """The counts of ``plain.count``, of scores and labels as arrays of NumPy, at least one."""
     if not reading.per_image:
-        return torch.from_numpy(_counts(pixels, reading))
+        return _counts(pixels, reading)
     images = range(len(pixels.target))
-    return torch.from_numpy(np.stack([_counts(pixels.image(i), reading) for i in images]))
+    return np.stack([_counts(pixels.image(i), reading) for i in images])
 
 
 def _counts(pixels: Pixels, reading: Probabilities) -> Longs:
@@ -136,7 +133,7 @@ Reader = Callable[[Box, float, Array, Any], None]
 
 
 def _unresized(
-    scores: Tensor, sizes: list[int], strides: list[int], reading: Probabilities
+    scores: Array, sizes: list[int], strides: list[int], reading: Probabilities
 ) -> Reader:
     maps, infinity = Maps.of(scores, sizes, strides), INFINITY.get(scores.dtype)
     where = maps.channel, score_classes(reading), maps.sizes, maps.strides, maps.step
@@ -152,7 +149,7 @@ def _unresized(
     return read
 
 
-def _nearest(scores: Tensor, size: list[int], reading: Probabilities) -> Reader:
+def _nearest(scores: Array, size: list[int], reading: Probabilities) -> Reader:
     maps, rows, columns = nearest_places(scores, size, reading)
     half = None
     if scores.dtype in INFINITY:
@@ -167,7 +164,7 @@ def _nearest(scores: Tensor, size: list[int], reading: Probabilities) -> Reader:
     return read
 
 
-def _linear(scores: Tensor, size: list[int], reading: Probabilities) -> Reader:
+def _linear(scores: Array, size: list[int], reading: Probabilities) -> Reader:
     maps, between, half = linear_places(scores, size, reading)
     of_maps: tuple[Any, ...] = maps.channel, score_classes(reading), maps.sizes, maps.strides
     where, kernel = of_maps + between, cast(Any, cpu_kernels.linear_scores)
@@ -183,21 +180,18 @@ def _linear(scores: Tensor, size: list[int], reading: Probabilities) -> Reader:
 READERS = ScoreReaders(_unresized, _nearest, _linear)
 
 
-def _settings(scores: Tensor, reading: Probabilities) -> Callable[[float], tuple[Any, ...]]:
+def _settings(scores: Array, reading: Probabilities) -> Callable[[float], tuple[Any, ...]]:
     """``cpu_kernels.Settings`` by temperature."""
     logits, tolerance = reading.from_logits, np.float32(tolerance_of(scores.dtype))
-    exact = True if scores.dtype == torch.float64 else None
+    exact = True if scores.dtype == np.float64 else None
     return lambda temperature: (logits, np.float32(1 / temperature), tolerance, exact)
 
 
-def _like(scores: Tensor) -> Array:
+def _like(scores: Array) -> Array:
     """An array of the dtype in which scores are compared."""
-    return np.empty(0, np.float64 if scores.dtype == torch.float64 else np.float32)
+    return np.empty(0, np.float64 if scores.dtype == np.float64 else np.float32)
 
 
-@cache
 def _edges(bins: int) -> Array:
-    """The edges of bins in fp32, the last one infinite."""
-    edges: Array = torch.linspace(0, 1, bins + 1).numpy()
-    edges[-1] = np.inf
-    return edges
+    """The edges of bins, the last one infinite."""
+    return np.append(edges_of(bins)[:-1], np.float32(np.inf))

@@ -14,11 +14,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from segmetrics._parallel import share
+from segmetrics._parallel import number_of_threads, share
 from segmetrics.counting.cpu import SCORES_A_THREAD, Coding, countable
 from segmetrics.counting.cpu_readers import (
     Box,
@@ -27,9 +25,8 @@ from segmetrics.counting.cpu_readers import (
     linear_places,
     nearest_places,
 )
-from segmetrics.counting.inputs import Counting, Pixels
+from segmetrics.counting.settings import BFLOAT16, Counting, Pixels
 from segmetrics.probabilities import cpu_cell_kernels as kernels
-from segmetrics.probabilities import plain_cells
 from segmetrics.probabilities.cells import CELLS, merging
 from segmetrics.probabilities.cpu import Measured, Measuring
 from segmetrics.probabilities.cpu_cell_kernels import BEHIND
@@ -48,29 +45,27 @@ BOX = 2**16
 TABLES = 4
 
 
-def count(pixels: Pixels, ranking: Ranking) -> Tensor:
-    """The counts of ``plain_cells.count``."""
-    if not (pixels.target.numel() and _compiled(pixels, ranking)):
-        return plain_cells.count(pixels, ranking)
+def count(pixels: Pixels, ranking: Ranking) -> NDArray[np.int64]:
+    """The counts of ``plain_cells.count``, of arrays of NumPy that are ``compiled``."""
     if not ranking.per_image:
-        return torch.from_numpy(_counts(pixels, ranking))
-    images = [_counts(pixels.image(image), ranking) for image in range(len(pixels.target))]
-    return torch.from_numpy(np.stack(images))
+        return _counts(pixels, ranking)
+    images = range(len(pixels.target))
+    return np.stack([_counts(pixels.image(image), ranking) for image in images])
 
 
-def _compiled(pixels: Pixels, ranking: Ranking) -> bool:
-    """Whether kernels read these inputs.
+def compiled(pixels: Pixels, ranking: Ranking) -> bool:
+    """Whether kernels read these arrays.
 
     They read no fp64 but logits of classes, no fp16 probabilities of classes, and no fp16 that
     would be resized if it had another size.
     """
     dtype = pixels.preds.dtype
-    if pixels.target_are == "one-hot" or not countable(ranking):
+    if pixels.target_are == "one-hot" or not (pixels.target.size and countable(ranking)):
         return False
     if ranking.task == "multiclass":
-        return ranking.from_logits or dtype in (torch.float32, torch.bfloat16)
+        return ranking.from_logits or dtype in (np.float32, BFLOAT16)
     as_it_lies = ranking.has_halves(dtype) or pixels.resized
-    return dtype in (torch.float32, torch.bfloat16) or (dtype == torch.float16 and as_it_lies)
+    return dtype in (np.float32, BFLOAT16) or (dtype == np.float16 and as_it_lies)
 
 
 def _counts(pixels: Pixels, ranking: Ranking) -> NDArray[np.int64]:
@@ -105,7 +100,7 @@ class Tables(NamedTuple):
     @staticmethod
     def of(ranking: Ranking) -> Tables:
         """Tables of zeros."""
-        copies = max(1, min(torch.get_num_threads(), TABLES // ranking.tables))
+        copies = max(1, min(number_of_threads(), TABLES // ranking.tables))
         values = np.zeros((copies, ranking.tables, 2 * ranking.resolution + BEHIND), np.int64)
         return Tables(values, [[Lock() for _ in range(ranking.tables)] for _ in range(copies)])
 
@@ -197,7 +192,7 @@ class OfClasses(Measuring):
 # --- Readers --------------------------------------------------------------------------------------
 
 
-def _unresized(scores: Tensor, sizes: list[int], strides: list[int], ranking: Ranking) -> Any:
+def _unresized(scores: Array, sizes: list[int], strides: list[int], ranking: Ranking) -> Any:
     maps, shift = _bits(Maps.of(scores, sizes, strides)), _shift(scores)
     where = maps.sizes, maps.strides, maps.step
 
@@ -207,7 +202,7 @@ def _unresized(scores: Tensor, sizes: list[int], strides: list[int], ranking: Ra
     return read
 
 
-def _nearest(scores: Tensor, size: list[int], ranking: Ranking) -> Any:
+def _nearest(scores: Array, size: list[int], ranking: Ranking) -> Any:
     maps, rows, columns = nearest_places(scores, size, ranking)
     maps, shift = _bits(maps), _shift(scores)
 
@@ -218,7 +213,7 @@ def _nearest(scores: Tensor, size: list[int], ranking: Ranking) -> Any:
     return read
 
 
-def _linear(scores: Tensor, size: list[int], ranking: Ranking) -> Any:
+def _linear(scores: Array, size: list[int], ranking: Ranking) -> Any:
     maps, between, half = linear_places(scores, size, ranking)
     where: tuple[Any, ...] = (maps.channel, maps.sizes, maps.strides, *between)
     kernel: Any = kernels.linear_scores
@@ -238,5 +233,5 @@ def _bits(maps: Maps) -> Maps:
     return maps._replace(flat=maps.flat.view(np.int32)) if maps.flat.itemsize == 4 else maps
 
 
-def _shift(scores: Tensor) -> int:
-    return 16 if scores.dtype == torch.bfloat16 else 0
+def _shift(scores: Array) -> int:
+    return 16 if scores.dtype == BFLOAT16 else 0

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Literal, NamedTuple, TypedDict
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import Unpack
 
 from segmetrics._arguments import boolean, identifier, integer, number, one_of
 from segmetrics.counting import Counting
-from segmetrics.counting.inputs import LABEL_DTYPES, InputFormat, Pixels, Task, Upsample, read
+from segmetrics.counting.inputs import LABEL_DTYPES, read
+from segmetrics.counting.settings import BFLOAT16, InputFormat, Pixels, Task, Upsample
 from segmetrics.labels import LabelSpace
 
 Binning = Literal["width", "mass"]
@@ -167,9 +171,15 @@ def read_scores(preds: Tensor, target: Tensor, counting: Counting) -> Pixels:
     return read(preds, target, counting)
 
 
-def tolerance_of(dtype: torch.dtype) -> float:
+@cache
+def edges(bins: int) -> NDArray[np.float32]:
+    """The edges of bins of equal width: i / n, rounded to fp32."""
+    return (np.arange(bins + 1) / bins).astype(np.float32)
+
+
+def tolerance_of(dtype: object) -> float:
     """By how much the probabilities of a pixel's classes may miss 1 as a sum."""
-    return 1e-2 if dtype == torch.bfloat16 else 1e-3
+    return 1e-2 if dtype in (torch.bfloat16, BFLOAT16) else 1e-3
 
 
 def _temperatures(values: Sequence[float] | None, from_logits: bool) -> tuple[float, ...]:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from segmetrics.counting.inputs import Counting, Pixels
 from segmetrics.counting.plain import Box, boxes, codes_of_target, scores_of
+from segmetrics.counting.settings import Counting, Pixels
 from segmetrics.probabilities.inputs import (
     BAD_KINDS,
     CELLS_AN_OCTAVE_BITS,
@@ -24,6 +24,7 @@ from segmetrics.probabilities.inputs import (
     OUTSIDE_0_1,
     SUM_NOT_1,
     Probabilities,
+    edges,
     tolerance_of,
 )
 
@@ -106,15 +107,15 @@ def losses_of(
 def cells_of(probabilities: Tensor, reading: Probabilities) -> Tensor:
     """The bins of fp32 probabilities in [0, 1], in int64.
 
-    Bin i of n holds ``edges[i] <= p < edges[i + 1]`` of ``linspace(0, 1, n + 1)``; the last holds
-    1, too. Cells of ``binning="mass"`` are as ``MASS_CELLS`` says.
+    Bin i of n holds ``edges[i] <= p < edges[i + 1]``; the last holds 1, too. Cells of
+    ``binning="mass"`` are as ``MASS_CELLS`` says.
     """
     if reading.binning == "width":
-        edges = torch.linspace(0, 1, reading.bins + 1, device=probabilities.device)
-        bins = torch.bucketize(probabilities.contiguous(), edges, right=True) - 1
+        of_bins = torch.from_numpy(edges(reading.bins)).to(probabilities.device)
+        bins = torch.bucketize(probabilities.contiguous(), of_bins, right=True) - 1
         return bins.clamp(0, reading.bins - 1)
     smaller = probabilities.minimum(1 - probabilities)
-    rank = smaller.view(torch.int32) >> (23 - CELLS_AN_OCTAVE_BITS)
+    rank = smaller.contiguous().view(torch.int32) >> (23 - CELLS_AN_OCTAVE_BITS)
     rank = (rank - (103 << CELLS_AN_OCTAVE_BITS) + 1).clamp(min=0).long()
     return rank.where(probabilities <= 0.5, MASS_CELLS - 1 - rank)
 
@@ -164,19 +165,18 @@ def _counts_of(pixels: Pixels, box: Box, reading: Probabilities) -> Tensor:
     else:
         table = _tabled(confidence, right, counted, reading)
 
-    images = len(code)
     sums = [fixed(_squares(probabilities, code, reading).where(counted, 0))]
     for temperature in reading.temperatures:
         loss = losses_of(scores, code, reading, temperature)
         finite = loss < INFINITE_LOSS
         sums += [fixed(loss.where(counted & finite, 0)), (counted & ~finite).long()]
-    totals = torch.stack(sums, 2).flatten(3).sum(3)  # images, channels of the box, sums
+    totals = torch.stack([part.reshape(*part.shape[:2], -1).sum(2) for part in sums], 2)
 
     kinds = torch.arange(1, 1 + len(BAD_KINDS), device=code.device) + reading.labels
     bad = (code.flatten(1).unsqueeze(1) == kinds.unsqueeze(1)).sum(2)
     if reading.task == "multilabel":  # a box may hold some of the channels
         table, totals = (_placed(part, reading.channels, box[1]) for part in (table, totals))
-    return torch.cat([table.view(images, -1), totals.view(images, -1), bad], 1)
+    return torch.cat([table.flatten(1), totals.flatten(1), bad], 1)
 
 
 def _placed(part: Tensor, channels: int, which: slice) -> Tensor:
@@ -192,13 +192,13 @@ def _tabled(
     """Tables ``(n, tables, bins, 3)`` of probabilities ``(n, tables, *size)``."""
     images, tables = probabilities.shape[:2]
     possible = probabilities.where(counted, 0).clamp(0, 1)
-    cell = cells_of(possible, reading).view(images, tables, -1)
+    cell = cells_of(possible, reading).reshape(images, tables, -1)
     values = [counted.long(), (counted & right).long(), fixed(possible)]
     table = torch.zeros(
         images, tables, reading.bins, 3, dtype=torch.int64, device=probabilities.device
     )
     for place, value in enumerate(values):
-        table[..., place].scatter_add_(2, cell, value.view(images, tables, -1))
+        table[..., place].scatter_add_(2, cell, value.reshape(images, tables, -1))
     return table
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from segmetrics.counting.inputs import Pixels
 from segmetrics.counting.plain import Box, boxes
+from segmetrics.counting.settings import Pixels
 from segmetrics.probabilities.cells import CELLS, keys, merging
 from segmetrics.probabilities.inputs import BAD_KINDS
 from segmetrics.probabilities.plain import read_box
