@@ -13,8 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._compile import kernel
+from segmetrics.counting.cpu_kernels import (
+    _hold_rows,
+    _resize_row,
+    _row_offset,
+    _row_place,
+    _runs,
+)
 from segmetrics.probabilities.cells import BAD, CELLS, OF_LOGIT, OF_PROBABILITY, ZERO
-from segmetrics.probabilities.inputs import NOT_A_NUMBER, OUTSIDE_0_1, SUM_NOT_1
+from segmetrics.probabilities.inputs import NOT_A_NUMBER, OUTSIDE_0_1
 
 Array = NDArray[Any]
 Codes = NDArray[np.uint16]
@@ -27,14 +34,10 @@ Box = tuple[int, int, int, int]
 BEHIND = 16
 #: Infinity in the bits of fp32 and fp16, and one in those of fp16.
 INFINITY, INFINITE_HALF, ONE_HALF = 0x7F800000, 0x7C00, 0x3C00
-#: The fp32 number to which adding rounds to an integer, whose lowest bits are that integer's.
-ROUNDING = np.float32(1.5 * 2**23)
-#: Below it exp is less than the smallest normal fp32 number: 0.
-LOWEST = np.float32(-87.0)
 
 
 @kernel
-def gather(
+def unresized_bits(
     scores: Array,
     base: int,
     sizes: Longs,
@@ -42,27 +45,84 @@ def gather(
     step: int,
     box: Box,
     shift: int,
-    values: Bits | None,
     out: Bits,
 ) -> None:
-    """The bits of a box of scores; those of halves are looked up, or shifted."""
+    """The bits of a box of scores, moved by so many: bf16 becomes fp32."""
     k, n = 0, box[3] - box[2]
     for row in range(box[0], box[1]):
-        rest, start = row, base + box[2] * step
-        for dim in range(len(sizes) - 1, -1, -1):
-            start += rest % sizes[dim] * strides[dim]
-            rest //= sizes[dim]
-        part = out[k : k + n]
-        if values is not None:
-            for i in range(n):
-                part[i] = values[np.uint16(scores[np.uintp(start + i * step)])]
-        elif step == 1:
+        start, part = base + _row_offset(row, sizes, strides) + box[2] * step, out[k : k + n]
+        if step == 1:
             source = scores[start : start + n]
             for i in range(n):
                 part[i] = np.int32(source[i]) << shift
         else:
             for i in range(n):
                 part[i] = np.int32(scores[np.uintp(start + i * step)]) << shift
+        k += n
+
+
+@kernel
+def nearest_bits(
+    scores: Array,
+    base: int,
+    sizes: Longs,
+    row_places: Longs,
+    column_places: Longs,
+    box: Box,
+    shift: int,
+    out: Bits,
+) -> None:
+    """``unresized_bits`` of every pixel's nearest neighbour, see ``counting.cpu_kernels``."""
+    k, n = 0, box[3] - box[2]
+    places = column_places[box[2] : box[3]]
+    for row in range(box[0], box[1]):
+        start, part = base + _row_place(row, sizes, row_places), out[k : k + n]
+        for i in range(n):
+            part[i] = np.int32(scores[np.uintp(start + places[i])]) << shift
+        k += n
+
+
+@kernel
+def linear_scores(
+    scores: Array,
+    base: int,
+    label_stride: int,
+    sizes: Longs,
+    strides: Longs,
+    rows: Longs,
+    row_weights: Array,
+    columns: Longs,
+    column_weights: Array,
+    linear: tuple[bool, bool, bool],
+    box: Box,
+    half: Array | None,
+    out: Floats,
+) -> None:
+    """Linearly resized scores, see ``counting.cpu_kernels.linear_codes``."""
+    n, runs = box[3] - box[2], _runs(columns, box[2], box[3])
+    wide, held = np.empty(4 * n, row_weights.dtype), np.full(4, -1, np.int64)
+    resized, behind = np.empty(n, wide.dtype), np.empty(n, wide.dtype)
+    k = 0
+    for row in range(box[0], box[1]):
+        slots = _hold_rows(
+            scores,
+            base,
+            label_stride,
+            1,
+            sizes,
+            strides,
+            rows,
+            columns[:, box[2] : box[3]],
+            column_weights[:, box[2] : box[3]],
+            runs,
+            linear,
+            row,
+            half,
+            wide,
+            held,
+        )
+        _resize_row(wide, slots, row_weights, sizes, linear, row, 1, n, resized, behind)
+        out[k : k + n] = resized
         k += n
 
 
@@ -147,95 +207,6 @@ def class_places(
         places[i] = 2 * key + (code == right[i]) if counts else behind + np.int32(code)
         rounded += counts & ((b & np.int32(2**OF_PROBABILITY - 1)) != 0)
     return rounded
-
-
-@kernel
-def softmax(scores: Floats, codes: Codes, labels: int, label: Codes) -> None:
-    """Turn logits ``(labels * n,)`` into probabilities, and write the labels that they choose.
-
-    Where there are none, a counted pixel's code says so.
-    """
-    n, bits = len(codes), scores.view(np.int32)
-    top, total = np.empty(n, np.float32), np.zeros(n, np.float32)
-    _find_top(scores, labels, top, label)
-    for c in range(labels):
-        part, of_part = scores[c * n : (c + 1) * n], bits[c * n : (c + 1) * n]
-        _exp_below(part, of_part, top)
-        for i in range(n):
-            total[i] += part[i]
-    for i in range(n):
-        impossible = (total[i] != total[i]) & (codes[i] < labels)
-        codes[i] = np.uint16(labels + NOT_A_NUMBER) if impossible else codes[i]
-        total[i] = np.float32(1) / total[i]
-    for c in range(labels):
-        part = scores[c * n : (c + 1) * n]
-        for i in range(n):
-            part[i] *= total[i]
-
-
-@kernel
-def check_probabilities(
-    scores: Floats, codes: Codes, labels: int, tolerance: float, label: Codes
-) -> None:
-    """Check given probabilities ``(labels * n,)``, and write the labels that they choose."""
-    n = len(codes)
-    top, total, outside = np.empty(n, np.float32), np.zeros(n, np.float32), np.zeros(n, np.bool_)
-    _find_top(scores, labels, top, label)
-    for c in range(labels):
-        part = scores[c * n : (c + 1) * n]
-        for i in range(n):
-            part[i] += np.float32(0)  # -0.0 becomes 0.0
-            total[i] += part[i]
-            outside[i] |= (part[i] < np.float32(0)) | (part[i] > np.float32(1))
-    for i in range(n):
-        if codes[i] < labels:
-            if not abs(total[i] - np.float32(1)) <= np.float32(tolerance):
-                codes[i] = labels + SUM_NOT_1
-            if outside[i]:
-                codes[i] = labels + OUTSIDE_0_1
-            if total[i] != total[i]:
-                codes[i] = labels + NOT_A_NUMBER
-
-
-@kernel
-def _find_top(scores: Floats, labels: int, top: Floats, label: Codes) -> None:
-    """Maximum and argmax, the first of equals; NaN stays where it comes first."""
-    n = len(top)
-    for i in range(n):
-        top[i], label[i] = scores[i], 0
-    for c in range(1, labels):
-        part, number = scores[c * n : (c + 1) * n], np.uint16(c)
-        for i in range(n):
-            better = part[i] > top[i]
-            label[i] = number if better else label[i]
-            top[i] = part[i] if better else top[i]
-
-
-@kernel
-def _exp_below(scores: Floats, bits: Bits, top: Floats) -> None:
-    """``exp(scores - top)`` of scores of at most ``top``, to 1 ulp; NaN stays NaN."""
-    n = len(top)
-    powers = np.empty(n, np.float32)
-    as_bits = powers.view(np.int32)
-    for i in range(n):
-        x = scores[i] - top[i]
-        x = np.float32(LOWEST) if x < np.float32(LOWEST) else x
-        z = x * np.float32(1.4426950408889634) + ROUNDING
-        k = z - ROUNDING
-        powers[i] = z
-        r = x - k * np.float32(0.693359375) - k * np.float32(-2.12194440e-4)
-        y = np.float32(1.9875691500e-4)
-        y = y * r + np.float32(1.3981999507e-3)
-        y = y * r + np.float32(8.3334519073e-3)
-        y = y * r + np.float32(4.1665795894e-2)
-        y = y * r + np.float32(1.6666665459e-1)
-        y = y * r + np.float32(5.0000001201e-1)
-        y = y * r * r + r + np.float32(1)
-        scores[i] = y if x > np.float32(LOWEST) else (x - x)
-    for i in range(n):
-        moved = bits[i] + (as_bits[i] << 23)
-        keep = (bits[i] & np.int32(0x7FFFFFFF)) - np.int32(1) < np.int32(INFINITY)
-        bits[i] = moved if keep & (bits[i] != 0) else bits[i]
 
 
 @kernel

@@ -6,76 +6,89 @@ whoever counts into one holds its lock.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from functools import cache
+from dataclasses import fields
 from itertools import count as numbers
-from itertools import product, starmap
-from math import prod
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from segmetrics._parallel import share
-from segmetrics.counting import cpu
-from segmetrics.counting.cpu_readers import Box, Maps, label_reader
-from segmetrics.counting.settings import Pixels
+from segmetrics._parallel import number_of_threads, share
+from segmetrics.counting.cpu import SCORES_A_THREAD, Coding, countable
+from segmetrics.counting.cpu_readers import (
+    Box,
+    Maps,
+    ScoreReaders,
+    linear_places,
+    nearest_places,
+)
+from segmetrics.counting.settings import BFLOAT16, Counting, Pixels
 from segmetrics.probabilities import cpu_cell_kernels as kernels
-from segmetrics.probabilities import plain_cells
 from segmetrics.probabilities.cells import CELLS, merging
+from segmetrics.probabilities.cpu import Measured, Measuring
 from segmetrics.probabilities.cpu_cell_kernels import BEHIND
-from segmetrics.probabilities.inputs import BAD_KINDS, tolerance_of
+from segmetrics.probabilities.inputs import BAD_KINDS, Probabilities
 
 if TYPE_CHECKING:
     from segmetrics.probabilities.ranking import Ranking
 
 Array = NDArray[Any]
+#: A table, the places of pixels in it, and how many of their scores are rounded.
+Places = Iterator[tuple[int, Array, int]]
 
-#: Scores that a thread reads at once, and fewer than these are not worth waking another.
-SCORES, SCORES_A_THREAD = 2**16, 2**19
+#: Pixels of a box.
+BOX = 2**16
 #: Tables that threads share, unless there are more classes.
 TABLES = 4
 
 
-def count(pixels: Pixels, ranking: Ranking) -> Tensor:
-    """The counts of ``plain_cells.count``."""
-    if not (pixels.target.numel() and _compiled(pixels, ranking)):
-        return plain_cells.count(pixels, ranking)
+def count(pixels: Pixels, ranking: Ranking) -> NDArray[np.int64]:
+    """The counts of ``plain_cells.count``, of arrays of NumPy that are ``compiled``."""
     if not ranking.per_image:
-        return torch.from_numpy(_counts(pixels, ranking))
-    images = [_counts(pixels.image(image), ranking) for image in range(len(pixels.target))]
-    return torch.from_numpy(np.stack(images))
+        return _counts(pixels, ranking)
+    images = range(len(pixels.target))
+    return np.stack([_counts(pixels.image(image), ranking) for image in images])
 
 
-def _compiled(pixels: Pixels, ranking: Ranking) -> bool:
-    """Whether kernels read these inputs: no fp64, no fp16 probabilities of several classes."""
-    dtype, of_classes = pixels.preds.dtype, ranking.task == "multiclass"
-    given_halves = of_classes and dtype == torch.float16 and not ranking.from_logits
-    if dtype == torch.float64 or given_halves or pixels.target_are == "one-hot":
+def compiled(pixels: Pixels, ranking: Ranking) -> bool:
+    """Whether kernels read these arrays.
+
+    They read no fp64 but logits of classes, no fp16 probabilities of classes, and no fp16 that
+    would be resized if it had another size.
+    """
+    dtype = pixels.preds.dtype
+    if pixels.target_are == "one-hot" or not (pixels.target.size and countable(ranking)):
         return False
-    return cpu.countable(ranking) and not pixels.resized
+    if ranking.task == "multiclass":
+        return ranking.from_logits or dtype in (np.float32, BFLOAT16)
+    as_it_lies = ranking.has_halves(dtype) or pixels.resized
+    return dtype in (np.float32, BFLOAT16) or (dtype == np.float16 and as_it_lies)
 
 
 def _counts(pixels: Pixels, ranking: Ranking) -> NDArray[np.int64]:
     """The counts of a batch as of one image."""
-    reading, tables = Reading(pixels, ranking), Tables.of(ranking)
-    workers = numbers()
+    reading = (
+        OfClasses(pixels, ranking) if ranking.task == "multiclass" else OfMaps(pixels, ranking)
+    )
+    tables, workers = Tables.of(ranking), numbers()
+    halves = ranking.has_halves(pixels.preds.dtype)
+    merged: Any = None
+    if ranking.resolution < CELLS:
+        merged = merging(ranking.resolution, from_logits=ranking.ranks_logits, halves=halves)
+        merged = merged.astype(np.uint16)
 
-    def work(boxes: Iterator[Box]) -> int:
-        number, rounded = next(workers), 0
-        for box in boxes:
-            for table, places, inexact in reading.places(box, number):
-                rounded += inexact
-                with tables.lock(number, table):
-                    kernels.add(places, reading.merged, tables.of_worker(number, table))
+    def work(places: Callable[[int], Places]) -> int:
+        worker, rounded = next(workers), 0
+        for table, of_pixels, inexact in places(worker):
+            rounded += inexact
+            with tables.lock(worker, table):
+                kernels.add(of_pixels, merged, tables.of_worker(worker, table))
         return rounded
 
-    rounded = share(work, reading.boxes, at_most=reading.scores // SCORES_A_THREAD)
-    return tables.counts(ranking, sum(rounded), halves=reading.halves)
+    return tables.counts(ranking, sum(reading.share(work)), halves=halves)
 
 
 class Tables(NamedTuple):
@@ -87,7 +100,7 @@ class Tables(NamedTuple):
     @staticmethod
     def of(ranking: Ranking) -> Tables:
         """Tables of zeros."""
-        copies = max(1, min(torch.get_num_threads(), TABLES // ranking.tables))
+        copies = max(1, min(number_of_threads(), TABLES // ranking.tables))
         values = np.zeros((copies, ranking.tables, 2 * ranking.resolution + BEHIND), np.int64)
         return Tables(values, [[Lock() for _ in range(ranking.tables)] for _ in range(copies)])
 
@@ -113,103 +126,112 @@ class Tables(NamedTuple):
         return np.concatenate([total[:, :places].ravel(), [rounded], dtypes, bad])
 
 
-class Reading:
-    """The scores of a batch, whose places threads find box by box."""
+class OfMaps(Coding):
+    """Single scores of pixels, whose places threads find box by box."""
 
     def __init__(self, pixels: Pixels, ranking: Ranking) -> None:
-        self.ranking, self.dtype = ranking, pixels.preds.dtype
-        self.of_classes = ranking.task == "multiclass"
-        bilinear = ranking.upsample == "bilinear"
-        self.halves = self.dtype == torch.float16 and not (self.of_classes or bilinear)
-        target, preds = pixels.target.transpose(0, 1), pixels.preds.transpose(0, 1)
-        sizes, steps, preds_steps = cpu._merged(target, preds, 0)
-        self.maps = Maps.of(preds, sizes, preds_steps)
-        if self.dtype == torch.float32:
-            self.maps = self.maps._replace(flat=self.maps.flat.view(np.int32))
-        self.read_target = label_reader(target, sizes, steps, ranking, target=True)
-        at_once = max(1, SCORES // (ranking.num_classes if self.of_classes else 1))
-        areas = _areas(prod(sizes[:-1]), sizes[-1], at_once)
-        self.boxes = list(starmap(Box, product(range(len(target)), areas)))
-        self.scores = preds.numel()
-        merge = ranking.resolution < CELLS
-        self.merged = (
-            merging(
-                ranking.resolution, from_logits=ranking.ranks_logits, halves=self.halves
-            ).astype(np.uint16)
-            if merge
-            else None
+        self.ranking, self.halves = ranking, ranking.has_halves(pixels.preds.dtype)
+        super().__init__(pixels, ranking, readers=READERS, largest=BOX)
+
+    def share(self, work: Callable[[Any], Any]) -> list[Any]:
+        """Call ``work`` with what finds a worker's places, in as many threads as are worth it."""
+        return share(
+            lambda boxes: work(lambda worker: self._places(boxes)),
+            self.boxes,
+            at_most=self.work // SCORES_A_THREAD,
         )
 
-    def places(self, box: Box, worker: int) -> Iterator[tuple[int, Array, int]]:
-        """The places of a box in each of its tables, and how many scores are rounded there."""
-        codes = np.empty(box.pixels, np.uint16)
-        self.read_target(box, codes)
-        return self._of_classes(box, codes, worker) if self.of_classes else self._one(box, codes)
-
-    def _one(self, box: Box, codes: Array) -> Iterator[tuple[int, Array, int]]:
-        n, logits = len(codes), self.ranking.from_logits
-        bits, places = np.empty((2, n), np.int32)
-        self._gather(box, box.channel, bits)
-        if self.halves:
-            rounded = kernels.half_places(bits, codes, 2, logits, places)
-        elif logits:
-            rounded = kernels.logit_places(bits, codes, 2, places)
-        else:
-            smaller = np.empty(n, np.float32)
-            rounded = kernels.probability_places(bits.view(np.float32), smaller, codes, 2, places)
-        yield (box.channel if self.ranking.task == "multilabel" else 0), places, rounded
-
-    def _of_classes(self, box: Box, codes: Array, worker: int) -> Iterator[tuple[int, Array, int]]:
-        n, labels = len(codes), self.ranking.num_classes
-        bits, places = np.empty(labels * n, np.int32), np.empty(n, np.int32)
-        for label in range(labels):
-            self._gather(box, label, bits[label * n : (label + 1) * n])
-        scores, smaller = bits.view(np.float32), np.empty(n, np.float32)
-        chosen = np.empty(n, np.uint16)
-        if self.ranking.from_logits:
-            kernels.softmax(scores, codes, labels, chosen)
-        else:
-            kernels.check_probabilities(scores, codes, labels, tolerance_of(self.dtype), chosen)
-        if self.ranking.positive == "right":
-            confidence = scores.reshape(labels, n)[chosen, np.arange(n)]
-            yield (
-                0,
-                places,
-                kernels.class_places(confidence, smaller, chosen, codes, places, labels),
-            )
-            return
-        for step in range(labels):  # workers begin at different classes
-            label = (step + worker * (labels // 2)) % labels
-            chosen[:] = label
-            part = scores[label * n : (label + 1) * n]
-            rounded = kernels.class_places(part, smaller, chosen, codes, places, labels)
-            yield label, places, rounded
-
-    def _gather(self, box: Box, channel: int, out: Array) -> None:
-        maps, is_half = self.maps, self.dtype == torch.float16
-        kernels.gather(
-            maps.flat,
-            channel * maps.channel,
-            maps.sizes,
-            maps.strides,
-            maps.step,
-            box.area,
-            16 if self.dtype == torch.bfloat16 else 0,
-            _bits_of_halves() if is_half and not self.halves else None,
-            out,
-        )
+    def _places(self, boxes: Iterator[Box]) -> Places:
+        codes, smaller = np.empty(BOX, np.uint16), np.empty(BOX, np.float32)
+        bits, places = np.empty((2, BOX), np.int32)
+        logits = self.ranking.from_logits
+        for box in boxes:
+            n = box.pixels
+            self.read_target(box, codes[:n])
+            self.read_preds(box, bits[:n])
+            coded = codes[:n]
+            if self.halves:
+                rounded = kernels.half_places(bits[:n], coded, 2, logits, places[:n])
+            elif logits:
+                rounded = kernels.logit_places(bits[:n], coded, 2, places[:n])
+            else:
+                scores = bits[:n].view(np.float32)
+                of_pixels = scores, smaller[:n], coded
+                rounded = kernels.probability_places(*of_pixels, 2, places[:n])
+            yield box.channel, places[:n], rounded
 
 
-def _areas(rows: int, columns: int, at_once: int) -> Iterator[tuple[int, int, int, int]]:
-    """Cut pixels into areas of at most so many."""
-    wide = min(columns, at_once)
-    tall = max(1, at_once // wide)
-    for top, left in product(range(0, rows, tall), range(0, columns, wide)):
-        yield top, min(top + tall, rows), left, min(left + wide, columns)
+class OfClasses(Measuring):
+    """Probabilities of several classes, or the largest of them."""
+
+    def __init__(self, pixels: Pixels, ranking: Ranking) -> None:
+        common = {field.name: getattr(ranking, field.name) for field in fields(Counting)}
+        self.of_classes = ranking.positive == "class"
+        super().__init__(pixels, Probabilities(**common), of_classes=self.of_classes)
+        self.labels = ranking.num_classes
+
+    def share(self, work: Callable[[Any], Any]) -> list[Any]:
+        """As ``OfMaps``."""
+        return super().share(lambda boxes: work(lambda worker: self._places(boxes, worker)))
+
+    def _places(self, boxes: Iterator[Measured], worker: int) -> Places:
+        places, smaller = np.empty(self.largest, np.int32), np.empty(self.largest, np.float32)
+        for _, codes, (found, confidence, *_, probabilities) in boxes:
+            n, labels = len(codes), self.labels
+            written: Any = smaller[:n], found, codes, places[:n], labels
+            if not self.of_classes:
+                yield 0, places[:n], kernels.class_places(confidence, *written)
+                continue
+            for step in range(labels):  # workers begin at different classes
+                label = (step + worker * (labels // 2)) % labels
+                found[:] = label
+                rounded = kernels.class_places(probabilities[label * n :], *written)
+                yield label, places[:n], rounded
 
 
-@cache
-def _bits_of_halves() -> NDArray[np.int32]:
-    """The bits in fp32 of the 2**16 fp16 numbers."""
-    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
-    return halves.astype(np.float32).view(np.int32)
+# --- Readers --------------------------------------------------------------------------------------
+
+
+def _unresized(scores: Array, sizes: list[int], strides: list[int], ranking: Ranking) -> Any:
+    maps, shift = _bits(Maps.of(scores, sizes, strides)), _shift(scores)
+    where = maps.sizes, maps.strides, maps.step
+
+    def read(box: Box, out: Array) -> None:
+        kernels.unresized_bits(maps.flat, maps.base(box), *where, box.area, shift, out)
+
+    return read
+
+
+def _nearest(scores: Array, size: list[int], ranking: Ranking) -> Any:
+    maps, rows, columns = nearest_places(scores, size, ranking)
+    maps, shift = _bits(maps), _shift(scores)
+
+    def read(box: Box, out: Array) -> None:
+        place = maps.flat, maps.base(box), maps.sizes, rows, columns
+        kernels.nearest_bits(*place, box.area, shift, out)
+
+    return read
+
+
+def _linear(scores: Array, size: list[int], ranking: Ranking) -> Any:
+    maps, between, half = linear_places(scores, size, ranking)
+    where: tuple[Any, ...] = (maps.channel, maps.sizes, maps.strides, *between)
+    kernel: Any = kernels.linear_scores
+
+    def read(box: Box, out: Array) -> None:
+        place = maps.flat, maps.base(box), *where, box.area
+        kernel(*place, half, out.view(np.float32))
+
+    return read
+
+
+READERS = ScoreReaders(_unresized, _nearest, _linear)
+
+
+def _bits(maps: Maps) -> Maps:
+    """fp32 as its bits; those of halves are read so anyway."""
+    return maps._replace(flat=maps.flat.view(np.int32)) if maps.flat.itemsize == 4 else maps
+
+
+def _shift(scores: Array) -> int:
+    return 16 if scores.dtype == BFLOAT16 else 0

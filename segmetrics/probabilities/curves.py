@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from segmetrics._arrays import namespace
 from segmetrics.scores import Statistics, dice, iou, recall, specificity
 
 #: An array of NumPy or torch.
@@ -229,12 +228,3 @@ def pooled_at(tables: Array, cut: Array, thresholds: Array, score: str) -> Array
 def _positive(counts: Array) -> Array:
     """Counts to divide by: 1 instead of 0."""
     return namespace(counts).where(counts > 0, counts, 1.0)
-
-
-def namespace(array: Array) -> Any:
-    """The module whose functions take this array."""
-    if isinstance(array, np.ndarray | np.generic):
-        return np
-    import torch
-
-    return torch

@@ -40,7 +40,7 @@ def _add(counts: Tensor, pixels: Pixels, box: Box, ranking: Ranking) -> None:
         number = torch.arange(ranking.num_classes, device=code.device)
         right = code == number.view(1, -1, *[1] * (code.ndim - 2))
     counted = (code < ranking.labels).expand_as(right)
-    halves = ranked.dtype == torch.float16
+    halves = ranking.has_halves(ranked.dtype)
 
     key, rounded = keys(ranked, from_logits=ranking.ranks_logits)
     if ranking.resolution < CELLS:

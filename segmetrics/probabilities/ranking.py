@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, Literal, cast
@@ -15,6 +14,7 @@ from typing_extensions import Unpack
 
 from segmetrics._arguments import boolean, identifier, integer, one_of
 from segmetrics.counting import Counting, installed, raise_if_bad
+from segmetrics.counting.inputs import as_arrays
 from segmetrics.counting.settings import InputFormat, Pixels, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.probabilities import plain_cells
@@ -75,6 +75,11 @@ class Ranking(Counting):
     def ranks_logits(self) -> bool:
         """Whether cells are those of logits; several classes are ranked by their softmax."""
         return self.from_logits and self.task != "multiclass"
+
+    def has_halves(self, dtype: object) -> bool:
+        """Whether scores of this dtype are ranked as fp16."""
+        computed = (self.task == "multiclass" and self.from_logits) or self.upsample == "bilinear"
+        return dtype in (torch.float16, np.dtype(np.float16)) and not computed
 
     @property
     def cells(self) -> int:
@@ -167,19 +172,21 @@ def count_cells(preds: Tensor, target: Tensor, ranking: Ranking, *, check: bool 
 
 def _count(preds: Tensor, target: Tensor, ranking: Ranking, check: bool) -> Tensor:
     pixels = read_scores(preds, target, ranking)
-    counts = _backend(pixels)(pixels, ranking)
+    counts = _backend(pixels, ranking)
     if check or counts.device.type == "cpu":
         ranking.check(counts, pixels)
     return counts
 
 
-def _backend(pixels: Pixels) -> Callable[[Pixels, Ranking], Tensor]:
-    """The backend for these inputs, loaded when it is first needed."""
+def _backend(pixels: Pixels, ranking: Ranking) -> Tensor:
+    """Count by the backend for these inputs, which is loaded when it is first needed."""
     if pixels.target.device.type == "cpu" and installed("numba"):
         from segmetrics.probabilities import cpu_cells
 
-        return cpu_cells.count
-    return plain_cells.count
+        arrays = as_arrays(pixels)
+        if cpu_cells.compiled(arrays, ranking):
+            return torch.from_numpy(cpu_cells.count(arrays, ranking))
+    return plain_cells.count(pixels, ranking)
 
 
 @torch.library.custom_op("segmetrics::count_cells", mutates_args=())
