@@ -16,6 +16,7 @@ from segmetrics.statistics.counts import (
     Presence,
     all_scores,
 )
+from segmetrics.statistics.curves import CurveCounts
 from segmetrics.statistics.intervals import (
     Comparison,
     Groups,
@@ -42,6 +43,7 @@ __all__ = [
     "Comparison",
     "Convention",
     "Conventions",
+    "CurveCounts",
     "Groups",
     "HasImageCounts",
     "ImageCounts",
