@@ -101,7 +101,8 @@ def scores_of(pixels: Pixels, box: Box, counting: Counting) -> Tensor:
     where = _all_channels(box) if counting.task == "multiclass" else box
     if pixels.resized:
         return resize(pixels.preds[where[:2]], pixels.target.shape[2:], box[2:], counting)
-    return pixels.preds[where]
+    scores: Tensor = pixels.preds[where]
+    return scores
 
 
 def _all_channels(box: Box) -> Box:

@@ -10,6 +10,7 @@ from segmetrics.metrics.collection import SegmentationMetrics
 from segmetrics.metrics.curve_images import CurveImageScores
 from segmetrics.metrics.curves import AUROC, AveragePrecision, FPRAtRecall
 from segmetrics.metrics.image import ImageScores
+from segmetrics.metrics.probability import ProbabilityMetrics
 from segmetrics.metrics.region import (
     CohenKappa,
     ConfusionMatrix,
@@ -57,6 +58,7 @@ __all__ = [
     "PixelAccuracy",
     "Precision",
     "PrecisionRecallCurve",
+    "ProbabilityMetrics",
     "Recall",
     "SegmentationMetrics",
     "Specificity",

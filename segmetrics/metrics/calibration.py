@@ -126,6 +126,32 @@ def check(state: Tensor, reading: Probabilities) -> None:
         )
 
 
+def bins_of(metric: ProbabilityMetric, recipe: CalibrationErrorRecipe) -> Bins:
+    """The bins of a metric over all processes, without a dimension of classes if there is one."""
+    with metric._synced():
+        metric._check(*metric._states)
+        found = Bins.of(recipe.table(metric._states[0]))
+    one = len(found.pixels) == 1
+    return Bins(*(part.squeeze(0) for part in found)) if one else found
+
+
+def draw_bins(
+    bins: Bins, reading: Probabilities, names: Sequence[str], title: str, ax: Any
+) -> tuple[Any, Any]:
+    """Draw bins as a reliability diagram, those of several classes as lines."""
+    from segmetrics.plotting import lines, reliability
+
+    of_class = reading.classwise or reading.task != "multiclass"
+    axes = ("probability", "share of the class") if of_class else ("confidence", "accuracy")
+    if bins.pixels.ndim == 1:
+        return reliability(*bins, axes, title, ax=ax)
+    curves = [
+        (name, confidence[pixels > 0], accuracy[pixels > 0])
+        for name, pixels, confidence, accuracy in zip(names, *bins, strict=True)
+    ]
+    return lines(curves, axes, title=title, guide=True, ax=ax)
+
+
 @explained_probability
 class CalibrationError(ErrorMetric):
     """Calibration error: the gap between how confident the model is and how often it is right.
@@ -204,11 +230,7 @@ class CalibrationError(ErrorMetric):
             are scored one by one: how many pixels a bin holds in int64, and in float64 their mean
             confidence and the share that is right, nan for an empty bin.
         """
-        with self._synced():
-            self._check(*self._states)
-            found = Bins.of(self.recipe.table(self._states[0]))
-        one = len(found.pixels) == 1
-        return Bins(*(part.squeeze(0) for part in found)) if one else found
+        return bins_of(self, self.recipe)
 
     def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> tuple[Any, Any]:
         """Draw the reliability diagram: the accuracy of every bin over its confidence.
@@ -226,21 +248,11 @@ class CalibrationError(ErrorMetric):
         Returns:
             The matplotlib figure and axes.
         """
-        from segmetrics.plotting import lines, reliability
-
         if val is not None:
             return self._plot(val, ax)
-        found = self.bins()
-        binary = self.counting.task != "multiclass" or self.counting.classwise
-        axes = ("probability", "share of the class") if binary else ("confidence", "accuracy")
-        if found.pixels.ndim == 1:
-            name = {"l1": "ECE", "l2": "RMS", "max": "MCE"}[self.recipe.norm]
-            return reliability(*found, axes, f"{name} {self.compute().item():.4f}", ax=ax)
-        curves = [
-            (name, confidence[pixels > 0], accuracy[pixels > 0])
-            for name, pixels, confidence, accuracy in zip(self._names(), *found, strict=True)
-        ]
-        return lines(curves, axes, title=type(self).__name__, guide=True, ax=ax)
+        name = {"l1": "ECE", "l2": "RMS", "max": "MCE"}[self.recipe.norm]
+        title = name if self.per_class else f"{name} {self.compute().item():.4f}"
+        return draw_bins(self.bins(), self.counting, self._names(), title, ax)
 
     def _arguments(self) -> dict[str, tuple[object, object]]:
         return super()._arguments() | {

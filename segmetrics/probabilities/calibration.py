@@ -82,8 +82,11 @@ def real(fixed: Tensor) -> Tensor:
     return fixed.double() * 2.0**-FRACTION_BITS
 
 
-def calibration_error(table: Tensor, norm: Norm) -> Tensor:
-    """Mean gap between confidence and accuracy, their root mean square, or the largest."""
+def calibration_error(table: Tensor, norm: Norm | Literal["average"]) -> Tensor:
+    """Mean gap between confidence and accuracy, their root mean square, or the largest.
+
+    Weighted by the pixels of the bins, but for ``"average"``, over the bins that hold any.
+    """
     pixels, right, confidence = table.unbind(-1)
     gap = (right - real(confidence)).abs()  # times the pixels of the bin
     total = pixels.sum(-1)
@@ -91,14 +94,10 @@ def calibration_error(table: Tensor, norm: Norm) -> Tensor:
         return gap.sum(-1) / total
     if norm == "l2":
         return ((gap.square() / pixels.clamp(min=1)).sum(-1) / total).sqrt()
-    return (gap / pixels.clamp(min=1)).amax(-1).where(total > 0, nan)
-
-
-def average_calibration_error(table: Tensor) -> Tensor:
-    """The gap between confidence and accuracy, averaged over the bins that hold pixels."""
-    pixels, right, confidence = table.unbind(-1)
-    gap = (right - real(confidence)).abs() / pixels.clamp(min=1)
-    return gap.sum(-1) / (pixels > 0).sum(-1)
+    of_bins = gap / pixels.clamp(min=1)
+    if norm == "average":
+        return of_bins.sum(-1) / (pixels > 0).sum(-1)
+    return of_bins.amax(-1).where(total > 0, nan)
 
 
 def of_equal_mass(table: Tensor, n_bins: int) -> Tensor:
@@ -163,7 +162,7 @@ class CalibrationRecipe:
 class CalibrationErrorRecipe(CalibrationRecipe):
     """A calibration error."""
 
-    norm: Norm
+    norm: Norm | Literal["average"]
     n_bins: int
 
     @property
