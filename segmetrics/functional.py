@@ -14,7 +14,7 @@ from segmetrics._arguments import one_of
 from segmetrics._help import explained
 from segmetrics.counting import Counting, CountingArguments, count
 from segmetrics.labels import LabelSpace
-from segmetrics.probabilities import functional as ranked
+from segmetrics.probabilities import functional as probabilities
 from segmetrics.recipes import (
     AgreementArguments,
     ClassArguments,
@@ -28,8 +28,10 @@ from segmetrics.recipes import (
 )
 from segmetrics.scores import Normalize, WeightType
 
-auroc, average_precision = ranked.auroc, ranked.average_precision
-fpr_at_recall, best_threshold = ranked.fpr_at_recall, ranked.best_threshold
+auroc, average_precision = probabilities.auroc, probabilities.average_precision
+fpr_at_recall, best_threshold = probabilities.fpr_at_recall, probabilities.best_threshold
+calibration_error, brier_score = probabilities.calibration_error, probabilities.brier_score
+negative_log_likelihood = probabilities.negative_log_likelihood
 
 
 @explained

@@ -18,6 +18,8 @@ from segmetrics import (
     BestThreshold,
     BoundaryF1Score,
     BoundaryIoU,
+    BrierScore,
+    CalibrationError,
     CohenKappa,
     ConfusionMatrix,
     CurveImageScores,
@@ -29,9 +31,11 @@ from segmetrics import (
     ImageScores,
     MatthewsCorrCoef,
     MeanIoU,
+    NegativeLogLikelihood,
     PixelAccuracy,
     Precision,
     PrecisionRecallCurve,
+    ProbabilityMetrics,
     Recall,
     SegmentationMetrics,
     Specificity,
@@ -76,6 +80,14 @@ EVERY: dict[str, Callable[[], Any]] = {
     "AUROC": partial(AUROC, C, ignore_index=255),
     "AUROC right": partial(AUROC, C, positive="right", ignore_index=255),
     "AUROC none": partial(AUROC, C, average="none", cells=512, ignore_index=255),
+    "CalibrationError": partial(CalibrationError, C, ignore_index=255),
+    "CalibrationError mass": partial(CalibrationError, C, binning="mass", ignore_index=255),
+    "CalibrationError none": partial(
+        CalibrationError, C, classwise=True, average="none", ignore_index=255
+    ),
+    "BrierScore": partial(BrierScore, C, ignore_index=255),
+    "NegativeLogLikelihood": partial(NegativeLogLikelihood, C, ignore_index=255),
+    "ProbabilityMetrics": partial(ProbabilityMetrics, C, ignore_index=255),
     "SurfaceMetrics": partial(SurfaceMetrics, C, tolerance=1, ignore_index=255),
 }
 

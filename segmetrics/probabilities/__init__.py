@@ -91,7 +91,12 @@ def messages(reading: Counting) -> dict[str, str]:
 
 def _backend(pixels: Pixels) -> Callable[[Pixels, Probabilities], Tensor]:
     """The backend for these inputs, loaded when it is first needed."""
-    if pixels.target.device.type == "cpu" and pixels.target_are == "labels" and installed("numba"):
+    device, as_labels = pixels.target.device.type, pixels.target_are == "labels"
+    if device == "cuda" and as_labels and installed("triton"):
+        from segmetrics.probabilities import cuda
+
+        return cuda.count
+    if device == "cpu" and as_labels and installed("numba"):
         return count_on_cpu
     return plain.count
 

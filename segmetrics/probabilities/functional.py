@@ -1,4 +1,4 @@
-"""One call from scores to what is read off their ranking; public in ``segmetrics.functional``."""
+"""One call from scores to a score of probabilities; public in ``segmetrics.functional``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from segmetrics.labels import LabelSpace
+from segmetrics.probabilities.calibration import (
+    ErrorArguments,
+    Norm,
+    brier_recipe,
+    calibration_error_recipe,
+    explained_probability,
+    nll_recipe,
+)
+from segmetrics.probabilities.inputs import Binning
 from segmetrics.probabilities.ranking import RankingArguments
 from segmetrics.probabilities.recipes import (
     CurveArguments,
@@ -135,3 +144,96 @@ def best_threshold(
         (tensor(0.8000), tensor(0.5000, dtype=torch.float64))
     """
     return best_recipe(num_classes, score=score, **arguments).evaluate_best(preds, target)
+
+
+@explained_probability
+def calibration_error(
+    preds: Tensor,
+    target: Tensor,
+    num_classes: int | LabelSpace | None = None,
+    *,
+    norm: Norm = "l1",
+    n_bins: int = 15,
+    binning: Binning = "width",
+    classwise: bool = False,
+    **arguments: Unpack[ErrorArguments],
+) -> Tensor:
+    """Calibration error: the gap between how confident the model is and how often it is right.
+
+    In [0, 1]. Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+
+    Args:
+        norm: ``"l1"`` is the expected calibration error, ``"l2"`` the root mean square,
+            ``"max"`` the maximum one.
+        n_bins: number of bins.
+        binning: bins of equal ``"width"``, or of about equal ``"mass"``.
+        classwise: whether every class's probability is held against how often the pixel is of it.
+        average: over the classes of ``classwise=True`` and ``task="multilabel"``: ``"macro"``,
+            ``"weighted"`` by target pixels, ``"micro"`` (their bins pooled), or ``"none"``
+            (``None``) for one error a class.
+
+    Returns:
+        float32 scalar, or ``(C,)`` for ``average="none"``; nan if no pixel was counted.
+
+    Example:
+        >>> import torch
+        >>> from segmetrics.functional import calibration_error
+        >>> preds = torch.tensor([[[0.9, 0.8, 0.7, 0.6], [0.1, 0.2, 0.3, 0.4]]])
+        >>> target = torch.tensor([[0, 0, 1, 255]])
+        >>> calibration_error(preds, target, 2, n_bins=10, ignore_index=255)
+        tensor(0.3333)
+    """
+    recipe = calibration_error_recipe(
+        num_classes, norm=norm, n_bins=n_bins, binning=binning, classwise=classwise, **arguments
+    )
+    return recipe.evaluate(preds, target)
+
+
+@explained_probability
+def brier_score(
+    preds: Tensor,
+    target: Tensor,
+    num_classes: int | LabelSpace | None = None,
+    **arguments: Unpack[ErrorArguments],
+) -> Tensor:
+    """Brier score: the mean squared error of the probabilities.
+
+    In [0, 2], the sum over classes; binary and multilabel in [0, 1]. Brier, Monthly Weather Review
+    1950.
+
+    Returns:
+        float32 scalar, or ``(C,)`` for ``average="none"``; nan if no pixel was counted.
+
+    Example:
+        >>> import torch
+        >>> from segmetrics.functional import brier_score
+        >>> preds, target = torch.tensor([[0.9, 0.8, 0.3]]), torch.tensor([[1, 0, 0]])
+        >>> brier_score(preds[None], target[None], task="binary")
+        tensor(0.2467)
+    """
+    return brier_recipe(num_classes, **arguments).evaluate(preds, target)
+
+
+@explained_probability
+def negative_log_likelihood(
+    preds: Tensor,
+    target: Tensor,
+    num_classes: int | LabelSpace | None = None,
+    **arguments: Unpack[ErrorArguments],
+) -> Tensor:
+    """Negative log likelihood: the mean of -ln p of the true class in nats, the log loss.
+
+    Good, Journal of the Royal Statistical Society B 1952. Infinite if the true class of any pixel
+    has a probability of 0.
+
+    Returns:
+        float32 scalar, or ``(C,)`` for ``average="none"``; nan if no pixel was counted.
+
+    Example:
+        >>> import torch
+        >>> from segmetrics.functional import negative_log_likelihood
+        >>> preds, target = torch.tensor([[0.9, 0.8, 0.3]]), torch.tensor([[1, 0, 0]])
+        >>> negative_log_likelihood(preds[None], target[None], task="binary")
+        tensor(0.6905)
+    """
+    return nll_recipe(num_classes, **arguments).evaluate(preds, target)

@@ -79,11 +79,12 @@ class Probabilities(Counting):
         binning: Binning = "width",
         classwise: bool = False,
         temperatures: Sequence[float] | None = None,
+        per_image: bool = False,
         **counting: Unpack[ProbabilityArguments],
     ) -> Probabilities:
         """Check the arguments of a metric of probabilities and bring them into one form."""
         one_of("binning", binning, ("width", "mass"))
-        read_as = Counting.of(num_classes, from_logits=from_logits, **counting)
+        read_as = Counting.of(num_classes, from_logits=from_logits, per_image=per_image, **counting)
         common = {field.name: getattr(read_as, field.name) for field in fields(Counting)}
         if integer("n_bins", n_bins) < 1:
             raise ValueError(f"`n_bins` must be at least 1, got {n_bins}.")

@@ -30,6 +30,7 @@ from segmetrics.statistics.ranks import ModelPair, RankedModel, Ranking, Ranking
 from segmetrics.statistics.resampled import ImageId, PerImage, Resampled, statistic
 from segmetrics.statistics.subgroups import Slices, slices
 from segmetrics.statistics.tables import Table, Tabular
+from segmetrics.statistics.temperature import best_temperature
 from segmetrics.statistics.treatments import Convention, Conventions, conventions
 from segmetrics.statistics.weighting import ALL_SHARES, WORST, Statistic, Sums, mean_of
 
@@ -64,6 +65,7 @@ __all__ = [
     "Table",
     "Tabular",
     "all_scores",
+    "best_temperature",
     "compare",
     "confidence_interval",
     "conventions",
