@@ -8,12 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 from segmetrics.evaluate import arguments
 from segmetrics.evaluate.arguments import OUTPUT, SCORES
-from segmetrics.evaluate.comparison import TABLES, Comparison, no_counts, score_key
 from segmetrics.evaluate.models import evaluate_models
 from segmetrics.evaluate.outputs import (
     STANDARD_OUTPUT,
@@ -87,11 +85,11 @@ def compare_command(
     All models are scored on the same images: one that a model lacks is named, with
     exit status 2; with --keep-going it is left out of all models, and listed.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the threads are ours: one pair each
     print_what_can_be_printed()
     screen = Screen()
     with screen.errors():
+        from segmetrics.evaluate.comparison import Comparison, no_counts, score_key
+
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
             raise ValueError("compare runs as one process: its workers use all processors.")
         folders = _folders(models)
@@ -129,7 +127,6 @@ def compare_command(
                 check=check,
                 warnings=warnings,
             )
-        torch.set_num_threads(threads)  # for the statistics
         comparison = Comparison(counted, chosen, confidence, warnings, split)
         comparison.tables  # noqa: B018 as it raises, and warns
         console = screen.console if STANDARD_OUTPUT in outputs.values() else standard_output()
@@ -173,6 +170,8 @@ def _outputs(
     *, groups: bool,
 ) -> dict[str, Path]:  # fmt: skip
     """The files that will be written, by the options that name them."""
+    from segmetrics.evaluate.comparison import TABLES
+
     found: Mapping[str, Path | None] = {
         "--json": json_,
         "--csv": csv_,

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan, nan
+from math import fsum, isnan, nan
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from rich.console import Console
 from rich.markup import escape
-from torch import Tensor
 
 import segmetrics
-from segmetrics import report, scores
-from segmetrics.evaluate import examples
+from segmetrics import scores
 from segmetrics.evaluate.extras import Row, Section
 from segmetrics.evaluate.outputs import STANDARD_OUTPUT, table_csv
 from segmetrics.evaluate.plausibility import missing_predictions
@@ -33,7 +30,9 @@ from segmetrics.evaluate.writing import (
 )
 from segmetrics.files import valid
 from segmetrics.scores import TITLES, Formula, Score
-from segmetrics.statistics import KEYS_OF_IMAGES, Interval, all_scores, confidence_interval
+
+if TYPE_CHECKING:
+    from segmetrics.statistics import Interval
 
 #: The scores over images that are printed; JSON has them all.
 OF_IMAGES = ("mIoU_I", "mIoU_I_5", "mIoU_I_10", "mIoU_C", "mIoU_C_5", "mIoU_C_10")
@@ -79,33 +78,33 @@ class Summary:
         if result.iiou:
             found["iIoU"] = _mean(result.iiou.values())
             found["iIoU_category"] = _mean(result.iiou_category.values())
-        counts, images = result.images, []
-        keys = {key: of_images for key, of_images in KEYS_OF_IMAGES.items() if key in found}
-        if per_image and counts is not None:
-            everything = all_scores(counts, torch.ones(len(counts)))
-            found |= {key: value.item() for key, value in everything.items()}
-            keys |= {key: key for key in OF_IMAGES}
-            images = _images(result)
-        intervals = {}
-        if level is not None and counts is not None and len(counts) > 1:
-            intervals = {
-                name: confidence_interval(counts, key, level=level) for name, key in keys.items()
-            }
-        sections = [
+        rows_of_images: list[Row] = []
+        intervals: dict[str, Interval] = {}
+        sections: list[Section] = []
+        if (counts := result.images) is not None:
+            from segmetrics.evaluate import images  # which needs torch
+            from segmetrics.statistics import KEYS_OF_IMAGES
+
+            title = "mIoU" if "mIoU" in found else "iou"
+            if by is not None:
+                score = KEYS_OF_IMAGES[title]
+                split = by.slices(counts, score, level or 0.95, result.warnings)
+                sections = [by.section(split, title)]
+            if per_image:
+                found |= images.scores_over(counts)
+                rows_of_images = images.rows(result)
+            if level is not None and len(counts) > 1:
+                intervals = images.intervals(counts, found, OF_IMAGES, level)
+        sections += [
             section
             for extra in result.settings.extras
             for section in extra.sections(result.extras[extra.name], result, level)
         ]
-        if by is not None and counts is not None:
-            title = "mIoU" if "mIoU" in found else "iou"
-            score = KEYS_OF_IMAGES[title]
-            split = by.slices(counts, score, level or 0.95, result.warnings)
-            sections.insert(0, by.section(split, title))
         for section in sections:
             found |= section.scores
             intervals |= section.intervals
         rows = _classes(result), _categories(result), _regions(result)
-        return Summary(result, found, intervals, *rows, images, sections)
+        return Summary(result, found, intervals, *rows, rows_of_images, sections)
 
     def by_key(self) -> dict[str, float]:
         """All scores by key: those over all, then ``iou/<class>``, ``iou_region/<region>`` ..."""
@@ -283,6 +282,11 @@ class Summary:
             arguments: what was asked for.
             level: that of the intervals.
         """
+        import torch
+
+        from segmetrics import report
+        from segmetrics.evaluate import examples
+
         result = self.result
         found = list(examples.worst(result, folder))  # may add warnings
         own = {*scores.USUAL, "mIoU_category"}
@@ -295,7 +299,7 @@ class Summary:
             more |= section.scores
         report.write(
             path,
-            result.confusion,
+            torch.from_numpy(result.confusion),
             result.settings.space,
             images=result.images,
             level=level,
@@ -398,28 +402,10 @@ def _regions(result: Evaluation) -> list[Row]:
     ]
 
 
-def _images(result: Evaluation) -> list[Row]:
-    counts = result.images
-    assert counts is not None
-    pixels = (counts.tp + counts.fn).sum(1)
-    columns: dict[str, list[Any]] = {
-        "name": list(counts.ids or ()),
-        "pixels": pixels.tolist(),
-        "mIoU": counts.per_image("IoU").tolist(),
-        "mDice": counts.per_image("Dice").tolist(),
-    }
-    if result.settings.task != "multilabel":
-        columns["accuracy"] = scores.ratio(counts.tp.sum(1), pixels).tolist()
-    per_class = counts.per_class("IoU").t().tolist()
-    for c, (name, values) in enumerate(zip(counts.names, per_class, strict=True)):
-        if c not in counts.ignored:
-            columns[f"iou/{name}"] = values
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
 def _mean(values: Iterable[float]) -> float:
     """The mean of those that are defined."""
-    return Tensor(list(values)).double().nanmean().item()
+    defined = [value for value in values if not isnan(value)]
+    return fsum(defined) / len(defined) if defined else nan
 
 
 # --- The report -----------------------------------------------------------------------------------
