@@ -241,7 +241,8 @@ def test_the_command_has_both_tables_in_all_outputs(
     out = tmp_path / "o.json"
     done = run(
         *folders, "--labels", tmp_path / "labels.yaml", "--errors", "--workers", number,
-        "--json", out, "--csv", tmp_path / "o.csv", "--html", tmp_path / "o.html", "--markdown", tmp_path / "o.md",
+        "--json", out, "--csv", tmp_path / "o.csv", "--html", tmp_path / "o.html",
+        "--markdown", tmp_path / "o.md",
     )  # fmt: skip
     found = json.loads(out.read_text())
     counts = sum(
