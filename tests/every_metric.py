@@ -22,6 +22,7 @@ from segmetrics import (
     CalibrationError,
     CohenKappa,
     ConfusionMatrix,
+    CurveImageScores,
     DiceScore,
     FBetaScore,
     FPRAtRecall,
@@ -54,6 +55,7 @@ EVERY: dict[str, Callable[[], Any]] = {
     "ConfusionMatrix": partial(ConfusionMatrix, C, ignore_index=255),
     "ConfusionMatrix true": partial(ConfusionMatrix, C, normalize="true", ignore_index=255),
     "ImageScores": partial(ImageScores, C, ignore_index=255),
+    "CurveImageScores": partial(CurveImageScores, C, ignore_index=255),
     **{
         f"{metric.__name__} {level}": partial(metric, C, aggregation_level=level, ignore_index=255)
         for metric in REGIONS

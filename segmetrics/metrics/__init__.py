@@ -7,6 +7,7 @@ from segmetrics.metrics.calibration import (
     NegativeLogLikelihood,
 )
 from segmetrics.metrics.collection import SegmentationMetrics
+from segmetrics.metrics.curve_images import CurveImageScores
 from segmetrics.metrics.curves import AUROC, AveragePrecision, FPRAtRecall
 from segmetrics.metrics.image import ImageScores
 from segmetrics.metrics.probability import ProbabilityMetrics
@@ -44,6 +45,7 @@ __all__ = [
     "CalibrationError",
     "CohenKappa",
     "ConfusionMatrix",
+    "CurveImageScores",
     "DiceScore",
     "FBetaScore",
     "FPRAtRecall",

@@ -202,29 +202,6 @@ def best(table: Array, cut: Array, score: str = "dice") -> tuple[Array, Array]:
     return highest, xp.where(xp.isnan(highest), xp.nan, cut[nearest])
 
 
-def ods_ois(tables: Array, cut: Array, score: str = "dice") -> tuple[Array, Array]:
-    """The scores of pooled counts at one best threshold, and at the best one of each image.
-
-    ``tables`` is ``(images, ..., cells, 2)``. An image without a positive or without a negative
-    has no best threshold and is pooled at that of all images. Arbelaez et al., "Contour Detection
-    and Hierarchical Image Segmentation", PAMI 2011, section 3.1.
-    """
-    xp = namespace(tables)
-    ods, at = best(tables.sum(0), cut, score)
-    _, of_images = best(tables, cut, score)
-    of_images = xp.where(xp.isnan(of_images), at, of_images)
-    return ods, pooled_at(tables, cut, of_images, score)
-
-
-def pooled_at(tables: Array, cut: Array, thresholds: Array, score: str) -> Array:
-    """A score of the counts of images ``(images, ..., cells, 2)``, each at its own threshold."""
-    xp = namespace(tables)
-    above = xp.asarray(cut > thresholds[..., None], dtype=tables.dtype)
-    picked = (tables * above[..., None]).sum(-2)
-    totals, (fp, tp) = tables.sum((0, -2)), xp.moveaxis(picked.sum(0), -1, 0)
-    return FORMULAS[score](Statistics(tp, fp, totals[..., 1] - tp, totals[..., 0] - fp))
-
-
 def _positive(counts: Array) -> Array:
     """Counts to divide by: 1 instead of 0."""
     return namespace(counts).where(counts > 0, counts, 1.0)

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import Unpack
@@ -43,9 +45,9 @@ Args:
 explained_curve = partial(explained, further=ARGUMENTS)
 
 #: A table ``(..., tables, cells, 2)`` → a value of every table.
-OfTable = Callable[[Tensor], Tensor]
+OfTable = Callable[[Any], Any]
 #: The lower and the upper bound of every table.
-Bounds = Callable[[Tensor], tuple[Tensor, Tensor]]
+Bounds = Callable[[Any], tuple[Any, Any]]
 
 
 class CurveArguments(RankingArguments, total=False):
@@ -65,10 +67,10 @@ class CurveRecipe:
 
     def of(self, counts: Tensor) -> Tensor:
         """Score what ``count_cells`` gave: ``(...)``, or ``(..., C)``, in float64."""
-        table = occupied(self.table(counts))
-        value = self.value(table)
+        table = self.table(counts)
+        (value,) = read(lambda cells: (self.value(cells),), table)
         if self.bounds is not None:
-            lower, upper = self.bounds(table)
+            lower, upper = read(self.bounds, table)
             rounded = self.ranking.rounded(exact(counts)).unsqueeze(-1) > 0
             value = ((lower + upper) / 2).where(rounded, value)
         return self.averaged(value, table)
@@ -76,10 +78,11 @@ class CurveRecipe:
     def bounds_of(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Between which values the score lies, whatever the order of scores in a cell."""
         assert self.bounds is not None
-        table = occupied(self.table(counts))
-        value, exactly = self.value(table), self.ranking.rounded(exact(counts)).unsqueeze(-1) == 0
+        table = self.table(counts)
+        (value,) = read(lambda cells: (self.value(cells),), table)
+        exactly = self.ranking.rounded(exact(counts)).unsqueeze(-1) == 0
         lower, upper = (
-            self.averaged(value.where(exactly, bound), table) for bound in self.bounds(table)
+            self.averaged(value.where(exactly, bound), table) for bound in read(self.bounds, table)
         )
         return lower, upper
 
@@ -123,13 +126,20 @@ class CurveRecipe:
         return self.of(counts).float().to(preds.device)
 
 
-def occupied(table: Tensor) -> Tensor:
-    """A table without the cells that are empty in all; on a GPU, which would wait, all of them."""
+def read(function: Callable[[Any], tuple[Any, ...]], table: Tensor) -> tuple[Tensor, ...]:
+    """What a function reads off the cells of a table that are not empty in all its tables.
+
+    On a GPU, which would wait to know them, off all cells. On the CPU by NumPy: torch would share
+    operations this small among its threads, and wait for each of them.
+    """
     if table.device.type != "cpu":
-        return table
-    used = table.any(-1).flatten(0, -2).any(0)
+        return function(table)
+    cells = table.numpy()
+    used = np.asarray(cells.any(-1).reshape(-1, cells.shape[-2]).any(0))
     used[0] = True  # where nothing is counted
-    return table[..., used, :]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = function(cells[..., used, :])
+    return tuple(torch.from_numpy(np.asarray(values, np.float64)) for values in found)
 
 
 def points(recipe: CurveRecipe, counts: Tensor) -> list[curves.Points]:

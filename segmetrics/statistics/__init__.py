@@ -6,6 +6,7 @@ pass over the data, and the data set itself is the resample in which every weigh
 functions ask of a table is ``Resampled``; ``ImageCounts`` is the table of pixel counts.
 """
 
+from segmetrics.statistics.classes import ClassDifferences, ClassOfModel, class_differences
 from segmetrics.statistics.counts import (
     FORMULAS,
     KEYS,
@@ -16,6 +17,7 @@ from segmetrics.statistics.counts import (
     Presence,
     all_scores,
 )
+from segmetrics.statistics.curves import CurveCounts
 from segmetrics.statistics.intervals import (
     Comparison,
     Groups,
@@ -40,9 +42,12 @@ __all__ = [
     "KEYS_OF_IMAGES",
     "USUAL_KEYS",
     "WORST",
+    "ClassDifferences",
+    "ClassOfModel",
     "Comparison",
     "Convention",
     "Conventions",
+    "CurveCounts",
     "Groups",
     "HasImageCounts",
     "ImageCounts",
@@ -64,6 +69,7 @@ __all__ = [
     "Tabular",
     "all_scores",
     "best_temperature",
+    "class_differences",
     "compare",
     "confidence_interval",
     "conventions",
