@@ -6,6 +6,7 @@ pass over the data, and the data set itself is the resample in which every weigh
 functions ask of a table is ``Resampled``; ``ImageCounts`` is the table of pixel counts.
 """
 
+from segmetrics.statistics.calibration import CalibrationCounts
 from segmetrics.statistics.classes import ClassDifferences, ClassOfModel, class_differences
 from segmetrics.statistics.counts import (
     FORMULAS,
@@ -42,6 +43,7 @@ __all__ = [
     "KEYS_OF_IMAGES",
     "USUAL_KEYS",
     "WORST",
+    "CalibrationCounts",
     "ClassDifferences",
     "ClassOfModel",
     "Comparison",
