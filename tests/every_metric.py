@@ -20,6 +20,7 @@ from segmetrics import (
     BoundaryIoU,
     BrierScore,
     CalibrationError,
+    CalibrationImageScores,
     CohenKappa,
     ConfusionMatrix,
     CurveImageScores,
@@ -55,6 +56,7 @@ EVERY: dict[str, Callable[[], Any]] = {
     "ConfusionMatrix": partial(ConfusionMatrix, C, ignore_index=255),
     "ConfusionMatrix true": partial(ConfusionMatrix, C, normalize="true", ignore_index=255),
     "ImageScores": partial(ImageScores, C, ignore_index=255),
+    "CalibrationImageScores": partial(CalibrationImageScores, C, ignore_index=255),
     "CurveImageScores": partial(CurveImageScores, C, ignore_index=255),
     **{
         f"{metric.__name__} {level}": partial(metric, C, aggregation_level=level, ignore_index=255)

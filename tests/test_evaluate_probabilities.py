@@ -21,7 +21,6 @@ from sklearn.metrics import (
 from typer.testing import CliRunner
 
 from segmetrics.evaluate.command import app
-from segmetrics.probabilities import Probabilities, count
 
 N, SIZE = 5, (24, 31)
 Maps = tuple[list[np.ndarray], list[np.ndarray]]
@@ -142,27 +141,3 @@ def test_several_classes_need_maps_of_their_own(tmp_path: Path, maps: Maps) -> N
     y, p = (np.concatenate([x.ravel() for x in part[:4:2]]) for part in maps[::-1])
     assert rows["a"]["AUROC"] == pytest.approx(roc_auc_score(y, p), abs=2e-3)
     assert result["scores"]["AUROC"] == pytest.approx((rows["a"]["AUROC"] + rows["b"]["AUROC"]) / 2)
-
-
-def test_the_sums_of_images_are_resampled_as_their_pixels(maps: Maps) -> None:
-    import torch
-
-    from segmetrics import CalibrationError
-    from segmetrics.statistics import CalibrationCounts, confidence_interval
-
-    scores = torch.from_numpy(np.stack(maps[0]) / np.float32(65535))
-    target = torch.from_numpy(np.stack(maps[1]))
-    reading = Probabilities.reading(task="binary")
-    per_image = [
-        reading.sums(count(scores[i : i + 1], target[i : i + 1], reading)) for i in range(N)
-    ]
-    table = CalibrationCounts(
-        torch.stack([sums.table for sums in per_image]),
-        torch.stack([torch.cat([s.squares[:, None], s.losses, s.infinite], 1) for s in per_image]),
-    )
-    drawn = [0, 0, 3, 4, 4]
-    weights = torch.bincount(torch.tensor(drawn), minlength=N).double()[None]
-    again = CalibrationError(task="binary")(scores[drawn], target[drawn])
-    assert table.statistic("ECE")(weights).item() == pytest.approx(again.item(), abs=1e-6)
-    interval = confidence_interval(table, "ECE", n_resamples=200)
-    assert interval.low < interval.estimate < interval.high

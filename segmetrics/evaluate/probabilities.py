@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TOGETHER, PER_IMAGE = 2**13, 2**9
 BINS = 15
 #: Scores in the order of the columns.
-KEYS = ("ECE", "MCE", "brier", "NLL", "AUROC", "AP", "FPR95", "best_dice", "best_threshold")
+KEYS = ("ECE", "MCE", "ACE", "brier", "NLL", "AUROC", "AP", "FPR95", "best_dice", "best_threshold")
 #: The side of a figure in the report.
 SIDE = 220
 
@@ -95,11 +95,12 @@ class Probabilities:
         for c in of_names:
             one = slice(c, c + 1)
             scores = _scores(
-                CalibrationCounts(bins[:, one], errors[:, one]), CurveCounts(cells[:, one])
+                CalibrationCounts(bins[:, one], *errors[:, one].unbind(-1)),
+                CurveCounts(cells[:, one]),
             )
             rows.append({"name": self.names[c], **scores})
         everything: list[Resampled] = [
-            CalibrationCounts(bins, errors, ids),
+            CalibrationCounts(bins, *errors.unbind(-1), ids),
             CurveCounts(cells, ids, class_names=tuple(self.names) if len(self.names) > 1 else ()),
         ]
         intervals = {}
@@ -118,7 +119,7 @@ class Probabilities:
             scores={key: _mean([row[key] for row in rows]) for key in KEYS},
             intervals=intervals,
             notes=[
-                f"ECE and MCE of {BINS} bins of equal width, the foreground's share against its "
+                f"ECE, MCE and ACE of {BINS} bins of equal width, the foreground's share against its "
                 f"probability. AUROC, AP and FPR95 of {self.cells:,} cells. best_dice is the Dice "
                 "of all pixels at best_threshold; all other scores of masks are at 0.5."
             ],

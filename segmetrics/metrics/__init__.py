@@ -6,6 +6,7 @@ from segmetrics.metrics.calibration import (
     CalibrationError,
     NegativeLogLikelihood,
 )
+from segmetrics.metrics.calibration_images import CalibrationImageScores
 from segmetrics.metrics.collection import SegmentationMetrics
 from segmetrics.metrics.curve_images import CurveImageScores
 from segmetrics.metrics.curves import AUROC, AveragePrecision, FPRAtRecall
@@ -43,6 +44,7 @@ __all__ = [
     "BoundaryIoU",
     "BrierScore",
     "CalibrationError",
+    "CalibrationImageScores",
     "CohenKappa",
     "ConfusionMatrix",
     "CurveImageScores",

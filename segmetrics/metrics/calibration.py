@@ -312,11 +312,11 @@ class BrierScore(ErrorMetric):
 
 @explained_probability
 class NegativeLogLikelihood(ErrorMetric):
-    """Negative log likelihood: the mean of -ln p of the true class in nats, the log loss. Best 0.
+    """Negative log likelihood: the mean of -ln p of the true class, the log loss.
 
-    Good, "Rational decisions", Journal of the Royal Statistical Society B 1952. It is infinite if
-    the true class of any pixel has a probability of 0 (or a loss of 2**15 nats); scikit-learn
-    clips there. Of logits it is PyTorch's ``cross_entropy``.
+    In [0, inf], nats, best 0. Good, "Rational decisions", Journal of the Royal Statistical Society
+    B 1952. It is infinite if the true class of any pixel has a probability of 0 (or a loss of 2**15
+    nats); scikit-learn clips there. Of logits it is PyTorch's ``cross_entropy``.
 
     Args:
         temperatures: temperatures that divide the logits, in one pass, for

@@ -37,14 +37,14 @@ from segmetrics.probabilities.recipes import (
 class ProbabilityMetrics(KeyedMetric, ProbabilityMetric):
     """The usual scores of probabilities from one update and one sync.
 
-    Keys: ``ECE`` and ``MCE``, the expected and the maximum calibration error (Guo et al., ICML
-    2017); ``ACE``, the average one: the mean gap over the bins that hold pixels (Neumann et al.,
-    2018), as netcal and MONAI name it; ``brier`` (``BrierScore``) and ``NLL``
-    (``NegativeLogLikelihood``). For ``task="binary"`` and ``"multilabel"`` also ``AUROC``, ``AP``
-    (``AveragePrecision``), ``FPR95`` (``FPRAtRecall``), and ``best_threshold``, at which the Dice
-    score is the highest, ``best_dice``. Multilabel scores are means over the channels, but the best
-    threshold is one for all channels, whose pixels are pooled. Each value is that of the metric of
-    its name.
+    In [0, 1], but ``NLL`` and multiclass ``brier``. Keys: ``ECE`` and ``MCE``, the expected and the
+    maximum calibration error (Guo et al., ICML 2017); ``ACE``, the average one: the mean gap over
+    the bins that hold pixels (Neumann et al., 2018), as netcal and MONAI name it; ``brier``
+    (``BrierScore``) and ``NLL`` (``NegativeLogLikelihood``). For ``task="binary"`` and
+    ``"multilabel"`` also ``AUROC``, ``AP`` (``AveragePrecision``), ``FPR95`` (``FPRAtRecall``), and
+    ``best_threshold``, at which the Dice score is the highest, ``best_dice``. Multilabel scores are
+    means over the channels, but the best threshold is one for all channels, whose pixels are
+    pooled. Each value is that of the metric of its name.
 
     In a LightningModule ``self.log_dict(self.probabilities)`` in ``on_validation_epoch_end`` logs
     every key, with one sync an epoch and an automatic reset.

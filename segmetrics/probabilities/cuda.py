@@ -221,10 +221,10 @@ def _measure(
                 UNROLL,
             )
             within = tl.abs(total - 1) <= TOLERANCE
-            kind = tl.where(within, code, LABELS + SUM_NOT_1)
-            kind = tl.where(outside, LABELS + OUTSIDE_0_1, kind)
-            kind = tl.where(possible, kind, LABELS + NOT_A_NUMBER)
-            code = tl.where(code < LABELS, kind, code)
+            checked = tl.where(within, code, LABELS + SUM_NOT_1)
+            checked = tl.where(outside, LABELS + OUTSIDE_0_1, checked)
+            checked = tl.where(possible, checked, LABELS + NOT_A_NUMBER)
+            code = tl.where(code < LABELS, checked, code)
             loss = -tl.log(truth)
             truth = truth.to(tl.float32)
             p = best.to(tl.float32)

@@ -221,10 +221,10 @@ def negative_log_likelihood(
     num_classes: int | LabelSpace | None = None,
     **arguments: Unpack[ErrorArguments],
 ) -> Tensor:
-    """Negative log likelihood: the mean of -ln p of the true class in nats, the log loss.
+    """Negative log likelihood: the mean of -ln p of the true class, the log loss.
 
-    Good, Journal of the Royal Statistical Society B 1952. Infinite if the true class of any pixel
-    has a probability of 0.
+    In [0, inf], nats. Good, Journal of the Royal Statistical Society B 1952. Infinite if the true
+    class of any pixel has a probability of 0.
 
     Returns:
         float32 scalar, or ``(C,)`` for ``average="none"``; nan if no pixel was counted.
