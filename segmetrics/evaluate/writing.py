@@ -79,12 +79,12 @@ class Table:
         lines += [list(self.foot)] if self.foot else []
         lengths = [[*map(cell_len, line)] for line in lines]
         widths = [max(column) for column in zip(*lengths, strict=True)]
-        text = ""
+        text = []
         for (name, *others), of_line in zip(lines, lengths, strict=True):
             gaps = [" " * (width - length) for width, length in zip(widths, of_line, strict=True)]
             cells = map(add, gaps[1:], others)  # numbers, justified to the right
-            text += "  ".join([name + gaps[0], *cells]) + "\n"
-        return text
+            text.append("  ".join([name + gaps[0], *cells]) + "\n")
+        return "".join(text)
 
     def markdown(self) -> str:
         """The lines of a table in Markdown."""
