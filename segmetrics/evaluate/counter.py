@@ -106,9 +106,19 @@ class Counter:
         self.bytes = None if values is None else cpu.ValuePairs(self.counting, values)
         self.buffers = files.Buffer(), files.Buffer(), files.Buffer()
         self.last: tuple[tuple[Path, Rows | None], tuple[LabelMap, tuple[int, ...]]] | None = None
-        if self.bytes is not None:
-            pixel = np.zeros(1, np.uint8)
-            self._confusion_of_bytes(pixel, pixel, self.bytes)  # loads the kernels
+        self._load_kernels()
+
+    def _load_kernels(self) -> None:
+        """Load what counts bytes, once for all workers that are forked afterwards."""
+        pixel = np.zeros((1, 1), np.uint8)
+        if self.layout.sparse:
+            sparse.count(pixel, pixel, self.counting)
+        elif self.bytes is not None:
+            self._confusion_of_bytes(pixel, pixel, self.bytes)
+        if self.settings.boundary:
+            self._bands(pixel, pixel)
+        if self.settings.instances:
+            iiou.count(pixel, pixel, pixel.astype(np.uint16))
 
     def count(self, pair: Pair) -> Counted:
         """Count a pair.
