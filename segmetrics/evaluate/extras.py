@@ -81,8 +81,9 @@ class Extra(Protocol):
 
         The masks are on one grid, that of the target, and all their labels are known. They are
         overwritten by those of the next pair. Where each class has its own masks this is called
-        for one class after the other, with its binary masks; the arrays are joined along their
-        first axis.
+        for one class after the other, with its binary masks and a pair of which ``classes`` has
+        this one. The arrays are joined along their first axis in the order of all classes; those
+        that the pair lacks are nan there, or of integers 0.
 
         Raises:
             MaskError: the pair cannot be scored.
