@@ -95,7 +95,7 @@ def test_all_intervals_at_once_are_the_single_ones() -> None:
     for groups in (None, patients):
         found = confidence_intervals(scores, every, groups=groups, level=0.8)
         assert found == {
-            key: confidence_interval(scores, key, groups=groups, level=0.8) for key in scores.keys()
+            key: confidence_interval(scores, key, groups=groups, level=0.8) for key in every
         }
     counts = ImageCounts(*torch.randint(1, 50, (3, 12, 4)))
     assert confidence_intervals(counts, ["mIoU_D"]) == {
