@@ -294,6 +294,7 @@ def evaluate_command(
         outputs = _outputs(
             json_, csv_, html, checkpoint,
             per_image=per_image, regions=bool(settings.space.regions) and task == "multiclass",
+            sections=[key for extra in settings.extras for key in extra.keys],
         )  # fmt: skip
         check_outputs(outputs)
         _check_images(images, html)
@@ -482,7 +483,7 @@ def _check_images(images: Path | None, html: Path | None) -> None:
 
 def _outputs(
     json_: Path | None, csv_: Path | None, html: Path | None, checkpoint: Path | None,
-    *, per_image: bool, regions: bool,
+    *, per_image: bool, regions: bool, sections: Sequence[str],
 ) -> dict[str, Path]:  # fmt: skip
     """The files that will be written, by the options that name them."""
     tables = csv_ if csv_ != STANDARD_OUTPUT else None
@@ -490,11 +491,12 @@ def _outputs(
         "--json": json_,
         "--csv": csv_,
         "the table of regions of --csv": (
-            table_csv(tables, "region") if tables and regions else None
+            table_csv(tables, "regions") if tables and regions else None
         ),
         "the table of images of --csv": (
-            table_csv(tables, "image") if tables and per_image else None
+            table_csv(tables, "images") if tables and per_image else None
         ),
+        **{f"the table {key} of --csv": tables and table_csv(tables, key) for key in sections},
         "--html": html,
         "--checkpoint": checkpoint,
     }

@@ -25,6 +25,7 @@ from torch import Tensor
 import segmetrics
 from segmetrics import files, report, scores
 from segmetrics._files import replace_file
+from segmetrics.evaluate.extras import Row, Section
 from segmetrics.evaluate.outputs import STANDARD_OUTPUT, table_csv
 from segmetrics.evaluate.plausibility import missing_predictions
 from segmetrics.evaluate.settings import BINARY, Evaluation
@@ -47,8 +48,6 @@ SHOWN, EXAMPLES = 5, 12
 #: What spreadsheets take for the beginning of a formula (OWASP, "CSV Injection").
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
-Row = dict[str, Any]
-
 
 @dataclass(frozen=True, eq=False)
 class Summary:
@@ -64,6 +63,7 @@ class Summary:
     categories: Sequence[Row]
     regions: Sequence[Row]
     images: Sequence[Row]
+    sections: Sequence[Section]
 
     @staticmethod
     def of(result: Evaluation, *, per_image: bool, level: float | None) -> Summary:
@@ -96,8 +96,16 @@ class Summary:
             intervals = {
                 name: confidence_interval(counts, key, level=level) for name, key in keys.items()
             }
+        sections = [
+            section
+            for extra in result.settings.extras
+            for section in extra.sections(result.extras[extra.name], result, level)
+        ]
+        for section in sections:
+            found |= section.scores
+            intervals |= section.intervals
         rows = _classes(result), _categories(result), _regions(result)
-        return Summary(result, found, intervals, *rows, images)
+        return Summary(result, found, intervals, *rows, images, sections)
 
     @property
     def worst(self) -> list[Row]:
@@ -131,6 +139,7 @@ class Summary:
         if self.regions:
             tables.append(_table("region", self.regions, {}, plain))
         tables.append(self._scores_table(plain))
+        tables += [_section_table(section, plain) for section in self.sections if section.rows]
         if self.images:
             worst = [{"name": row["name"], "mIoU": row["mIoU"]} for row in self.worst[:SHOWN]]
             tables.append(_table("worst images", worst, {}, plain))
@@ -138,6 +147,8 @@ class Summary:
             console.print(table)
             if plain:
                 console.print()
+        for note in dict.fromkeys(note for section in self.sections for note in section.notes):
+            console.print(escape(note))
         if left_out := self.result.left_out:
             console.print(f"[bold]left out: {_number(len(left_out), 'file')}[/]")
             for line in problem_lines(left_out):
@@ -147,8 +158,9 @@ class Summary:
 
     def _scores_table(self, plain: bool) -> Table:
         table = _columns("score", ["", *(["interval"] if self.intervals else [])], plain)
+        of_sections = {key for section in self.sections for key in section.scores}
         for key, value in self.scores.items():
-            if key in OF_IMAGES or key in KEYS_OVER_ALL:
+            if key in OF_IMAGES or key in KEYS_OVER_ALL or key in of_sections:
                 cells = [TITLES.get(key, key), _shown(value)]
                 if self.intervals:
                     interval = self.intervals.get(key)
@@ -193,6 +205,8 @@ class Summary:
             "confusion": result.confusion[..., :-1].tolist(),
             "abstained": result.confusion[..., -1].tolist(),
             "images": self.images,
+            **{section.key: section.rows for section in self.sections},
+            "notes": [note for section in self.sections for note in section.notes],
             "left_out": [
                 {"file": problem.file, "kind": problem.kind, "reason": problem.reason}
                 for problem in result.left_out
@@ -209,17 +223,22 @@ class Summary:
             file.write("\n")
 
     def write_csv(self, path: Path) -> None:
-        """Write a row a class; in tables of their own a row a region, and a row a scored image.
+        """Write a row a class; in tables of their own regions, scored images and sections.
 
         ``-`` is standard output. An undefined score is an empty cell. A name that a spreadsheet
         would take for a formula gets a ``'`` in front.
         """
         with _opened(path) as file:
-            _write_rows(file, "class", self.classes)
-        for head, rows in (("region", self.regions), ("image", self.images)):
+            _write_rows(file, self.classes, "class")
+        others = [
+            ("regions", "region", self.regions),
+            ("images", "image", self.images),
+            *((section.key, None, section.rows) for section in self.sections),
+        ]
+        for table, head, rows in others:
             if rows and path != STANDARD_OUTPUT:
-                with _opened(table_csv(path, head)) as file:
-                    _write_rows(file, head, rows)
+                with _opened(table_csv(path, table)) as file:
+                    _write_rows(file, rows, head)
 
     # --- to look at -------------------------------------------------------------------------------
 
@@ -242,6 +261,8 @@ class Summary:
             for key, value in self.scores.items()
             if key in KEYS_OVER_ALL and key not in own
         }
+        for section in self.sections:
+            more |= section.scores
         report.write(
             path,
             result.confusion,
@@ -254,6 +275,18 @@ class Summary:
             | {"counted": self._how_fast()},
             left_out=[(valid(p.file), valid(p.reason)) for p in result.left_out],
             warnings=[valid(warning) for warning in result.warnings],
+            sections=[
+                report.Section(
+                    section.title,
+                    [
+                        {key: _in_report(cell) for key, cell in row.items()}
+                        for row in section.shown()
+                    ],
+                    section.notes,
+                    section.figures,
+                )
+                for section in self.sections
+            ],
         )
 
 
@@ -390,6 +423,16 @@ def _table(head: str, rows: Sequence[Row], means: Mapping[str, float], plain: bo
     return table
 
 
+def _section_table(section: Section, plain: bool) -> Table:
+    rows = section.shown()
+    first, *others = rows[0]
+    table = _columns(section.title, [TITLES.get(key, key) for key in others], plain)
+    for row in rows:
+        cells = [str(row[first]), *(_shown(row[key]) for key in others)]
+        table.add_row(*(escape(printable(cell)) for cell in cells))
+    return table
+
+
 def _columns(head: str, others: Sequence[str], plain: bool) -> Table:
     table = Table(
         box=None if plain else box.ROUNDED, pad_edge=not plain, header_style="" if plain else "bold"
@@ -400,10 +443,18 @@ def _columns(head: str, others: Sequence[str], plain: bool) -> Table:
     return table
 
 
-def _shown(value: float) -> str:
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
     return "–" if isnan(value) else f"{value:.3f}"
+
+
+def _in_report(cell: Any) -> Any:
+    return valid(_shown(cell)) if isinstance(cell, str | bool) else cell
 
 
 def _bounds(interval: Interval) -> str:
@@ -427,10 +478,10 @@ def _opened(path: Path) -> Iterator[IO[str]]:
         replace_file(path, text.getvalue().encode())
 
 
-def _write_rows(file: IO[str], head: str, rows: Sequence[Row]) -> None:
+def _write_rows(file: IO[str], rows: Sequence[Row], head: str | None) -> None:
     writer = csv.writer(file)
-    columns = list(rows[0])
-    writer.writerow([head, *columns[1:]])
+    first, *columns = rows[0]
+    writer.writerow([head or first, *columns])
     for row in rows:
         writer.writerow([_cell(value) for value in row.values()])
 

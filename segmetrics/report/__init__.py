@@ -103,6 +103,23 @@ class Example:
             )
 
 
+class Section(NamedTuple):
+    """A table of other results on the page.
+
+    Args:
+        title: its heading.
+        rows: one mapping a row, all with the same columns, of which the first names the row: texts,
+            whole numbers, and scores.
+        notes: sentences under the heading.
+        figures: HTML behind the table; it is shown as it is.
+    """
+
+    title: str
+    rows: Sequence[Mapping[str, object]]
+    notes: Sequence[str] = ()
+    figures: Sequence[str] = ()
+
+
 def write(
     path: str | os.PathLike[str],
     confusion: Tensor,
@@ -116,6 +133,7 @@ def write(
     how: Mapping[str, str] | None = None,
     left_out: Sequence[tuple[str, str]] = (),
     warnings: Sequence[str] = (),
+    sections: Sequence[Section] = (),
 ) -> Path:
     """Write a report: one HTML file that needs no other and asks the network for nothing.
 
@@ -134,6 +152,7 @@ def write(
             torch and Python and the date come by themselves.
         left_out: files that were not scored, each with the reason.
         warnings: sentences shown at the head of the page.
+        sections: tables of other results, shown behind the classes.
 
     Returns:
         The path.
@@ -176,6 +195,7 @@ def write(
         "classes": result.classes(),
         "categories": result.categories(),
         "regions": result.regions(),
+        "sections": sections,
         "confusions": result.confusions(),
         "distribution": distribution,
         "examples": [_shown(example, space) for example in examples],
