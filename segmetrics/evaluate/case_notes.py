@@ -51,11 +51,11 @@ def conventions(table: CaseTable) -> list[str]:
         "Missed: the target has the class and the prediction has none of it; the rate is over "
         "cases with a target. False alarm: the reverse, over cases without.",
     ]
-    if cases.counting.ignored:
+    if cases.counting.ignore_index:
         sentences.append("Pixels whose target is ignored belong to no mask.")
     if cases.groups is not None:
-        number = len({cases.groups[name] for name in table.names})
-        sentences.append(f"Intervals draw {number} groups of cases, by {cases.of_groups}.")
+        number = len(set(cases.groups.of(table.names).values()))
+        sentences.append(f"Intervals draw {number} groups of cases, by {cases.groups.source}.")
     return sentences
 
 
@@ -118,9 +118,7 @@ def distributions(table: CaseTable) -> list[str]:
     return [_boxes(table.title(m), names, table.measures[m].T, table.unit_of(m)) for m in measures]
 
 
-def _boxes(
-    title: str, names: Sequence[str], columns: NDArray[np.float64], unit: str
-) -> str:
+def _boxes(title: str, names: Sequence[str], columns: NDArray[np.float64], unit: str) -> str:
     """Boxes from quartile to quartile, with the median, and a dot a case."""
     finite = columns[np.isfinite(columns)]
     top = 1.0 if not unit else float(finite.max(initial=0.0)) or 1.0

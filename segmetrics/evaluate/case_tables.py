@@ -163,8 +163,8 @@ class CaseTable:
     def intervals(self, level: float) -> dict[str, Any]:
         """The intervals of all means, by the keys of ``CaseScores``."""
         found: dict[str, Any] = {}
-        groups = self.cases.groups
-        drawn = len(self.names) if groups is None else len({groups[name] for name in self.names})
+        groups = None if self.cases.groups is None else self.cases.groups.of(self.names)
+        drawn = len(self.names if groups is None else set(groups.values()))
         for table in (self.scores(), self.scores(regions=True)):
             if table is not None and drawn > 1:
                 found |= confidence_intervals(table, table.keys(), level=level, groups=groups)
@@ -280,7 +280,8 @@ class CaseTable:
         if self.cases.surfaces is not None:
             shown += [self.hd, "assd", "nsd"]
         shown += ["volume_difference"]
-        rows, names = [], self.unit_names()
+        rows: list[Row] = []
+        names = self.unit_names()
         for n, u in zip(*np.unravel_index(order, dice.shape), strict=True):
             if isnan(first[n, u]) or len(rows) == WORST:
                 break
@@ -291,7 +292,8 @@ class CaseTable:
 
     def _rows(self) -> list[Row]:
         """A row a case and class."""
-        names, rows = self.unit_names(), []
+        rows: list[Row] = []
+        names = self.unit_names()
         target, predicted = self.pixels()
         flags = ("missed", "false_alarm")
         for n, case in enumerate(self.names):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from math import isnan, nan, prod
@@ -17,6 +17,7 @@ from segmetrics import scores
 from segmetrics.counting import Counting, count
 from segmetrics.evaluate.case_tables import CaseTable
 from segmetrics.evaluate.extras import Section
+from segmetrics.evaluate.groups import Grouping
 from segmetrics.evaluate.settings import Evaluation, Settings
 from segmetrics.files import LabelMap, MaskError, Pair
 from segmetrics.surfaces import images, measure_surfaces
@@ -28,6 +29,7 @@ from segmetrics.surfaces.distances import (
     hausdorff,
     surface_dice,
 )
+from segmetrics.surfaces.maps import Mask
 
 Floats = NDArray[np.float64]
 EmptyDistance = float | Literal["diagonal"]
@@ -38,7 +40,7 @@ COUNTS = ("tp", "fp", "fn")
 SIZES = ("dims", "pixel_size")
 DISTANCES = (
     "hd", "hd_percentile", "assd", "nsd",
-    "hd_percentile_to_target", "hd_percentile_to_prediction",
+    "hd_percentile_to_target", "hd_percentile_to_prediction", "hd_percentile_pooled",
     "asd_to_target", "asd_to_prediction",
 )  # fmt: skip
 KEPT = (*COUNTS, *SIZES, *DISTANCES)
@@ -52,6 +54,11 @@ class Unit(NamedTuple):
     name: str
     classes: tuple[int, ...]
     is_region: bool = False
+
+    @property
+    def mask(self) -> Mask:
+        """What ``measure_surfaces`` measures."""
+        return self.classes if len(self.classes) > 1 else self.classes[0]
 
     @staticmethod
     def all_of(settings: Settings) -> tuple[Unit, ...]:
@@ -96,7 +103,6 @@ class Cases:
         surfaces: how surfaces are measured; None for overlap and volumes alone.
         spacing: that of files without one: one number, or one an axis.
         groups: the patient of each case, say: intervals draw groups. None draws cases.
-        of_groups: where the groups are from, in words.
     """
 
     counting: Counting
@@ -104,8 +110,7 @@ class Cases:
     zero_division: float = nan
     surfaces: Surfaces | None = None
     spacing: tuple[float, ...] | None = None
-    groups: Mapping[str, str] | None = None
-    of_groups: str = ""
+    groups: Grouping | None = None
 
     name = "cases"
     summed = False
@@ -135,7 +140,7 @@ class Cases:
         maps = torch.from_numpy(preds.values)[None], torch.from_numpy(target.values)[None]
         matrix = self.counting.matrices(count(*maps, self.counting))
         kept = np.full((len(units), len(KEPT)), nan)
-        kept[:, len(COUNTS) :][:, : len(SIZES)] = len(steps), prod(steps) if known else nan
+        kept[:, len(COUNTS) : -len(DISTANCES)] = len(steps), prod(steps) if known else nan
         if matrix.any():
             s = scores.of_groups(matrix, [unit.classes for _, unit in units])
             kept[:, : len(COUNTS)] = torch.stack([s.tp, s.fp, s.fn], 1)
@@ -160,14 +165,15 @@ class Cases:
         if alone == "diagonal":
             alone = float(np.linalg.norm(np.multiply(maps.size, steps)))
         neither = surfaces.both_empty
-        of_dice = {False: (0.0, nan if isnan(neither) else 1.0), True: (alone, neither)}
-        empty, both_empty = zip(*(of_dice[name != "nsd"] for name in DISTANCES), strict=True)
+        empty = [0.0 if name == "nsd" else alone for name in DISTANCES]
+        agreed = nan if isnan(neither) else 1.0  # whatever distance two empty masks are given
+        both_empty = [agreed if name == "nsd" else neither for name in DISTANCES]
         found = measure_surfaces(
             maps,
-            {
-                _mask(unit, units[:place]): measures(surfaces.percentile[i], surfaces.tolerance[i])
-                for place, (i, unit) in enumerate(units)
-            },
+            [
+                (unit.mask, measures(surfaces.percentile[i], surfaces.tolerance[i]))
+                for i, unit in units
+            ],
             empty,
             both_empty=both_empty,
             labels=self.counting.labels,
@@ -192,6 +198,7 @@ def measures(percentile: float, tolerance: float) -> list[Measure]:
         partial(surface_dice, tolerance=tolerance),
         partial(hausdorff, percentile=percentile, directed=True),
         partial(_back, hausdorff, percentile=percentile, directed=True),
+        partial(hausdorff, percentile=percentile, pooled=True),
         partial(average_distance, symmetric=False),
         partial(_back, average_distance, symmetric=False),
     ]
@@ -201,17 +208,6 @@ def _back(measure: Any, distances: Distances, **settings: Any) -> Scalar:
     """The same from target to prediction."""
     found: Scalar = measure(Distances(distances.to_preds, distances.to_target), **settings)
     return found
-
-
-def _mask(unit: Unit, before: Sequence[tuple[int, Unit]]) -> Any:
-    """A key for a class or a union of classes.
-
-    A class may be named again: so regions of the same classes have different keys.
-    """
-    if not unit.is_region:
-        return unit.classes[0]
-    same = sum(set(other.classes) == set(unit.classes) for _, other in before)
-    return (*unit.classes, *unit.classes[:1] * same)
 
 
 def spacing_of(

@@ -19,7 +19,9 @@ from rich.progress import Progress as Bar
 import segmetrics
 from segmetrics import labels
 from segmetrics.counting.inputs import Task
+from segmetrics.evaluate.case_options import CaseOptions
 from segmetrics.evaluate.folders import evaluate
+from segmetrics.evaluate.groups import Grouping
 from segmetrics.evaluate.outputs import (
     STANDARD_OUTPUT,
     check_no_input,
@@ -82,6 +84,7 @@ def main(
 
 
 VALUES, FILES, SCORES, OUTPUT, RUN = "Values", "Files", "Scores", "Output", "Run"
+CASES = "Cases and surfaces"
 
 
 @app.command("evaluate")
@@ -175,6 +178,68 @@ def evaluate_command(
             metavar="NAME=CLASSES", rich_help_panel=SCORES,
             help="Score a set of classes as one mask, as in WT=1,2,3; may be given several "
             "times.",
+        ),
+    ] = None,
+    surfaces: Annotated[
+        bool,
+        typer.Option(
+            "--surfaces", rich_help_panel=CASES,
+            help="Hausdorff distance and its percentile (HD95), average surface distance and "
+            "surface Dice (NSD) of every case, class and region, in mm by the targets' headers; "
+            "and all of --per-case.",
+        ),
+    ] = False,
+    per_case: Annotated[
+        bool,
+        typer.Option(
+            "--per-case", rich_help_panel=CASES,
+            help="Dice, sensitivity, precision, volumes, missed and made-up ones of every case and "
+            "class; with --csv in FILE.cases.csv.",
+        ),
+    ] = False,
+    tolerance: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MM", rich_help_panel=CASES,
+            help="Of the surface Dice, by default 1; of classes as liver=2,tumor=1.",
+        ),
+    ] = None,
+    percentile: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="P", rich_help_panel=CASES,
+            help="Of the Hausdorff distance, by default 95; of classes as liver=95,tumor=99.",
+        ),
+    ] = None,
+    spacing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MM", rich_help_panel=CASES,
+            help="Distance between pixels, of files that do not say it: one number, or one an "
+            "axis, as 2,0.5,0.5 of an array (slice, row, column). Else distances are in pixels.",
+        ),
+    ] = None,
+    both_empty: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MM", rich_help_panel=CASES,
+            help="The distance where neither mask has the class; NSD is then 1. By default such "
+            "cases are left out.",
+        ),
+    ] = None,
+    empty_distance: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MM", rich_help_panel=CASES,
+            help="The distance where only one mask has the class: inf, the default, diagonal for "
+            "that of the image, or a number.",
+        ),
+    ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.csv:COLUMN", rich_help_panel=SCORES,
+            help="What belongs together, as patients: intervals draw groups instead of images.",
         ),
     ] = None,
     boundary: Annotated[
@@ -291,6 +356,13 @@ def evaluate_command(
                 "Leave out --html; --json and --csv have all scores."
             )
         _check(settings, labels_, confidence)
+        grouping = _grouping(groups, intervals=confidence is not None or html is not None)
+        cases = CaseOptions(
+            surfaces, per_case, tolerance or (), percentile or (), spacing, both_empty,
+            empty_distance,
+        ).cases(settings, grouping)  # fmt: skip
+        if cases is not None:
+            settings = replace(settings, extras=(*settings.extras, cases))
         outputs = _outputs(
             json_, csv_, html, checkpoint,
             per_image=per_image, regions=bool(settings.space.regions) and task == "multiclass",
@@ -305,6 +377,10 @@ def evaluate_command(
             check_no_input(outputs, [*files, *_existing(labels_)])
             if confidence is not None and len(pairs) == 1:
                 warnings.add(NO_INTERVALS)
+            if grouping is not None:
+                grouping.of(names := [pair.name for pair in pairs])
+                if surplus := grouping.unused(names):
+                    warnings.add(surplus)
 
         with _progress(err, shown=shown) as progress:
             result = evaluate(
@@ -323,7 +399,7 @@ def evaluate_command(
             return
         if confidence is not None and len(result.scored) == 1:
             warnings.add(NO_INTERVALS)
-        summary = Summary.of(result, per_image=per_image, level=confidence)
+        summary = Summary.of(result, per_image=per_image, level=confidence, groups=grouping)
         screen = err if STANDARD_OUTPUT in (json_, csv_) else _console()
         arguments = _arguments(context)
         writers: list[tuple[str, Callable[[], None]]]
@@ -469,6 +545,15 @@ def _check(settings: Settings, name: str | None, level: float | None) -> None:
             f"--labels {name}. It has no background."
         )
     settings.counting  # noqa: B018 as it raises
+
+
+def _grouping(source: str | None, *, intervals: bool) -> Grouping | None:
+    """The groups that intervals draw."""
+    if source is None:
+        return None
+    if not intervals:
+        raise ValueError("--groups is of confidence intervals: give --confidence 0.95, too.")
+    return Grouping.read(source)
 
 
 def _check_images(images: Path | None, html: Path | None) -> None:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import isnan, nan
+from math import inf, isnan, nan
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,13 +26,14 @@ import segmetrics
 from segmetrics import files, report, scores
 from segmetrics._files import replace_file
 from segmetrics.evaluate.extras import Row, Section
+from segmetrics.evaluate.groups import Grouping
 from segmetrics.evaluate.outputs import STANDARD_OUTPUT, table_csv
 from segmetrics.evaluate.plausibility import missing_predictions
 from segmetrics.evaluate.settings import BINARY, Evaluation
 from segmetrics.evaluate.warnings import Warnings
 from segmetrics.files import KINDS, Kind, MaskError, Problem, printable, valid
 from segmetrics.scores import Formula, Score
-from segmetrics.statistics import KEYS_OF_IMAGES, Interval, all_scores, confidence_interval
+from segmetrics.statistics import KEYS_OF_IMAGES, Interval, all_scores, confidence_intervals
 
 #: The scores over images that are printed; JSON has them all.
 OF_IMAGES = ("mIoU_I", "mIoU_I_5", "mIoU_I_10", "mIoU_C", "mIoU_C_5", "mIoU_C_10")
@@ -64,17 +65,25 @@ class Summary:
     regions: Sequence[Row]
     images: Sequence[Row]
     sections: Sequence[Section]
+    groups: Grouping | None = None
 
     @staticmethod
-    def of(result: Evaluation, *, per_image: bool, level: float | None) -> Summary:
+    def of(
+        result: Evaluation,
+        *,
+        per_image: bool,
+        level: float | None,
+        groups: Grouping | None = None,
+    ) -> Summary:
         """Score what was counted.
 
         Args:
             result: the counts.
             per_image: score images, too.
             level: that of the intervals; None for none.
+            groups: what is drawn as one for intervals; None draws images.
 
-        There are no intervals of fewer than two images.
+        There are no intervals of fewer than two images or groups.
         """
         bands, zero_division = result.band_statistics, result.settings.zero_division
         found = _over_all(result)
@@ -91,11 +100,14 @@ class Summary:
             found |= {key: value.item() for key, value in everything.items()}
             keys |= {key: key for key in OF_IMAGES}
             images = _images(result)
-        intervals = {}
-        if level is not None and counts is not None and len(counts) > 1:
-            intervals = {
-                name: confidence_interval(counts, key, level=level) for name, key in keys.items()
-            }
+        intervals: dict[str, Interval] = {}
+        if level is not None and counts is not None:
+            drawn = None if groups is None else groups.of(result.names)
+            if len(result.names if drawn is None else set(drawn.values())) > 1:
+                found_ = confidence_intervals(
+                    counts, list(keys.values()), level=level, groups=drawn
+                )
+                intervals = {name: found_[key] for name, key in keys.items()}
         sections = [
             section
             for extra in result.settings.extras
@@ -105,7 +117,7 @@ class Summary:
             found |= section.scores
             intervals |= section.intervals
         rows = _classes(result), _categories(result), _regions(result)
-        return Summary(result, found, intervals, *rows, images, sections)
+        return Summary(result, found, intervals, *rows, images, sections, groups)
 
     @property
     def worst(self) -> list[Row]:
@@ -139,7 +151,11 @@ class Summary:
         if self.regions:
             tables.append(_table("region", self.regions, {}, plain))
         tables.append(self._scores_table(plain))
-        tables += [_section_table(section, plain) for section in self.sections if section.rows]
+        tables += [
+            _section_table(section, plain)
+            for section in self.sections
+            if section.terminal and section.shown()
+        ]
         if self.images:
             worst = [{"name": row["name"], "mIoU": row["mIoU"]} for row in self.worst[:SHOWN]]
             tables.append(_table("worst images", worst, {}, plain))
@@ -158,10 +174,10 @@ class Summary:
 
     def _scores_table(self, plain: bool) -> Table:
         table = _columns("score", ["", *(["interval"] if self.intervals else [])], plain)
-        of_sections = {key for section in self.sections for key in section.scores}
+        of_sections = self._titles_of_sections()
         for key, value in self.scores.items():
             if key in OF_IMAGES or key in KEYS_OVER_ALL or key in of_sections:
-                cells = [TITLES.get(key, key), _shown(value)]
+                cells = [(of_sections | TITLES).get(key, key), _shown(value)]
                 if self.intervals:
                     interval = self.intervals.get(key)
                     cells.append(_bounds(interval) if interval else "")
@@ -169,6 +185,10 @@ class Summary:
         if self.intervals:
             table.columns[2].header = f"{100 * next(iter(self.intervals.values())).level:g} %"
         return table
+
+    def _titles_of_sections(self) -> dict[str, str]:
+        """The scores of sections, and how they are written."""
+        return {key: s.title_of(key) for s in self.sections for key in s.scores}
 
     def _how_fast(self) -> str:
         result = self.result
@@ -196,7 +216,13 @@ class Summary:
             "pixels": result.pixels,
             "scores": self.scores,
             "intervals": {
-                name: {"low": i.low, "high": i.high, "level": i.level, "method": i.method}
+                name: {
+                    "low": i.low,
+                    "high": i.high,
+                    "level": i.level,
+                    "method": i.method,
+                    "groups": i.groups,
+                }
                 for name, i in self.intervals.items()
             },
             "classes": self.classes,
@@ -261,14 +287,14 @@ class Summary:
             for key, value in self.scores.items()
             if key in KEYS_OVER_ALL and key not in own
         }
-        for section in self.sections:
-            more |= section.scores
+        more |= {title: self.scores[key] for key, title in self._titles_of_sections().items()}
         report.write(
             path,
             result.confusion,
             result.settings.space,
             images=result.images,
             level=level,
+            groups=None if self.groups is None else self.groups.of(result.names),
             examples=examples,
             scores=more,
             how={name: valid(str(value)) for name, value in arguments.items()}
@@ -279,13 +305,14 @@ class Summary:
                 report.Section(
                     section.title,
                     [
-                        {key: _in_report(cell) for key, cell in row.items()}
+                        {section.title_of(key): _in_report(cell) for key, cell in row.items()}
                         for row in section.shown()
                     ],
                     section.notes,
                     section.figures,
                 )
                 for section in self.sections
+                if section.shown()
             ],
         )
 
@@ -426,7 +453,8 @@ def _table(head: str, rows: Sequence[Row], means: Mapping[str, float], plain: bo
 def _section_table(section: Section, plain: bool) -> Table:
     rows = section.shown()
     first, *others = rows[0]
-    table = _columns(section.title, [TITLES.get(key, key) for key in others], plain)
+    titles = {**TITLES, **section.titles}
+    table = _columns(section.title, [titles.get(key, key) for key in others], plain)
     for row in rows:
         cells = [str(row[first]), *(_shown(row[key]) for key in others)]
         table.add_row(*(escape(printable(cell)) for cell in cells))
@@ -494,13 +522,15 @@ def _cell(value: Any) -> Any:
 
 
 def _for_json(value: Any) -> Any:
-    """The same with None for nan, and names in valid Unicode."""
+    """The same with None for nan, names of infinite values, and names in valid Unicode."""
     if isinstance(value, Mapping):
         return {valid(str(key)): _for_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_for_json(item) for item in value]
     if isinstance(value, str):
         return valid(value)
+    if value in (inf, -inf):  # which JSON cannot say
+        return "Infinity" if value > 0 else "-Infinity"
     return None if value != value else value
 
 
