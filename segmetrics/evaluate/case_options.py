@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite, isnan, nan
+from typing import TYPE_CHECKING
 
-from segmetrics.evaluate.cases import Cases, EmptyDistance, Surfaces, Unit
 from segmetrics.evaluate.groups import Grouping
 from segmetrics.evaluate.settings import Settings
+
+if TYPE_CHECKING:
+    from segmetrics.evaluate.cases import Cases, EmptyDistance, Surfaces, Unit
 
 #: The usual settings: those of HD95, and one unit of the spacing.
 PERCENTILE, TOLERANCE = 95.0, 1.0
@@ -40,13 +43,13 @@ class CaseOptions:
         }
         for option, given in of_surfaces.items():
             if given and not self.surfaces:
-                raise ValueError(
-                    f"{option} is of distances between surfaces: give --surfaces, too."
-                )
+                raise ValueError(f"{option} is about surfaces: give --surfaces, too.")
         if not self.surfaces and not self.per_case:
             if self.spacing is not None:
                 raise ValueError("--spacing is of distances and volumes: give --surfaces, too.")
             return None
+        from segmetrics.evaluate.cases import Cases, Unit  # with torch
+
         units = Unit.all_of(settings)
         surfaces = self._surfaces(units, settings) if self.surfaces else None
         return Cases(
@@ -59,6 +62,8 @@ class CaseOptions:
         )
 
     def _surfaces(self, units: Sequence[Unit], settings: Settings) -> Surfaces:
+        from segmetrics.evaluate.cases import Surfaces
+
         names = settings.space.names if settings.task != "multilabel" else ()
         tolerance = _per_unit("--tolerance", self.tolerance, TOLERANCE, units, names)
         for value in tolerance:
@@ -85,8 +90,8 @@ def _per_unit(
     for_all, named = usual, dict[str, float]()
     known = {unit.name for unit in units}
     for text in given:
-        whole = text.rpartition("=")[0].strip() in known
-        for part in [text] if whole else text.split(","):
+        name = text.rpartition("=")[0].strip()
+        for part in [text] if name in known and "," in name else text.split(","):
             name, equals, value = (piece.strip() for piece in part.rpartition("="))
             try:
                 number = float(value)
