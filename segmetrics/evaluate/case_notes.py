@@ -53,9 +53,9 @@ def conventions(table: CaseTable) -> list[str]:
     ]
     if cases.counting.ignore_index:
         sentences.append("Pixels whose target is ignored belong to no mask.")
-    if cases.groups is not None:
-        number = len(set(cases.groups.of(table.names).values()))
-        sentences.append(f"Intervals draw {number} groups of cases, by {cases.groups.source}.")
+    if cases.groups is not None and table.groups is not None:
+        number, by = len(set(table.groups.values())), cases.groups
+        sentences.append(f"Intervals draw {number} groups of cases, by {by.path}:{by.column}.")
     return sentences
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from math import isfinite, isnan, nan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from segmetrics.evaluate.groups import Grouping
+from segmetrics.evaluate.metadata import Groups
 from segmetrics.evaluate.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,7 +29,13 @@ class CaseOptions:
     both_empty: float | None = None
     empty_distance: str | None = None
 
-    def cases(self, settings: Settings, groups: Grouping | None) -> Cases | None:
+    @staticmethod
+    def of(given: Mapping[str, Any]) -> CaseOptions:
+        """Those among the options of a command, by parameter."""
+        names = [field.name for field in fields(CaseOptions)]
+        return CaseOptions(**{name: given[name] for name in names if given[name] is not None})
+
+    def cases(self, settings: Settings, groups: Groups | None) -> Cases | None:
         """The extra that they ask for; None where they ask for none.
 
         Raises:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from segmetrics import scores
 from segmetrics.evaluate import case_notes
 from segmetrics.evaluate.extras import Row, Section
+from segmetrics.evaluate.metadata import GroupOf, number_drawn
 from segmetrics.scores import Statistics
 from segmetrics.statistics import CaseScores, confidence_intervals
 
@@ -46,6 +47,7 @@ class CaseTable:
         kept: pixels and distances by name, each ``(N, U)``.
         unit: that of distances, ``"mm"`` or ``"pixels"``.
         volume_unit: ``"ml"``, ``"mm²"`` of images or ``"pixels"``.
+        groups: what is drawn as one; None draws cases.
     """
 
     cases: Cases
@@ -53,6 +55,7 @@ class CaseTable:
     kept: Mapping[str, Floats]
     unit: str
     volume_unit: str
+    groups: GroupOf | None
 
     KEYS = ("case_means", "case_statistics", "worst_cases", "cases")
 
@@ -79,7 +82,10 @@ class CaseTable:
         kept["volume"] = scale / (MILLILITRE if volume_unit == "ml" else 1)
         for name in ("volume", *DISTANCES):
             kept[name] = np.where(others[:, None], nan, kept[name])
-        return CaseTable(cases, evaluation.names, kept, unit, volume_unit)
+        groups = None
+        if cases.groups is not None:
+            groups = cases.groups.of(evaluation.names, evaluation.warnings)
+        return CaseTable(cases, evaluation.names, kept, unit, volume_unit, groups)
 
     @cached_property
     def measures(self) -> dict[str, Floats]:
@@ -163,11 +169,9 @@ class CaseTable:
     def intervals(self, level: float) -> dict[str, Any]:
         """The intervals of all means, by the keys of ``CaseScores``."""
         found: dict[str, Any] = {}
-        groups = None if self.cases.groups is None else self.cases.groups.of(self.names)
-        drawn = len(self.names if groups is None else set(groups.values()))
         for table in (self.scores(), self.scores(regions=True)):
-            if table is not None and drawn > 1:
-                found |= confidence_intervals(table, table.keys(), level=level, groups=groups)
+            if table is not None and number_drawn(self.names, self.groups) > 1:
+                found |= confidence_intervals(table, table.keys(), level=level, groups=self.groups)
         return found
 
     def sections(self, evaluation: Evaluation, level: float | None) -> Iterable[Section]:

@@ -17,7 +17,7 @@ from segmetrics import scores
 from segmetrics.counting import Counting, count
 from segmetrics.evaluate.case_tables import CaseTable
 from segmetrics.evaluate.extras import Section
-from segmetrics.evaluate.groups import Grouping
+from segmetrics.evaluate.metadata import Groups
 from segmetrics.evaluate.settings import Evaluation, Settings
 from segmetrics.files import LabelMap, MaskError, Pair
 from segmetrics.surfaces import images, measure_surfaces
@@ -110,7 +110,7 @@ class Cases:
     zero_division: float = nan
     surfaces: Surfaces | None = None
     spacing: tuple[float, ...] | None = None
-    groups: Grouping | None = None
+    groups: Groups | None = None
 
     name = "cases"
     summed = False
@@ -119,6 +119,11 @@ class Cases:
     def keys(self) -> Sequence[str]:
         """Those of ``CaseTable.sections``."""
         return CaseTable.KEYS
+
+    @property
+    def scores(self) -> Sequence[str]:
+        """Those that ``--fail-under`` takes: more is better."""
+        return ("nsd",) if self.surfaces else ()
 
     def describe(self) -> object:
         """All that decides the arrays."""
