@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.markup import escape
 from torch import Tensor
 
 import segmetrics
-from segmetrics import files, report, scores
+from segmetrics import report, scores
 from segmetrics.evaluate.extras import Row, Section
 from segmetrics.evaluate.metadata import GroupOf, Groups, number_drawn
 from segmetrics.evaluate.outputs import STANDARD_OUTPUT, table_csv
 from segmetrics.evaluate.plausibility import missing_predictions
-from segmetrics.evaluate.settings import BINARY, Evaluation
+from segmetrics.evaluate.settings import Evaluation
 from segmetrics.evaluate.subgroups import Subgroups
-from segmetrics.evaluate.warnings import Warnings
 from segmetrics.evaluate.writing import (
     Table,
     bounds,
@@ -33,7 +31,7 @@ from segmetrics.evaluate.writing import (
     write_markdown,
     write_rows,
 )
-from segmetrics.files import MaskError, valid
+from segmetrics.files import valid
 from segmetrics.scores import TITLES, Formula, Score
 from segmetrics.statistics import (
     KEYS_OF_IMAGES,
@@ -45,7 +43,7 @@ from segmetrics.statistics import (
 #: The scores over images that are printed; JSON has them all.
 OF_IMAGES = ("mIoU_I", "mIoU_I_5", "mIoU_I_10", "mIoU_C", "mIoU_C_5", "mIoU_C_10")
 #: Worst images that are listed, and images in the report.
-WORST, EXAMPLES = 5, 12
+WORST = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -308,8 +306,11 @@ class Summary:
             arguments: what was asked for.
             level: that of the intervals.
         """
+        from segmetrics.evaluate import pictures
+
         result = self.result
-        examples = list(_examples(result, folder))  # may add warnings
+        worst = [row["case"] for s in self.sections if s.key == "worst_cases" for row in s.rows]
+        examples = list(pictures.examples(result, folder, worst))  # may add warnings
         own = {*scores.USUAL, "mIoU_category"}
         more = {
             TITLES.get(key, key): value
@@ -453,51 +454,3 @@ def _mean(values: Iterable[float]) -> float:
 
 def _in_report(cell: Any) -> Any:
     return valid(shown(cell)) if isinstance(cell, str | bool) else cell
-
-
-def _examples(result: Evaluation, folder: Path | None) -> Iterator[Any]:
-    """The worst images, read again, with the images behind the masks where they are found."""
-    from segmetrics.report import Example
-
-    counts, space = result.images, result.settings.space
-    if result.settings.task == "binary":
-        space = BINARY
-    assert counts is not None
-    values = counts.per_image("IoU")
-    order = values.argsort(stable=True)[: int((~values.isnan()).sum())].tolist()
-    names = [str(counts.labels[i]) for i in order[:EXAMPLES]]
-    images = files.find_images(folder, names) if folder else {}
-    for i, name in zip(order, names, strict=False):
-        pair = result.scored[name]
-        readings = result.settings.readings
-        try:
-            target_map = files.read_thinned(pair.target, readings.target)
-            preds_map = files.read_thinned(pair.preds, readings.preds)
-        except MaskError as error:  # changed since it was counted
-            result.warnings.add(f"{error}. It is left out of the report's examples.")
-            continue
-        if target_map.values.ndim != 2:
-            continue
-        preds = files.aligned(preds_map, target_map, (pair.preds, pair.target))
-        preds, target = map(result.settings.labels, (preds, target_map.values))
-        yield Example(
-            name=name,
-            score=values[i].item(),
-            target=space.to_classes(target),
-            preds=space.to_classes(preds) if space.map_preds else preds.astype(np.int32),
-            image=_image(images.get(name), target.shape, result.warnings),
-        )
-
-
-def _image(path: Path | None, size: tuple[int, ...], warnings: Warnings) -> Any:
-    """An image, RGB, in the size of its mask; None where there is none that can be read."""
-    from PIL import Image
-
-    if path is None:
-        return None
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB").resize((size[1], size[0])))
-    except Exception as error:  # decoders raise whatever a broken file makes them stumble on
-        warnings.add(f"--images: {path} cannot be read and is left out of the report: {error}")
-        return None
