@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import typer
@@ -19,6 +19,7 @@ from rich.progress import Progress as Bar
 import segmetrics
 from segmetrics import labels
 from segmetrics.counting.inputs import Task
+from segmetrics.evaluate import nnunet
 from segmetrics.evaluate.folders import evaluate
 from segmetrics.evaluate.outputs import (
     STANDARD_OUTPUT,
@@ -207,13 +208,20 @@ def evaluate_command(
             "--json", metavar="FILE", rich_help_panel=OUTPUT, help="All results; - prints them."
         ),
     ] = None,
+    format_: Annotated[
+        Literal["nnunet"] | None,
+        typer.Option(
+            "--format", rich_help_panel=OUTPUT,
+            help="nnunet: --json writes what nnU-Net's own evaluation writes, its summary.json.",
+        ),
+    ] = None,
     csv_: Annotated[
         Path | None,
         typer.Option(
             "--csv", metavar="FILE", rich_help_panel=OUTPUT,
-            help="A row a class; beside it FILE.regions.csv with a row a region and, with "
-            "--per-image, FILE.images.csv with a row an image. A name that a spreadsheet would "
-            "take for a formula gets a ' in front.",
+            help="A row a class; beside it FILE.categories.csv with a row a category, "
+            "FILE.regions.csv with a row a region and, with --per-image, FILE.images.csv with a "
+            "row an image. A name that a spreadsheet would take for a formula gets a ' in front.",
         ),
     ] = None,
     html: Annotated[
@@ -291,9 +299,13 @@ def evaluate_command(
                 "Leave out --html; --json and --csv have all scores."
             )
         _check(settings, labels_, confidence)
+        if format_ == "nnunet":
+            if json_ is None:
+                raise ValueError("--format nnunet is what --json writes: give --json FILE, too.")
+            settings = replace(settings, extras=(*settings.extras, nnunet.Nnunet.of(settings)))
         outputs = _outputs(
             json_, csv_, html, checkpoint,
-            per_image=per_image, regions=bool(settings.space.regions) and task == "multiclass",
+            per_image=per_image, sets=_sets_of_classes(settings),
             sections=[key for extra in settings.extras for key in extra.keys],
         )  # fmt: skip
         check_outputs(outputs)
@@ -331,7 +343,9 @@ def evaluate_command(
         if html:  # first, as its warnings belong to the JSON
             level = confidence or 0.95
             writers.append(("--html", lambda: summary.write_html(html, images, arguments, level)))
-        if json_:
+        if json_ and format_ == "nnunet":
+            writers.append(("--json", lambda: nnunet.write(json_, result)))
+        elif json_:
             writers.append(("--json", lambda: summary.write_json(json_, arguments)))
         if csv_:
             writers.append(("--csv", lambda: summary.write_csv(csv_)))
@@ -483,16 +497,14 @@ def _check_images(images: Path | None, html: Path | None) -> None:
 
 def _outputs(
     json_: Path | None, csv_: Path | None, html: Path | None, checkpoint: Path | None,
-    *, per_image: bool, regions: bool, sections: Sequence[str],
+    *, per_image: bool, sets: Sequence[str], sections: Sequence[str],
 ) -> dict[str, Path]:  # fmt: skip
     """The files that will be written, by the options that name them."""
     tables = csv_ if csv_ != STANDARD_OUTPUT else None
     found: Mapping[str, Path | None] = {
         "--json": json_,
         "--csv": csv_,
-        "the table of regions of --csv": (
-            table_csv(tables, "regions") if tables and regions else None
-        ),
+        **{f"the table of {key} of --csv": tables and table_csv(tables, key) for key in sets},
         "the table of images of --csv": (
             table_csv(tables, "images") if tables and per_image else None
         ),
@@ -501,6 +513,16 @@ def _outputs(
         "--checkpoint": checkpoint,
     }
     return {option: path for option, path in found.items() if path is not None}
+
+
+def _sets_of_classes(settings: Settings) -> list[str]:
+    """The kinds of sets of classes that are scored."""
+    space, sets = settings.space, []
+    if space.categories(settings.left_out):
+        sets.append("categories")
+    if space.regions and settings.task == "multiclass":
+        sets.append("regions")
+    return sets
 
 
 def _existing(name: str | None) -> list[Path]:

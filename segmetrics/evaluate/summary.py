@@ -131,10 +131,12 @@ class Summary:
                 }, plain)
             )  # fmt: skip
         if self.categories:
-            of_categories = {"iou": "mIoU_category", "iiou": "iIoU_category"}
             tables.append(
-                _table("category", self.categories,
-                       {k: found.get(v, nan) for k, v in of_categories.items()}, plain)
+                _table("category", self.categories, {
+                    "iou": found.get("mIoU_category", nan),
+                    "iiou": found.get("iIoU_category", nan),
+                    "dice": _mean(row["dice"] for row in self.categories),
+                }, plain)
             )  # fmt: skip
         if self.regions:
             tables.append(_table("region", self.regions, {}, plain))
@@ -223,7 +225,7 @@ class Summary:
             file.write("\n")
 
     def write_csv(self, path: Path) -> None:
-        """Write a row a class; in tables of their own regions, scored images and sections.
+        """Write a row a class; in tables of their own categories, regions, images and sections.
 
         ``-`` is standard output. An undefined score is an empty cell. A name that a spreadsheet
         would take for a formula gets a ``'`` in front.
@@ -231,6 +233,7 @@ class Summary:
         with _opened(path) as file:
             _write_rows(file, self.classes, "class")
         others = [
+            ("categories", "category", self.categories),
             ("regions", "region", self.regions),
             ("images", "image", self.images),
             *((section.key, None, section.rows) for section in self.sections),
@@ -347,19 +350,8 @@ def _classes(result: Evaluation) -> list[Row]:
 
 
 def _categories(result: Evaluation) -> list[Row]:
-    categories = result.categories
-    if not categories:
-        return []
-    s = scores.of_groups(result.confusion, list(categories.values()))
-    rows: list[Row] = [
-        {"name": name, "pixels": pixels, "iou": iou}
-        for name, pixels, iou in zip(
-            categories,
-            (s.tp + s.fn).tolist(),
-            scores.iou(s, result.settings.zero_division).tolist(),
-            strict=True,
-        )
-    ]
+    """Classes that are one: a pixel taken for another class of its category is right."""
+    rows = _sets(result, result.categories)
     if result.iiou_category:
         for row in rows:
             row["iiou"] = result.iiou_category.get(row["name"], nan)
@@ -368,19 +360,24 @@ def _categories(result: Evaluation) -> list[Row]:
 
 def _regions(result: Evaluation) -> list[Row]:
     """Sets of classes that may overlap, each scored as one mask."""
-    settings = result.settings
-    regions = settings.space.classes_of_regions()
-    if not regions or settings.task != "multiclass":
+    if result.settings.task != "multiclass":
         return []
-    s = scores.of_groups(result.confusion, list(regions.values()))
+    return _sets(result, result.settings.space.classes_of_regions())
+
+
+def _sets(result: Evaluation, sets: Mapping[str, Sequence[int]]) -> list[Row]:
+    if not sets:
+        return []
+    s = scores.of_groups(result.confusion, list(sets.values()))
+    zero_division = result.settings.zero_division
     columns = (
         (s.tp + s.fn).tolist(),
-        scores.iou(s, settings.zero_division).tolist(),
-        scores.dice(s, settings.zero_division).tolist(),
+        scores.iou(s, zero_division).tolist(),
+        scores.dice(s, zero_division).tolist(),
     )
     return [
         {"name": name, "pixels": pixels, "iou": iou, "dice": dice}
-        for name, pixels, iou, dice in zip(regions, *columns, strict=True)
+        for name, pixels, iou, dice in zip(sets, *columns, strict=True)
     ]
 
 
