@@ -7,7 +7,6 @@ that file, such as ``nnUNetv2_find_best_configuration``, goes on working.
 from __future__ import annotations
 
 import json
-import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from segmetrics import scores
-from segmetrics._files import replace_file
 from segmetrics.counting import Counting, count
 from segmetrics.evaluate.extras import Section
-from segmetrics.evaluate.outputs import STANDARD_OUTPUT
 from segmetrics.evaluate.settings import Evaluation, Settings
+from segmetrics.evaluate.writing import opened
 from segmetrics.files import LabelMap, Pair, valid
 
 Metrics = dict[str, float]
@@ -100,12 +98,8 @@ def write(path: Path, evaluation: Evaluation) -> None:
     An undefined score is ``NaN``, as nnU-Net writes it: of a case without a pixel of the label in
     target and prediction. Means leave it out; the mean over labels does not.
     """
-    # the form of batchgenerators' save_json
-    text = json.dumps(summary(evaluation), sort_keys=True, indent=4)
-    if path == STANDARD_OUTPUT:
-        sys.stdout.write(text + "\n")
-    else:
-        replace_file(path, text.encode())
+    with opened(path) as file:  # in the form of batchgenerators' save_json
+        json.dump(summary(evaluation), file, sort_keys=True, indent=4)
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:
