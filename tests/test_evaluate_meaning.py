@@ -505,7 +505,7 @@ def test_the_table_of_categories_may_overwrite_nothing_that_is_read(folders: Fol
     labels.mkdir()
     done = run(folders, "--labels", named, "--csv", folders[0].parent / "o.csv")
     assert done.exit_code == 2
-    assert "the table categories of --csv" in done.stderr
+    assert "the table of categories of --csv" in done.stderr
 
 
 @pytest.mark.parametrize("region", ["WT", "=1", "WT=", "WT=1,4", "WT=1,1", "WT=-1"])

@@ -178,8 +178,8 @@ def evaluate_command(
         outputs = _outputs(
             json_, csv_, html, markdown, checkpoint,
             per_image=per_image,
+            sets=_sets_of_classes(settings),
             sections=[
-                *_sets_of_classes(settings),
                 *(["by"] if split else []),
                 *(key for extra in settings.extras for key in extra.keys),
             ],
@@ -251,13 +251,14 @@ def _check(settings: Settings, name: str | None, level: float | None) -> None:
 def _outputs(
     json_: Path | None, csv_: Path | None, html: Path | None,
     markdown: Path | None, checkpoint: Path | None,
-    *, per_image: bool, sections: Sequence[str],
+    *, per_image: bool, sets: Sequence[str], sections: Sequence[str],
 ) -> dict[str, Path]:  # fmt: skip
     """The files that will be written, by the options that name them."""
     tables = csv_ if csv_ != STANDARD_OUTPUT else None
     found: Mapping[str, Path | None] = {
         "--json": json_,
         "--csv": csv_,
+        **{f"the table of {key} of --csv": tables and table_csv(tables, key) for key in sets},
         "the table of images of --csv": (
             table_csv(tables, "images") if tables and per_image else None
         ),
