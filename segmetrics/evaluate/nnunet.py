@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from segmetrics import scores
-from segmetrics.counting import Counting, count
+from segmetrics.counting import Counting
+from segmetrics.evaluate.counter import confusion_matrix
 from segmetrics.evaluate.extras import Section
 from segmetrics.evaluate.settings import Evaluation, Settings
 from segmetrics.evaluate.writing import opened
@@ -80,10 +80,10 @@ class Nnunet:
 
     def measure(self, preds: LabelMap, target: LabelMap, pair: Pair) -> NDArray[np.int64]:
         """True and false positives, false and true negatives: int64 ``(units, 4)``."""
-        maps = torch.from_numpy(preds.values)[None], torch.from_numpy(target.values)[None]
-        matrix = self.counting.matrices(count(*maps, self.counting))
+        matrix = confusion_matrix(preds.values, target.values, self.counting)
+        assert matrix is not None  # all labels are known
         s = scores.of_groups(matrix, list(self.units.values()))
-        return np.asarray(torch.stack([s.tp, s.fp, s.fn, s.tn], 1).numpy())
+        return np.stack([s.tp, s.fp, s.fn, s.tn], 1)
 
     def sections(
         self, values: NDArray[np.int64], evaluation: Evaluation, level: float | None
