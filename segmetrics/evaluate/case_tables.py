@@ -119,14 +119,14 @@ class CaseTable:
         return self.kept["tp"] + self.kept["fn"], self.kept["tp"] + self.kept["fp"]
 
     def _overlaps(self) -> dict[str, Floats]:
-        tp, fp, fn = (torch.from_numpy(self.kept[name]) for name in ("tp", "fp", "fn"))
-        s = Statistics(tp, fp, fn, torch.zeros_like(tp))  # no formula needs true negatives
+        counts: list[Any] = [self.kept[name] for name in ("tp", "fp", "fn")]
+        s = Statistics(*counts, np.zeros_like(counts[0]))  # no formula needs true negatives
         formulas = {
             "dice": scores.dice, "iou": scores.iou,
             "sensitivity": scores.recall, "precision": scores.precision,
         }  # fmt: skip
         zero_division = self.cases.zero_division
-        return {name: formula(s, zero_division).numpy() for name, formula in formulas.items()}
+        return {name: np.asarray(formula(s, zero_division)) for name, formula in formulas.items()}
 
     def _volumes(self) -> dict[str, Floats]:
         (target, predicted), volume = self.pixels(), self.kept["volume"]

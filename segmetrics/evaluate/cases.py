@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from segmetrics import scores
-from segmetrics.counting import Counting, count
+from segmetrics.counting import Counting
 from segmetrics.evaluate.case_tables import CaseTable
+from segmetrics.evaluate.counter import confusion_matrix
 from segmetrics.evaluate.extras import Section
 from segmetrics.evaluate.metadata import Groups
 from segmetrics.evaluate.settings import Evaluation, Settings
@@ -153,14 +154,15 @@ class Cases:
         """
         steps, known = spacing_of(target, pair.target, self.spacing)
         units = self._units(pair)
-        maps = torch.from_numpy(preds.values)[None], torch.from_numpy(target.values)[None]
-        matrix = self.counting.matrices(count(*maps, self.counting))
+        matrix = confusion_matrix(preds.values, target.values, self.counting)
+        assert matrix is not None  # all labels are known
         kept = np.full((len(units), len(KEPT)), nan)
         kept[:, len(COUNTS) : -len(DISTANCES)] = len(steps), prod(steps) if known else nan
         if matrix.any():
             s = scores.of_groups(matrix, [unit.classes for _, unit in units])
-            kept[:, : len(COUNTS)] = torch.stack([s.tp, s.fp, s.fn], 1)
+            kept[:, : len(COUNTS)] = np.stack([s.tp, s.fp, s.fn], 1)
             if self.surfaces is not None:
+                maps = preds.values, target.values
                 kept[:, -len(DISTANCES) :] = self._distances(maps, units, steps, self.surfaces)
         return kept
 
@@ -171,12 +173,13 @@ class Cases:
 
     def _distances(
         self,
-        label_maps: tuple[torch.Tensor, torch.Tensor],
+        label_maps: tuple[NDArray[Any], NDArray[Any]],
         units: Sequence[tuple[int, Unit]],
         steps: tuple[float, ...],
         surfaces: Surfaces,
     ) -> Floats:
-        (maps,) = images(*label_maps, self.counting, without_ignored=True)
+        preds, target = (torch.from_numpy(values)[None] for values in label_maps)
+        (maps,) = images(preds, target, self.counting, without_ignored=True)
         alone = surfaces.empty_distance
         if alone == "diagonal":
             alone = float(np.linalg.norm(np.multiply(maps.size, steps)))

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-import torch
 import typer
 
 import segmetrics
-from segmetrics.evaluate import arguments, thresholds
+from segmetrics.evaluate import arguments, nnunet, thresholds
 from segmetrics.evaluate.arguments import OUTPUT, RUN, SCORES
 from segmetrics.evaluate.case_options import CaseOptions
 from segmetrics.evaluate.folders import evaluate
@@ -30,6 +29,7 @@ from segmetrics.evaluate.settings import Settings
 from segmetrics.evaluate.subgroups import Subgroups
 from segmetrics.evaluate.summary import Summary
 from segmetrics.evaluate.warnings import Warnings
+from segmetrics.evaluate.workers import keep_to_one_thread
 from segmetrics.files import Pair
 
 CASES = "Cases and surfaces"
@@ -184,13 +184,20 @@ def evaluate_command(
             "--json", metavar="FILE", rich_help_panel=OUTPUT, help="All results; - prints them."
         ),
     ] = None,
+    format_: Annotated[
+        Literal["nnunet"] | None,
+        typer.Option(
+            "--format", rich_help_panel=OUTPUT,
+            help="nnunet: --json writes what nnU-Net's own evaluation writes, its summary.json.",
+        ),
+    ] = None,
     csv_: Annotated[
         Path | None,
         typer.Option(
             "--csv", metavar="FILE", rich_help_panel=OUTPUT,
-            help="A row a class; beside it FILE.regions.csv with a row a region and, with "
-            "--per-image, FILE.images.csv with a row an image. A name that a spreadsheet would "
-            "take for a formula gets a ' in front.",
+            help="A row a class; beside it FILE.categories.csv with a row a category, "
+            "FILE.regions.csv with a row a region and, with --per-image, FILE.images.csv with a "
+            "row an image. A name that a spreadsheet would take for a formula gets a ' in front.",
         ),
     ] = None,
     html: arguments.Html = None,
@@ -213,7 +220,7 @@ def evaluate_command(
     Under torchrun (torchrun --nproc-per-node 4 -m segmetrics evaluate …)
     processes and machines share the files.
     """
-    torch.set_num_threads(1)  # the threads are ours: one pair each
+    keep_to_one_thread()
     print_what_can_be_printed()
     screen = Screen()
     with screen.errors():
@@ -226,6 +233,10 @@ def evaluate_command(
             instances=iiou,
         )
         _check(settings, labels_, confidence)
+        if format_ == "nnunet":
+            if json_ is None:
+                raise ValueError("--format nnunet is what --json writes: give --json FILE, too.")
+            settings = replace(settings, extras=(*settings.extras, nnunet.Nnunet.of(settings)))
         arguments.check_report(settings, html, images)
         drawn = _groups(groups, intervals=confidence is not None or html is not None)
         cases = CaseOptions.of(context.params).cases(settings, drawn)
@@ -236,7 +247,7 @@ def evaluate_command(
         outputs = _outputs(
             json_, csv_, html, markdown, checkpoint,
             per_image=per_image,
-            regions=bool(settings.space.regions) and settings.task == "multiclass",
+            sets=_sets_of_classes(settings),
             sections=[
                 *(["by"] if split else []),
                 *(key for extra in settings.extras for key in extra.keys),
@@ -281,7 +292,9 @@ def evaluate_command(
         if html:  # first, as its warnings belong to the JSON
             level = confidence or 0.95
             writers.append(("--html", lambda: summary.write_html(html, images, given, level)))
-        if json_:
+        if json_ and format_ == "nnunet":
+            writers.append(("--json", lambda: nnunet.write(json_, result)))
+        elif json_:
             writers.append(("--json", lambda: summary.write_json(json_, given)))
         if csv_:
             writers.append(("--csv", lambda: summary.write_csv(csv_)))
@@ -317,16 +330,14 @@ def _groups(text: str | None, *, intervals: bool) -> Groups | None:
 def _outputs(
     json_: Path | None, csv_: Path | None, html: Path | None,
     markdown: Path | None, checkpoint: Path | None,
-    *, per_image: bool, regions: bool, sections: Sequence[str],
+    *, per_image: bool, sets: Sequence[str], sections: Sequence[str],
 ) -> dict[str, Path]:  # fmt: skip
     """The files that will be written, by the options that name them."""
     tables = csv_ if csv_ != STANDARD_OUTPUT else None
     found: Mapping[str, Path | None] = {
         "--json": json_,
         "--csv": csv_,
-        "the table of regions of --csv": (
-            table_csv(tables, "regions") if tables and regions else None
-        ),
+        **{f"the table of {key} of --csv": tables and table_csv(tables, key) for key in sets},
         "the table of images of --csv": (
             table_csv(tables, "images") if tables and per_image else None
         ),
@@ -336,3 +347,13 @@ def _outputs(
         "--checkpoint": checkpoint,
     }
     return {option: path for option, path in found.items() if path is not None}
+
+
+def _sets_of_classes(settings: Settings) -> list[str]:
+    """The kinds of sets of classes that are scored."""
+    space, sets = settings.space, []
+    if space.categories(settings.left_out):
+        sets.append("categories")
+    if space.regions and settings.task == "multiclass":
+        sets.append("regions")
+    return sets

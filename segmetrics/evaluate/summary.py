@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan, nan
+from math import fsum, isnan, nan
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from rich.console import Console
 from rich.markup import escape
-from torch import Tensor
 
 import segmetrics
-from segmetrics import report, scores
+from segmetrics import scores
 from segmetrics.evaluate.extras import Row, Section
 from segmetrics.evaluate.metadata import GroupOf, Groups, number_drawn
 from segmetrics.evaluate.outputs import STANDARD_OUTPUT, table_csv
@@ -33,16 +31,13 @@ from segmetrics.evaluate.writing import (
 )
 from segmetrics.files import valid
 from segmetrics.scores import TITLES, Formula, Score
-from segmetrics.statistics import (
-    KEYS_OF_IMAGES,
-    Interval,
-    all_scores,
-    confidence_intervals,
-)
+
+if TYPE_CHECKING:
+    from segmetrics.statistics import Interval
 
 #: The scores over images that are printed; JSON has them all.
 OF_IMAGES = ("mIoU_I", "mIoU_I_5", "mIoU_I_10", "mIoU_C", "mIoU_C_5", "mIoU_C_10")
-#: Worst images that are listed, and images in the report.
+#: Worst images that are listed.
 WORST = 5
 
 
@@ -91,35 +86,34 @@ class Summary:
         if result.iiou:
             found["iIoU"] = _mean(result.iiou.values())
             found["iIoU_category"] = _mean(result.iiou_category.values())
-        counts, images = result.images, []
-        keys = {key: of_images for key, of_images in KEYS_OF_IMAGES.items() if key in found}
-        if per_image and counts is not None:
-            everything = all_scores(counts, torch.ones(len(counts)))
-            found |= {key: value.item() for key, value in everything.items()}
-            keys |= {key: key for key in OF_IMAGES}
-            images = _images(result)
-        drawn = None if groups is None else groups.of(result.names, result.warnings)
+        rows_of_images: list[Row] = []
         intervals: dict[str, Interval] = {}
-        if level is not None and counts is not None and number_drawn(result.names, drawn) > 1:
-            of_keys = confidence_intervals(
-                counts, list(dict.fromkeys(keys.values())), level=level, groups=drawn
-            )
-            intervals = {name: of_keys[key] for name, key in keys.items()}
-        sections = [
+        sections: list[Section] = []
+        drawn = None if groups is None else groups.of(result.names, result.warnings)
+        if (counts := result.images) is not None:
+            from segmetrics.evaluate import images  # which needs torch
+            from segmetrics.statistics import KEYS_OF_IMAGES
+
+            title = "mIoU" if "mIoU" in found else "iou"
+            if by is not None:
+                score = KEYS_OF_IMAGES[title]
+                of_both = level or 0.95, result.warnings, drawn
+                sections = [by.section(counts, score, title, *of_both)]
+            if per_image:
+                found |= images.scores_over(counts)
+                rows_of_images = images.rows(result)
+            if level is not None and number_drawn(result.names, drawn) > 1:
+                intervals = images.intervals(counts, found, OF_IMAGES, level, drawn)
+        sections += [
             section
             for extra in result.settings.extras
             for section in extra.sections(result.extras[extra.name], result, level)
         ]
-        if by is not None and counts is not None:
-            title = "mIoU" if "mIoU" in found else "iou"
-            score = KEYS_OF_IMAGES[title]
-            split = by.section(counts, score, title, level or 0.95, result.warnings, drawn)
-            sections.insert(0, split)
         for section in sections:
             found |= section.scores
             intervals |= section.intervals
         rows = _classes(result), _categories(result), _regions(result)
-        return Summary(result, found, intervals, *rows, images, sections, drawn)
+        return Summary(result, found, intervals, *rows, rows_of_images, sections, drawn)
 
     def by_key(self) -> dict[str, float]:
         """All scores by key: those over all, then ``iou/<class>``, ``iou_region/<region>`` ..."""
@@ -157,8 +151,11 @@ class Summary:
             }
             tables.append(Table.of_rows("class", self.classes, foot))
         if self.categories:
-            of_categories = {"iou": "mIoU_category", "iiou": "iIoU_category"}
-            foot = {key: found.get(of_all, nan) for key, of_all in of_categories.items()}
+            foot = {
+                "iou": found.get("mIoU_category", nan),
+                "dice": _mean(row["dice"] for row in self.categories),
+                "iiou": found.get("iIoU_category", nan),
+            }
             tables.append(Table.of_rows("category", self.categories, foot))
         if self.regions:
             tables.append(Table.of_rows("region", self.regions))
@@ -278,13 +275,14 @@ class Summary:
         write_json(path, content)
 
     def write_csv(self, path: Path) -> None:
-        """Write a row a class; in tables of their own regions, scored images and sections.
+        """Write a row a class; in tables of their own categories, regions, images and sections.
 
         ``-`` is standard output. An undefined score is an empty cell. A name that a spreadsheet
         would take for a formula gets a ``'`` in front.
         """
         write_rows(path, self.classes, "class")
         others = [
+            ("categories", "category", self.categories),
             ("regions", "region", self.regions),
             ("images", "image", self.images),
             *((section.key, None, section.rows) for section in self.sections),
@@ -306,11 +304,14 @@ class Summary:
             arguments: what was asked for.
             level: that of the intervals.
         """
-        from segmetrics.evaluate import pictures
+        import torch
+
+        from segmetrics import report
+        from segmetrics.evaluate import images
 
         result = self.result
         worst = [row["case"] for s in self.sections if s.key == "worst_cases" for row in s.rows]
-        examples = list(pictures.examples(result, folder, worst))  # may add warnings
+        examples = list(images.examples(result, folder, worst))  # may add warnings
         own = {*scores.USUAL, "mIoU_category"}
         more = {
             TITLES.get(key, key): value
@@ -320,7 +321,7 @@ class Summary:
         more |= {title: self.scores[key] for key, title in self._titles_of_sections().items()}
         report.write(
             path,
-            result.confusion,
+            torch.from_numpy(result.confusion),
             result.settings.space,
             images=result.images,
             level=level,
@@ -388,19 +389,8 @@ def _classes(result: Evaluation) -> list[Row]:
 
 
 def _categories(result: Evaluation) -> list[Row]:
-    categories = result.categories
-    if not categories:
-        return []
-    s = scores.of_groups(result.confusion, list(categories.values()))
-    rows: list[Row] = [
-        {"name": name, "pixels": pixels, "iou": iou}
-        for name, pixels, iou in zip(
-            categories,
-            (s.tp + s.fn).tolist(),
-            scores.iou(s, result.settings.zero_division).tolist(),
-            strict=True,
-        )
-    ]
+    """Classes that are one: a pixel taken for another class of its category is right."""
+    rows = _sets(result, result.categories)
     if result.iiou_category:
         for row in rows:
             row["iiou"] = result.iiou_category.get(row["name"], nan)
@@ -409,44 +399,31 @@ def _categories(result: Evaluation) -> list[Row]:
 
 def _regions(result: Evaluation) -> list[Row]:
     """Sets of classes that may overlap, each scored as one mask."""
-    settings = result.settings
-    regions = settings.space.classes_of_regions()
-    if not regions or settings.task != "multiclass":
+    if result.settings.task != "multiclass":
         return []
-    s = scores.of_groups(result.confusion, list(regions.values()))
+    return _sets(result, result.settings.space.classes_of_regions())
+
+
+def _sets(result: Evaluation, sets: Mapping[str, Sequence[int]]) -> list[Row]:
+    if not sets:
+        return []
+    s = scores.of_groups(result.confusion, list(sets.values()))
+    zero_division = result.settings.zero_division
     columns = (
         (s.tp + s.fn).tolist(),
-        scores.iou(s, settings.zero_division).tolist(),
-        scores.dice(s, settings.zero_division).tolist(),
+        scores.iou(s, zero_division).tolist(),
+        scores.dice(s, zero_division).tolist(),
     )
     return [
         {"name": name, "pixels": pixels, "iou": iou, "dice": dice}
-        for name, pixels, iou, dice in zip(regions, *columns, strict=True)
+        for name, pixels, iou, dice in zip(sets, *columns, strict=True)
     ]
-
-
-def _images(result: Evaluation) -> list[Row]:
-    counts = result.images
-    assert counts is not None
-    pixels = (counts.tp + counts.fn).sum(1)
-    columns: dict[str, list[Any]] = {
-        "name": list(counts.ids or ()),
-        "pixels": pixels.tolist(),
-        "mIoU": counts.per_image("IoU").tolist(),
-        "mDice": counts.per_image("Dice").tolist(),
-    }
-    if result.settings.task != "multilabel":
-        columns["accuracy"] = scores.ratio(counts.tp.sum(1), pixels).tolist()
-    per_class = counts.per_class("IoU").t().tolist()
-    for c, (name, values) in enumerate(zip(counts.names, per_class, strict=True)):
-        if c not in counts.ignored:
-            columns[f"iou/{name}"] = values
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _mean(values: Iterable[float]) -> float:
     """The mean of those that are defined."""
-    return Tensor(list(values)).double().nanmean().item()
+    defined = [value for value in values if not isnan(value)]
+    return fsum(defined) / len(defined) if defined else nan
 
 
 # --- The report -----------------------------------------------------------------------------------

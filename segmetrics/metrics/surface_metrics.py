@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 
 from segmetrics._arguments import boolean
 from segmetrics._help import explained
-from segmetrics.counting.inputs import InputFormat, Task, Upsample
+from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics.base import MetricKwargs
 from segmetrics.metrics.readings import (
