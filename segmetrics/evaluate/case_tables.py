@@ -119,8 +119,9 @@ class CaseTable:
         return self.kept["tp"] + self.kept["fn"], self.kept["tp"] + self.kept["fp"]
 
     def _overlaps(self) -> dict[str, Floats]:
-        counts: list[Any] = [self.kept[name] for name in ("tp", "fp", "fn")]
-        s = Statistics(*counts, np.zeros_like(counts[0]))  # no formula needs true negatives
+        kept: Any = self.kept
+        # no formula needs true negatives
+        s = Statistics(kept["tp"], kept["fp"], kept["fn"], np.zeros_like(kept["tp"]))
         formulas = {
             "dice": scores.dice, "iou": scores.iou,
             "sensitivity": scores.recall, "precision": scores.precision,
