@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import SimpleITK
 
-from segmetrics.evaluate.pictures import worst_slice
+from segmetrics.evaluate.slices import worst_slice
 from segmetrics.files import Grid, read
 from test_evaluate_surfaces import blobs, content, refused, run, save
 from test_files_medical import moved, nifti

@@ -13,6 +13,7 @@ import segmetrics
 from segmetrics.evaluate import arguments, nnunet, thresholds
 from segmetrics.evaluate.arguments import OUTPUT, RUN, SCORES
 from segmetrics.evaluate.case_options import CaseOptions
+from segmetrics.evaluate.compare import compare_command
 from segmetrics.evaluate.folders import evaluate
 from segmetrics.evaluate.metadata import Groups
 from segmetrics.evaluate.outputs import (
@@ -357,3 +358,6 @@ def _sets_of_classes(settings: Settings) -> list[str]:
     if space.regions and settings.task == "multiclass":
         sets.append("regions")
     return sets
+
+
+app.command("compare")(compare_command)

@@ -98,7 +98,7 @@ class Summary:
             if by is not None:
                 score = KEYS_OF_IMAGES[title]
                 of_both = level or 0.95, result.warnings, drawn
-                sections = [by.section(counts, score, title, *of_both)]
+                sections = [by.section(by.slices(counts, score, *of_both), title)]
             if per_image:
                 found |= images.scores_over(counts)
                 rows_of_images = images.rows(result)
@@ -307,11 +307,11 @@ class Summary:
         import torch
 
         from segmetrics import report
-        from segmetrics.evaluate import images
+        from segmetrics.evaluate import examples
 
         result = self.result
-        worst = [row["case"] for s in self.sections if s.key == "worst_cases" for row in s.rows]
-        examples = list(images.examples(result, folder, worst))  # may add warnings
+        names = [row["case"] for s in self.sections if s.key == "worst_cases" for row in s.rows]
+        found = list(examples.worst(result, folder, names))  # may add warnings
         own = {*scores.USUAL, "mIoU_category"}
         more = {
             TITLES.get(key, key): value
@@ -326,7 +326,7 @@ class Summary:
             images=result.images,
             level=level,
             groups=self.groups,
-            examples=examples,
+            examples=found,
             scores=more,
             how={name: valid(str(value)) for name, value in arguments.items()}
             | {"counted": self.how_fast()},
