@@ -12,7 +12,9 @@ import typer
 import segmetrics
 from segmetrics.evaluate import arguments, nnunet, thresholds
 from segmetrics.evaluate.arguments import OUTPUT, RUN, SCORES
+from segmetrics.evaluate.case_options import CaseOptions
 from segmetrics.evaluate.folders import evaluate
+from segmetrics.evaluate.metadata import Groups
 from segmetrics.evaluate.outputs import (
     STANDARD_OUTPUT,
     check_no_input,
@@ -30,6 +32,7 @@ from segmetrics.evaluate.warnings import Warnings
 from segmetrics.evaluate.workers import keep_to_one_thread
 from segmetrics.files import Pair
 
+CASES = "Cases and surfaces"
 NO_INTERVALS = (
     "--confidence needs at least two pairs, as it resamples them. There is 1: the scores are given "
     "without intervals."
@@ -80,6 +83,61 @@ def evaluate_command(
             "times.",
         ),
     ] = None,
+    surfaces: Annotated[
+        bool,
+        typer.Option(
+            "--surfaces", rich_help_panel=CASES,
+            help="Hausdorff distance and its percentile (HD95), average surface distance and "
+            "surface Dice (NSD) of every case, class and region, in mm by the targets' headers; "
+            "and all of --per-case.",
+        ),
+    ] = False,
+    per_case: Annotated[
+        bool,
+        typer.Option(
+            "--per-case", rich_help_panel=CASES,
+            help="Dice, sensitivity, precision, volumes, missed and made-up ones of every case and "
+            "class; with --csv in FILE.cases.csv.",
+        ),
+    ] = False,
+    tolerance: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MM", rich_help_panel=CASES,
+            help="Of the surface Dice, by default 1; of classes as liver=2,tumor=1.",
+        ),
+    ] = None,
+    percentile: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="P", rich_help_panel=CASES,
+            help="Of the Hausdorff distance, by default 95; of classes as liver=95,tumor=99.",
+        ),
+    ] = None,
+    spacing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MM", rich_help_panel=CASES,
+            help="Distance between pixels, of files that do not say it: one number, or one an "
+            "axis, as 2,0.5,0.5 of an array (slice, row, column). Else distances are in pixels.",
+        ),
+    ] = None,
+    both_empty: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MM", rich_help_panel=CASES,
+            help="The distance where neither mask has the class; NSD is then 1. By default such "
+            "cases are left out.",
+        ),
+    ] = None,
+    empty_distance: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MM", rich_help_panel=CASES,
+            help="The distance where only one mask has the class: inf, the default, diagonal for "
+            "that of the image, or a number.",
+        ),
+    ] = None,
     boundary: Annotated[
         bool, typer.Option("--boundary", rich_help_panel=SCORES, help="Boundary IoU, too.")
     ] = False,
@@ -95,6 +153,13 @@ def evaluate_command(
         typer.Option(
             metavar="LEVEL", rich_help_panel=SCORES,
             help="Confidence intervals, as 0.95: images are resampled.",
+        ),
+    ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.csv:COLUMN", rich_help_panel=SCORES,
+            help="What belongs together, as a patient's images: intervals draw groups of images.",
         ),
     ] = None,
     iiou: Annotated[
@@ -173,6 +238,10 @@ def evaluate_command(
                 raise ValueError("--format nnunet is what --json writes: give --json FILE, too.")
             settings = replace(settings, extras=(*settings.extras, nnunet.Nnunet.of(settings)))
         arguments.check_report(settings, html, images)
+        drawn = _groups(groups, intervals=confidence is not None or html is not None)
+        cases = CaseOptions.of(context.params).cases(settings, drawn)
+        if cases is not None:
+            settings = replace(settings, extras=(*settings.extras, cases))
         split = None if by is None else Subgroups.read(by)
         limits = thresholds.read(fail_under or [], settings, split, per_image=per_image)
         outputs = _outputs(
@@ -189,12 +258,13 @@ def evaluate_command(
 
         def check(pairs: Sequence[Pair]) -> None:
             files = [file for pair in pairs for file in pair.files]
-            tables = [split.path] if split else []
+            tables = [table.path for table in (split, drawn) if table]
             check_no_input(outputs, [*files, *arguments.named_file(labels_), *tables])
             if confidence is not None and len(pairs) == 1:
                 warnings.add(NO_INTERVALS)
-            if split:
-                split.of([pair.name for pair in pairs], warnings)
+            for table in (split, drawn):
+                if table:
+                    table.of([pair.name for pair in pairs], warnings)
 
         with screen.progress() as progress:
             result = evaluate(
@@ -213,7 +283,7 @@ def evaluate_command(
             return
         if confidence is not None and len(result.scored) == 1:
             warnings.add(NO_INTERVALS)
-        summary = Summary.of(result, per_image=per_image, level=confidence, by=split)
+        summary = Summary.of(result, per_image=per_image, level=confidence, by=split, groups=drawn)
         below = thresholds.below(limits, summary.by_key())
         console = screen.console if STANDARD_OUTPUT in outputs.values() else standard_output()
         given = arguments.arguments_of(context)
@@ -246,6 +316,15 @@ def _check(settings: Settings, name: str | None, level: float | None) -> None:
         raise ValueError("--iiou is defined for --labels cityscapes only.")
     if level is not None and not 0 < level < 1:
         raise ValueError(f"--confidence must be in (0, 1), got {level:g}. For 95 % give 0.95.")
+
+
+def _groups(text: str | None, *, intervals: bool) -> Groups | None:
+    """The groups that intervals draw."""
+    if text is None:
+        return None
+    if not intervals:
+        raise ValueError("--groups is of confidence intervals: give --confidence 0.95, too.")
+    return Groups.read(text)
 
 
 def _outputs(

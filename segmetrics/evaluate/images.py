@@ -5,7 +5,7 @@ The only part of the command that always needs torch: it is imported where these
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import torch
 
 from segmetrics import files, scores
 from segmetrics.evaluate.extras import Row
+from segmetrics.evaluate.metadata import GroupOf
+from segmetrics.evaluate.pictures import worst_slice
 from segmetrics.evaluate.settings import BINARY, Evaluation
 from segmetrics.evaluate.warnings import Warnings
 from segmetrics.files import MaskError
@@ -23,7 +25,7 @@ from segmetrics.statistics import (
     ImageCounts,
     Interval,
     all_scores,
-    confidence_interval,
+    confidence_intervals,
 )
 
 #: Images in the report.
@@ -37,18 +39,20 @@ def scores_over(counts: ImageCounts) -> dict[str, float]:
 
 
 def intervals(
-    counts: ImageCounts, found: Collection[str], over_images: Iterable[str], level: float
+    counts: ImageCounts,
+    found: Collection[str],
+    over_images: Iterable[str],
+    level: float,
+    groups: GroupOf | None = None,
 ) -> dict[str, Interval]:
     """The confidence intervals of scores that were found, by their keys.
 
     Of those over all pixels that can be resampled, and those ``over_images``.
     """
     keys = {**KEYS_OF_IMAGES, **{key: key for key in over_images}}
-    return {
-        name: confidence_interval(counts, key, level=level)
-        for name, key in keys.items()
-        if name in found
-    }
+    known = {name: key for name, key in keys.items() if name in found}
+    of_keys = confidence_intervals(counts, [*known.values()], level=level, groups=groups)
+    return {name: of_keys[key] for name, key in known.items()}
 
 
 def rows(result: Evaluation) -> list[Row]:
@@ -71,43 +75,50 @@ def rows(result: Evaluation) -> list[Row]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def examples(result: Evaluation, folder: Path | None) -> Iterator[Example]:
-    """The worst images, read again, with the images behind the masks where they are found."""
+def examples(
+    result: Evaluation, folder: Path | None, first: Sequence[str] = ()
+) -> Iterator[Example]:
+    """The worst images, read again, with the images behind the masks where they are found.
+
+    Args:
+        result: what was counted, with the counts of images.
+        folder: where the images behind the masks are.
+        first: names of images that come first; the others follow by their mIoU.
+    """
     counts, space = result.images, result.settings.space
     if result.settings.task == "binary":
         space = BINARY
     assert counts is not None
-    values = counts.per_image("IoU")
-    order = values.argsort(stable=True)[: int((~values.isnan()).sum())].tolist()
-    names = [str(counts.labels[i]) for i in order[:EXAMPLES]]
+    values = dict(zip(map(str, counts.labels), counts.per_image("IoU").tolist(), strict=True))
+    scored = {name: value for name, value in values.items() if value == value}
+    names = list(dict.fromkeys(name for name in first if name in scored))
+    names += sorted(scored.keys() - set(names), key=lambda name: (scored[name], name))
+    names = names[:EXAMPLES]
     images = files.find_images(folder, names) if folder else {}
-    for i, name in zip(order, names, strict=False):
-        pair = result.scored[name]
-        readings = result.settings.readings
+    for name in names:
+        pair, readings = result.scored[name], result.settings.readings
         try:
             target_map = files.read_thinned(pair.target, readings.target)
             preds_map = files.read_thinned(pair.preds, readings.preds)
         except MaskError as error:  # changed since it was counted
             result.warnings.add(f"{error}. It is left out of the report's examples.")
             continue
-        if target_map.values.ndim != 2:
-            continue
-        preds = files.aligned(preds_map, target_map, (pair.preds, pair.target))
-        preds, target = map(result.settings.labels, (preds, target_map.values))
-        yield Example(
-            name=name,
-            score=values[i].item(),
-            target=space.to_classes(target),
-            preds=space.to_classes(preds) if space.map_preds else preds.astype(np.int32),
-            image=_image(images.get(name), target.shape, result.warnings),
-        )
+        aligned = files.aligned(preds_map, target_map, (pair.preds, pair.target))
+        preds, target = map(result.settings.labels, (aligned, target_map.values))
+        target = space.to_classes(target)
+        preds = space.to_classes(preds) if space.map_preds else preds.astype(np.int32)
+        shown, image = name, _image(images.get(name), target.shape, result.warnings)
+        if target.ndim == 3:
+            preds, target, where = worst_slice(preds, target, target_map.grid)
+            shown, image = f"{name}, {where}", None
+        yield Example(shown, scored[name], target, preds, image)
 
 
 def _image(path: Path | None, size: tuple[int, ...], warnings: Warnings) -> Any:
     """An image, RGB, in the size of its mask; None where there is none that can be read."""
     from PIL import Image
 
-    if path is None:
+    if path is None or len(size) != 2:
         return None
     try:
         with Image.open(path) as image:

@@ -14,6 +14,7 @@ from rich.markup import escape
 import segmetrics
 from segmetrics import scores
 from segmetrics.evaluate.extras import Row, Section
+from segmetrics.evaluate.metadata import GroupOf, Groups, number_drawn
 from segmetrics.evaluate.outputs import STANDARD_OUTPUT, table_csv
 from segmetrics.evaluate.plausibility import missing_predictions
 from segmetrics.evaluate.settings import Evaluation
@@ -55,10 +56,16 @@ class Summary:
     regions: Sequence[Row]
     images: Sequence[Row]
     sections: Sequence[Section]
+    groups: GroupOf | None = None
 
     @staticmethod
     def of(
-        result: Evaluation, *, per_image: bool, level: float | None, by: Subgroups | None = None
+        result: Evaluation,
+        *,
+        per_image: bool,
+        level: float | None,
+        by: Subgroups | None = None,
+        groups: Groups | None = None,
     ) -> Summary:
         """Score what was counted.
 
@@ -67,8 +74,9 @@ class Summary:
             per_image: score images, too.
             level: that of the intervals; None for none.
             by: what images are split by, for scores of the parts.
+            groups: what is drawn as one for intervals; None draws images.
 
-        There are no intervals of fewer than two images.
+        There are no intervals of fewer than two images or groups.
         """
         bands, zero_division = result.band_statistics, result.settings.zero_division
         found = _over_all(result)
@@ -81,6 +89,7 @@ class Summary:
         rows_of_images: list[Row] = []
         intervals: dict[str, Interval] = {}
         sections: list[Section] = []
+        drawn = None if groups is None else groups.of(result.names, result.warnings)
         if (counts := result.images) is not None:
             from segmetrics.evaluate import images  # which needs torch
             from segmetrics.statistics import KEYS_OF_IMAGES
@@ -88,12 +97,13 @@ class Summary:
             title = "mIoU" if "mIoU" in found else "iou"
             if by is not None:
                 score = KEYS_OF_IMAGES[title]
-                sections = [by.section(counts, score, title, level or 0.95, result.warnings)]
+                of_both = level or 0.95, result.warnings, drawn
+                sections = [by.section(counts, score, title, *of_both)]
             if per_image:
                 found |= images.scores_over(counts)
                 rows_of_images = images.rows(result)
-            if level is not None and len(counts) > 1:
-                intervals = images.intervals(counts, found, OF_IMAGES, level)
+            if level is not None and number_drawn(result.names, drawn) > 1:
+                intervals = images.intervals(counts, found, OF_IMAGES, level, drawn)
         sections += [
             section
             for extra in result.settings.extras
@@ -103,7 +113,7 @@ class Summary:
             found |= section.scores
             intervals |= section.intervals
         rows = _classes(result), _categories(result), _regions(result)
-        return Summary(result, found, intervals, *rows, rows_of_images, sections)
+        return Summary(result, found, intervals, *rows, rows_of_images, sections, drawn)
 
     def by_key(self) -> dict[str, float]:
         """All scores by key: those over all, then ``iou/<class>``, ``iou_region/<region>`` ..."""
@@ -150,7 +160,7 @@ class Summary:
         if self.regions:
             tables.append(Table.of_rows("region", self.regions))
         tables.append(self._scores_table())
-        tables += [Table.of_section(section) for section in self.sections if section.rows]
+        tables += [Table.of_section(s) for s in self.sections if s.terminal and s.shown()]
         if self.images:
             worst = [{"name": row["name"], "mIoU": row["mIoU"]} for row in self.worst[:WORST]]
             tables.append(Table.of_rows("worst images", worst))
@@ -175,11 +185,10 @@ class Summary:
         return list(dict.fromkeys(note for section in self.sections for note in section.notes))
 
     def _scores_table(self) -> Table:
-        of_sections = {key for section in self.sections for key in section.scores}
-        rows = []
+        rows, of_sections = [], self._titles_of_sections()
         for key, value in self.scores.items():
             if key in OF_IMAGES or key in KEYS_OVER_ALL or key in of_sections:
-                cells = [TITLES.get(key, key), shown(value)]
+                cells = [of_sections.get(key) or TITLES.get(key, key), shown(value)]
                 if self.intervals:
                     interval = self.intervals.get(key)
                     cells.append(bounds(interval.low, interval.high) if interval else "")
@@ -188,6 +197,10 @@ class Summary:
         if self.intervals:
             columns.append(f"{100 * next(iter(self.intervals.values())).level:g} %")
         return Table("score", columns, rows)
+
+    def _titles_of_sections(self) -> dict[str, str]:
+        """The scores of sections, and how they are written."""
+        return {key: s.title_of(key) for s in self.sections for key in s.scores}
 
     def how_fast(self) -> str:
         """How much was counted, and in which time."""
@@ -232,7 +245,13 @@ class Summary:
             "pixels": result.pixels,
             "scores": self.scores,
             "intervals": {
-                name: {"low": i.low, "high": i.high, "level": i.level, "method": i.method}
+                name: {
+                    "low": i.low,
+                    "high": i.high,
+                    "level": i.level,
+                    "method": i.method,
+                    "groups": i.groups,
+                }
                 for name, i in self.intervals.items()
             },
             "classes": self.classes,
@@ -291,21 +310,22 @@ class Summary:
         from segmetrics.evaluate import images
 
         result = self.result
-        examples = list(images.examples(result, folder))  # may add warnings
+        worst = [row["case"] for s in self.sections if s.key == "worst_cases" for row in s.rows]
+        examples = list(images.examples(result, folder, worst))  # may add warnings
         own = {*scores.USUAL, "mIoU_category"}
         more = {
             TITLES.get(key, key): value
             for key, value in self.scores.items()
             if key in KEYS_OVER_ALL and key not in own
         }
-        for section in self.sections:
-            more |= section.scores
+        more |= {title: self.scores[key] for key, title in self._titles_of_sections().items()}
         report.write(
             path,
             torch.from_numpy(result.confusion),
             result.settings.space,
             images=result.images,
             level=level,
+            groups=self.groups,
             examples=examples,
             scores=more,
             how={name: valid(str(value)) for name, value in arguments.items()}
@@ -316,13 +336,14 @@ class Summary:
                 report.Section(
                     section.title,
                     [
-                        {key: _in_report(cell) for key, cell in row.items()}
+                        {section.title_of(key): _in_report(cell) for key, cell in row.items()}
                         for row in section.shown()
                     ],
                     section.notes,
                     section.figures,
                 )
                 for section in self.sections
+                if section.shown()
             ],
         )
 

@@ -76,7 +76,10 @@ def read_nrrd(path: Path, reading: Reading, buffer: Buffer) -> Stored:
         if kind not in ("domain", "space", "???", "none") and data.shape[axis] > 1:
             raise MaskError("channels", path, f"axis {axis} of {times(data.shape)} is a {kind}")
     placed = reading if "space" in fields else replace(reading, ignore_grid=True)
-    return Stored(_voxels(path, data), grid=_grid(path, "NrrdImageIO", data, placed))
+    grid = _grid(path, "NrrdImageIO", data, placed)
+    if not fields.keys() & {"spacings", "spacedirections"}:
+        grid = Grid.unplaced(len(data.shape), zyx=True)
+    return Stored(_voxels(path, data), grid=grid)
 
 
 def data_file(path: Path) -> Path | None:
@@ -112,10 +115,17 @@ def _voxels(path: Path, data: Data) -> Array:
 
 
 def _grid(path: Path, of: str, data: Data, reading: Reading) -> Grid:
-    """What SimpleITK makes of the header."""
+    """What SimpleITK makes of the header; where it is ignored the spacing alone, if it has one."""
+    if not reading.ignore_grid:
+        return _placed(path, of, data)
+    try:
+        return _placed(path, of, data).nowhere()
+    except MaskError:
+        return Grid.unplaced(len(data.shape), zyx=True)
+
+
+def _placed(path: Path, of: str, data: Data) -> Grid:
     ndim = len(data.shape)
-    if reading.ignore_grid:
-        return Grid.unplaced(ndim, zyx=True)
     if "\ufffd" in os.fsencode(path).decode("utf-8", "replace"):  # SimpleITK would abort
         raise MaskError("grid", path, "SimpleITK cannot read its grid: its name is not UTF-8")
     header = SimpleITK.ImageFileReader()

@@ -31,10 +31,12 @@ from segmetrics.overlays import GREY, Labels, Picture, colored, errors
 from segmetrics.scores import Statistics
 from segmetrics.statistics import (
     KEYS_OF_IMAGES,
+    Groups,
     HasImageCounts,
     ImageCounts,
     confidence_interval,
 )
+from segmetrics.statistics.intervals import groups_of
 
 SIDE = 640  # pixels of the longer side of a picture
 LISTED_IMAGES = 10_000
@@ -119,6 +121,7 @@ def write(
     title: str = "Segmentation scores",
     images: HasImageCounts | None = None,
     level: float = 0.95,
+    groups: Groups | None = None,
     examples: Sequence[Example] = (),
     scores: Mapping[str, float] | None = None,
     how: Mapping[str, str] | None = None,
@@ -137,6 +140,8 @@ def write(
         images: an ``ImageScores`` or its ``image_counts()``, for the intervals and the distribution
             over images. It must have counted the same pixels.
         level: the coverage that the intervals aim at, in (0, 1).
+        groups: what belongs together (patients, video sequences) and is drawn as one for intervals:
+            a mapping from image id to group; ``None`` draws images.
         examples: images to look at, the worst ones say, in the order to show them.
         scores: more scores for the head of the page, by name.
         how: how it was counted: what to write under which heading. The versions of segmetrics,
@@ -176,8 +181,8 @@ def write(
     confusion = _checked(confusion, space)
     if counts is not None:
         _check_same_pixels(counts, confusion)
-    result = _Result(confusion, space, counts, level)
-    distribution = None if counts is None else _Distribution.of(counts, level)
+    result = _Result(confusion, space, counts, level, groups)
+    distribution = None if counts is None else _Distribution.of(counts, level, groups)
     histogram = None if distribution is None else distribution.histogram_data()
     content = {
         "title": title,
@@ -314,6 +319,7 @@ class _Result:
     space: LabelSpace
     images: ImageCounts | None
     level: float
+    groups: Groups | None
 
     @property
     def ignored(self) -> tuple[int, ...]:
@@ -363,9 +369,9 @@ class _Result:
             # all classes pooled into one, whose accuracy is that of the pixels
             tp, fp, fn = (part.sum(1, keepdim=True) for part in (counts.tp, counts.fp, counts.fn))
             counts, key_of_images = ImageCounts(tp, fp, fn, ids=counts.ids), "mAcc_D"
-        if counts is None or len(counts) < 2 or key_of_images is None:
+        if counts is None or _drawn(counts, self.groups) < 2 or key_of_images is None:
             return Tile(title, value)
-        interval = confidence_interval(counts, key_of_images, level=self.level)
+        interval = confidence_interval(counts, key_of_images, level=self.level, groups=self.groups)
         return Tile(title, value, interval.low, interval.high)
 
     def classes(self) -> list[ClassRow]:
@@ -462,6 +468,7 @@ class _Distribution:
 
     tiles: list[Tile]
     number: int
+    drawn: int
     undefined: int
     edges: list[float]
     bins: list[int]
@@ -470,7 +477,7 @@ class _Distribution:
     images: list[tuple[str, float, float, str, float]]
 
     @staticmethod
-    def of(counts: ImageCounts, level: float) -> _Distribution:
+    def of(counts: ImageCounts, level: float, groups: Groups | None) -> _Distribution:
         values = counts.per_image("IoU")
         defined = values[~values.isnan()].numpy()
         bins, edges = np.histogram(defined, 40 if len(defined) >= 400 else 20, (0, 1))
@@ -479,12 +486,13 @@ class _Distribution:
             ("mIoU of an image, mean", "mIoU_I"),
             ("mean of the worst 5\u202f%", "mIoU_I_5"),
         ):
-            if len(counts) > 1:
-                interval = confidence_interval(counts, key, level=level)
+            if _drawn(counts, groups) > 1:
+                interval = confidence_interval(counts, key, level=level, groups=groups)
                 tiles.append(Tile(name, interval.estimate, interval.low, interval.high))
         return _Distribution(
             tiles=tiles,
             number=len(counts),
+            drawn=_drawn(counts, groups),
             undefined=len(values) - len(defined),
             edges=[round(edge, 4) for edge in edges.tolist()],
             bins=bins.tolist(),
@@ -497,6 +505,11 @@ class _Distribution:
         """What the histogram is drawn from."""
         mean = None if isnan(self.mean) else self.mean
         return {"edges": self.edges, "bins": self.bins, "mean": mean}
+
+
+def _drawn(counts: ImageCounts, groups: Groups | None) -> int:
+    """How many images, or groups of them, a bootstrap draws."""
+    return len(counts) if groups is None else len(set(groups_of(counts, groups)))
 
 
 def _listed(counts: ImageCounts, values: Tensor) -> list[tuple[str, float, float, str, float]]:
