@@ -334,7 +334,7 @@ class Summary:
             warnings=[valid(warning) for warning in result.warnings],
             sections=[
                 report.Section(
-                    section.title,
+                    section.title[:1].upper() + section.title[1:],
                     [
                         {section.title_of(key): _in_report(cell) for key, cell in row.items()}
                         for row in section.shown()
