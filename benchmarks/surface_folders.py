@@ -1,7 +1,7 @@
 """Surface distances of folders of volumes: ``python -m benchmarks.surfaces --folder FOLDER``.
 
 Drawn CT volumes of eight organs as gzipped NIfTI. ``segmetrics evaluate --surfaces`` measures HD,
-HD95, average surface distance and surface Dice of every case and organ; beside it
+HD95, average surface distance and surface Dice of every case and organ. On the same files:
 
 - MONAI's HD95, average surface distance and surface Dice, of volumes read by nibabel, on a part of
   the cases, as it takes long;
