@@ -88,19 +88,17 @@ class Probabilities:
         from segmetrics.statistics import CalibrationCounts, CurveCounts, confidence_interval
 
         values = values if self.per_image else values[None]
-        bins, errors, cells = self._parts(values)
+        bins, (squares, losses, infinite), cells = self._parts(values)
         ids = tuple(evaluation.names) if self.per_image else None
         of_names = range(values.shape[1])
         rows: list[Row] = []
         for c in of_names:
             one = slice(c, c + 1)
-            scores = _scores(
-                CalibrationCounts(bins[:, one], *errors[:, one].unbind(-1)),
-                CurveCounts(cells[:, one]),
-            )
+            errors = squares[:, one], losses[:, one], infinite[:, one]
+            scores = _scores(CalibrationCounts(bins[:, one], *errors), CurveCounts(cells[:, one]))
             rows.append({"name": self.names[c], **scores})
         everything: list[Resampled] = [
-            CalibrationCounts(bins, *errors.unbind(-1), ids),
+            CalibrationCounts(bins, squares, losses, infinite, ids),
             CurveCounts(cells, ids, class_names=tuple(self.names) if len(self.names) > 1 else ()),
         ]
         intervals = {}
@@ -119,9 +117,9 @@ class Probabilities:
             scores={key: _mean([row[key] for row in rows]) for key in KEYS},
             intervals=intervals,
             notes=[
-                f"ECE, MCE and ACE of {BINS} bins of equal width, the foreground's share against its "
-                f"probability. AUROC, AP and FPR95 of {self.cells:,} cells. best_dice is the Dice "
-                "of all pixels at best_threshold; all other scores of masks are at 0.5."
+                f"ECE, MCE and ACE of {BINS} bins of equal width: the foreground's share against "
+                f"its probability. AUROC, AP and FPR95 of {self.cells:,} cells. best_dice is the "
+                "Dice of all pixels at best_threshold; all other scores of masks are at 0.5."
             ],
             figures=figures,
         )
@@ -133,14 +131,14 @@ class Probabilities:
         )
 
     def _parts(self, values: Array) -> tuple[Any, Any, Any]:
-        """Bins ``(N, C, bins, 3)``, errors ``(N, C, 3)`` and cells ``(N, C, cells, 2)``."""
+        """Bins ``(N, C, bins, 3)``, three sums ``(N, C)`` and cells ``(N, C, cells, 2)``."""
         import torch
 
         of_bins = 3 * BINS
         tensor = torch.from_numpy(np.ascontiguousarray(values, np.int64))
         return (
             tensor[..., :of_bins].unflatten(-1, (BINS, 3)),
-            tensor[..., of_bins : of_bins + 3],
+            tensor[..., of_bins : of_bins + 3].unbind(-1),
             tensor[..., of_bins + 3 :].unflatten(-1, (self.cells, 2)),
         )
 
