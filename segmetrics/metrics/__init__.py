@@ -30,8 +30,8 @@ from segmetrics.metrics.surface import (
     AverageSurfaceDistance,
     HausdorffDistance,
     SurfaceDice,
-    SurfaceMetrics,
 )
+from segmetrics.metrics.surface_metrics import SurfaceMetrics
 from segmetrics.metrics.thresholds import ROC, BestThreshold, PrecisionRecallCurve
 
 __all__ = [

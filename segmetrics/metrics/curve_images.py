@@ -66,7 +66,7 @@ class CurveImageScores(ImageRows):
         >>> preds = torch.tensor([[[0.1, 0.8, 0.7]], [[0.3, 0.2, 0.6]], [[0.4, 0.6, 0.1]]])
         >>> images.update(preds, torch.tensor([[[0, 1, 1]], [[1, 0, 1]], [[1, 0, 0]]]))
         >>> {key: round(value.item(), 3) for key, value in images.compute().items()}
-        {'AUROC': 0.875, 'AP': 0.877, 'FPR95': 0.25, 'best_dice': 0.909, 'OIS': 0.909,
+        {'AUROC': 0.875, 'AP': 0.902, 'FPR95': 0.25, 'best_dice': 0.909, 'OIS': 0.909,
          'best_threshold': 0.3}
         >>> print(confidence_interval(images, "AUROC"))
         AUROC 0.875 [0.500, 1.000] (95 %, 3 images)

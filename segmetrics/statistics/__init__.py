@@ -7,6 +7,7 @@ functions ask of a table is ``Resampled``; ``ImageCounts`` is the table of pixel
 """
 
 from segmetrics.statistics.calibration import CalibrationCounts
+from segmetrics.statistics.cases import CaseScores
 from segmetrics.statistics.classes import ClassDifferences, ClassOfModel, class_differences
 from segmetrics.statistics.counts import (
     FORMULAS,
@@ -26,6 +27,7 @@ from segmetrics.statistics.intervals import (
     Method,
     compare,
     confidence_interval,
+    confidence_intervals,
 )
 from segmetrics.statistics.planning import SampleSize, sample_size
 from segmetrics.statistics.ranks import ModelPair, RankedModel, Ranking, RankingMethod, ranking
@@ -44,6 +46,7 @@ __all__ = [
     "USUAL_KEYS",
     "WORST",
     "CalibrationCounts",
+    "CaseScores",
     "ClassDifferences",
     "ClassOfModel",
     "Comparison",
@@ -74,6 +77,7 @@ __all__ = [
     "class_differences",
     "compare",
     "confidence_interval",
+    "confidence_intervals",
     "conventions",
     "mean_of",
     "ranking",

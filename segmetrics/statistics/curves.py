@@ -17,10 +17,18 @@ from segmetrics.statistics.resampled import ImageId, Resampled
 from segmetrics.statistics.tables import Tabular
 from segmetrics.statistics.weighting import Statistic, Sums
 
+
+def _average_precision(tables: Tensor) -> Tensor:
+    """The middle of its bounds: these cells hold several scores."""
+    lower, upper = curves.average_precision_bounds(tables)
+    middle: Tensor = (lower + upper) / 2
+    return middle
+
+
 #: What is read off pooled tables, by key; thresholds and Dice further below.
 OF_TABLES: dict[str, Callable[[Tensor], Tensor]] = {
     "AUROC": curves.auroc,
-    "AP": curves.average_precision,
+    "AP": _average_precision,
     "FPR95": partial(curves.fpr_at_recall, recall=0.95),
 }
 #: Numbers of pooled tables that are looked at at once: 16 MiB.
