@@ -95,7 +95,7 @@ def test_two_models_are_compared_by_their_calibration() -> None:
     calibrated = CalibrationImageScores(4, from_logits=True, ignore_index=255)
     calibrated.update(logits / 2, target)
     result = compare(calibrated, confident, "ECE")
-    assert result.p < 0.05
+    assert result.p_sign_flip < 0.05
     assert calibrated.compute()["ECE"] < confident.compute()["ECE"]
 
 
