@@ -187,6 +187,11 @@ def _backend(pixels: Pixels, ranking: Ranking) -> Tensor:
         arrays = as_arrays(pixels)
         if cpu_cells.compiled(arrays, ranking):
             return torch.from_numpy(cpu_cells.count(arrays, ranking))
+    on_cuda = pixels.target.device.type == "cuda" and pixels.target_are == "labels"
+    if on_cuda and installed("triton"):
+        from segmetrics.probabilities import cuda_cells
+
+        return cuda_cells.count(pixels, ranking)
     return plain_cells.count(pixels, ranking)
 
 
