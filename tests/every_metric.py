@@ -23,6 +23,8 @@ from segmetrics import (
     ImageScores,
     MatthewsCorrCoef,
     MeanIoU,
+    ObjectImageScores,
+    ObjectMetrics,
     PixelAccuracy,
     Precision,
     Recall,
@@ -61,6 +63,17 @@ EVERY: dict[str, Callable[[], Any]] = {
         ]
         for average in ("macro", "none")
     },
+    "ObjectMetrics global": partial(ObjectMetrics, C, ignore_index=255),
+    "ObjectMetrics samplewise": partial(
+        ObjectMetrics,
+        C,
+        matching="iou",
+        distances=True,
+        tolerance=1,
+        aggregation_level="samplewise",
+        ignore_index=255,
+    ),
+    "ObjectImageScores": partial(ObjectImageScores, C, min_size=2, ignore_index=255),
     "SurfaceMetrics": partial(SurfaceMetrics, C, tolerance=1, ignore_index=255),
 }
 

@@ -3,6 +3,7 @@
 from segmetrics.metrics.boundary import BoundaryF1Score, BoundaryIoU
 from segmetrics.metrics.collection import SegmentationMetrics
 from segmetrics.metrics.image import ImageScores
+from segmetrics.metrics.object_images import ObjectImageScores
 from segmetrics.metrics.objects import ObjectMetrics
 from segmetrics.metrics.region import (
     CohenKappa,
@@ -38,6 +39,7 @@ __all__ = [
     "ImageScores",
     "MatthewsCorrCoef",
     "MeanIoU",
+    "ObjectImageScores",
     "ObjectMetrics",
     "PixelAccuracy",
     "Precision",

@@ -58,7 +58,7 @@ class RuledMetric(KeyedMetric):
     them, followed by the bad pixels. All that decides its value is in its name.
     """
 
-    _inputs = ("preds", "target", "spacing")
+    _inputs: tuple[str, ...] = ("preds", "target", "spacing")
 
     rules: Rules
     matching, threshold, connectivity, min_size = (FixedRule() for _ in range(4))
@@ -220,6 +220,13 @@ class RuledMetric(KeyedMetric):
     def _scores(self, sums: Tensor) -> dict[str, Tensor]:
         """The scores of sums ``(..., rows, columns)`` in float64, by key without the prefix."""
         return values_at(sums.double(), self.places, self.scheme, *self.fill)
+
+    def plot(self, val: Any = None, ax: Any = None) -> tuple[Any, Any]:
+        """Draw a value of ``compute`` or ``forward``, or a sequence of them, as torchmetrics does.
+
+        Needs matplotlib.
+        """
+        return self._plot(val, ax)
 
     def _reported(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Scores as they are handed out."""

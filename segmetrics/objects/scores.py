@@ -242,8 +242,9 @@ SCORES: dict[str, Callable[[Sums], Any]] = {
     "variation_of_information": variation_of_information,
     "adapted_rand_error": adapted_rand_error,
 }
-#: Those of which less is better; counts of objects are neither.
+#: Those of which less is better.
 ERRORS = (
+    "object_hd95",
     "missed_objects",
     "false_objects",
     "false_negative_volume",
