@@ -157,7 +157,14 @@ def test_the_operator_keeps_the_rules_of_torch_library(counting: Counting) -> No
 
 
 BREAK_THE_GRAPH = (
-    *("ImageScores", "BoundaryIoU", "BoundaryF1Score", "HausdorffDistance"),
+    *(
+        "ImageScores",
+        "ObjectImageScores",
+        "ObjectMetrics",
+        "BoundaryIoU",
+        "BoundaryF1Score",
+        "HausdorffDistance",
+    ),
     *("AverageSurfaceDistance", "SurfaceDice", "SurfaceMetrics"),
 )
 
