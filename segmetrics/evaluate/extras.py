@@ -62,6 +62,9 @@ class Extra(Protocol):
         name: different from that of every other extra.
         keys: the keys of its sections.
         summed: the arrays of pairs are added up; else all of them are kept.
+
+    The keys of its scores may be an attribute, too, ``scores``, if they are known before anything
+    is counted; ``--fail-under`` takes those.
     """
 
     @property

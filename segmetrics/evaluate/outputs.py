@@ -33,7 +33,7 @@ def check_outputs(outputs: Mapping[str, Path]) -> None:
     """
     for option, path in outputs.items():
         if path == STANDARD_OUTPUT:
-            if option not in ("--json", "--csv"):
+            if option not in ("--json", "--csv", "--markdown"):
                 raise ValueError(f"{option} must be a file; - is standard output.")
             continue
         if not path.parent.is_dir():

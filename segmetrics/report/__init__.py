@@ -41,15 +41,6 @@ LISTED_IMAGES = 10_000
 LISTED_CONFUSIONS = 200  # and the three largest of every class
 LABEL = 18  # characters of a class beside the heat map
 ABSTAINED = "(abstained)"
-#: How the usual scores are written, where not as their keys.
-TITLES = {
-    "pixel_accuracy": "pixel accuracy",
-    "mean_accuracy": "mean accuracy",
-    "fw_iou": "frequency-weighted IoU",
-    "mIoU_category": "mIoU of categories",
-    "iou": "IoU",
-    "dice": "Dice",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -363,7 +354,11 @@ class _Result:
         return tiles + [Tile(str(name), number("scores", value)) for name, value in more.items()]
 
     def _tile(self, key: str, value: float) -> Tile:
-        title, counts, key_of_images = TITLES.get(key, key), self.images, KEYS_OF_IMAGES.get(key)
+        title, counts, key_of_images = (
+            formulas.TITLES.get(key, key),
+            self.images,
+            KEYS_OF_IMAGES.get(key),
+        )
         if counts is not None and key == "pixel_accuracy":
             # all classes pooled into one, whose accuracy is that of the pixels
             tp, fp, fn = (part.sum(1, keepdim=True) for part in (counts.tp, counts.fp, counts.fn))
