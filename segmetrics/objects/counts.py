@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segmetrics._arrays import where
 from segmetrics.objects import distances
 from segmetrics.objects.find import pairs_of
 from segmetrics.objects.matching import matched
@@ -160,10 +161,7 @@ def _recall_of(stratum: str) -> Callable[[Sums], Any]:
 
 def _filled(values: Any, value: float) -> Any:
     """Values with another one for nan."""
-    undefined = values != values
-    if isinstance(values, np.ndarray | np.generic):
-        return np.where(undefined, value, values)
-    return values.masked_fill(undefined, value)
+    return where(values == values, values, value)
 
 
 #: The scores that every class and region has; the others are of all classes together.
