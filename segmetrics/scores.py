@@ -228,6 +228,19 @@ OF_FOREGROUND: Mapping[str, Formula] = {
     "iou": iou, "dice": dice, "precision": precision, "recall": recall,
 }  # fmt: skip
 
+#: How keys are written for people, where not as they are.
+TITLES = {
+    "pixel_accuracy": "pixel accuracy",
+    "mean_accuracy": "mean accuracy",
+    "fw_iou": "frequency-weighted IoU",
+    "mIoU_category": "mIoU of categories",
+    "iou": "IoU",
+    "dice": "Dice",
+    "boundary_iou": "boundary IoU",
+    "iIoU_category": "iIoU of categories",
+    "iiou": "iIoU",
+}
+
 
 def usual(
     matrix: Tensor,

@@ -33,11 +33,14 @@ EXTRA = 4
 
 
 class Counted(NamedTuple):
-    """The counts of a pair: sums, see ``Layout``, and weighted instances; digests of its files."""
+    """The counts of a pair: sums, see ``Layout``, weighted instances, and what ``extras`` measured;
+    digests of its files.
+    """
 
     sums: Longs
-    instances: Floats | None
+    instances: Floats | None = None
     digests: tuple[str, ...] = ()
+    extras: tuple[Array, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,21 +107,21 @@ class Counter:
         """
         sums = np.zeros(self.layout.size, np.int64)
         if pair.classes:
-            for of_class in pair.classes:
-                self._add_class(of_class, sums)
-            return Counted(sums, None)
+            of_classes = [self._add_class(of_class, pair, sums) for of_class in pair.classes]
+            return Counted(sums, extras=tuple(map(np.concatenate, zip(*of_classes, strict=True))))
         preds, target = self._read(pair.preds, pair.target, sums)
         self._add_confusion(preds, target, pair, sums)
         if self.settings.boundary:
             self.layout.bands(sums)[:] = self._bands(preds.values, target.values)
-        if pair.instances is None:
-            return Counted(sums, None)
-        weighted, sums[STRAYS] = self._instances(preds.values, target.values, pair)
-        return Counted(sums, weighted)
+        weighted = None
+        if pair.instances is not None:
+            weighted, sums[STRAYS] = self._instances(preds.values, target.values, pair)
+        return Counted(sums, weighted, extras=self._extras(preds, target, pair))
 
     def parts(self, pair: Pair) -> list[Rows | None]:
         """The parts in which a pair is counted; None is the whole."""
-        if self.settings.boundary or pair.instances or pair.classes:
+        whole = self.settings.boundary or self.settings.extras
+        if whole or pair.instances or pair.classes:
             return [None]
         return files.parts(pair.preds, pair.target)
 
@@ -138,10 +141,10 @@ class Counter:
         sums = np.zeros(self.layout.size, np.int64)
         preds, target = self._labels(preds, sums), self._labels(target, sums)
         self._add_confusion(preds, target, pair, sums)
-        return Counted(sums, None)
+        return Counted(sums)
 
-    def _add_class(self, of_class: ClassFiles, sums: Longs) -> None:
-        """Count the masks of one class."""
+    def _add_class(self, of_class: ClassFiles, of: Pair, sums: Longs) -> tuple[Array, ...]:
+        """Count the masks of one class of a pair."""
         preds, target = self._read(of_class.preds, of_class.target, sums)
         c = self.settings.space.names.index(of_class.name)
         pair = Pair(of_class.name, of_class.target, of_class.target)
@@ -150,6 +153,10 @@ class Counter:
         sums[UNCOUNTED] += target.values.size - confusion.sum()
         if self.settings.boundary:
             self.layout.bands(sums)[c] = self._bands(preds.values, target.values)[1]
+        return self._extras(preds, target, of)
+
+    def _extras(self, preds: LabelMap, target: LabelMap, pair: Pair) -> tuple[Array, ...]:
+        return tuple(extra.measure(preds, target, pair) for extra in self.settings.extras)
 
     def _add_confusion(self, preds: LabelMap, target: LabelMap, pair: Pair, sums: Longs) -> None:
         confusion = self.layout.confusion(sums)

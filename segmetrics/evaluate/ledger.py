@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from segmetrics.distributed import sum_over_processes
 from segmetrics.evaluate import iiou
-from segmetrics.evaluate.counter import Counted, Floats, Layout, Longs
+from segmetrics.evaluate.counter import Array, Counted, Floats, Layout, Longs
 from segmetrics.evaluate.processes import Processes
 from segmetrics.evaluate.settings import Evaluation, Settings
 from segmetrics.files import Pair, Problem
@@ -29,6 +29,7 @@ class Ledger:
     sums: Longs = field(default_factory=lambda: np.zeros(0, np.int64))
     images: list[Longs] = field(default_factory=list)  # tp, fp and fn (3, C)
     instances: list[Floats] = field(default_factory=list)
+    extras: list[list[Array]] = field(default_factory=list)  # of each extra: a sum, or all
     problems: list[Problem] = field(default_factory=list)
     digests: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of files, by name
 
@@ -36,6 +37,8 @@ class Ledger:
         self.layout = Layout.of(self.settings)
         if not len(self.sums):
             self.sums = np.zeros(self.layout.size, np.int64)
+        if not self.extras:
+            self.extras = [[] for _ in self.settings.extras]
 
     def add(self, pair: Pair, outcome: Counted | Problem) -> None:
         """Add what came out for a pair."""
@@ -50,6 +53,12 @@ class Ledger:
             self.images.append(np.stack([hits, predicted - hits, target - hits]))
         if outcome.instances is not None:
             self.instances.append(outcome.instances)
+        for extra, kept, array in zip(
+            self.settings.extras, self.extras, outcome.extras, strict=True
+        ):
+            kept.append(array)
+            if extra.summed:
+                kept[:] = [_sum(kept)]
 
     def stored(self) -> dict[str, NDArray[Any]]:
         """The counts, for a checkpoint."""
@@ -57,6 +66,10 @@ class Ledger:
             "sums": self.sums,
             "images": np.array(self.images),
             "instances": np.array(self.instances),
+            **{
+                f"extra {extra.name}": np.array(arrays)
+                for extra, arrays in zip(self.settings.extras, self.extras, strict=True)
+            },
         }
 
     def restore(
@@ -78,24 +91,33 @@ class Ledger:
         self.names, self.sums = list(digests), sums
         self.digests = {name: tuple(found) for name, found in digests.items()}
         self.images, self.instances = list(images), list(instances)
+        for extra, kept in zip(self.settings.extras, self.extras, strict=True):
+            kept[:] = arrays[f"extra {extra.name}"]
+            if len(kept) != (min(1, len(digests)) if extra.summed else len(digests)):
+                raise ValueError(f"its {extra.name} are of other files")
 
     def merged(self, processes: Processes) -> Ledger:
         """The ledgers of all processes as one."""
         if processes.number == 1:
             return self
         (sums,) = sum_over_processes([torch.from_numpy(self.sums)])
-        parts = processes.gather((self.names, self.images, self.instances, self.problems))
-        names, images, instances, problems = (
+        parts = processes.gather(
+            (self.names, self.images, self.instances, self.problems, *self.extras)
+        )
+        names, images, instances, problems, *extras = (
             list(chain.from_iterable(part)) for part in zip(*parts, strict=True)
         )
-        return Ledger(self.settings, names, sums.numpy(), images, instances, problems)
+        for extra, kept in zip(self.settings.extras, extras, strict=True):
+            if extra.summed and kept:
+                kept[:] = [_sum(kept)]
+        return Ledger(self.settings, names, sums.numpy(), images, instances, extras, problems)
 
     def evaluation(self, pairs: Sequence[Pair], **about: Any) -> Evaluation:
         """What is reported of these pairs."""
         settings = self.settings
         confusion, images = self.layout.confusion(self.sums), None
+        order = sorted(range(len(self.names)), key=self.names.__getitem__)
         if settings.images:
-            order = sorted(range(len(self.names)), key=self.names.__getitem__)
             tp, fp, fn = torch.from_numpy(np.stack([self.images[i] for i in order], 1))
             images = ImageCounts(
                 tp, fp, fn,
@@ -117,5 +139,14 @@ class Ledger:
             images,
             *scores_of_instances,
             scored={pair.name: pair for pair in pairs if pair.name in done},
+            extras={
+                extra.name: kept[0] if extra.summed else np.stack([kept[i] for i in order])
+                for extra, kept in zip(settings.extras, self.extras, strict=True)
+            },
             **about,
         )
+
+
+def _sum(arrays: Sequence[Array]) -> Array:
+    total: Array = np.sum(arrays, axis=0, dtype=arrays[0].dtype)
+    return total

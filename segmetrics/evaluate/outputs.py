@@ -17,9 +17,9 @@ STANDARD_OUTPUT = Path("-")
 PLAIN = {"–": "-", "—": "-", "×": "x", "…": "..."}
 
 
-def table_csv(path: Path, of: str) -> Path:
-    """A table that is written with the table of classes: that ``of`` each ``"image"``, say."""
-    return path.with_suffix(f".{of}s{path.suffix}")
+def table_csv(path: Path, table: str) -> Path:
+    """The file of a table that is written with that of the classes, ``"images"`` say."""
+    return path.with_suffix(f".{table}{path.suffix}")
 
 
 def check_outputs(outputs: Mapping[str, Path]) -> None:
@@ -33,7 +33,7 @@ def check_outputs(outputs: Mapping[str, Path]) -> None:
     """
     for option, path in outputs.items():
         if path == STANDARD_OUTPUT:
-            if option not in ("--json", "--csv"):
+            if option not in ("--json", "--csv", "--markdown"):
                 raise ValueError(f"{option} must be a file; - is standard output.")
             continue
         if not path.parent.is_dir():

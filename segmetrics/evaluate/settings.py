@@ -14,6 +14,7 @@ from torch import Tensor
 
 from segmetrics.counting import Counting
 from segmetrics.counting.inputs import Task
+from segmetrics.evaluate.extras import Array, Extra
 from segmetrics.evaluate.warnings import Warnings
 from segmetrics.files import VOID, Pair, Problem, Reading, to_binary
 from segmetrics.labels import Color, LabelSpace
@@ -71,6 +72,7 @@ class Settings:
         images: keep the counts of every image.
         instances: count Cityscapes' instances, too.
         readings: how predictions and targets are read.
+        extras: what is measured of every pair besides.
     """
 
     space: LabelSpace
@@ -81,6 +83,7 @@ class Settings:
     images: bool = False
     instances: bool = False
     readings: Readings = field(default_factory=Readings)
+    extras: tuple[Extra, ...] = ()
 
     @cached_property
     def counting(self) -> Counting:
@@ -116,6 +119,7 @@ class Settings:
             "keys": list(self.readings.target.keys),
             "one-hot axis": self.readings.target.one_hot,
             "ignore grid": self.readings.target.ignore_grid,
+            **{extra.name: extra.describe() for extra in self.extras},
         }
 
 
@@ -133,8 +137,8 @@ class Evaluation:
 
     Where each class has its own masks the counts are ``(C, 2, 3)``. ``bands`` are hits, predicted
     and target pixels of the classes in their bands ``(C, 3)``; ``iiou`` and ``iiou_category``
-    scores by name; ``scored`` the pairs by name; ``warnings`` what looks wrong although it can be
-    scored.
+    scores by name; ``scored`` the pairs by name; ``extras`` what else was measured, by name;
+    ``warnings`` what looks wrong although it can be scored.
     """
 
     settings: Settings
@@ -144,6 +148,7 @@ class Evaluation:
     iiou: Mapping[str, float]
     iiou_category: Mapping[str, float]
     scored: Mapping[str, Pair]
+    extras: Mapping[str, Array]
     left_out: Sequence[Problem]
     warnings: Warnings
     seconds: float
@@ -160,6 +165,11 @@ class Evaluation:
     def band_statistics(self) -> Statistics | None:
         """The classes' counts in their bands, if they were counted."""
         return None if self.bands is None else Statistics.of(*self.bands.unbind(1))
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the pairs, in the order of the counts of images and of extras."""
+        return sorted(self.scored)
 
     @property
     def ignored(self) -> tuple[int, ...]:

@@ -2,52 +2,44 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import sys
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isnan, nan
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from torch import Tensor
 
 import segmetrics
 from segmetrics import files, report, scores
-from segmetrics._files import replace_file
+from segmetrics.evaluate.extras import Row, Section
 from segmetrics.evaluate.outputs import STANDARD_OUTPUT, table_csv
 from segmetrics.evaluate.plausibility import missing_predictions
 from segmetrics.evaluate.settings import BINARY, Evaluation
+from segmetrics.evaluate.subgroups import Subgroups
 from segmetrics.evaluate.warnings import Warnings
-from segmetrics.files import KINDS, Kind, MaskError, Problem, printable, valid
-from segmetrics.scores import Formula, Score
+from segmetrics.evaluate.writing import (
+    Table,
+    bounds,
+    counted,
+    problem_lines,
+    shown,
+    write_json,
+    write_markdown,
+    write_rows,
+)
+from segmetrics.files import MaskError, valid
+from segmetrics.scores import TITLES, Formula, Score
 from segmetrics.statistics import KEYS_OF_IMAGES, Interval, all_scores, confidence_interval
 
 #: The scores over images that are printed; JSON has them all.
 OF_IMAGES = ("mIoU_I", "mIoU_I_5", "mIoU_I_10", "mIoU_C", "mIoU_C_5", "mIoU_C_10")
-#: How keys are printed, where not as they are.
-TITLES = {
-    **report.TITLES,
-    "boundary_iou": "boundary IoU",
-    "iIoU_category": "iIoU of categories",
-    "iiou": "iIoU",
-}
-#: Problems of a kind, and worst images, that are listed; and images in the report.
-SHOWN, EXAMPLES = 5, 12
-#: What spreadsheets take for the beginning of a formula (OWASP, "CSV Injection").
-FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-
-Row = dict[str, Any]
+#: Worst images that are listed, and images in the report.
+WORST, EXAMPLES = 5, 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,15 +56,19 @@ class Summary:
     categories: Sequence[Row]
     regions: Sequence[Row]
     images: Sequence[Row]
+    sections: Sequence[Section]
 
     @staticmethod
-    def of(result: Evaluation, *, per_image: bool, level: float | None) -> Summary:
+    def of(
+        result: Evaluation, *, per_image: bool, level: float | None, by: Subgroups | None = None
+    ) -> Summary:
         """Score what was counted.
 
         Args:
             result: the counts.
             per_image: score images, too.
             level: that of the intervals; None for none.
+            by: what images are split by, for scores of the parts.
 
         There are no intervals of fewer than two images.
         """
@@ -96,8 +92,34 @@ class Summary:
             intervals = {
                 name: confidence_interval(counts, key, level=level) for name, key in keys.items()
             }
+        sections = [
+            section
+            for extra in result.settings.extras
+            for section in extra.sections(result.extras[extra.name], result, level)
+        ]
+        if by is not None and counts is not None:
+            title = "mIoU" if "mIoU" in found else "iou"
+            score = KEYS_OF_IMAGES[title]
+            sections.insert(0, by.section(counts, score, title, level or 0.95, result.warnings))
+        for section in sections:
+            found |= section.scores
+            intervals |= section.intervals
         rows = _classes(result), _categories(result), _regions(result)
-        return Summary(result, found, intervals, *rows, images)
+        return Summary(result, found, intervals, *rows, images, sections)
+
+    def by_key(self) -> dict[str, float]:
+        """All scores by key: those over all, then ``iou/<class>``, ``iou_region/<region>`` ..."""
+        found = dict(self.scores)
+        for kind, rows in (
+            ("", self.classes), ("_category", self.categories), ("_region", self.regions)
+        ):  # fmt: skip
+            for row in rows:
+                found |= {
+                    f"{column}{kind}/{row['name']}": value
+                    for column, value in row.items()
+                    if column not in ("name", "pixels")
+                }
+        return found
 
     @property
     def worst(self) -> list[Row]:
@@ -107,64 +129,89 @@ class Summary:
 
     # --- to read ----------------------------------------------------------------------------------
 
-    def print(self, console: Console) -> None:
-        """Print tables; boxed on a terminal, plain columns elsewhere."""
-        plain = not console.is_terminal
+    def tables(self) -> list[Table]:
+        """The tables that are printed: of classes, categories, regions, scores, and sections."""
         found = self.scores
         means = {"iou": "mIoU", "dice": "mDice", "accuracy": "mean_accuracy", "iiou": "iIoU"}
         tables = []
         if self.result.settings.task != "binary":  # of which the scores below say all
-            tables.append(
-                _table("class", self.classes, {k: found.get(v, nan) for k, v in means.items()} | {
-                    "boundary_iou": found.get("boundary_iou", nan),
-                    "pixels": sum(row["pixels"] for row in self.classes),
-                    "recall": found.get("mean_accuracy", nan),
-                    "precision": _mean(row.get("precision", nan) for row in self.classes),
-                }, plain)
-            )  # fmt: skip
+            foot = {key: found.get(of_all, nan) for key, of_all in means.items()} | {
+                "boundary_iou": found.get("boundary_iou", nan),
+                "pixels": sum(row["pixels"] for row in self.classes),
+                "recall": found.get("mean_accuracy", nan),
+                "precision": _mean(row.get("precision", nan) for row in self.classes),
+            }
+            tables.append(Table.of_rows("class", self.classes, foot))
         if self.categories:
             of_categories = {"iou": "mIoU_category", "iiou": "iIoU_category"}
-            tables.append(
-                _table("category", self.categories,
-                       {k: found.get(v, nan) for k, v in of_categories.items()}, plain)
-            )  # fmt: skip
+            foot = {key: found.get(of_all, nan) for key, of_all in of_categories.items()}
+            tables.append(Table.of_rows("category", self.categories, foot))
         if self.regions:
-            tables.append(_table("region", self.regions, {}, plain))
-        tables.append(self._scores_table(plain))
+            tables.append(Table.of_rows("region", self.regions))
+        tables.append(self._scores_table())
+        tables += [Table.of_section(section) for section in self.sections if section.rows]
         if self.images:
-            worst = [{"name": row["name"], "mIoU": row["mIoU"]} for row in self.worst[:SHOWN]]
-            tables.append(_table("worst images", worst, {}, plain))
-        for table in tables:
-            console.print(table)
-            if plain:
-                console.print()
+            worst = [{"name": row["name"], "mIoU": row["mIoU"]} for row in self.worst[:WORST]]
+            tables.append(Table.of_rows("worst images", worst))
+        return tables
+
+    def print(self, console: Console) -> None:
+        """Print the tables."""
+        for table in self.tables():
+            table.print(console)
+        for note in self.notes:
+            console.print(escape(note))
         if left_out := self.result.left_out:
-            console.print(f"[bold]left out: {_number(len(left_out), 'file')}[/]")
+            console.print(f"[bold]left out: {counted(len(left_out), 'file')}[/]")
             for line in problem_lines(left_out):
                 console.print(escape(line))
-        console.print(self._how_fast())
+        console.print(self.how_fast())
         console.file.flush()
 
-    def _scores_table(self, plain: bool) -> Table:
-        table = _columns("score", ["", *(["interval"] if self.intervals else [])], plain)
+    @property
+    def notes(self) -> list[str]:
+        """The notes of all sections."""
+        return list(dict.fromkeys(note for section in self.sections for note in section.notes))
+
+    def _scores_table(self) -> Table:
+        of_sections = {key for section in self.sections for key in section.scores}
+        rows = []
         for key, value in self.scores.items():
-            if key in OF_IMAGES or key in KEYS_OVER_ALL:
-                cells = [TITLES.get(key, key), _shown(value)]
+            if key in OF_IMAGES or key in KEYS_OVER_ALL or key in of_sections:
+                cells = [TITLES.get(key, key), shown(value)]
                 if self.intervals:
                     interval = self.intervals.get(key)
-                    cells.append(_bounds(interval) if interval else "")
-                table.add_row(*map(escape, cells))
+                    cells.append(bounds(interval.low, interval.high) if interval else "")
+                rows.append(cells)
+        columns = [""]
         if self.intervals:
-            table.columns[2].header = f"{100 * next(iter(self.intervals.values())).level:g} %"
-        return table
+            columns.append(f"{100 * next(iter(self.intervals.values())).level:g} %")
+        return Table("score", columns, rows)
 
-    def _how_fast(self) -> str:
+    def how_fast(self) -> str:
+        """How much was counted, and in which time."""
         result = self.result
-        shared = f", {_number(result.processes, 'process')}" if result.processes > 1 else ""
+        shared = f", {counted(result.processes, 'process')}" if result.processes > 1 else ""
         return (
-            f"{_number(len(result.scored), 'pair')}, {result.pixels:,} pixels counted in "
+            f"{counted(len(result.scored), 'pair')}, {result.pixels:,} pixels counted in "
             f"{result.seconds:.1f} s ({len(result.scored) / result.seconds:.0f} pairs/s, "
-            f"{_number(result.workers, 'worker')}{shared})"
+            f"{counted(result.workers, 'worker')}{shared})"
+        )
+
+    def write_markdown(self, path: Path, below: str | None) -> None:
+        """Write a summary for the job page of a build server.
+
+        Args:
+            path: the file; ``-`` is standard output.
+            below: a sentence on scores that are too low.
+        """
+        write_markdown(
+            path,
+            "Segmentation scores",
+            self.tables(),
+            warnings=[*([below] if below else []), *self.result.warnings],
+            left_out=self.result.left_out,
+            notes=[*self.notes, self.how_fast()],
         )
 
     # --- to work on -------------------------------------------------------------------------------
@@ -193,6 +240,8 @@ class Summary:
             "confusion": result.confusion[..., :-1].tolist(),
             "abstained": result.confusion[..., -1].tolist(),
             "images": self.images,
+            **{section.key: section.rows for section in self.sections},
+            "notes": [note for section in self.sections for note in section.notes],
             "left_out": [
                 {"file": problem.file, "kind": problem.kind, "reason": problem.reason}
                 for problem in result.left_out
@@ -203,23 +252,23 @@ class Summary:
             "workers": result.workers,
             "processes": result.processes,
         }
-        utf8 = path != STANDARD_OUTPUT or "utf" in str(sys.stdout.encoding).lower()
-        with _opened(path) as file:
-            json.dump(_for_json(content), file, indent=1, ensure_ascii=not utf8)
-            file.write("\n")
+        write_json(path, content)
 
     def write_csv(self, path: Path) -> None:
-        """Write a row a class; in tables of their own a row a region, and a row a scored image.
+        """Write a row a class; in tables of their own regions, scored images and sections.
 
         ``-`` is standard output. An undefined score is an empty cell. A name that a spreadsheet
         would take for a formula gets a ``'`` in front.
         """
-        with _opened(path) as file:
-            _write_rows(file, "class", self.classes)
-        for head, rows in (("region", self.regions), ("image", self.images)):
+        write_rows(path, self.classes, "class")
+        others = [
+            ("regions", "region", self.regions),
+            ("images", "image", self.images),
+            *((section.key, None, section.rows) for section in self.sections),
+        ]
+        for table, head, rows in others:
             if rows and path != STANDARD_OUTPUT:
-                with _opened(table_csv(path, head)) as file:
-                    _write_rows(file, head, rows)
+                write_rows(table_csv(path, table), rows, head)
 
     # --- to look at -------------------------------------------------------------------------------
 
@@ -242,6 +291,8 @@ class Summary:
             for key, value in self.scores.items()
             if key in KEYS_OVER_ALL and key not in own
         }
+        for section in self.sections:
+            more |= section.scores
         report.write(
             path,
             result.confusion,
@@ -251,31 +302,27 @@ class Summary:
             examples=examples,
             scores=more,
             how={name: valid(str(value)) for name, value in arguments.items()}
-            | {"counted": self._how_fast()},
+            | {"counted": self.how_fast()},
             left_out=[(valid(p.file), valid(p.reason)) for p in result.left_out],
             warnings=[valid(warning) for warning in result.warnings],
+            sections=[
+                report.Section(
+                    section.title,
+                    [
+                        {key: _in_report(cell) for key, cell in row.items()}
+                        for row in section.shown()
+                    ],
+                    section.notes,
+                    section.figures,
+                )
+                for section in self.sections
+            ],
         )
 
 
 KEYS_OVER_ALL = (
     *scores.USUAL, *scores.OF_FOREGROUND, "mIoU_category", "boundary_iou", "iIoU", "iIoU_category",
 )  # fmt: skip
-
-
-def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
-    """Problems kind by kind: the first few files, how many more, and a fix."""
-    kinds: defaultdict[Kind, list[Problem]] = defaultdict(list)
-    for problem in problems:
-        kinds[problem.kind].append(problem)
-    for kind, some in kinds.items():
-        yield f"{KINDS[kind][0]}: {len(some):,}"
-        for problem in some[:SHOWN]:
-            detail = f": {problem.detail}" if problem.detail else ""
-            yield printable(f"  {problem.file}{detail}")
-        if len(some) > SHOWN:
-            yield f"  and {len(some) - SHOWN:,} more"
-        for fix in list(dict.fromkeys(problem.fix for problem in some))[:SHOWN]:
-            yield f"  {fix}"
 
 
 # --- Rows -----------------------------------------------------------------------------------------
@@ -375,82 +422,11 @@ def _mean(values: Iterable[float]) -> float:
     return Tensor(list(values)).double().nanmean().item()
 
 
-# --- Writing --------------------------------------------------------------------------------------
+# --- The report -----------------------------------------------------------------------------------
 
 
-def _table(head: str, rows: Sequence[Row], means: Mapping[str, float], plain: bool) -> Table:
-    """Rows of a name and numbers, and their means at the foot."""
-    columns = [key for key in (rows[0] if rows else {}) if key != "name"]
-    table = _columns(head, [TITLES.get(key, key) for key in columns], plain)
-    for row in rows:
-        table.add_row(escape(printable(str(row["name"]))), *(_shown(row[key]) for key in columns))
-    if means:
-        table.add_section()
-        table.add_row("mean", *(_shown(means.get(key, nan)) for key in columns))
-    return table
-
-
-def _columns(head: str, others: Sequence[str], plain: bool) -> Table:
-    table = Table(
-        box=None if plain else box.ROUNDED, pad_edge=not plain, header_style="" if plain else "bold"
-    )
-    table.add_column(head, no_wrap=plain)
-    for name in others:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
-
-
-def _shown(value: float) -> str:
-    if isinstance(value, int):
-        return f"{value:,}"
-    return "–" if isnan(value) else f"{value:.3f}"
-
-
-def _bounds(interval: Interval) -> str:
-    low, high = _shown(interval.low), _shown(interval.high)
-    return low if isnan(interval.low) and isnan(interval.high) else f"[{low}, {high}]"
-
-
-def _number(number: int, noun: str) -> str:
-    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
-    return f"{number:,} {noun if number == 1 else plural}"
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[str]]:
-    if path == STANDARD_OUTPUT:
-        yield sys.stdout
-        sys.stdout.flush()
-    else:
-        text = io.StringIO(newline="")
-        yield text
-        replace_file(path, text.getvalue().encode())
-
-
-def _write_rows(file: IO[str], head: str, rows: Sequence[Row]) -> None:
-    writer = csv.writer(file)
-    columns = list(rows[0])
-    writer.writerow([head, *columns[1:]])
-    for row in rows:
-        writer.writerow([_cell(value) for value in row.values()])
-
-
-def _cell(value: Any) -> Any:
-    """A cell of a CSV file: no nan, and no text that a spreadsheet would run as a formula."""
-    if isinstance(value, str):
-        return f"'{valid(value)}" if value.startswith(FORMULAS) else valid(value)
-    return "" if value != value else value
-
-
-def _for_json(value: Any) -> Any:
-    """The same with None for nan, and names in valid Unicode."""
-    if isinstance(value, Mapping):
-        return {valid(str(key)): _for_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_for_json(item) for item in value]
-    if isinstance(value, str):
-        return valid(value)
-    return None if value != value else value
+def _in_report(cell: Any) -> Any:
+    return valid(shown(cell)) if isinstance(cell, str | bool) else cell
 
 
 def _examples(result: Evaluation, folder: Path | None) -> Iterator[Any]:

@@ -117,7 +117,7 @@ def _joined(
             problems[name] = min(problems.get(name, (rows, outcome)), (rows, outcome))
         elif name in sums:
             found = sums[name].digests or outcome.digests
-            sums[name] = Counted(sums[name].sums + outcome.sums, None, found)
+            sums[name] = Counted(sums[name].sums + outcome.sums, digests=found)
         else:
             sums[name] = outcome
         left[name] -= 1

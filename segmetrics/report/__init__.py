@@ -41,15 +41,6 @@ LISTED_IMAGES = 10_000
 LISTED_CONFUSIONS = 200  # and the three largest of every class
 LABEL = 18  # characters of a class beside the heat map
 ABSTAINED = "(abstained)"
-#: How the usual scores are written, where not as their keys.
-TITLES = {
-    "pixel_accuracy": "pixel accuracy",
-    "mean_accuracy": "mean accuracy",
-    "fw_iou": "frequency-weighted IoU",
-    "mIoU_category": "mIoU of categories",
-    "iou": "IoU",
-    "dice": "Dice",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +94,23 @@ class Example:
             )
 
 
+class Section(NamedTuple):
+    """A table of other results on the page.
+
+    Args:
+        title: its heading.
+        rows: one mapping a row, all with the same columns, of which the first names the row: texts,
+            whole numbers, and scores.
+        notes: sentences under the heading.
+        figures: HTML behind the table; it is shown as it is.
+    """
+
+    title: str
+    rows: Sequence[Mapping[str, object]]
+    notes: Sequence[str] = ()
+    figures: Sequence[str] = ()
+
+
 def write(
     path: str | os.PathLike[str],
     confusion: Tensor,
@@ -116,6 +124,7 @@ def write(
     how: Mapping[str, str] | None = None,
     left_out: Sequence[tuple[str, str]] = (),
     warnings: Sequence[str] = (),
+    sections: Sequence[Section] = (),
 ) -> Path:
     """Write a report: one HTML file that needs no other and asks the network for nothing.
 
@@ -134,6 +143,7 @@ def write(
             torch and Python and the date come by themselves.
         left_out: files that were not scored, each with the reason.
         warnings: sentences shown at the head of the page.
+        sections: tables of other results, shown behind the classes.
 
     Returns:
         The path.
@@ -176,6 +186,7 @@ def write(
         "classes": result.classes(),
         "categories": result.categories(),
         "regions": result.regions(),
+        "sections": sections,
         "confusions": result.confusions(),
         "distribution": distribution,
         "examples": [_shown(example, space) for example in examples],
@@ -343,7 +354,11 @@ class _Result:
         return tiles + [Tile(str(name), number("scores", value)) for name, value in more.items()]
 
     def _tile(self, key: str, value: float) -> Tile:
-        title, counts, key_of_images = TITLES.get(key, key), self.images, KEYS_OF_IMAGES.get(key)
+        title, counts, key_of_images = (
+            formulas.TITLES.get(key, key),
+            self.images,
+            KEYS_OF_IMAGES.get(key),
+        )
         if counts is not None and key == "pixel_accuracy":
             # all classes pooled into one, whose accuracy is that of the pixels
             tp, fp, fn = (part.sum(1, keepdim=True) for part in (counts.tp, counts.fp, counts.fn))

@@ -2,15 +2,19 @@
 
 Every score is a function of weights and counts: ``weights (B, N)`` say how often each of N images
 is in each of B resamples. So a bootstrap, a jackknife and a sign flip are matrix products, never a
-pass over the data, and the data set itself is the resample in which every weight is 1.
+pass over the data, and the data set itself is the resample in which every weight is 1. What the
+functions ask of a table is ``Resampled``; ``ImageCounts`` is the table of pixel counts.
 """
 
 from segmetrics.statistics.counts import (
     FORMULAS,
+    KEYS,
+    KEYS_OF_IMAGES,
+    USUAL_KEYS,
     HasImageCounts,
     ImageCounts,
-    ImageId,
     Presence,
+    all_scores,
 )
 from segmetrics.statistics.intervals import (
     Comparison,
@@ -22,19 +26,11 @@ from segmetrics.statistics.intervals import (
 )
 from segmetrics.statistics.planning import SampleSize, sample_size
 from segmetrics.statistics.ranks import ModelPair, RankedModel, Ranking, RankingMethod, ranking
+from segmetrics.statistics.resampled import ImageId, PerImage, Resampled, statistic
 from segmetrics.statistics.subgroups import Slices, slices
 from segmetrics.statistics.tables import Table, Tabular
 from segmetrics.statistics.treatments import Convention, Conventions, conventions
-from segmetrics.statistics.weighting import (
-    ALL_SHARES,
-    KEYS,
-    KEYS_OF_IMAGES,
-    USUAL_KEYS,
-    WORST,
-    Statistic,
-    all_scores,
-    statistic,
-)
+from segmetrics.statistics.weighting import ALL_SHARES, WORST, Statistic, Sums, mean_of
 
 __all__ = [
     "ALL_SHARES",
@@ -53,19 +49,23 @@ __all__ = [
     "Interval",
     "Method",
     "ModelPair",
+    "PerImage",
     "Presence",
     "RankedModel",
     "Ranking",
     "RankingMethod",
+    "Resampled",
     "SampleSize",
     "Slices",
     "Statistic",
+    "Sums",
     "Table",
     "Tabular",
     "all_scores",
     "compare",
     "confidence_interval",
     "conventions",
+    "mean_of",
     "ranking",
     "sample_size",
     "slices",

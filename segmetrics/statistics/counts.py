@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan
 from typing import Any, Literal, Protocol
@@ -12,17 +13,35 @@ from torch import Tensor
 
 from segmetrics._arguments import one_of
 from segmetrics.scores import Formula, Statistics, dice, iou, recall
+from segmetrics.statistics.resampled import ImageId, Resampled
 from segmetrics.statistics.tables import Table, Tabular
+from segmetrics.statistics.weighting import (
+    ALL_SHARES,
+    WORST,
+    Statistic,
+    Sums,
+    fractions,
+    mean_of,
+    worst_means,
+    worst_of,
+)
 
-ImageId = int | str
 Presence = Literal["target", "either"]
 
 #: The scores of a class by the name they have in a key.
 FORMULAS: dict[str, Formula] = {"IoU": iou, "Dice": dice, "Acc": recall}
 
+_SUFFIXES = ("D", *(f"{level}{q}" for level in "IC" for q in ("", "_1", "_5", "_10", "_Q")))
+#: The names of all scores but the per-class ones.
+KEYS = tuple(f"m{kind}_{suffix}" for kind in FORMULAS for suffix in _SUFFIXES)
+#: Those that are usual scores, by the keys of ``scores.USUAL``.
+USUAL_KEYS = {"mIoU": "mIoU_D", "mDice": "mDice_D", "mean_accuracy": "mAcc_D"}
+#: And those of a foreground, which are means over one class.
+KEYS_OF_IMAGES = {**USUAL_KEYS, "iou": "mIoU_D", "dice": "mDice_D", "recall": "mAcc_D"}
+
 
 @dataclass(frozen=True, eq=False)
-class ImageCounts(Tabular):
+class ImageCounts(Tabular, Resampled):
     """Counts per image and class, with what it takes to score them.
 
     As a table it has one row an image; ``by_class`` has one row a class.
@@ -86,11 +105,6 @@ class ImageCounts(Tabular):
         """The ids of the images; their numbers where they have none."""
         return range(len(self)) if self.ids is None else self.ids
 
-    def images(self, keep: Tensor) -> ImageCounts:
-        """The counts of some images, by index."""
-        ids = None if self.ids is None else tuple(self.ids[i] for i in keep.tolist())
-        return replace(self, tp=self.tp[keep], fp=self.fp[keep], fn=self.fn[keep], ids=ids)
-
     def classes(self, keep: Sequence[int]) -> ImageCounts:
         """The counts of some classes, by index; none of them is ignored any more."""
         tp, fp, fn = (part[:, list(keep)] for part in (self.tp, self.fp, self.fn))
@@ -137,8 +151,121 @@ class ImageCounts(Tabular):
             scores[..., column] = nan
         return scores
 
+    # --- What the statistics ask for --------------------------------------------------------------
+
+    def keys(self) -> tuple[str, ...]:
+        """The names of its scores; every other share of worst images is one too."""
+        scored = [name for c, name in enumerate(self.names) if c not in self.ignored]
+        return (*KEYS, *(f"{kind.lower()}/{name}" for kind in FORMULAS for name in scored))
+
+    def statistic(self, score: str) -> Statistic:
+        """The score as a function of weights ``(B, N)`` → ``(B,)`` in float64.
+
+        Every score but those of the worst images is one of ``Sums``.
+
+        Raises:
+            ValueError: no score, or no class, has that name.
+        """
+        kind, level, share, column = _parsed(score, self)
+        if column is not None:
+            return _pooled(kind, self.classes([column]))
+        if level == "D":
+            return _pooled(kind, self)
+        values = self.per_class(kind)
+        if level == "I":
+            values = values.nanmean(1, keepdim=True)
+        if share is None:
+            return mean_of(values)
+        shares = ALL_SHARES if share == "Q" else (int(share),)
+        if not all(1 <= q <= 100 for q in shares):
+            raise ValueError(
+                f"`score={score!r}`: the share of worst images must be 1 to 100 percent."
+            )
+        return worst_of(values, fractions(shares))
+
+    def values(self, score: str) -> Tensor:
+        """The score of every image ``(N,)``; nan where no class is present.
+
+        Raises:
+            ValueError: no score has that name, or it is one of the worst images.
+        """
+        kind, _, share, column = _parsed(score, self)
+        if share is not None:
+            raise ValueError(
+                f"`score={score!r}` is a score of the worst images, and no image has it alone. "
+                f"Pass `m{kind}_I`."
+            )
+        return self.per_image(kind) if column is None else self.per_class(kind)[:, column]
+
+    def targets(self) -> Tensor:
+        """The target pixels of every image and class ``(N, C)``."""
+        return self.tp + self.fn
+
+    def signature(self) -> Mapping[str, object]:
+        """The classes, and how they are scored."""
+        return {
+            name: getattr(self, name) for name in ("names", "ignored", "presence", "zero_division")
+        }
+
 
 class HasImageCounts(Protocol):
-    """Something that keeps counts per image: ``ImageScores`` or ``ImageCounts``."""
+    """Something that keeps pixel counts per image: ``ImageScores`` or ``ImageCounts``."""
 
     def image_counts(self) -> ImageCounts: ...
+
+
+def all_scores(counts: ImageCounts, weights: Tensor) -> dict[str, Tensor]:
+    """Every score of ``ImageScores`` in float64, for one weight ``(N,)`` an image.
+
+    Reads nothing back from a device.
+    """
+    found: dict[str, Tensor] = {}
+    weights = weights.double()
+    if not len(counts):
+        return dict.fromkeys(KEYS, weights.new_full((), nan))
+    shares = fractions(WORST + ALL_SHARES).to(weights.device, non_blocking=True)
+    for kind in FORMULAS:
+        found[f"m{kind}_D"] = _pooled(kind, counts)(weights)
+        per_class = counts.per_class(kind)
+        for level, values in (("I", per_class.nanmean(1, keepdim=True)), ("C", per_class)):
+            found[f"m{kind}_{level}"] = mean_of(values)(weights)
+            ordered, order = values.t().sort()
+            defined = weights[order].where(~ordered.isnan(), 0.0)
+            worst = worst_means(defined, ordered.nan_to_num(), shares).nanmean(0)
+            for q, score in zip(WORST, worst, strict=False):
+                found[f"m{kind}_{level}_{q}"] = score
+            found[f"m{kind}_{level}_Q"] = worst[len(WORST) :].mean()
+    return found
+
+
+def _parsed(score: str, counts: ImageCounts) -> tuple[str, str | None, str | None, int | None]:
+    """The kind of a score, its level, its share of worst images and its class."""
+    if of_class := re.fullmatch(r"(iou|dice|acc)/(.*)", score):
+        kind = {"iou": "IoU", "dice": "Dice", "acc": "Acc"}[of_class[1]]
+        columns = {name: c for c, name in enumerate(counts.names) if c not in counts.ignored}
+        if of_class[2] not in columns:
+            raise ValueError(
+                f"`score={score!r}` names no scored class. The classes: {', '.join(columns)}."
+            )
+        return kind, None, None, columns[of_class[2]]
+    parsed = re.fullmatch(r"m(IoU|Dice|Acc)_(?:(D)|([IC])(?:_(\d+|Q))?)", score)
+    if not parsed:
+        raise ValueError(
+            f"`score` must be m<kind>_D, m<kind>_I, m<kind>_C, m<kind>_I_<q> or m<kind>_C_<q> with "
+            f"kind IoU, Dice or Acc and q a percent or Q, or iou/<class>, dice/<class> or "
+            f"acc/<class>, got {score!r}."
+        )
+    kind, pooled, level, share = parsed.groups()
+    return kind, pooled or level, share, None
+
+
+def _pooled(kind: str, counts: ImageCounts) -> Sums:
+    """The mean over classes of their scores over the weighted images; sums are exact below 2⁵³."""
+    # no formula tells the two kinds of errors from each other: two columns a class are enough
+    errors = counts.fn if kind == "Acc" else counts.fp + counts.fn
+
+    def score(sums: Tensor) -> Tensor:
+        tp, fn = sums.chunk(2, -1)
+        return counts.scores(kind, tp, torch.zeros_like(tp), fn).nanmean(-1)
+
+    return Sums(torch.cat([counts.tp, errors], 1).double(), score)

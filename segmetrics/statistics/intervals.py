@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import nan
 from typing import Any, Literal
 
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from segmetrics._arguments import integer, number, one_of
 from segmetrics._help import explained
-from segmetrics.statistics.counts import HasImageCounts, ImageCounts, ImageId
-from segmetrics.statistics.weighting import Statistic, statistic
+from segmetrics.statistics.resampled import ImageId, PerImage, Resampled, table_of
+from segmetrics.statistics.weighting import Statistic
 
 Method = Literal["percentile", "bca"]
 Groups = Mapping[ImageId, Hashable] | Sequence[Hashable]
@@ -108,7 +108,7 @@ class Comparison:
 
 @explained
 def confidence_interval(
-    scores: HasImageCounts,
+    scores: PerImage,
     score: str = "mIoU_D",
     *,
     level: float = 0.95,
@@ -133,14 +133,15 @@ def confidence_interval(
     Source: Efron and Tibshirani, *An Introduction to the Bootstrap* (1993), sections 13.3 and 14.3.
 
     Example:
+        >>> from segmetrics.statistics import ImageCounts
         >>> tp, fp, fn = torch.tensor([[[90], [20], [50]], [[5], [9], [8]], [[5], [1], [22]]])
         >>> print(confidence_interval(ImageCounts(tp, fp, fn), "mIoU_D", level=0.9))
         mIoU 0.762 [0.632, 0.870] (90 %, 3 images)
     """
-    counts = scores.image_counts()
+    counts = table_of(scores)
     order = canonical_order(counts)
     bootstrap = Bootstrap.of(counts, order, groups, level, method, n_resamples, seed)
-    estimate, low, high, _ = bootstrap.interval(statistic(score, counts.images(order)))
+    estimate, low, high, _ = bootstrap.interval(counts.images(order).statistic(score))
     return Interval(
         score, estimate, low, high, level, method, len(counts), bootstrap.number_of_groups
     )
@@ -148,8 +149,8 @@ def confidence_interval(
 
 @explained
 def compare(
-    a: HasImageCounts,
-    b: HasImageCounts,
+    a: PerImage,
+    b: PerImage,
     score: str = "mIoU_D",
     *,
     level: float = 0.95,
@@ -181,19 +182,20 @@ def compare(
     Significance in NLP* (ACL 2018), section 3.2.
 
     Example:
+        >>> from segmetrics.statistics import ImageCounts
         >>> tp, fp, fn = torch.tensor([[[9], [4], [5]], [[1], [2], [1]], [[1], [3], [2]]])
         >>> a, b = ImageCounts(tp, fp, fn), ImageCounts(tp - 2, fp, fn + 2)
         >>> print(compare(a, b, "mIoU_I"))
         mIoU_I 0.629 vs 0.411: +0.218 [+0.182, +0.250] (95 %, 3 images),
         p = 0.0005 (bootstrap), 0.25 (sign flip)
     """
-    first, second = paired(a.image_counts(), b.image_counts())
+    first, second = paired(table_of(a, "a"), table_of(b, "b"))
     order = canonical_order(first, second)
     bootstrap = Bootstrap.of(first, order, groups, level, method, n_resamples, seed)
     first, second = first.images(order), second.images(order)
-    score_a, score_b = statistic(score, first), statistic(score, second)
-    difference, low, high, resampled = bootstrap.interval(lambda w: score_a(w) - score_b(w))
-    both = statistic(score, stacked(first, second))
+    score_a, score_b = first.statistic(score), second.statistic(score)
+    difference, low, high, drawn = bootstrap.interval(lambda w: score_a(w) - score_b(w))
+    both = first.stacked(second).statistic(score)
     everything = torch.ones(1, len(first), dtype=torch.float64)
     return Comparison(
         score=score,
@@ -204,7 +206,7 @@ def compare(
         high=high,
         level=level,
         method=method,
-        p_bootstrap=share_as_extreme(resampled - difference, difference, sampled=True),
+        p_bootstrap=share_as_extreme(drawn - difference, difference, sampled=True),
         p_sign_flip=bootstrap.sign_flip(both, difference),
         images=len(first),
         groups=bootstrap.number_of_groups,
@@ -228,7 +230,7 @@ class Bootstrap:
 
     @staticmethod
     def of(
-        counts: ImageCounts,
+        counts: Resampled,
         order: Tensor,
         groups: Groups | None,
         level: float,
@@ -270,7 +272,7 @@ class Bootstrap:
         if self.method == "bca":
             jackknifed = self.evaluate(statistic, self.leaving_one_out())
             tails = _bca_tails(tails, estimate, resampled, jackknifed[~jackknifed.isnan()])
-        low, high = resampled.quantile(tails).tolist()
+        low, high = _quantiles(resampled, tails)
         return estimate.item(), low, high, resampled
 
     def sign_flip(self, stacked: Statistic, difference: float) -> float:
@@ -339,6 +341,14 @@ class Bootstrap:
             yield (numbers >> torch.arange(self.units) & 1).double()
 
 
+def _quantiles(values: Tensor, tails: Tensor) -> list[float]:
+    """Interpolated quantiles; between two infinite values they are infinite."""
+    found = values.quantile(tails)
+    if found.isnan().any():
+        found = found.where(~found.isnan(), values.quantile(tails, interpolation="nearest"))
+    return found.tolist()
+
+
 def _bca_tails(tails: Tensor, estimate: Tensor, resampled: Tensor, jackknifed: Tensor) -> Tensor:
     """The shares of the bootstrap distribution at which a BCa interval ends.
 
@@ -368,15 +378,17 @@ def share_as_extreme(differences: Tensor, found: float, *, sampled: bool) -> flo
 # --- Order, groups and pairs of images ------------------------------------------------------------
 
 
-def canonical_order(*models: ImageCounts) -> Tensor:
+def canonical_order(*models: Resampled) -> Tensor:
     """The images in an order that does not depend on who delivered them first.
 
-    By id; without ids by the counts themselves, since images with equal counts are exchangeable.
+    By id; without ids by the rows themselves, since images with equal rows are exchangeable.
     """
     ids = models[0].ids
     if ids is not None:
         return torch.tensor(sorted(range(len(ids)), key=lambda image: sort_key(ids[image])))
-    rows = torch.cat([part for model in models for part in (model.tp, model.fp, model.fn)], 1)
+    rows = torch.cat([model.rows() for model in models], 1)
+    if rows.is_floating_point():  # nan is equal to nan
+        rows = torch.cat([rows.where(~rows.isnan(), 0.0), rows.isnan().to(rows.dtype)], 1)
     _, place = torch.unique(rows, dim=0, return_inverse=True)
     order: Tensor = place.argsort(stable=True)
     return order
@@ -387,7 +399,7 @@ def sort_key(label: Hashable) -> tuple[str, Any]:
     return type(label).__name__, label
 
 
-def groups_of(counts: ImageCounts, groups: Groups) -> list[Hashable]:
+def groups_of(counts: Resampled, groups: Groups) -> list[Hashable]:
     """The group of every image."""
     if counts.ids is None:
         if isinstance(groups, Mapping):
@@ -409,15 +421,21 @@ def groups_of(counts: ImageCounts, groups: Groups) -> list[Hashable]:
 
 
 def paired(
-    a: ImageCounts, b: ImageCounts, names: tuple[str, str] = ("a", "b")
-) -> tuple[ImageCounts, ImageCounts]:
+    a: Resampled, b: Resampled, names: tuple[str, str] = ("a", "b")
+) -> tuple[Resampled, Resampled]:
     """Both with their images in the order of ``a``; raises unless they are the same images."""
     both = f"`{names[0]}` and `{names[1]}`"
-    for name in ("names", "ignored", "presence"):
-        if getattr(a, name) != getattr(b, name):
+    if type(a) is not type(b):
+        raise ValueError(
+            f"{both} must be of one kind, got {type(a).__name__} and {type(b).__name__}."
+        )
+    theirs = b.signature()
+    for name, setting in a.signature().items():
+        other = theirs[name]
+        if setting != other and (setting == setting or other == other):  # nan is equal to nan
             raise ValueError(
                 f"{both} must score the same classes in the same way, but `{name}` is "
-                f"{getattr(a, name)} and {getattr(b, name)}."
+                f"{setting} and {other}."
             )
     if (a.ids is None) != (b.ids is None):
         raise ValueError(f"{both} must both have image ids, or neither. Give both to `update`.")
@@ -431,7 +449,7 @@ def paired(
         b = b.images(torch.tensor([place[image] for image in a.ids]))
     if len(a) != len(b):
         raise ValueError(f"{both} must hold the same images, got {len(a)} and {len(b)}.")
-    differs = ((a.tp + a.fn) != (b.tp + b.fn)).any(1).nonzero().flatten().tolist()
+    differs = (a.targets() != b.targets()).any(1).nonzero().flatten().tolist()
     if differs:
         first = differs[0] if a.ids is None else repr(a.ids[differs[0]])
         raise ValueError(
@@ -439,13 +457,6 @@ def paired(
             "Were they shuffled? Pass `image_ids` to `update`."
         )
     return a, b
-
-
-def stacked(a: ImageCounts, b: ImageCounts) -> ImageCounts:
-    """The images of both, one set behind the other."""
-    parts = ((a.tp, b.tp), (a.fp, b.fp), (a.fn, b.fn))
-    tp, fp, fn = (torch.cat(part) for part in parts)
-    return replace(a, tp=tp, fp=fp, fn=fn, ids=None)
 
 
 # --- In words -------------------------------------------------------------------------------------

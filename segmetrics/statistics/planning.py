@@ -8,9 +8,8 @@ from math import ceil, exp, nan
 import torch
 
 from segmetrics._arguments import number
-from segmetrics.statistics.counts import HasImageCounts
 from segmetrics.statistics.intervals import Bootstrap, Groups, canonical_order, printed
-from segmetrics.statistics.weighting import statistic
+from segmetrics.statistics.resampled import PerImage, table_of
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class SampleSize:
 
 
 def sample_size(
-    counts: HasImageCounts,
+    counts: PerImage,
     score: str = "mIoU_D",
     width: float = 0.02,
     *,
@@ -84,12 +83,12 @@ def sample_size(
     """
     if not number("width", width) > 0:
         raise ValueError(f"`width` must be positive, got {width}. For ± 0.01 pass `width=0.02`.")
-    images = counts.image_counts()
+    images = table_of(counts, "counts")
     order = canonical_order(images)
     bootstrap = Bootstrap.of(images, order, groups, level, "percentile", n_resamples, seed)
-    one = statistic(score, images.images(order))
-    _, resampled = bootstrap.together([one])
-    error = resampled.std().item() if len(resampled) > 1 else nan
+    one = images.images(order).statistic(score)
+    _, drawn = bootstrap.together([one])
+    error = drawn.std().item() if len(drawn) > 1 else nan
     if not error > 0:
         raise ValueError(
             f"`score={score!r}` has no spread over resamples of these {len(images)} images: it is "
@@ -106,7 +105,7 @@ def sample_size(
             f"`score={score!r}` is decided by too few of these {len(images)} images: leaving any "
             "one out changes nothing. Give more images, or a score of more of them."
         )
-    variance = shares.var() / shares.mean().square() / len(shares) + 2 / len(resampled)
+    variance = shares.var() / shares.mean().square() / len(shares) + 2 / len(drawn)
     spread = z * variance.sqrt().item()
     per_unit = len(images) / bootstrap.units
 

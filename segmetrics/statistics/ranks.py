@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from math import ceil
+from math import ceil, isinf
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from segmetrics._arguments import one_of
-from segmetrics.statistics.counts import HasImageCounts, ImageCounts
 from segmetrics.statistics.intervals import (
     Bootstrap,
     Groups,
@@ -21,10 +20,10 @@ from segmetrics.statistics.intervals import (
     printed,
     sample,
     share_as_extreme,
-    stacked,
 )
+from segmetrics.statistics.resampled import PerImage, Resampled, table_of
 from segmetrics.statistics.tables import Table, Tabular, layout
-from segmetrics.statistics.weighting import Statistic, Sums, image_values, mean_of, statistic
+from segmetrics.statistics.weighting import Statistic, Sums, mean_of
 
 RankingMethod = Literal["mean-then-rank", "rank-then-mean"]
 
@@ -142,7 +141,7 @@ class Ranking(Tabular):
 
 
 def ranking(
-    models: Mapping[str, HasImageCounts],
+    models: Mapping[str, PerImage],
     score: str = "mIoU_D",
     *,
     method: RankingMethod = "mean-then-rank",
@@ -215,16 +214,22 @@ def ranking(
         counts[names[0]], order, groups, level, "percentile", n_resamples, seed
     )
     ordered = [counts.pop(name).images(order) for name in names]  # one copy at a time is kept
+    better = 1 if ordered[0].higher_is_better(score) else -1
     if method == "rank-then-mean":
-        image_ranks = _image_ranks(torch.stack([image_values(score, c) for c in ordered], 1))
+        image_ranks = _image_ranks(better * torch.stack([c.values(score) for c in ordered], 1))
         scores: list[Statistic] = [mean_of(ranks) for ranks in image_ranks.split(1, 1)]
         better = -1
     else:
-        scores, better = [statistic(score, c) for c in ordered], 1
+        scores = [c.statistic(score) for c in ordered]
 
     values, resampled = bootstrap.together(scores)
     if undefined := [n for n, value in zip(names, values.tolist(), strict=True) if value != value]:
         raise ValueError(f"`score={score!r}` is undefined for {', '.join(map(repr, undefined))}.")
+    if infinite := [n for n, value in zip(names, values.tolist(), strict=True) if isinf(value)]:
+        raise ValueError(
+            f"`score={score!r}` is infinite for {', '.join(map(repr, infinite))}, and infinite "
+            "scores have no order. Give missing masks a finite distance."
+        )
     if not len(resampled):
         raise ValueError(
             f"`score={score!r}` is undefined in all of the {n_resamples} resamples. Give more "
@@ -270,7 +275,7 @@ def _listed(names: Sequence[str]) -> str:
     return f"{len(names)} others" if len(names) > 3 else ", ".join(names) or "–"
 
 
-def aligned(models: Mapping[str, HasImageCounts]) -> dict[str, ImageCounts]:
+def aligned(models: Mapping[str, PerImage]) -> dict[str, Resampled]:
     """The counts of the models, all with the images in one order.
 
     Raises:
@@ -285,13 +290,7 @@ def aligned(models: Mapping[str, HasImageCounts]) -> dict[str, ImageCounts]:
         raise ValueError(f"`models` must be at least two, got {len(models)}.")
     if strange := [name for name in models if not isinstance(name, str)]:
         raise TypeError(f"`models` must have strings as names, got {strange[0]!r}.")
-    for name, scores in models.items():
-        if not hasattr(scores, "image_counts"):
-            raise TypeError(
-                f"`models[{name!r}]` must be an `ImageScores` or its `image_counts()`, got "
-                f"{type(scores).__name__}."
-            )
-    counts = {name: scores.image_counts() for name, scores in models.items()}
+    counts = {name: table_of(scores, f"models[{name!r}]") for name, scores in models.items()}
     (name, first), *others = counts.items()
     found = {name: first}
     for other, its in others:
@@ -342,7 +341,7 @@ def ranks_of(values: Tensor) -> Tensor:
 def _image_ranks(values: Tensor) -> Tensor:
     """Ranks of the models on every image ``(N, M)``; nan where no model has a score."""
     defined = ~values.isnan()
-    ranks = ranks_of(values.nan_to_num(nan=-1.0)).double()
+    ranks = ranks_of(values.where(defined, -torch.inf)).double()
     return ranks.where(defined.any(1, keepdim=True), torch.nan)
 
 
@@ -418,7 +417,7 @@ def _p_values(
     values: Tensor,
     pairs: Sequence[tuple[int, int]],
     score: str,
-    counts: Sequence[ImageCounts],
+    counts: Sequence[Resampled],
 ) -> list[float]:
     """The p-value of every pair by sign flips."""
     enough = ceil(2 * len(pairs) / (1 - bootstrap.level))  # or Holm could call nothing significant
@@ -427,7 +426,7 @@ def _p_values(
     sums = [one for one in scores if isinstance(one, Sums)]
     if len(sums) < len(scores):
         return [
-            bootstrap.sign_flip(statistic(score, stacked(counts[a], counts[b])), difference)
+            bootstrap.sign_flip(counts[a].stacked(counts[b]).statistic(score), difference)
             for (a, b), difference in zip(pairs, found, strict=True)
         ]
     flips, sampled = bootstrap.exchanges()

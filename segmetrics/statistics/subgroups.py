@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segmetrics.statistics.counts import HasImageCounts, ImageCounts
 from segmetrics.statistics.intervals import (
     Bootstrap,
     Groups,
@@ -24,8 +23,9 @@ from segmetrics.statistics.intervals import (
     share_as_extreme,
     sort_key,
 )
+from segmetrics.statistics.resampled import PerImage, Resampled, table_of
 from segmetrics.statistics.tables import Tabular, layout, native, read_columns
-from segmetrics.statistics.weighting import Statistic, statistic
+from segmetrics.statistics.weighting import Statistic
 
 #: Intervals of fewer images (or groups of images) are too narrow: such slices are marked.
 SMALL = 30
@@ -93,7 +93,7 @@ class Slices(Tabular):
 
 
 def slices(
-    counts: HasImageCounts,
+    counts: PerImage,
     by: object,
     score: str = "mIoU_D",
     *,
@@ -154,7 +154,7 @@ def slices(
         all         8   0.708  [0.599, 0.814]
         difference 0.300, ratio 0.650, worst: old, p = 0.035 (permutation)
     """
-    images = counts.image_counts()
+    images = table_of(counts, "counts")
     overall = confidence_interval(
         images, score, level=level, n_resamples=n_resamples, groups=groups, seed=seed
     )
@@ -192,10 +192,11 @@ def slices(
     place = {label: i for i, label in enumerate(members)}
     member = torch.tensor([place[label] for label in labels])[order]
     differences = _permuted_differences(
-        bootstrap, member, len(members), statistic(score, images.images(order))
+        bootstrap, member, len(members), images.images(order).statistic(score)
     )
     scores = {label: i.estimate for label, i in by_group.items() if i.estimate == i.estimate}
-    worst = min(scores, key=scores.__getitem__, default=None)
+    end_of = min if images.higher_is_better(score) else max
+    worst = end_of(scores, key=scores.__getitem__, default=None)
     least, largest = (end(scores.values(), default=nan) for end in (min, max))
     return Slices(
         score=score,
@@ -210,10 +211,10 @@ def slices(
     )
 
 
-def _without_interval(images: ImageCounts, score: str, level: float, *, grouped: bool) -> Interval:
+def _without_interval(images: Resampled, score: str, level: float, *, grouped: bool) -> Interval:
     """The score of one image, or of one group of images, which has no interval."""
     everything = torch.ones(1, len(images), dtype=torch.float64)
-    value = statistic(score, images)(everything).item()
+    value = images.statistic(score)(everything).item()
     groups = 1 if grouped else None
     return Interval(score, value, nan, nan, level, "percentile", len(images), groups)
 
@@ -251,7 +252,7 @@ def _permutations(bootstrap: Bootstrap, member: Tensor) -> Iterator[Tensor]:
 # --- Metadata -------------------------------------------------------------------------------------
 
 
-def _labels(counts: ImageCounts, by: object) -> tuple[tuple[str, ...], list[Hashable]]:
+def _labels(counts: Resampled, by: object) -> tuple[tuple[str, ...], list[Hashable]]:
     """The names of the columns, and the label of every image."""
     names: tuple[str, ...] = ("group",)
     if isinstance(name := getattr(by, "name", None), str) and name:
@@ -307,7 +308,7 @@ def _plain(by: Any, *, with_ids: bool) -> Any:
 
 
 def _by_image(
-    columns: dict[str, list[Any]], counts: ImageCounts
+    columns: dict[str, list[Any]], counts: Resampled
 ) -> tuple[tuple[str, ...], dict[Any, Any] | list[Any]]:
     """A data frame as a mapping from image, or as a list of values where it has no ids."""
     ids = columns.pop("image", None)

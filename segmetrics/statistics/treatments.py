@@ -13,6 +13,7 @@ from torch import Tensor
 from segmetrics._arguments import one_of
 from segmetrics.statistics.counts import FORMULAS, HasImageCounts, ImageCounts, Presence
 from segmetrics.statistics.ranks import aligned, ranks_of
+from segmetrics.statistics.resampled import table_of
 from segmetrics.statistics.tables import Tabular, layout
 
 Over = Literal["pooled", "per image", "per class"]
@@ -122,12 +123,18 @@ def conventions(
         per image, empty image 1: 0.974
     """
     one_of("score", score, tuple(FORMULAS))
-    if hasattr(models, "image_counts"):
-        counts = {f"m{score}": models.image_counts()}
+    if not isinstance(models, Mapping):
+        models = {f"m{score}": models}
+        counts = {name: table_of(those, "models") for name, those in models.items()}
     else:
         counts = aligned(models)
     kept = []
     for name, images in counts.items():
+        if not isinstance(images, ImageCounts):
+            raise TypeError(
+                f"`models` must hold the pixel counts of images (`ImageCounts`), {name!r} is "
+                f"{type(images).__name__}."
+            )
         if not len(images):
             raise ValueError(f"`models` must hold images, {name!r} has none.")
         classes = [c for c in range(len(images.names)) if c not in images.ignored]

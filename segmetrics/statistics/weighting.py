@@ -7,7 +7,6 @@ every weight is 1.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import nan
@@ -15,21 +14,11 @@ from math import nan
 import torch
 from torch import Tensor
 
-from segmetrics.statistics.counts import FORMULAS, ImageCounts
-
 Statistic = Callable[[Tensor], Tensor]
 
 #: The shares of worst images, in percent, and those that ``Q`` is the mean of.
 WORST = (1, 5, 10)
 ALL_SHARES = tuple(range(10, 101, 10))
-
-_SUFFIXES = ("D", *(f"{level}{q}" for level in "IC" for q in ("", "_1", "_5", "_10", "_Q")))
-#: The names of all scores but the per-class ones.
-KEYS = tuple(f"m{kind}_{suffix}" for kind in FORMULAS for suffix in _SUFFIXES)
-#: Those that are usual scores, by the keys of ``scores.USUAL``.
-USUAL_KEYS = {"mIoU": "mIoU_D", "mDice": "mDice_D", "mean_accuracy": "mAcc_D"}
-#: And those of a foreground, which are means over one class.
-KEYS_OF_IMAGES = {**USUAL_KEYS, "iou": "mIoU_D", "dice": "mDice_D", "recall": "mAcc_D"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,121 +35,32 @@ class Sums:
         return self.score(weights @ self.parts)
 
 
-def all_scores(counts: ImageCounts, weights: Tensor) -> dict[str, Tensor]:
-    """Every score of ``ImageScores`` in float64, for one weight ``(N,)`` an image.
-
-    Reads nothing back from a device.
-    """
-    found: dict[str, Tensor] = {}
-    weights = weights.double()
-    if not len(counts):
-        return dict.fromkeys(KEYS, weights.new_full((), nan))
-    shares = _fractions(WORST + ALL_SHARES).to(weights.device, non_blocking=True)
-    for kind in FORMULAS:
-        found[f"m{kind}_D"] = _pooled(kind, counts)(weights)
-        per_class = counts.per_class(kind)
-        for level, values in (("I", per_class.nanmean(1, keepdim=True)), ("C", per_class)):
-            found[f"m{kind}_{level}"] = mean_of(values)(weights)
-            ordered, order = values.t().sort()
-            defined = weights[order].where(~ordered.isnan(), 0.0)
-            worst = _worst_means(defined, ordered.nan_to_num(), shares).nanmean(0)
-            for q, score in zip(WORST, worst, strict=False):
-                found[f"m{kind}_{level}_{q}"] = score
-            found[f"m{kind}_{level}_Q"] = worst[len(WORST) :].mean()
-    return found
-
-
-def statistic(score: str, counts: ImageCounts) -> Statistic:
-    """The score as a function of weights ``(B, N)`` → ``(B,)`` in float64.
-
-    Every score but those of the worst images is one of ``Sums``.
-
-    Raises:
-        ValueError: no score, or no class, has that name.
-    """
-    kind, level, share, column = _parsed(score, counts)
-    if column is not None:
-        return _pooled(kind, counts.classes([column]))
-    if level == "D":
-        return _pooled(kind, counts)
-    values = counts.per_class(kind)
-    if level == "I":
-        values = values.nanmean(1, keepdim=True)
-    if share is None:
-        return mean_of(values)
-    shares = ALL_SHARES if share == "Q" else (int(share),)
-    if not all(1 <= q <= 100 for q in shares):
-        raise ValueError(f"`score={score!r}`: the share of worst images must be 1 to 100 percent.")
-    return _worst_statistic(values, _fractions(shares))
-
-
-def image_values(score: str, counts: ImageCounts) -> Tensor:
-    """The score of every image ``(N,)``; nan where no class is present.
-
-    Raises:
-        ValueError: no score has that name, or it is one of the worst images.
-    """
-    kind, _, share, column = _parsed(score, counts)
-    if share is not None:
-        raise ValueError(
-            f"`score={score!r}` is a score of the worst images, and no image has it alone. Pass "
-            f"`m{kind}_I`."
-        )
-    return counts.per_image(kind) if column is None else counts.per_class(kind)[:, column]
-
-
-def _parsed(score: str, counts: ImageCounts) -> tuple[str, str | None, str | None, int | None]:
-    """The kind of a score, its level, its share of worst images and its class."""
-    if of_class := re.fullmatch(r"(iou|dice|acc)/(.*)", score):
-        kind = {"iou": "IoU", "dice": "Dice", "acc": "Acc"}[of_class[1]]
-        columns = {name: c for c, name in enumerate(counts.names) if c not in counts.ignored}
-        if of_class[2] not in columns:
-            raise ValueError(
-                f"`score={score!r}` names no scored class. The classes: {', '.join(columns)}."
-            )
-        return kind, None, None, columns[of_class[2]]
-    parsed = re.fullmatch(r"m(IoU|Dice|Acc)_(?:(D)|([IC])(?:_(\d+|Q))?)", score)
-    if not parsed:
-        raise ValueError(
-            f"`score` must be m<kind>_D, m<kind>_I, m<kind>_C, m<kind>_I_<q> or m<kind>_C_<q> with "
-            f"kind IoU, Dice or Acc and q a percent or Q, or iou/<class>, dice/<class> or "
-            f"acc/<class>, got {score!r}."
-        )
-    kind, pooled, level, share = parsed.groups()
-    return kind, pooled or level, share, None
-
-
-# --- Scores of weighted images --------------------------------------------------------------------
-
-
-def _pooled(kind: str, counts: ImageCounts) -> Sums:
-    """The mean over classes of their scores over the weighted images; sums are exact below 2⁵³."""
-    # no formula tells the two kinds of errors from each other: two columns a class are enough
-    errors = counts.fn if kind == "Acc" else counts.fp + counts.fn
-
-    def score(sums: Tensor) -> Tensor:
-        tp, fn = sums.chunk(2, -1)
-        return counts.scores(kind, tp, torch.zeros_like(tp), fn).nanmean(-1)
-
-    return Sums(torch.cat([counts.tp, errors], 1).double(), score)
-
-
 def mean_of(values: Tensor) -> Sums:
-    """The mean over K of the means of values ``(N, K)`` over the weighted images that have one."""
+    """The mean over K of the means of values ``(N, K)`` over the weighted images that have one.
+
+    Values may be ∞, which is summed on its own: 0 · ∞ is no number.
+    """
+    infinite = values.isinf()
+    parts = [values.where(values.isfinite(), 0.0), (~values.isnan()).double()]
+    if infinite.any():
+        parts.append(infinite.double())
 
     def score(sums: Tensor) -> Tensor:
-        total, images = sums.chunk(2, -1)
-        return (total / images).nanmean(-1)
+        total, images, *infinite = sums.chunk(len(parts), -1)
+        means = total / images
+        for number in infinite:
+            means = means.masked_fill(number > 0, torch.inf)
+        return means.nanmean(-1)
 
-    return Sums(torch.cat([values.nan_to_num(), (~values.isnan()).double()], 1), score)
+    return Sums(torch.cat(parts, 1), score)
 
 
-def _fractions(percent: Sequence[int]) -> Tensor:
+def fractions(percent: Sequence[int]) -> Tensor:
     """Divided first, as the paper's code does: ⌊70 %·90⌋ is 62, since 0.7 · 90 < 63 in float64."""
     return torch.tensor([q / 100 for q in percent], dtype=torch.float64)
 
 
-def _worst_statistic(values: Tensor, shares: Tensor) -> Statistic:
+def worst_of(values: Tensor, shares: Tensor) -> Statistic:
     """Mean of the worst shares of values ``(N, K)``, over K and over the shares.
 
     The order of the images is the same in every resample, so they are sorted once, and each column
@@ -226,7 +126,7 @@ class _Column:
         return means
 
 
-def _worst_means(weights: Tensor, values: Tensor, shares: Tensor) -> Tensor:
+def worst_means(weights: Tensor, values: Tensor, shares: Tensor) -> Tensor:
     """Means ``(..., Q)`` over the worst ⌊share·n⌋ images, at least one; values ``(..., n)`` ascend.
 
     ``weights (..., n)`` say how often each image is there.

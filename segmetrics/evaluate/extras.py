@@ -1,0 +1,104 @@
+"""What can be measured of every pair besides its pixel counts: surfaces, objects, error types.
+
+An ``Extra`` turns the two masks of a pair into one array, and the arrays of all pairs into sections
+of results. Workers, processes, the ledger and checkpoints carry the arrays without knowing what
+they mean; tables, JSON, CSV and the report show the sections in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from segmetrics.evaluate.settings import Evaluation
+    from segmetrics.files import LabelMap, Pair
+
+Array = NDArray[Any]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table of results.
+
+    Args:
+        key: its name in the JSON, and in the name of its CSV file: ``FILE.<key>.csv``.
+        title: the heading of the table.
+        rows: one mapping a row, all with the same columns. The first column names the row.
+        columns: the columns that are printed and shown in the report, by default all; JSON and CSV
+            have them all.
+        printed: how many rows are printed and shown in the report, by default all.
+        scores: scores over all pairs, added to those of the evaluation.
+        intervals: their confidence intervals, as ``statistics.Interval``.
+        notes: conventions in words, under the table.
+        figures: HTML for the report, behind the table.
+    """
+
+    key: str
+    title: str
+    rows: Sequence[Row]
+    columns: Sequence[str] | None = None
+    printed: int | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    intervals: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    figures: Sequence[str] = ()
+
+    def shown(self) -> list[Row]:
+        """The rows and columns to print."""
+        rows = self.rows[: self.printed]
+        columns = self.columns
+        return [row if columns is None else {key: row[key] for key in columns} for row in rows]
+
+
+class Extra(Protocol):
+    """Something that is measured of every pair.
+
+    Attributes:
+        name: different from that of every other extra.
+        keys: the keys of its sections.
+        summed: the arrays of pairs are added up; else all of them are kept.
+
+    The keys of its scores may be an attribute, too, ``scores``, if they are known before anything
+    is counted; ``--fail-under`` takes those.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def keys(self) -> Sequence[str]: ...
+
+    @property
+    def summed(self) -> bool: ...
+
+    def describe(self) -> object:
+        """All that decides the arrays, in JSON: a checkpoint of something else is refused."""
+
+    def measure(self, preds: LabelMap, target: LabelMap, pair: Pair) -> Array:
+        """An array of the same shape and dtype for every pair.
+
+        The masks are on one grid, that of the target, and all their labels are known. They are
+        overwritten by those of the next pair. Where each class has its own masks this is called
+        for one class after the other, with its binary masks; the arrays are joined along their
+        first axis.
+
+        Raises:
+            MaskError: the pair cannot be scored.
+        """
+
+    def sections(
+        self, values: Array, evaluation: Evaluation, level: float | None
+    ) -> Iterable[Section]:
+        """The results.
+
+        Args:
+            values: the sum over all pairs, or the arrays ``(N, ...)`` of the pairs
+                ``evaluation.names``.
+            evaluation: all that was counted.
+            level: that of confidence intervals; None for none.
+        """
