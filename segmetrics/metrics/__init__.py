@@ -3,6 +3,7 @@
 from segmetrics.metrics.boundary import BoundaryF1Score, BoundaryIoU
 from segmetrics.metrics.collection import SegmentationMetrics
 from segmetrics.metrics.image import ImageScores
+from segmetrics.metrics.panoptic import PanopticQuality
 from segmetrics.metrics.region import (
     CohenKappa,
     ConfusionMatrix,
@@ -37,6 +38,7 @@ __all__ = [
     "ImageScores",
     "MatthewsCorrCoef",
     "MeanIoU",
+    "PanopticQuality",
     "PixelAccuracy",
     "Precision",
     "Recall",

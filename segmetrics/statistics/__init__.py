@@ -24,6 +24,7 @@ from segmetrics.statistics.intervals import (
     compare,
     confidence_interval,
 )
+from segmetrics.statistics.panoptic import PanopticCounts
 from segmetrics.statistics.planning import SampleSize, sample_size
 from segmetrics.statistics.ranks import ModelPair, RankedModel, Ranking, RankingMethod, ranking
 from segmetrics.statistics.resampled import ImageId, PerImage, Resampled, statistic
@@ -49,6 +50,7 @@ __all__ = [
     "Interval",
     "Method",
     "ModelPair",
+    "PanopticCounts",
     "PerImage",
     "Presence",
     "RankedModel",
