@@ -68,7 +68,7 @@ class PanopticMetric(KeyedMetric):
         else:
             self.categories, default = _of_categories(things, stuffs, allow)
         self.class_names = _names(class_names, default)
-        colors = self.space and [self.space.colors[c] for c in _order(self.space)]
+        colors = [self.space.colors[c] for c in _order(self.space)] if self.space else None
         self.label_space = LabelSpace(self.class_names, colors)
 
     @property
