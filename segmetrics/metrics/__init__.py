@@ -5,6 +5,7 @@ from segmetrics.metrics.collection import SegmentationMetrics
 from segmetrics.metrics.image import ImageScores
 from segmetrics.metrics.object_images import ObjectImageScores
 from segmetrics.metrics.objects import ObjectMetrics
+from segmetrics.metrics.panoptic import PanopticQuality
 from segmetrics.metrics.region import (
     CohenKappa,
     ConfusionMatrix,
@@ -41,6 +42,7 @@ __all__ = [
     "MeanIoU",
     "ObjectImageScores",
     "ObjectMetrics",
+    "PanopticQuality",
     "PixelAccuracy",
     "Precision",
     "Recall",

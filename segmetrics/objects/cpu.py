@@ -71,6 +71,13 @@ def segments(pixels: NDArray[Any], classify: Classify) -> Objects:
     return Objects(starts, numbers.astype(starts.dtype)[names], _size(pixels), classes[leads])
 
 
+def numbered(numbers: NDArray[np.int32], classes: Ints) -> Objects:
+    """Objects whose numbers are given at every pixel, and their classes."""
+    numbers = np.ascontiguousarray(numbers)
+    starts, _ = _runs(numbers, 1)
+    return Objects(starts, numbers.reshape(-1)[starts[:-1]], _size(numbers), classes)
+
+
 def count(preds: Objects, target: Objects) -> ObjectPairs:
     """The table of two maps' objects; see ``plain.count``."""
     columns = max(1, len(preds.classes))

@@ -61,6 +61,11 @@ def segments(pixels: NDArray[Any], classify: Classify) -> Objects:
     return _in_raster_order(np.where(classes >= 0, found.reshape(classes.shape), 0), classes)
 
 
+def numbered(numbers: NDArray[np.int32], classes: Ints) -> Objects:
+    """Objects whose numbers are given at every pixel, and their classes."""
+    return Objects(numbers.astype(np.int64), classes)
+
+
 def count(preds: Objects, target: Objects) -> ObjectPairs:
     """The table of two maps' objects."""
     ignored = (preds.numbers == IGNORED) | (target.numbers == IGNORED)

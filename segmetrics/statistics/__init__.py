@@ -26,6 +26,7 @@ from segmetrics.statistics.intervals import (
     confidence_interval,
 )
 from segmetrics.statistics.objects import ObjectCounts
+from segmetrics.statistics.panoptic import PanopticCounts
 from segmetrics.statistics.planning import SampleSize, sample_size
 from segmetrics.statistics.ranks import ModelPair, RankedModel, Ranking, RankingMethod, ranking
 from segmetrics.statistics.resampled import ImageId, PerImage, Resampled, statistic
@@ -54,6 +55,7 @@ __all__ = [
     "Method",
     "ModelPair",
     "ObjectCounts",
+    "PanopticCounts",
     "PerImage",
     "Presence",
     "RankedModel",

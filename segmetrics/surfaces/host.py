@@ -94,6 +94,12 @@ def distances_of_masks(
     )
 
 
+def inner(labels: NDArray[np.int32], reach: int) -> NDArray[np.bool_]:
+    """Pixels of a volume with one label throughout their window; see ``plain.inner``."""
+    found: NDArray[np.bool_] = _kernels().inner(labels, reach)
+    return found
+
+
 class Points(NamedTuple):
     """A surface: positions in the flat map, and their sizes unless they are pixels."""
 
