@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._arrays import where
-from segmetrics.objects import distances
+from segmetrics.objects import distances, relabelled
 from segmetrics.objects.find import pairs_of
 from segmetrics.objects.matching import matched
 from segmetrics.objects.rules import Rules
@@ -91,7 +91,7 @@ def sums_of(
 ) -> Ints:
     """The sums of one map ``(rows, columns)``, where every label has a row, or ``NO_OBJECT``."""
     rows = np.array([IGNORED, NO_OBJECT, *row_of], np.int32)
-    of_preds, of_target = (rows[side - IGNORED] for side in (preds, target))
+    of_preds, of_target = (relabelled(side, rows) for side in (preds, target))
     pairs, counted = pairs_of(of_preds, of_target, rules, rules.smallest(spacing))
     image = Image(
         matched(pairs, rules.matching, rules.threshold, counted),
