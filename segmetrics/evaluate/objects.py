@@ -108,7 +108,7 @@ class Objects:
         scores = {key: over_all[key] for key in self._printed(over_all)}
         yield Section(
             "objects", "Objects", rows, columns=["name", *self._columns], scores=scores,
-            intervals=self._intervals(values, level, scores), notes=[self._note()],
+            intervals=self._intervals(values, evaluation.names, level, scores), notes=[self._note()],
         )  # fmt: skip
         of_images = self._of_images(values, evaluation.names)
         worst = [row for row in of_images if row["missed_objects"] + row["false_objects"]][:SHOWN]
@@ -227,7 +227,7 @@ class Objects:
 
         zero_division, both_empty = self._fill
         counts = ObjectCounts(
-            torch.from_numpy(sums), self._scheme,
+            torch.from_numpy(sums), self._scheme, tuple(names),
             samplewise=self._samplewise, zero_division=zero_division, both_empty=both_empty,
         )  # fmt: skip
         return {key: confidence_interval(counts, key, level=level) for key in scores}
