@@ -108,7 +108,8 @@ class Objects:
         scores = {key: over_all[key] for key in self._printed(over_all)}
         yield Section(
             "objects", "Objects", rows, columns=["name", *self._columns], scores=scores,
-            intervals=self._intervals(values, evaluation.names, level, scores), notes=[self._note()],
+            intervals=self._intervals(values, evaluation.names, level, scores),
+            notes=[self._note()],
         )  # fmt: skip
         of_images = self._of_images(values, evaluation.names)
         worst = [row for row in of_images if row["missed_objects"] + row["false_objects"]][:SHOWN]
@@ -218,7 +219,9 @@ class Objects:
             rows.append({"image": name, **numbers, **whole})
         return sorted(rows, key=lambda r: (-r["missed_objects"] - r["false_objects"], r["image"]))
 
-    def _intervals(self, sums: Ints, level: float | None, scores: Iterable[str]) -> dict[str, Any]:
+    def _intervals(
+        self, sums: Ints, names: Sequence[str], level: float | None, scores: Iterable[str]
+    ) -> dict[str, Any]:
         if level is None or len(sums) < 2:
             return {}
         import torch
