@@ -212,6 +212,26 @@ def test_the_wmh_preset_gives_the_recall_and_f1_of_its_code(seed: int) -> None:
     assert (found["object_recall"], found["object_f1"]) == pytest.approx(WMH[seed])
 
 
+# `Panoptica_Evaluator` of panoptica 2.1.7 on `drawn(seed) > 0`, `NaiveThresholdMatching` above an IoU
+# of 0.2, components by cc3d (26 neighbours) and by SciPy (6): matched, false and missed objects.
+PANOPTICA = {
+    ("full", 0): (2, 6, 6), ("full", 1): (1, 7, 5), ("full", 2): (2, 4, 5),
+    ("faces", 0): (2, 6, 6), ("faces", 1): (1, 7, 6), ("faces", 2): (2, 4, 5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("connectivity", "seed"), PANOPTICA)
+def test_matching_by_iou_is_that_of_panoptica(connectivity: Any, seed: int) -> None:
+    preds, target = drawn(seed)
+    metric = ObjectMetrics(task="binary", matching="iou", threshold=0.2, connectivity=connectivity)
+    found = scored(metric, (preds > 0, target > 0))
+    hits, false, missed = PANOPTICA[connectivity, seed]
+    assert (found["false_objects"], found["missed_objects"]) == (false, missed)
+    assert found["object_precision"] == pytest.approx(hits / (hits + false))
+    assert found["object_recall"] == pytest.approx(hits / (hits + missed))
+    assert found["object_f1"] == pytest.approx(2 * hits / (2 * hits + false + missed))
+
+
 # --- Arguments ------------------------------------------------------------------------------------
 
 
