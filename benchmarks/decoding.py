@@ -1,14 +1,16 @@
 """What ``segmetrics evaluate`` is timed against, each run as a process of its own.
 
-``python -m benchmarks.decoding "decoding in threads" FOLDER voc WORKERS`` and
-``python -m benchmarks.decoding cityscapesscripts FOLDER cityscapes PAIRS`` print their seconds.
+``python -m benchmarks.decoding "decoding in threads" FOLDER voc WORKERS`` prints its seconds;
+instead of it ``hotcoco``, ``vernier``, or ``cityscapesscripts`` with a number of pairs.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
@@ -24,6 +26,8 @@ EXECUTORS: dict[str, type[Executor]] = {
 
 def folders(folder: Path, layout: str) -> tuple[Path, Path]:
     """Predictions and targets."""
+    if layout == "camvid":
+        return folder / "predictions", folder / "targets"
     if layout == "cityscapes":
         return folder / "results", folder / "gtFine" / "val"
     return folder / "predictions", folder / "VOCdevkit" / "VOC2012" / "SegmentationClass"
@@ -32,7 +36,7 @@ def folders(folder: Path, layout: str) -> tuple[Path, Path]:
 def files(folder: Path, layout: str) -> list[tuple[Path, Path]]:
     """Predictions and their targets."""
     preds, targets = folders(folder, layout)
-    if layout == "voc":
+    if layout != "cityscapes":
         return [(path, targets / path.name) for path in sorted(preds.iterdir())]
     end = "_gtFine_labelIds.png"
     return [
@@ -71,12 +75,54 @@ def time_official(pairs: list[tuple[Path, Path]]) -> float:
     return perf_counter() - begin
 
 
+def time_hotcoco(pairs: list[tuple[Path, Path]], classes: int, ignored: int, threads: int) -> float:
+    """Seconds of hotcoco, whose files have the same names in two folders."""
+    os.environ["RAYON_NUM_THREADS"] = str(threads)
+    from hotcoco.semantic import SemanticEval
+
+    with tempfile.TemporaryDirectory() as folder:
+        for i, side in enumerate(("predictions", "targets")):
+            Path(folder, side).mkdir()
+            for pair in pairs:
+                Path(folder, side, pair[0].name).symlink_to(pair[i].absolute())
+        evaluator = SemanticEval(classes, ignore_index=ignored)
+        begin = perf_counter()
+        counted = evaluator.update_folders(f"{folder}/targets", f"{folder}/predictions")
+        evaluator.report()
+        seconds = perf_counter() - begin
+    assert counted == len(pairs)
+    return seconds
+
+
+def time_vernier(pairs: list[tuple[Path, Path]], classes: int, ignored: int, threads: int) -> float:
+    """Seconds of vernier, which reads 8-bit grey only."""
+    from vernier.semantic import Evaluator
+
+    preds, targets = ({i: pair[side] for i, pair in enumerate(pairs)} for side in (0, 1))
+    begin = perf_counter()
+    Evaluator().evaluate_from_pngs(
+        targets, preds, n_classes=classes, ignore_label=ignored, num_threads=threads
+    )
+    return perf_counter() - begin
+
+
+#: Evaluators of PNG folders in Rust.
+EVALUATORS: dict[str, Callable[[list[tuple[Path, Path]], int, int, int], float]] = {
+    "hotcoco": time_hotcoco,
+    "vernier": time_vernier,
+}
+#: Classes, and the ignored value, of the values as they stand in the files.
+VALUES = {"cityscapes": (34, 255), "voc": (21, 255), "camvid": (12, 255)}
+
+
 def main() -> None:
     """Time what the arguments say."""
     name, folder, layout, number = sys.argv[1:]
     pairs = files(Path(folder), layout)
     if name in EXECUTORS:
         seconds = time_decoding(name, pairs, int(number))
+    elif name in EVALUATORS:
+        seconds = EVALUATORS[name](pairs, *VALUES[layout], int(number))
     else:
         seconds = time_official(pairs[: int(number)])
     print(json.dumps({"seconds": seconds}))

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from itertools import product
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +25,8 @@ from torch.nn import functional as F
 
 from segmetrics import ConfusionMatrix, LabelSpace, MeanIoU, SegmentationMetrics, functional
 from segmetrics.counting import Counting, count, plain
-from segmetrics.counting.inputs import Pixels, Upsample, read
+from segmetrics.counting.inputs import read
+from segmetrics.counting.settings import Pixels, Upsample
 from strategies import SCORE_DTYPES, Counted, counted_inputs
 
 pytest.importorskip("triton", reason="the kernel is written in Triton")
@@ -228,9 +230,27 @@ COMPILED = {
 }
 
 
+#: Registers of a thread, at most, and the bytes of the widest load: 16 are a whole transaction.
+#: With 64 registers a multiprocessor of Hopper holds 1,024 threads, with 128 half of these.
+RESOURCES = {
+    "fp32 scores": (80, 16),
+    "bf16 scores": (64, 16),
+    "fp64 scores": (112, 16),
+    "channels-last": (56, 8),  # of the labels; scores come 4 bytes at a time
+    "labels": (40, 8),
+    "mapped labels": (40, 8),
+    "sliced uint64 and bool": (40, 16),
+    "bilinear": (64, 16),
+    "bilinear volumes": (128, 8),
+    "nearest": (48, 8),
+    "binary": (32, 16),
+    "multilabel logits": (32, 16),
+}
+
+
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter does not compile")
 @pytest.mark.parametrize("name", COMPILED)
-def test_the_kernel_compiles_for_hopper(hopper: None, name: str) -> None:
+def test_the_kernel_compiles_for_hopper(hopper: None, name: str, tmp_path: Path) -> None:
     from segmetrics.counting import cuda
 
     preds, target, arguments = COMPILED[name]
@@ -239,12 +259,32 @@ def test_the_kernel_compiles_for_hopper(hopper: None, name: str) -> None:
     shape = (1, len(target) if counting.per_image else 1, counting.channels)
     histograms = torch.zeros(*shape, counting.labels + 5, counting.labels + 4, dtype=torch.int64)
     programs, given, constants = cuda.launch(histograms, read(preds, target, counting), counting)
-    ptx = cuda._tally.warmup(*given, grid=(programs,), **constants).asm["ptx"]
+    compiled = cuda._tally.warmup(*given, grid=(programs,), **constants).asm
+    ptx = compiled["ptx"]
     assert "fma.rn" not in ptx  # which would round resized scores differently
     assert ".ftz" not in ptx
     assert ".acq_rel" not in ptx
-    if name == "fp32 scores":  # read 16 bytes at once
-        assert "ld.global.v4" in ptx
+    loads = re.findall(r"ld\.global(?:\.v(\d))?\.b(\d+)", ptx)
+    widest = max(int(elements or 1) * int(bits) // 8 for elements, bits in loads)
+    registers, spilled = resources(compiled["cubin"], tmp_path)
+    assert spilled == 0
+    assert widest == RESOURCES[name][1]
+    assert registers <= RESOURCES[name][0]
+
+
+def resources(cubin: bytes, folder: Path) -> tuple[int, int]:
+    """Registers of a thread and the bytes that it spills, as NVIDIA's tool says."""
+    from triton.backends import nvidia
+
+    (folder / "kernel.cubin").write_bytes(cubin)
+    tool = Path(nvidia.__path__[0], "bin", "cuobjdump")
+    done = subprocess.run(
+        [tool, "-res-usage", folder / "kernel.cubin"], capture_output=True, text=True, check=True
+    )
+    registers, stack, local = (
+        int(re.search(rf"{key}:(\d+)", done.stdout)[1]) for key in ("REG", "STACK", "LOCAL")
+    )
+    return registers, stack + local
 
 
 # --- What waits, and what a GPU has to show -------------------------------------------------------

@@ -7,20 +7,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from segmetrics import files
-from segmetrics.counting import Counting, count
-from segmetrics.counting.codes import fold
-from segmetrics.counting.cpu import ValuePairs
+from segmetrics.counting import Counting, cpu
+from segmetrics.counting.codes import fold, histogram_shape, preds_codes, target_codes, to_int64
 from segmetrics.counting.cpu_readers import known_values
+from segmetrics.counting.settings import Pixels
 from segmetrics.evaluate import iiou
 from segmetrics.evaluate.settings import Settings
 from segmetrics.evaluate.unknown import graded, unknown_labels
 from segmetrics.files import ClassFiles, LabelMap, MaskError, Pair, Rows
-from segmetrics.surfaces import BandCounting, images
+from segmetrics.surfaces import BandCounting
 
 Array = NDArray[Any]
 Longs = NDArray[np.int64]
@@ -93,7 +91,7 @@ class Counter:
         self.layout = Layout.of(settings)
         self.in_bands = BandCounting(**vars(self.counting))
         values = known_values(self.counting, of_bytes=True)
-        self.bytes = None if values is None else ValuePairs(self.counting, values)
+        self.bytes = None if values is None else cpu.ValuePairs(self.counting, values)
         self.buffers = files.Buffer(), files.Buffer(), files.Buffer()
         if self.bytes is not None:
             pixel = np.zeros(1, np.uint8)
@@ -204,18 +202,21 @@ class Counter:
             raise unknown_labels(preds, target, pair, self.counting)
         return counts
 
-    def _confusion_of_bytes(self, preds: Array, target: Array, pairs: ValuePairs) -> Longs | None:
+    def _confusion_of_bytes(
+        self, preds: Array, target: Array, pairs: cpu.ValuePairs
+    ) -> Longs | None:
         """The counts ``(C, C + 1)``, or None where there are unknown labels."""
         pairs.add(target.ravel(), preds.ravel())
         histogram = pairs.take()
-        counts = torch.from_numpy(fold(histogram[None], self.counting))
+        counts = fold(histogram[None], self.counting)
         if histogram.sum() < target.size or self.counting.bad(counts).any():
             return None
-        return np.asarray(self.counting.matrices(counts).numpy())
+        return self.counting.matrices(counts)
 
     def _bands(self, preds: Array, target: Array) -> Longs:
-        (maps,) = images(*_tensors(preds, target), self.in_bands)
-        return np.asarray(self.in_bands.count(maps).view(-1, 3).numpy())
+        from segmetrics.surfaces.bands import count_bands
+
+        return count_bands(preds, target, self.in_bands)
 
     def _instances(self, preds: Array, target: Array, pair: Pair) -> tuple[Floats, int]:
         assert pair.instances is not None
@@ -232,15 +233,17 @@ class Counter:
 
 
 def _confusion(preds: Array, target: Array, counting: Counting) -> Longs | None:
-    try:
-        counts = count(*_tensors(preds, target), counting)
-    except ValueError:  # shapes and dtypes are known to be right
-        return None
-    return np.asarray(counting.matrices(counts).numpy())
-
-
-def _tensors(preds: Array, target: Array) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(preds)[None], torch.from_numpy(target)[None]
+    """The counts ``(C, C + 1)``, or None where there are unknown labels."""
+    if target.size and cpu.countable(counting):
+        pixels = Pixels(preds[None, None], target[None, None], "labels", "labels")
+        counts = cpu.count(pixels, counting)
+    else:
+        _, rows, columns = histogram_shape(counting)
+        cells = target_codes(to_int64(target), counting) * columns
+        cells += preds_codes(to_int64(preds), counting)
+        histogram = np.bincount(cells.ravel(), minlength=rows * columns)
+        counts = fold(histogram.reshape(1, rows, columns), counting)
+    return None if counting.bad(counts).any() else counting.matrices(counts)
 
 
 def _ids_of_classes(preds: Array, counting: Counting) -> Array:

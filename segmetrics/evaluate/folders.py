@@ -104,7 +104,7 @@ def _plan(
     if settings.instances:
         pairs, others = files.with_instances(pairs)
         problems += others
-    files.check_libraries(path for pair in pairs for path in (pair.preds, pair.target))
+    files.load_readers(path for pair in pairs for path in (pair.preds, pair.target))
     return pairs, problems
 
 

@@ -17,8 +17,6 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, cast
 
-import torch
-
 from segmetrics.evaluate.checkpoint import Checkpoint, digests
 from segmetrics.evaluate.counter import Counted, Counter
 from segmetrics.evaluate.ledger import Ledger
@@ -95,6 +93,16 @@ def number_of_workers(asked: int | None, classes: int, processes: int) -> int:
             "the square of the number of classes, not with their values."
         )
     return min(asked or processors, PER_PROCESSOR * processors, in_memory)
+
+
+def keep_to_one_thread() -> None:
+    """Let torch, where something needs it, and libraries of others use one thread in a worker.
+
+    The threads are ours: one pair each.
+    """
+    os.environ["OMP_NUM_THREADS"] = "1"  # where torch is imported later
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 def _processors() -> int:
@@ -183,7 +191,7 @@ def _send_counts(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this ends it
     for reader in readers:  # or nobody would see that who started this is gone
         reader.close()
-    torch.set_num_threads(1)  # those of torch do not survive the fork
+    keep_to_one_thread()  # those of torch do not survive the fork
     unsent: list[tuple[int, Any]] = []
     sent = time.monotonic()
     with suppress(BrokenPipeError):

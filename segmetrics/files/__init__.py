@@ -7,7 +7,7 @@
 
 from segmetrics.files.agreement import check_palettes, check_place
 from segmetrics.files.alignment import aligned
-from segmetrics.files.formats import FORMATS, check_libraries, read
+from segmetrics.files.formats import FORMATS, load_readers, read
 from segmetrics.files.grids import Grid
 from segmetrics.files.masks import Buffer, LabelMap, Reading, Stored
 from segmetrics.files.meaning import VOID, to_binary
@@ -43,12 +43,12 @@ __all__ = [
     "Rows",
     "Stored",
     "aligned",
-    "check_libraries",
     "check_palettes",
     "check_place",
     "find_classes",
     "find_images",
     "find_pairs",
+    "load_readers",
     "parts",
     "printable",
     "read",

@@ -37,7 +37,7 @@ def read_bmp(path: Path, _: Reading, buffer: Buffer) -> Stored:
     entry = 3 if old else 4
     end = 14 + header + entry * min(used or 2**bits, 2**bits)
     palette = np.frombuffer(data[14 + header : end], np.uint8).reshape(-1, entry)[:, 2::-1]
-    return Stored(_unpacked(stored, bits)[:, :width], palette=palette.tobytes())
+    return Stored(unpacked(stored, bits)[:, :width], palette=palette.tobytes())
 
 
 def read_pnm(path: Path, _: Reading, buffer: Buffer) -> Stored:
@@ -68,7 +68,7 @@ def read_pnm(path: Path, _: Reading, buffer: Buffer) -> Stored:
     elif kind == 4:
         stride = -(-width // 8)
         packed = np.frombuffer(body, np.uint8, height * stride).reshape(height, stride)
-        values = 1 - _unpacked(packed, 1)[:, :width]
+        values = 1 - unpacked(packed, 1)[:, :width]
     else:
         dtype = np.dtype(np.uint8 if largest < 256 else ">u2")
         values = np.frombuffer(body, dtype, int(np.prod(size)))
@@ -77,7 +77,7 @@ def read_pnm(path: Path, _: Reading, buffer: Buffer) -> Stored:
     return Stored(values.reshape(size), bands)
 
 
-def _unpacked(rows: Array, bits: int) -> Array:
+def unpacked(rows: Array, bits: int) -> Array:
     """Samples of so many bits, the highest first in each byte."""
     if bits == 8:
         return rows

@@ -32,7 +32,7 @@ class Format(NamedTuple):
         return found
 
 
-PNG, GIF = Format("PNG", "images", "read_png"), Format("GIF", "images", "read_gif")
+PNG, GIF = Format("PNG", "png", "read_png"), Format("GIF", "images", "read_gif")
 TIFF, WEBP = Format("TIFF", "tiff", "read_tiff"), Format("WebP", "images", "read_webp")
 BMP, PNM = Format("BMP", "bitmaps", "read_bmp"), Format("PNM", "bitmaps", "read_pnm")
 #: Images by their names: of these the content counts, not the suffix.
@@ -152,22 +152,26 @@ def data_file(path: Path) -> Path | None:
     return found
 
 
-def check_libraries(paths: Iterable[Path]) -> None:
-    """Raise where a library that a mask's format needs is not installed.
+def load_readers(paths: Iterable[Path]) -> None:
+    """Load what reads these masks, once for all workers that are forked afterwards.
 
     Raises:
-        ImportError: says how to install it.
+        ImportError: a library that a format needs is not installed; says how to install it.
     """
-    formats = {path: FORMATS.get(suffix(path.name).lower()) for path in paths}
-    needed = {form.library: path for path, form in formats.items() if form and form.library}
-    for library, path in needed.items():
+    examples = {suffix(path.name).lower(): path for path in paths}
+    formats = {FORMATS[end]: path for end, path in examples.items() if end in FORMATS}
+    for form, path in formats.items():
         try:
-            import_module(library)
-        except ImportError as error:  # noqa: PERF203
+            if form.library:
+                import_module(form.library)
+        except ImportError as error:
             raise ImportError(
-                f"{path} and others need {library}. Install it with "
+                f"{path} and others need {form.library}. Install it with "
                 "`pip install segmetrics[medical]`."
             ) from error
+        module = import_module(f"segmetrics.files.{form.module}")
+        if form == PNG:
+            module.load_kernels()
 
 
 def suffix(name: str) -> str:

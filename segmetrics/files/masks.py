@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,9 +78,12 @@ class Buffer:
 
     def zeros(self, shape: tuple[int, ...], dtype: type[np.generic]) -> Array:
         """An array of zeros in this memory."""
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        if size > len(self._bytes):
-            self._bytes = np.empty(size, np.uint8)
-        array = self._bytes[:size]
+        array = self.empty(prod(shape) * np.dtype(dtype).itemsize)
         array.fill(0)
         return array.view(dtype).reshape(shape)
+
+    def empty(self, size: int) -> NDArray[np.uint8]:
+        """So many bytes of this memory, as they are."""
+        if size > len(self._bytes):
+            self._bytes = np.empty(size, np.uint8)
+        return self._bytes[:size]

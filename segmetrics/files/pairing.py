@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segmetrics.files.content import HEAD, kind_of
-from segmetrics.files.formats import FORMATS, OTHER_IMAGES, data_file, suffix
+from segmetrics.files.formats import FORMATS, IMAGES, OTHER_IMAGES, data_file, suffix
 from segmetrics.files.names import readable
 from segmetrics.files.problems import Problem
 
@@ -202,9 +202,7 @@ def with_instances(pairs: Iterable[Pair]) -> tuple[list[Pair], list[Problem]]:
 
 def find_images(folder: Path, names: Iterable[str]) -> dict[str, Path]:
     """The images behind the masks of pairs: same path but for the suffix, or named ``{key}*``."""
-    of_images = {
-        end for end, form in FORMATS.items() if form.module in ("images", "tiff", "bitmaps")
-    }
+    of_images = {end for end, form in FORMATS.items() if form.name in IMAGES}
     suffixes = OTHER_IMAGES.keys() | of_images
     paths = [path for path in _walk(folder)[0] if suffix(path).lower() in suffixes]
     by_path = {_stem(path): folder / path for path in paths}

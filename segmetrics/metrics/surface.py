@@ -19,7 +19,8 @@ from segmetrics import scores
 from segmetrics._arguments import boolean, identifier, number, one_of
 from segmetrics._help import explained
 from segmetrics.counting import BAD_KINDS, CountingArguments, count, raise_if_bad
-from segmetrics.counting.inputs import InputFormat, Task, Upsample, read
+from segmetrics.counting.inputs import read
+from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics import means
 from segmetrics.metrics.base import (
@@ -134,7 +135,7 @@ class ImageMetric(SumMetric):
     def _batch(
         self, preds: Tensor, target: Tensor, spacing: Spacing | None = None
     ) -> tuple[Tensor, ...]:
-        steps = self.spacing if spacing is None else _checked_spacing(spacing)
+        steps = self.spacing if spacing is None else checked_spacing(spacing)
         numbers = []
         maps_of_images = images(
             preds,
@@ -146,7 +147,7 @@ class ImageMetric(SumMetric):
         size = read(preds, target, self.counting).target.shape[2:]
         judged = self._judged(preds, target)
         for i, maps in enumerate(maps_of_images):
-            steps_of_image = _of_image(i, steps, size, len(target))
+            steps_of_image = spacing_of_image(i, steps, size, len(target))
             numbers.append(self._measure(maps, steps_of_image, judged[i]))
         none = torch.empty((0, *self.shape), dtype=torch.float64)
         found = means.summed(torch.stack(numbers) if numbers else none, self.words)
@@ -310,12 +311,7 @@ class SurfaceMetric(ImageMetric):
                     )
         self.readings = dict(readings)
         self.surface: Literal["pixels", "elements"] = surface
-        self.spacing = _checked_spacing(spacing)
-        if isinstance(self.spacing, tuple) and isinstance(self.spacing[0], tuple):
-            raise ValueError(
-                "`spacing` of a metric is one number or one an axis, got one for every image. "
-                "Pass that to `update`."
-            )
+        self.spacing = metric_spacing(spacing)
         steps = self.spacing if isinstance(self.spacing, tuple) else (self.spacing,)
         parts = [part for reading in readings.values() for part in reading.parts]
         self._add_states(self._shape, surface, *steps, *parts)
@@ -724,7 +720,18 @@ def _checked_empty(empty: EmptyDistance) -> EmptyDistance:
     return "diagonal" if empty == "diagonal" else number("empty_distance", empty)
 
 
-def _checked_spacing(spacing: Spacing) -> Steps:
+def metric_spacing(spacing: Spacing) -> Steps:
+    """A spacing for every batch, as a float or floats."""
+    steps = checked_spacing(spacing)
+    if isinstance(steps, tuple) and isinstance(steps[0], tuple):
+        raise ValueError(
+            "`spacing` of a metric is one number or one an axis, got one for every image. "
+            "Pass that to `update`."
+        )
+    return steps
+
+
+def checked_spacing(spacing: Spacing) -> Steps:
     """A spacing as a float, floats, or for every image floats.
 
     A sequence of tensors is what a ``DataLoader`` makes of tuples: one tensor an axis.
@@ -740,14 +747,16 @@ def _checked_spacing(spacing: Spacing) -> Steps:
     if isinstance(spacing, Tensor | np.ndarray):
         spacing = spacing.tolist()
     if isinstance(spacing, list | tuple):
-        return tuple(_checked_spacing(part) for part in spacing)
+        return tuple(checked_spacing(part) for part in spacing)
     step = number("spacing", spacing)
     if not (isfinite(step) and step > 0):
         raise ValueError(f"`spacing` must be positive and finite, got {step}.")
     return step
 
 
-def _of_image(image: int, steps: Steps, size: Sequence[int], images_: int) -> tuple[float, ...]:
+def spacing_of_image(
+    image: int, steps: Steps, size: Sequence[int], images_: int
+) -> tuple[float, ...]:
     """The spacing of one image along every axis; see ``axes_of_size``."""
     axes = axes_of_size(size)
     if not isinstance(steps, tuple):

@@ -24,6 +24,7 @@ from segmetrics.statistics.intervals import (
     compare,
     confidence_interval,
 )
+from segmetrics.statistics.objects import ObjectCounts
 from segmetrics.statistics.panoptic import PanopticCounts
 from segmetrics.statistics.planning import SampleSize, sample_size
 from segmetrics.statistics.ranks import ModelPair, RankedModel, Ranking, RankingMethod, ranking
@@ -50,6 +51,7 @@ __all__ = [
     "Interval",
     "Method",
     "ModelPair",
+    "ObjectCounts",
     "PanopticCounts",
     "PerImage",
     "Presence",

@@ -18,7 +18,7 @@ from segmetrics._parallel import share
 from segmetrics.counting import installed
 from segmetrics.surfaces.distances import Distances, Measure, Pieces
 from segmetrics.surfaces.elements import sizes
-from segmetrics.surfaces.maps import IGNORED_PIXEL, Maps, Surface, moves, volumes
+from segmetrics.surfaces.maps import IGNORED_PIXEL, NO_CLASS, Maps, Surface, moves, volumes
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -85,6 +85,19 @@ def inner(labels: NDArray[np.int32], reach: int) -> NDArray[np.bool_]:
     """Pixels of a volume with one label throughout their window; see ``plain.inner``."""
     found: NDArray[np.bool_] = _kernels().inner(labels, reach)
     return found
+
+
+def distances_of_masks(
+    preds: NDArray[np.bool_], target: NDArray[np.bool_], surface: Surface, spacing: Spacing
+) -> Distances:
+    """The distances between the surfaces of two masks ``(H, W)`` or ``(D, H, W)``, none empty."""
+    sides = [np.pad(mask - np.int32(1), 1, constant_values=NO_CLASS) for mask in (preds, target)]
+    of_preds, of_target = (_find(side, sides[1], 1, surface, spacing)[0] for side in sides)
+    depth, height, width = (1,) * (3 - preds.ndim) + sides[0].shape
+    size = depth, height, width
+    return Distances(
+        _way(of_preds, of_target, size, spacing), _way(of_target, of_preds, size, spacing)
+    )
 
 
 class Points(NamedTuple):

@@ -1,0 +1,43 @@
+"""How the site is built: ``sphinx-build -W docs site``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import segmetrics
+
+project, author = "segmetrics", "the segmetrics authors"
+version = release = segmetrics.__version__
+copyright = f"2026, {author}"
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "generated",  # next to this file
+]
+html_theme = "furo"
+html_title = f"segmetrics {version}"
+html_static_path: list[str] = []
+exclude_patterns = ["_generated/README.md"]
+
+myst_enable_extensions = ["dollarmath", "deflist", "colon_fence", "attrs_inline"]
+myst_heading_anchors = 4
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the docstrings say what arguments are
+autodoc_default_options = {"members": True, "show-inheritance": False}
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+napoleon_custom_sections = [
+    "Inputs of ``update`` and ``forward``",
+    ("Returns (``compute`` and ``forward``)", "returns_style"),
+]

@@ -1,0 +1,150 @@
+"""The filters of PNG undone, in Numba: its specification, section 9.
+
+Label maps are flat, so nearly all filtered bytes are zero. Of eight zeros in line a row is written
+at once: Paeth's filter predicts the pixel above where the pixels on the left and above it on the
+left are equal, and the pixel on the left where those above are all equal.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]  # it has neither types nor stubs
+from numba import types
+from numba.extending import intrinsic
+
+from segmetrics._compile import kernel
+from segmetrics.files.masks import Array
+
+NONE, SUB, UP, AVERAGE, PAETH = range(5)
+#: Bytes that are written at once, and a byte repeated so often: the byte times ``EVERY``.
+WORD, EVERY, ZEROS = 8, np.uint64(0x0101010101010101), np.uint64(0)
+
+
+@kernel
+def unfilter(filtered: Array, step: int, rows: Array) -> int:
+    """Undo the filters of an image.
+
+    Args:
+        filtered: the bytes that were compressed: of every row its filter, then its bytes.
+        step: bytes of a pixel, at least 1: so far away is the pixel on the left.
+        rows: what the rows held before, uint8 ``(rows, bytes of a row)``, is written here.
+
+    Returns:
+        How many rows there are in front of one with an unknown filter: in a sound image all.
+    """
+    width = rows.shape[1]
+    above = np.zeros(width, np.uint8)
+    for y in range(len(rows)):
+        start = y * (width + 1)
+        stored, row = filtered[start + 1 : start + 1 + width], rows[y]
+        kind = filtered[start]
+        if kind == NONE:
+            _copy(stored, row)
+        elif kind == SUB:
+            _undo_sub(stored, step, row)
+        elif kind == UP:
+            _undo_up(stored, above, row)
+        elif kind == AVERAGE:
+            _undo_average(stored, above, step, row)
+        elif kind == PAETH:
+            _undo_paeth(stored, above, step, row)
+        else:
+            return y
+        above = row
+    return len(rows)
+
+
+@kernel
+def _copy(stored: Array, row: Array) -> None:
+    for x in range(len(row)):  # slices are not assigned in vectors
+        row[x] = stored[x]
+
+
+@kernel
+def _undo_sub(stored: Array, step: int, row: Array) -> None:
+    for x in range(step):
+        row[x] = stored[x]
+    for start in range(step, len(row), WORD):
+        end = min(start + WORD, len(row))
+        if step == 1 and end == start + WORD and load(stored, start) == ZEROS:
+            store(np.uint64(row[start - 1]) * EVERY, row, start)
+            continue
+        for x in range(start, end):
+            row[x] = stored[x] + row[x - step]
+
+
+@kernel
+def _undo_up(stored: Array, above: Array, row: Array) -> None:
+    for x in range(len(row)):
+        row[x] = stored[x] + above[x]
+
+
+@kernel
+def _undo_average(stored: Array, above: Array, step: int, row: Array) -> None:
+    for x in range(len(row)):
+        left = np.int64(row[x - step]) if x >= step else 0
+        row[x] = stored[x] + ((left + np.int64(above[x])) >> 1)
+
+
+@kernel
+def _undo_paeth(stored: Array, above: Array, step: int, row: Array) -> None:
+    for x in range(step):
+        row[x] = stored[x] + above[x]
+    for start in range(step, len(row), WORD):
+        end = min(start + WORD, len(row))
+        if step == 1 and end == start + WORD and load(stored, start) == ZEROS:
+            left, corner, word = row[start - 1], above[start - 1], load(above, start)
+            if left == corner:
+                store(word, row, start)
+                continue
+            if word == np.uint64(corner) * EVERY:
+                store(np.uint64(left) * EVERY, row, start)
+                continue
+        for x in range(start, end):
+            row[x] = stored[x] + _paeth(row[x - step], above[x], above[x - step])
+
+
+@kernel
+def _paeth(left: int, up: int, corner: int) -> int:
+    """Which of the three is nearest to ``left + up - corner``; of equals the first."""
+    a, b, c = np.int64(left), np.int64(up), np.int64(corner)
+    of_left, of_up, of_corner = abs(b - c), abs(a - c), abs(a + b - 2 * c)
+    if of_left <= of_up and of_left <= of_corner:
+        return left
+    return up if of_up <= of_corner else corner
+
+
+# --- LLVM intrinsics that Numba does not expose: eight bytes of an array at any place -------------
+
+
+def _load(typing_context: Any, array: Any, place: Any) -> Any:
+    """The bytes from a place on, as one number."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = _pointer(context, builder, signature.args[0], *arguments)
+        return builder.load(pointer, align=1)
+
+    return types.uint64(array, types.int64), generate
+
+
+def _store(typing_context: Any, word: Any, array: Any, place: Any) -> Any:
+    """Write a number to the bytes from a place on."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word, *array_and_place = arguments
+        pointer = _pointer(context, builder, signature.args[1], *array_and_place)
+        builder.store(word, pointer, align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, array, types.int64), generate
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, place: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [place]), ir.IntType(64).as_pointer())
+
+
+load: Any = intrinsic(_load)
+store: Any = intrinsic(_store)

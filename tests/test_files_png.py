@@ -1,0 +1,141 @@
+"""PNG decoded by kernels: every filter, depth and width, against rows filtered longhand."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from segmetrics.files import MaskError, read
+from segmetrics.files.masks import Buffer, Reading
+from segmetrics.files.meaning import to_labels
+from segmetrics.files.png import read_png
+
+COLORS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+
+
+def filtered(rows: np.ndarray, filters: list[int], step: int) -> bytes:
+    """Rows of bytes behind their filters, after the specification of PNG, section 9.2."""
+    rows, out = rows.astype(int), b""
+    for y, row in enumerate(rows):
+        above = rows[y - 1] if y else np.zeros_like(row)
+        left, corner = (
+            np.r_[np.zeros(step, int), line[:-step]][: len(row)] for line in (row, above)
+        )
+        p = left + above - corner
+        distances = np.stack([abs(p - left), abs(p - above), abs(p - corner)])
+        nearest = np.choose(distances.argmin(0), [left, above, corner])
+        predicted = [0 * row, left, above, (left + above) // 2, nearest][filters[y]]
+        out += bytes([filters[y]]) + ((row - predicted) % 256).astype(np.uint8).tobytes()
+    return out
+
+
+def png_of(
+    size: tuple[int, int], bits: int, color: int, content: bytes, level: int = 6, parts: int = 1
+) -> bytes:
+    """A PNG longhand."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+        )
+
+    stream = zlib.compress(content, level)
+    cuts = np.linspace(0, len(stream), parts + 1).astype(int)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", size[1], size[0], bits, color, 0, 0, 0))
+        + (chunk(b"PLTE", bytes(range(256)) * 3) if color == 3 else b"")
+        + b"".join(chunk(b"IDAT", stream[a:b]) for a, b in pairwise(cuts))
+        + chunk(b"IEND", b"")
+    )
+
+
+@given(
+    st.sampled_from([(0, b) for b in (1, 2, 4, 8, 16)] + [(3, b) for b in (1, 2, 4, 8)]
+                    + [(c, b) for c in (2, 4, 6) for b in (8, 16)]),
+    st.integers(1, 40), st.integers(1, 9), st.sampled_from([1, 2, 3, 12]),
+    st.integers(0, 2**32 - 1),
+)  # fmt: skip
+def test_every_filter_gives_the_stored_values(
+    tmp_path_factory: pytest.TempPathFactory,
+    kind: tuple[int, int],
+    width: int,
+    height: int,
+    block: int,
+    seed: int,
+) -> None:
+    (color, bits), rng = kind, np.random.default_rng(seed)
+    samples = COLORS[color]
+    few = rng.integers(0, 2**bits, 3)  # flat areas, so that zeros stand in line
+    values = few[rng.integers(0, 3, (-(-height // block), -(-width // block), samples))]
+    values = values.repeat(block, 0).repeat(block, 1)[:height, :width]
+    noisy = rng.random(values.shape) < rng.choice([0, 0.02, 1])
+    values = np.where(noisy, rng.integers(0, 2**bits, values.shape), values)
+    if bits == 16:
+        rows = values.astype(">u2").reshape(height, -1).view(np.uint8)
+    else:
+        packed = values.astype(np.uint8).reshape(height, -1, 1) >> np.arange(bits)[::-1] & 1
+        rows = np.packbits(packed.reshape(height, -1), axis=1)
+    content = filtered(rows, rng.integers(0, 5, height).tolist(), max(1, samples * bits // 8))
+    path = tmp_path_factory.mktemp("png") / "a.png"
+    path.write_bytes(png_of((height, width), bits, color, content, parts=rng.integers(1, 4)))
+    stored = read_png(path, Reading(), Buffer())
+    expected = values if samples > 1 else values[..., 0]
+    assert stored.values.dtype == (np.uint16 if bits == 16 else np.uint8)
+    assert np.array_equal(stored.values, expected)
+    assert stored.bands == {1: "", 2: "LA", 3: "RGB", 4: "RGBA"}[samples]
+
+
+@pytest.mark.parametrize("optimize", [False, True])
+@pytest.mark.parametrize("mode", ["L", "P", "1", "I;16", "RGB", "LA", "RGBA"])
+def test_files_of_pillow_are_read_as_pillow_reads_them(
+    mode: str, optimize: bool, tmp_path: Path
+) -> None:
+    values = np.random.default_rng(0).integers(0, 4, (15, 20)).repeat(9, 0).repeat(7, 1)
+    image = Image.fromarray(values.astype(np.uint8))
+    if mode == "I;16":
+        image = Image.fromarray((values * 777).astype(np.uint16))
+    elif mode == "P":
+        image.putpalette(bytes(range(12)))
+    else:
+        image = image.convert(mode)
+    image.save(tmp_path / "a.png", optimize=optimize)
+    stored = read_png(tmp_path / "a.png", Reading(), Buffer())
+    with Image.open(tmp_path / "a.png") as again:
+        assert np.array_equal(stored.values, np.asarray(again))
+        assert stored.palette == (again.palette.palette if mode == "P" else b"")
+
+
+def test_an_unknown_filter_is_refused(tmp_path: Path) -> None:
+    content = b"\0" + bytes(5) + b"\5" + bytes(5)
+    (tmp_path / "a.png").write_bytes(png_of((2, 5), 8, 0, content))
+    with pytest.raises(MaskError, match=r"a\.png"):
+        read(tmp_path / "a.png")
+
+
+def test_more_data_than_rows_are_read_as_before(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png_of((2, 5), 8, 0, bytes(12) + b"more"))
+    assert read(tmp_path / "a.png").values.tolist() == [[0] * 5] * 2
+
+
+def test_a_depth_that_a_colour_type_has_not_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png_of((2, 4), 4, 2, bytes(14)))
+    with pytest.raises(MaskError, match=r"a\.png"):
+        read(tmp_path / "a.png")
+
+
+def test_the_memory_of_one_image_serves_the_next(tmp_path: Path) -> None:
+    buffer = Buffer()
+    for i, size in enumerate([(40, 30), (7, 9), (40, 30)]):
+        mask = np.random.default_rng(i).integers(0, 256, size).astype(np.uint8)
+        Image.fromarray(mask).save(tmp_path / "a.png")
+        stored = read_png(tmp_path / "a.png", Reading(), buffer)
+        assert np.array_equal(to_labels(tmp_path / "a.png", stored, Reading()).values, mask)
