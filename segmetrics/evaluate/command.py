@@ -12,6 +12,7 @@ import typer
 import segmetrics
 from segmetrics.evaluate import arguments, thresholds
 from segmetrics.evaluate.arguments import OUTPUT, RUN, SCORES
+from segmetrics.evaluate.compare import compare_command
 from segmetrics.evaluate.folders import evaluate
 from segmetrics.evaluate.outputs import (
     STANDARD_OUTPUT,
@@ -257,3 +258,6 @@ def _outputs(
         "--checkpoint": checkpoint,
     }
     return {option: path for option, path in found.items() if path is not None}
+
+
+app.command("compare")(compare_command)

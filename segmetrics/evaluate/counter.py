@@ -93,6 +93,7 @@ class Counter:
         values = known_values(self.counting, of_bytes=True)
         self.bytes = None if values is None else cpu.ValuePairs(self.counting, values)
         self.buffers = files.Buffer(), files.Buffer(), files.Buffer()
+        self.last: tuple[tuple[Path, Rows | None], tuple[LabelMap, tuple[int, ...]]] | None = None
         if self.bytes is not None:
             pixel = np.zeros(1, np.uint8)
             self._confusion_of_bytes(pixel, pixel, self.bytes)  # loads the kernels
@@ -131,7 +132,7 @@ class Counter:
         """
         readings = self.settings.readings
         preds, size = files.read_rows(pair.preds, rows, readings.preds, self.buffers[0])
-        target, to_size = files.read_rows(pair.target, rows, readings.target, self.buffers[1])
+        target, to_size = self._target(pair.target, rows)
         if size != to_size:
             detail = f"{_times(size)}, its target {pair.target} is {_times(to_size)}"
             raise MaskError("sizes", pair.preds, detail)
@@ -165,8 +166,8 @@ class Counter:
 
     def _read(self, preds: Path | None, target: Path, sums: Longs) -> tuple[LabelMap, LabelMap]:
         """The labels of two files on one grid; without a prediction it is empty."""
-        (of_preds, of_target, _), readings = self.buffers, self.settings.readings
-        right = files.read(target, readings.target, of_target)
+        of_preds, readings = self.buffers[0], self.settings.readings
+        right, _ = self._target(target)
         if preds is None:
             found = right._replace(values=np.zeros_like(right.values))
         else:
@@ -175,6 +176,23 @@ class Counter:
             self._check_agreement(preds, found, right, right.values.shape)
             found = found._replace(values=values)
         return self._labels(found, sums), self._labels(right, sums)
+
+    def _target(self, path: Path, rows: Rows | None = None) -> tuple[LabelMap, tuple[int, ...]]:
+        """A target, or rows of it, and the shape of the whole.
+
+        The last one is kept: models that are compared have their predictions of one target counted
+        one after the other.
+        """
+        if self.last is None or self.last[0] != (path, rows):
+            self.last = None
+            reading, buffer = self.settings.readings.target, self.buffers[1]
+            if rows is None:
+                mask = files.read(path, reading, buffer)
+                found = mask, mask.values.shape
+            else:
+                found = files.read_rows(path, rows, reading, buffer)
+            self.last = (path, rows), found
+        return self.last[1]
 
     def _labels(self, mask: LabelMap, sums: Longs) -> LabelMap:
         """A mask as it is counted."""

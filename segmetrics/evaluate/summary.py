@@ -88,7 +88,8 @@ class Summary:
             title = "mIoU" if "mIoU" in found else "iou"
             if by is not None:
                 score = KEYS_OF_IMAGES[title]
-                sections = [by.section(counts, score, title, level or 0.95, result.warnings)]
+                split = by.slices(counts, score, level or 0.95, result.warnings)
+                sections = [by.section(split, title)]
             if per_image:
                 found |= images.scores_over(counts)
                 rows_of_images = images.rows(result)
@@ -284,10 +285,10 @@ class Summary:
         import torch
 
         from segmetrics import report
-        from segmetrics.evaluate import images
+        from segmetrics.evaluate import examples
 
         result = self.result
-        examples = list(images.examples(result, folder))  # may add warnings
+        found = list(examples.worst(result, folder))  # may add warnings
         own = {*scores.USUAL, "mIoU_category"}
         more = {
             TITLES.get(key, key): value
@@ -302,7 +303,7 @@ class Summary:
             result.settings.space,
             images=result.images,
             level=level,
-            examples=examples,
+            examples=found,
             scores=more,
             how={name: valid(str(value)) for name, value in arguments.items()}
             | {"counted": self.how_fast()},
