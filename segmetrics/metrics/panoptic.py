@@ -131,7 +131,7 @@ class PanopticQuality(KeyedMetric):
         else:
             self.categories, default = _of_categories(things, stuffs, allow)
         self.class_names = _names(class_names, default)
-        colors = [self.space.colors[c] for c in _order(self.space)] if self.space else None
+        colors = [self.space.colors[c] for c in self.space.things_first()] if self.space else None
         self.label_space = LabelSpace(self.class_names, colors)
         self._add_states()
         self._add_views()
@@ -226,7 +226,9 @@ class PanopticQuality(KeyedMetric):
     def _arguments(self) -> dict[str, tuple[object, object]]:
         space, c = self.space, self.categories
         given = [category for category, _ in c.target]
-        default = tuple(space.names[i] for i in _order(space)) if space else tuple(map(str, given))
+        default = (
+            tuple(space.names[i] for i in space.things_first()) if space else tuple(map(str, given))
+        )
         return {
             "things": (space or given[: c.things], ()),
             "stuffs": ([] if space else given[c.things :], []),
@@ -307,7 +309,7 @@ def _of_label_space(space: LabelSpace, allow: bool) -> tuple[Categories, dict[in
             "the label space has no `things`. Name the classes whose instances count one by one: "
             "`dataclasses.replace(space, things=[...])`."
         )
-    order = _order(space)
+    order = space.things_first()
     place = {c: i for i, c in enumerate(order)}
     ids = space.id_to_class or {c: c for c in order}
     target = tuple((value, place[c]) for value, c in ids.items())
@@ -315,13 +317,6 @@ def _of_label_space(space: LabelSpace, allow: bool) -> tuple[Categories, dict[in
     things = sum(c in space.things for c in order)
     categories = Categories(target, preds, things, len(order), allow)
     return categories, {c: space.names[c] for c in order}
-
-
-def _order(space: LabelSpace) -> list[int]:
-    """The classes of a label space that count: things, then stuff."""
-    ignored = () if space.id_to_class else space.ignore_index
-    kept = [c for c in range(space.num_classes) if c not in ignored]
-    return sorted(kept, key=lambda c: c not in space.things)
 
 
 def _names(
