@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import segmetrics
-from segmetrics.evaluate import arguments, thresholds
+from segmetrics.evaluate import arguments, object_options, thresholds
 from segmetrics.evaluate.arguments import OUTPUT, RUN, SCORES
 from segmetrics.evaluate.compare import compare_command
 from segmetrics.evaluate.folders import evaluate
@@ -114,6 +114,14 @@ def evaluate_command(
             "--boundary Boundary PQ.",
         ),
     ] = False,
+    objects: object_options.WithObjects = False,
+    object_preset: object_options.Preset = None,
+    object_matching: object_options.ObjectMatching = None,
+    object_threshold: object_options.Threshold = None,
+    connectivity: object_options.Connected = None,
+    min_size: object_options.MinSize = None,
+    object_sizes: object_options.ObjectSizes = None,
+    object_distances: object_options.Distances = False,
     by: arguments.By = None,
     fail_under: Annotated[
         list[str] | None,
@@ -174,6 +182,7 @@ def evaluate_command(
             boundary=boundary,
             images=per_image or confidence is not None or html is not None or by is not None,
             instances=iiou,
+            extras=object_options.extras_of(context.params, settings),
         )
         _check(settings, labels_, confidence)
         arguments.check_report(settings, html, images)

@@ -25,6 +25,7 @@ __all__ = [
     "ObjectPairs",
     "Side",
     "object_pairs",
+    "relabelled",
     "segment_and_band_pairs",
     "segment_pairs",
 ]
@@ -57,6 +58,17 @@ def object_pairs(
     volumes = [side.reshape((1,) * (3 - side.ndim) + side.shape) for side in (preds, target)]
     found_preds, found_target = (backend.components(volume, full) for volume in volumes)
     return _pairs(backend, found_preds, found_target, maps, target.shape).counted()
+
+
+def relabelled(labels: NDArray[Any], new: NDArray[np.int32]) -> NDArray[np.int32]:
+    """A map with other labels.
+
+    Args:
+        labels: classes from 0 on, ``NO_OBJECT`` or ``IGNORED``.
+        new: what stands for ``IGNORED``, ``NO_OBJECT``, class 0, class 1 and so on.
+    """
+    found: NDArray[np.int32] = _backend().relabelled(labels, new)
+    return found
 
 
 def segment_pairs(

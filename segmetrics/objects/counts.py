@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segmetrics.objects import distances
+from segmetrics._arrays import where
+from segmetrics.objects import distances, relabelled
 from segmetrics.objects.find import pairs_of
 from segmetrics.objects.matching import matched
 from segmetrics.objects.rules import Rules
@@ -90,7 +91,7 @@ def sums_of(
 ) -> Ints:
     """The sums of one map ``(rows, columns)``, where every label has a row, or ``NO_OBJECT``."""
     rows = np.array([IGNORED, NO_OBJECT, *row_of], np.int32)
-    of_preds, of_target = (rows[side - IGNORED] for side in (preds, target))
+    of_preds, of_target = (relabelled(side, rows) for side in (preds, target))
     pairs, counted = pairs_of(of_preds, of_target, rules, rules.smallest(spacing))
     image = Image(
         matched(pairs, rules.matching, rules.threshold, counted),
@@ -160,10 +161,7 @@ def _recall_of(stratum: str) -> Callable[[Sums], Any]:
 
 def _filled(values: Any, value: float) -> Any:
     """Values with another one for nan."""
-    undefined = values != values
-    if isinstance(values, np.ndarray | np.generic):
-        return np.where(undefined, value, values)
-    return values.masked_fill(undefined, value)
+    return where(values == values, values, value)
 
 
 #: The scores that every class and region has; the others are of all classes together.

@@ -52,6 +52,14 @@ def components(labels: NDArray[Any], full: bool) -> Objects:
     return Objects(starts, numbers, _size(labels), values[first])
 
 
+def relabelled(labels: NDArray[Any], new: NDArray[np.int32]) -> NDArray[np.int32]:
+    """A map with other labels; see ``plain.relabelled``."""
+    volume = labels.reshape((1,) * (3 - labels.ndim) + labels.shape)
+    found = np.empty(volume.shape, np.int32)
+    relabel(volume, new, found)
+    return found.reshape(labels.shape)
+
+
 def segments(pixels: NDArray[Any], classify: Classify) -> Objects:
     """Objects that are given by the values of their pixels; see ``plain.segments``."""
     pixels = np.ascontiguousarray(pixels)
@@ -158,6 +166,15 @@ def _size(volume: NDArray[Any]) -> tuple[int, int, int]:
 def _unsigned(array: NDArray[Any]) -> NDArray[Any]:
     """The same bits, of one of four dtypes: fewer kernels to compile."""
     return array.view(f"u{array.itemsize}")
+
+
+@kernel
+def relabel(labels: NDArray[Any], new: NDArray[np.int32], found: NDArray[np.int32]) -> None:
+    """Look up every label, from ``IGNORED`` on, in ``new``."""
+    for z in range(labels.shape[0]):
+        for y in range(labels.shape[1]):
+            for x in range(labels.shape[2]):
+                found[z, y, x] = new[labels[z, y, x] - IGNORED]
 
 
 @kernel

@@ -45,6 +45,11 @@ def components(labels: NDArray[Any], full: bool) -> Objects:
     return _in_raster_order(found, labels)
 
 
+def relabelled(labels: NDArray[Any], new: NDArray[np.int32]) -> NDArray[np.int32]:
+    """A map with other labels: ``new`` holds those for ``IGNORED``, ``NO_OBJECT``, 0, 1 and on."""
+    return new[labels.astype(np.intp) - IGNORED]
+
+
 def segments(pixels: NDArray[Any], classify: Classify) -> Objects:
     """Objects that are given by the values of their pixels, connected or not.
 

@@ -8,7 +8,7 @@ A new score is a function that reads sums, and one that sums where they are not 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ class Image:
 
     def of_classes(self) -> Iterable[tuple[int, Matched]]:
         """The classes that have an object, each with its objects."""
-        pairs = self.matched.pairs
+        pairs = replace(self.matched.pairs, target_map=None, preds_map=None)
         for label in np.union1d(pairs.target.classes, pairs.preds.classes).tolist():
             keep = pairs.target.classes == label, pairs.preds.classes == label
             m = self.matched

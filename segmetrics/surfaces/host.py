@@ -91,7 +91,11 @@ def distances_of_masks(
     preds: NDArray[np.bool_], target: NDArray[np.bool_], surface: Surface, spacing: Spacing
 ) -> Distances:
     """The distances between the surfaces of two masks ``(H, W)`` or ``(D, H, W)``, none empty."""
-    sides = [np.pad(mask - np.int32(1), 1, constant_values=NO_CLASS) for mask in (preds, target)]
+    sides = [
+        np.full([length + 2 for length in m.shape], NO_CLASS, np.int32) for m in (preds, target)
+    ]
+    for side, mask in zip(sides, (preds, target), strict=True):
+        side[(slice(1, -1),) * mask.ndim][mask] = 0
     of_preds, of_target = (_find(side, sides[1], 1, surface, spacing)[0] for side in sides)
     depth, height, width = (1,) * (3 - preds.ndim) + sides[0].shape
     size = depth, height, width
