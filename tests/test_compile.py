@@ -162,6 +162,8 @@ BREAK_THE_GRAPH = (
         "ImageScores",
         "ObjectImageScores",
         "ObjectMetrics",
+        "PanopticImageScores",
+        "PanopticQuality",
         "BoundaryIoU",
         "BoundaryF1Score",
         "HausdorffDistance",

@@ -105,6 +105,15 @@ def evaluate_command(
             help="Cityscapes' instance-weighted IoU, from *_instanceIds.png beside the targets.",
         ),
     ] = False,
+    panoptic: Annotated[
+        bool,
+        typer.Option(
+            "--panoptic", rich_help_panel=SCORES,
+            help="Panoptic quality instead, of two JSON files of COCO's format with their PNGs in "
+            "folders of the same names, or of folders of Cityscapes' *_instanceIds.png; with "
+            "--boundary Boundary PQ.",
+        ),
+    ] = False,
     objects: object_options.WithObjects = False,
     object_preset: object_options.Preset = None,
     object_matching: object_options.ObjectMatching = None,
@@ -162,6 +171,11 @@ def evaluate_command(
     screen = Screen()
     with screen.errors():
         screen.shown = rank_and_number()[0] == 0
+        if panoptic:
+            from segmetrics.evaluate.panoptic import panoptic_command
+
+            panoptic_command(context, screen)
+            return
         settings, matching = arguments.settings_of(context.params, targets)
         settings = replace(
             settings,

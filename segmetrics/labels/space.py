@@ -113,6 +113,18 @@ class LabelSpace:
         }
         return {category: classes for category, classes in categories.items() if classes}
 
+    def things_first(self) -> tuple[int, ...]:
+        """The indices of the classes that count, things before stuff: the order of panoptic scores.
+
+        Example:
+            >>> from segmetrics.labels import LabelSpace
+            >>> LabelSpace(["road", "car", "sky"], things=["car"]).things_first()
+            (1, 0, 2)
+        """
+        ignored = () if self.id_to_class else self.ignore_index
+        kept = [c for c in range(self.num_classes) if c not in ignored]
+        return tuple(sorted(kept, key=lambda c: c not in self.things))
+
     def classes_of_regions(self) -> dict[str, tuple[int, ...]]:
         """The indices of the classes of every region.
 

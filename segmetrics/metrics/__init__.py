@@ -6,6 +6,7 @@ from segmetrics.metrics.image import ImageScores
 from segmetrics.metrics.object_images import ObjectImageScores
 from segmetrics.metrics.objects import ObjectMetrics
 from segmetrics.metrics.panoptic import PanopticQuality
+from segmetrics.metrics.panoptic_images import PanopticImageScores
 from segmetrics.metrics.region import (
     CohenKappa,
     ConfusionMatrix,
@@ -42,6 +43,7 @@ __all__ = [
     "MeanIoU",
     "ObjectImageScores",
     "ObjectMetrics",
+    "PanopticImageScores",
     "PanopticQuality",
     "PixelAccuracy",
     "Precision",

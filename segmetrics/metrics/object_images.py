@@ -9,12 +9,12 @@ from math import prod
 import torch
 from torch import Tensor
 
-from segmetrics._arguments import identifier, integer
+from segmetrics._arguments import identifier
 from segmetrics._help import explained
 from segmetrics.counting import BAD_KINDS, raise_if_bad
 from segmetrics.metrics.base import uncompiled
 from segmetrics.metrics.objects import ObjectMetrics
-from segmetrics.metrics.rows import ImageRows, each_once, rows_of
+from segmetrics.metrics.rows import ImageRows, each_once, rows_of, worst_images
 from segmetrics.metrics.surface import Spacing
 from segmetrics.recipes import exact
 from segmetrics.statistics import ImageId, ObjectCounts
@@ -119,13 +119,7 @@ class ObjectImageScores(ImageRows, ObjectMetrics):
         Raises:
             ValueError: there is no such score.
         """
-        if integer("k", k) < 0:
-            raise ValueError(f"`k` must be at least 0, got {k}.")
-        counts = self.image_counts()
-        values = counts.values(score)
-        order = values.argsort(stable=True, descending=not counts.higher_is_better(score))
-        images = [i for i in order.tolist() if not values[i].isnan()][:k]
-        return [(i if counts.ids is None else counts.ids[i], values[i].item()) for i in images]
+        return worst_images(self.image_counts(), k, score)
 
     def _table(self, rows: Tensor, ids: tuple[ImageId, ...] | None = None) -> ObjectCounts:
         return ObjectCounts(

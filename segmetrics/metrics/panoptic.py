@@ -33,22 +33,85 @@ Array = NDArray[Any]
 FEWEST = 2**19
 
 
-class PanopticMetric(KeyedMetric):
-    """A metric of segments; all that decides their counts is in the name of its state."""
+@explained
+class PanopticQuality(KeyedMetric):
+    """Panoptic quality, and what it is the product of: segmentation and recognition quality.
 
-    def _setup(
+    Kirillov et al., "Panoptic Segmentation", CVPR 2019. Segments of one category match if their IoU
+    is above 0.5: of each category ``SQ`` is the mean IoU of matched segments, ``RQ`` =
+    TP / (TP + FP / 2 + FN / 2) is the F1 score of the segments, and ``PQ = SQ · RQ``. ``compute``
+    and ``forward`` return a flat dict of float32 scalars in [0, 1]: ``PQ``, ``SQ``, ``RQ``, their
+    means over categories; ``PQ_things``, ``PQ_stuff`` and so on, those over things and over stuff;
+    and ``pq/<category>``. A category without a segment is nan and leaves the means.
+
+    A pixel whose target category is neither a thing nor stuff is void: it leaves the unions, and a
+    predicted segment that lies mostly on void, or on crowds of its category, is no false alarm, as
+    in panopticapi. The numbers are those of torchmetrics' ``PanopticQuality``.
+
+    The segments of an image are counted on the CPU: ``update`` copies masks from a GPU and waits.
+
+    Args:
+        things: the categories whose instances count one by one, as values of ``preds`` and
+            ``target``; or a ``LabelSpace`` with ``things``, which brings names, ignored values and
+            how values are mapped.
+        stuffs: the categories whose pixels are one segment. Not given beside a label space.
+        modified: Porzi et al., "Seamless Scene Segmentation", CVPR 2019: the quality of stuff is
+            its IoU, matched or not. There are only the keys ``PQ`` and ``pq/<category>``.
+        boundary: Boundary PQ of Cheng et al., "Boundary IoU", CVPR 2021: the IoU of two segments is
+            the smaller of that and the IoU of the bands along their contours.
+        dilation_ratio: width of the bands as a share of the image's diagonal, greater than 0.
+        allow_unknown_preds_category: whether predicted categories that are neither thing nor stuff
+            are void, as in the target; otherwise they raise ``ValueError``.
+        class_names: names of the categories for keys and ``repr``: category → name, or a sequence
+            in the order of keys: things, then stuff, each rising. By default those of a label
+            space, else the numbers.
+        per_class: whether there are keys for every category.
+
+    Inputs of ``update`` and ``forward``:
+        ``preds``: integers ``(N, ..., 2)``, the category and the instance of every pixel. Instances
+        of stuff have no meaning, those of things are at least 0. ``...`` is any number of spatial
+        dimensions, with ``boundary`` two or three.
+        ``target``: the same, of the same shape.
+        ``crowd``: optionally bool ``(N, ...)``, true where the target has a region of several
+        instances that are not told apart, as COCO's ``iscrowd``.
+
+    Returns (``compute`` and ``forward``):
+        dict of float32 scalars by key; nan where there is no segment.
+
+    Raises:
+        TypeError: an unknown argument or one of the wrong type, or a dtype that holds no integers.
+        ValueError: an argument out of range, shapes or devices that do not fit, an unknown
+            predicted category, a thing without an id. A metric stays as it was.
+
+    Example:
+        >>> import torch
+        >>> from segmetrics import PanopticQuality
+        >>> target = torch.tensor([[[1, 0], [1, 0], [1, 1], [7, 0], [7, 0], [7, 0]]])
+        >>> preds = torch.tensor([[[1, 0], [1, 0], [7, 0], [7, 0], [7, 0], [7, 0]]])
+        >>> panoptic = PanopticQuality(things=[1], stuffs=[7], class_names={1: "car", 7: "road"})
+        >>> panoptic.update(preds, target)
+        >>> {key: round(value.item(), 3) for key, value in panoptic.compute().items()
+        ...  if key in ("PQ", "PQ_things", "PQ_stuff", "pq/car")}
+        {'PQ': 0.708, 'PQ_things': 0.667, 'PQ_stuff': 0.75, 'pq/car': 0.667}
+    """
+
+    _inputs: tuple[str, ...] = ("preds", "target", "crowd")
+
+    def __init__(
         self,
         things: Collection[int] | LabelSpace,
-        stuffs: Collection[int] | None,
-        modified: bool,
-        boundary: bool,
-        dilation_ratio: float,
-        allow_unknown_preds_category: bool,
-        class_names: Mapping[int, str] | Sequence[str] | None,
-        per_class: bool,
-        prefix: str | None,
+        stuffs: Collection[int] | None = None,
+        *,
+        modified: bool = False,
+        boundary: bool = False,
+        dilation_ratio: float = 0.02,
+        allow_unknown_preds_category: bool = False,
+        class_names: Mapping[int, str] | Sequence[str] | None = None,
+        per_class: bool = True,
+        prefix: str | None = None,
+        **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
-        """Check the arguments of ``PanopticQuality`` and bring them into one form."""
+        super().__init__(**metric_kwargs)
         self.modified, self.boundary = boolean("modified", modified), boolean("boundary", boundary)
         self.dilation_ratio = number("dilation_ratio", dilation_ratio)
         if not 0 < self.dilation_ratio < inf:
@@ -68,8 +131,35 @@ class PanopticMetric(KeyedMetric):
         else:
             self.categories, default = _of_categories(things, stuffs, allow)
         self.class_names = _names(class_names, default)
-        colors = [self.space.colors[c] for c in _order(self.space)] if self.space else None
+        colors = [self.space.colors[c] for c in self.space.things_first()] if self.space else None
         self.label_space = LabelSpace(self.class_names, colors)
+        self._add_states()
+        self._add_views()
+
+    def _add_states(self) -> None:
+        self._add_sum(f"panoptic_{self._settings}", self.categories.classes * 4)
+
+    @explained
+    def update(self, preds: Tensor, target: Tensor, crowd: Tensor | None = None) -> None:
+        """Count the segments of a batch.
+
+        Args:
+            preds: category and instance of every pixel, integers ``(N, ..., 2)``.
+            target: the same.
+            crowd: bool ``(N, ...)``, where the target has a crowd.
+        """
+        self._add(self._batch(preds, target, crowd))
+
+    def _batch(
+        self, preds: Tensor, target: Tensor, crowd: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        return (self._counts(preds, target, crowd).sum(0).flatten(),)
+
+    def _value(self, *states: Tensor) -> dict[str, Tensor]:
+        return self._reported(states[0].view(-1, 4))
+
+    def _check(self, *states: Tensor) -> None:
+        check_segments(states[0].view(-1, 4))
 
     @property
     def _settings(self) -> str:
@@ -136,7 +226,9 @@ class PanopticMetric(KeyedMetric):
     def _arguments(self) -> dict[str, tuple[object, object]]:
         space, c = self.space, self.categories
         given = [category for category, _ in c.target]
-        default = tuple(space.names[i] for i in _order(space)) if space else tuple(map(str, given))
+        default = (
+            tuple(space.names[i] for i in space.things_first()) if space else tuple(map(str, given))
+        )
         return {
             "things": (space or given[: c.things], ()),
             "stuffs": ([] if space else given[c.things :], []),
@@ -179,117 +271,6 @@ class PanopticMetric(KeyedMetric):
         return bars(torch.stack(list(shown.values())), list(shown), title=title, line=line, ax=ax)
 
 
-@explained
-class PanopticQuality(PanopticMetric):
-    """Panoptic quality, and what it is the product of: segmentation and recognition quality.
-
-    Kirillov et al., "Panoptic Segmentation", CVPR 2019. Segments of one category match if their IoU
-    is above 0.5: of each category ``SQ`` is the mean IoU of matched segments, ``RQ`` =
-    TP / (TP + FP / 2 + FN / 2) is the F1 score of the segments, and ``PQ = SQ · RQ``. ``compute``
-    and ``forward`` return a flat dict of float32 scalars in [0, 1]: ``PQ``, ``SQ``, ``RQ``, their
-    means over categories; ``PQ_things``, ``PQ_stuff`` and so on, those over things and over stuff;
-    and ``pq/<category>``. A category without a segment is nan and leaves the means.
-
-    A pixel whose target category is neither a thing nor stuff is void: it leaves the unions, and a
-    predicted segment that lies mostly on void, or on crowds of its category, is no false alarm, as
-    in panopticapi. The numbers are those of torchmetrics' ``PanopticQuality``.
-
-    The segments of an image are counted on the CPU: ``update`` copies masks from a GPU and waits.
-
-    Args:
-        things: the categories whose instances count one by one, as values of ``preds`` and
-            ``target``; or a ``LabelSpace`` with ``things``, which brings names, ignored values and
-            how values are mapped.
-        stuffs: the categories whose pixels are one segment. Not given beside a label space.
-        modified: Porzi et al., "Seamless Scene Segmentation", CVPR 2019: the quality of stuff is
-            its IoU, matched or not. There are only the keys ``PQ`` and ``pq/<category>``.
-        boundary: Boundary PQ of Cheng et al., "Boundary IoU", CVPR 2021: the IoU of two segments is
-            the smaller of that and the IoU of the bands along their contours.
-        dilation_ratio: width of the bands as a share of the image's diagonal, greater than 0.
-        allow_unknown_preds_category: whether predicted categories that are neither thing nor stuff
-            are void, as in the target; otherwise they raise ``ValueError``.
-        class_names: names of the categories for keys and ``repr``: category → name, or a sequence
-            in the order of keys: things, then stuff, each rising. By default those of a label
-            space, else the numbers.
-        per_class: whether there are keys for every category.
-
-    Inputs of ``update`` and ``forward``:
-        ``preds``: integers ``(N, ..., 2)``, the category and the instance of every pixel. Instances
-        of stuff have no meaning, those of things are at least 0. ``...`` is any number of spatial
-        dimensions, with ``boundary`` two or three.
-        ``target``: the same, of the same shape.
-        ``crowd``: optionally bool ``(N, ...)``, true where the target has a region of several
-        instances that are not told apart, as COCO's ``iscrowd``.
-
-    Returns (``compute`` and ``forward``):
-        dict of float32 scalars by key; nan where there is no segment.
-
-    Example:
-        >>> import torch
-        >>> from segmetrics import PanopticQuality
-        >>> target = torch.tensor([[[[1, 0], [1, 0], [1, 1], [7, 0]], [[7, 0]] * 4]])
-        >>> preds = torch.tensor([[[[1, 0], [1, 0], [7, 0], [7, 0]], [[7, 0]] * 4]])
-        >>> panoptic = PanopticQuality(things=[1], stuffs=[7], class_names={1: "car", 7: "road"})
-        >>> panoptic.update(preds, target)
-        >>> {key: round(value.item(), 3) for key, value in panoptic.compute().items()
-        ...  if key in ("PQ", "PQ_things", "PQ_stuff", "pq/car")}
-        {'PQ': 0.75, 'PQ_things': 0.667, 'PQ_stuff': 0.833, 'pq/car': 0.667}
-    """
-
-    _inputs = ("preds", "target", "crowd")
-
-    def __init__(
-        self,
-        things: Collection[int] | LabelSpace,
-        stuffs: Collection[int] | None = None,
-        *,
-        modified: bool = False,
-        boundary: bool = False,
-        dilation_ratio: float = 0.02,
-        allow_unknown_preds_category: bool = False,
-        class_names: Mapping[int, str] | Sequence[str] | None = None,
-        per_class: bool = True,
-        prefix: str | None = None,
-        **metric_kwargs: Unpack[MetricKwargs],
-    ) -> None:
-        super().__init__(**metric_kwargs)
-        self._setup(
-            things,
-            stuffs,
-            modified,
-            boundary,
-            dilation_ratio,
-            allow_unknown_preds_category,
-            class_names,
-            per_class,
-            prefix,
-        )
-        self._add_sum(f"panoptic_{self._settings}", self.categories.classes * 4)
-        self._add_views()
-
-    @explained
-    def update(self, preds: Tensor, target: Tensor, crowd: Tensor | None = None) -> None:
-        """Count the segments of a batch.
-
-        Args:
-            preds: category and instance of every pixel, integers ``(N, ..., 2)``.
-            target: the same.
-            crowd: bool ``(N, ...)``, where the target has a crowd.
-        """
-        self._add(self._batch(preds, target, crowd))
-
-    def _batch(
-        self, preds: Tensor, target: Tensor, crowd: Tensor | None = None
-    ) -> tuple[Tensor, ...]:
-        return (self._counts(preds, target, crowd).sum(0).flatten(),)
-
-    def _value(self, *states: Tensor) -> dict[str, Tensor]:
-        return self._reported(states[0].view(-1, 4))
-
-    def _check(self, *states: Tensor) -> None:
-        check_segments(states[0].view(-1, 4))
-
-
 def check_segments(counts: Tensor) -> None:
     """Raise where the sum of the IoU ``(..., 4)`` may have overflown."""
     if (most := int(counts[..., TP].max())) > means.MOST_IMAGES:
@@ -328,7 +309,7 @@ def _of_label_space(space: LabelSpace, allow: bool) -> tuple[Categories, dict[in
             "the label space has no `things`. Name the classes whose instances count one by one: "
             "`dataclasses.replace(space, things=[...])`."
         )
-    order = _order(space)
+    order = space.things_first()
     place = {c: i for i, c in enumerate(order)}
     ids = space.id_to_class or {c: c for c in order}
     target = tuple((value, place[c]) for value, c in ids.items())
@@ -336,13 +317,6 @@ def _of_label_space(space: LabelSpace, allow: bool) -> tuple[Categories, dict[in
     things = sum(c in space.things for c in order)
     categories = Categories(target, preds, things, len(order), allow)
     return categories, {c: space.names[c] for c in order}
-
-
-def _order(space: LabelSpace) -> list[int]:
-    """The classes of a label space that count: things, then stuff."""
-    ignored = () if space.id_to_class else space.ignore_index
-    kept = [c for c in range(space.num_classes) if c not in ignored]
-    return sorted(kept, key=lambda c: c not in space.things)
 
 
 def _names(

@@ -15,7 +15,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from segmetrics._arguments import integer
 from segmetrics.metrics.base import uncompiled
 from segmetrics.metrics.views import KeyedMetric
-from segmetrics.statistics import ImageId
+from segmetrics.statistics import ImageId, Resampled
 
 #: What an image's id is: none, an integer, or a name, of which the row holds a hash.
 UNNAMED, NUMBERED, NAMED = range(3)
@@ -133,6 +133,16 @@ def each_once(rows: Tensor) -> tuple[Tensor, Tensor]:
     """The integers of rows with ids, ordered by id, and whether each is the first of its image."""
     order, repeated = _by_id(rows)
     return rows[order, 2:], ~repeated
+
+
+def worst_images(counts: Resampled, k: int, score: str) -> list[tuple[ImageId, float]]:
+    """The k worst images with their scores, the worst first; fewer where fewer have one."""
+    if integer("k", k) < 0:
+        raise ValueError(f"`k` must be at least 0, got {k}.")
+    values = counts.values(score)
+    order = values.argsort(stable=True, descending=not counts.higher_is_better(score))
+    images = [i for i in order.tolist() if not values[i].isnan()][:k]
+    return [(i if counts.ids is None else counts.ids[i], values[i].item()) for i in images]
 
 
 @uncompiled

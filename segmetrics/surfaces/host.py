@@ -81,6 +81,12 @@ def measure_surfaces(
     return torch.tensor(columns, dtype=torch.float64).T
 
 
+def inner(labels: NDArray[np.int32], reach: int) -> NDArray[np.bool_]:
+    """Pixels of a volume with one label throughout their window; see ``plain.inner``."""
+    found: NDArray[np.bool_] = _kernels().inner(labels, reach)
+    return found
+
+
 def distances_of_masks(
     preds: NDArray[np.bool_], target: NDArray[np.bool_], surface: Surface, spacing: Spacing
 ) -> Distances:
@@ -96,12 +102,6 @@ def distances_of_masks(
     return Distances(
         _way(of_preds, of_target, size, spacing), _way(of_target, of_preds, size, spacing)
     )
-
-
-def inner(labels: NDArray[np.int32], reach: int) -> NDArray[np.bool_]:
-    """Pixels of a volume with one label throughout their window; see ``plain.inner``."""
-    found: NDArray[np.bool_] = _kernels().inner(labels, reach)
-    return found
 
 
 class Points(NamedTuple):
