@@ -308,7 +308,7 @@ class ObjectMetrics(RuledMetric):
         connectivity: ``"full"``: pixels that share a corner are connected (8 neighbours, 26 in
             volumes), or ``"faces"`` (4 and 6).
         min_size: objects of the target that are smaller become ignored pixels, smaller predicted
-            ones are dropped; in pixels, or in the units of ``spacing`` (mm²,  mm³).
+            ones are dropped; in pixels, or in the units of ``spacing`` (mm², mm³).
         sizes: edges between the sizes that the recall is given for, in the units of ``min_size``:
             one (small, large), two (small, medium, large), or names, each with the smallest size it
             holds, such as ``{"tiny": 0, "small": 10, "large": 100}``. ``None``: 32² and 96² pixels
