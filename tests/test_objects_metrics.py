@@ -339,6 +339,7 @@ def test_models_of_different_rules_are_not_compared() -> None:
         ({"include_background": None}, "`include_background` must be a bool"),
         ({"task": "binary", "include_background": True}, "`include_background` means nothing"),
         ({"aggregation_level": "image"}, "`aggregation_level` must be one of"),
+        ({"score_threshold": 0.7}, "`score_threshold=0.7` means nothing for task='multiclass'"),
         ({"iou_threshold": 0.5}, "has no argument `iou_threshold`. Did you mean"),
     ],
 )

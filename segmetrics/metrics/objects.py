@@ -98,17 +98,20 @@ class RuledMetric(KeyedMetric):
         one_of("aggregation_level", aggregation_level, ("global", "samplewise"))
         keys_prefix = checked_prefix(prefix)
         super().__init__(**metric_kwargs)
-        recipe = class_recipe(  # says which classes count
-            scores.iou,
-            num_classes,
-            include_background=include_background or task != "multiclass",
-            ignore_index=ignore_index,
-            task=task,
-            threshold=score_threshold,
-            from_logits=from_logits,
-            upsample=upsample,
-            input_format=input_format,
-        )
+        try:
+            recipe = class_recipe(  # says which classes count
+                scores.iou,
+                num_classes,
+                include_background=include_background or task != "multiclass",
+                ignore_index=ignore_index,
+                task=task,
+                threshold=score_threshold,
+                from_logits=from_logits,
+                upsample=upsample,
+                input_format=input_format,
+            )
+        except ValueError as error:  # elsewhere this is the threshold
+            raise ValueError(str(error).replace("`threshold", "`score_threshold")) from None
         self.rules, self.counting = rules, recipe.counting
         self.first = recipe.score.first
         self.label_space = num_classes if isinstance(num_classes, LabelSpace) else None
