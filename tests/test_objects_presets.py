@@ -212,8 +212,8 @@ def test_the_wmh_preset_gives_the_recall_and_f1_of_its_code(seed: int) -> None:
     assert (found["object_recall"], found["object_f1"]) == pytest.approx(WMH[seed])
 
 
-# `Panoptica_Evaluator` of panoptica 2.1.7 on `drawn(seed) > 0`, `NaiveThresholdMatching` above an IoU
-# of 0.2, components by cc3d (26 neighbours) and by SciPy (6): matched, false and missed objects.
+# `Panoptica_Evaluator` of panoptica 2.1.7 on `drawn(seed) > 0`, `NaiveThresholdMatching` above IoU
+# 0.2, components by cc3d (26 neighbours) and by SciPy (6): matched, false and missed objects.
 PANOPTICA = {
     ("full", 0): (2, 6, 6), ("full", 1): (1, 7, 5), ("full", 2): (2, 4, 5),
     ("faces", 0): (2, 6, 6), ("faces", 1): (1, 7, 6), ("faces", 2): (2, 4, 5),
