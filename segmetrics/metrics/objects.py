@@ -331,7 +331,8 @@ class ObjectMetrics(RuledMetric):
         include_background: whether class 0 has objects too. Not given for ``task="binary"`` and
             ``"multilabel"``.
         zero_division: score where there is no object to divide by: a recall without an object in
-            the target, a Dice without any. nan stays out of averages.
+            the target, a Dice without any. nan stays out of averages. The recall of a size that no
+            object has is nan.
         both_empty: HD95 where there is no object, ``nan`` by default.
         score_threshold: for binary and multilabel, the probability in [0, 1] above which a score is
             positive; a probability for logits too.
