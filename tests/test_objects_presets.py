@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from segmetrics import LabelSpace, ObjectMetrics
+from segmetrics import LabelSpace, ObjectImageScores, ObjectMetrics
 from segmetrics.objects.rules import PRESETS
 
 NAMES = ["background", "necrosis", "edema", "enhancing"]
@@ -241,6 +242,19 @@ def test_every_preset_is_explained_and_made(name: str) -> None:
     assert f"ObjectMetrics.preset({name!r}" in repr(metric)
     head, *rest = name.rsplit("-", 1) if name.count("-") > 1 else (name,)
     assert head in (ObjectMetrics.preset.__doc__ or "") or rest
+
+
+def test_a_preset_is_a_metric_like_others_and_keeps_images_too() -> None:
+    pairs = [drawn(0), drawn(1)]
+    metric = ObjectMetrics.preset("brats-2023-met", TUMOUR, prefix="val/")
+    images = ObjectImageScores.preset("brats-2023-met", TUMOUR)
+    found, of_images = scored(metric, *pairs), scored(images, *pairs)
+    again = pickle.loads(pickle.dumps(metric))
+    for key, value in of_images.items():
+        assert found[f"val/{key}"] == pytest.approx(value, rel=1e-6, nan_ok=True)
+        assert again.compute()[f"val/{key}"].item() == pytest.approx(value, rel=1e-6, nan_ok=True)
+    each = images.image_counts().values("object_dice_region/WT").tolist()
+    assert each == pytest.approx([0.1879365079, 0.1200835953], rel=1e-6)
 
 
 def test_what_a_preset_fixes_cannot_be_passed() -> None:
