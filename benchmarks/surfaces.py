@@ -1,7 +1,8 @@
 """Surfaces and boundaries beside MONAI, torchmetrics and OpenCV, in one process.
 
 ``python -m benchmarks.surfaces`` prints medians of interleaved runs, their ratios, and peak memory
-above the inputs. MONAI is given one-hot masks made beforehand, we label maps.
+above the inputs. MONAI is given one-hot masks made beforehand, we label maps. ``--folder FOLDER``
+measures volumes in files instead: see ``surface_folders.py``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, one_hot
 from torchmetrics.segmentation import HausdorffDistance as TorchmetricsHausdorff
 
+from benchmarks import surface_folders
 from benchmarks.machine import machine, versions
 from benchmarks.memory import peak_of
 from benchmarks.timing import ROUNDS, interleaved
@@ -225,12 +227,17 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--scenes", nargs="+", choices=SCENES, default=SCENES)
     parser.add_argument("--peak-of", choices=METRICS, help="measure only this metric's memory")
+    surface_folders.add_options(parser)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     if options.peak_of:
         peak(options.peak_of)
         return
     print(machine("cpu"), versions())
+    if options.folder:
+        cases = options.cases, options.size, min(options.cases, options.monai_cases)
+        surface_folders.measure(options.folder, *cases)
+        return
     if "distances" in options.parts:
         distances(options.scenes, options.rounds)
         torchmetrics_hausdorff(options.rounds)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,8 +107,8 @@ class Counter:
         """
         sums = np.zeros(self.layout.size, np.int64)
         if pair.classes:
-            of_classes = [self._add_class(of_class, pair, sums) for of_class in pair.classes]
-            return Counted(sums, extras=tuple(map(np.concatenate, zip(*of_classes, strict=True))))
+            found = {c.name: self._add_class(c, pair, sums) for c in pair.classes}
+            return Counted(sums, extras=_joined([found.get(n) for n in self.settings.space.names]))
         preds, target = self._read(pair.preds, pair.target, sums)
         self._add_confusion(preds, target, pair, sums)
         if self.settings.boundary:
@@ -168,7 +168,7 @@ class Counter:
         sums[UNCOUNTED] += target.values.size - confusion.sum()
         if self.settings.boundary:
             self.layout.bands(sums)[c] = self._bands(preds.values, target.values)[1]
-        return self._extras(preds, target, of)
+        return self._extras(preds, target, replace(of, target=of_class.target, classes=(of_class,)))
 
     def _extras(self, preds: LabelMap, target: LabelMap, pair: Pair) -> tuple[Array, ...]:
         return tuple(extra.measure(preds, target, pair) for extra in self.settings.extras)
@@ -231,7 +231,7 @@ class Counter:
         if of_bytes and target.values.size < 2**31 and self.bytes is not None:
             counts = self._confusion_of_bytes(preds.values, target.values, self.bytes)
         else:
-            counts = _confusion(preds.values, target.values, self.counting)
+            counts = confusion_matrix(preds.values, target.values, self.counting)
         if counts is None:
             raise unknown_labels(preds, target, pair, self.counting)
         return counts
@@ -266,7 +266,15 @@ class Counter:
             raise MaskError("labels", pair.instances, str(error)) from error
 
 
-def _confusion(preds: Array, target: Array, counting: Counting) -> Longs | None:
+def _joined(of_classes: Sequence[tuple[Array, ...] | None]) -> tuple[Array, ...]:
+    """What extras measured of each class; nan, or of integers 0, of classes without a target."""
+    one = next(found for found in of_classes if found is not None)
+    missing = [np.full_like(array, np.nan if array.dtype.kind == "f" else 0) for array in one]
+    rows = [missing if found is None else found for found in of_classes]
+    return tuple(map(np.concatenate, zip(*rows, strict=True)))
+
+
+def confusion_matrix(preds: Array, target: Array, counting: Counting) -> Longs | None:
     """The counts ``(C, C + 1)``, or None where there are unknown labels."""
     if target.size and cpu.countable(counting):
         pixels = Pixels(preds[None, None], target[None, None], "labels", "labels")

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import isnan
+from math import inf, isnan
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,17 +43,22 @@ class Table:
     foot: Sequence[str] = ()
 
     @staticmethod
-    def of_rows(head: str, rows: Sequence[Row], means: Mapping[str, float] | None = None) -> Table:
+    def of_rows(
+        head: str,
+        rows: Sequence[Row],
+        means: Mapping[str, float] | None = None,
+        titles: Mapping[str, str] = TITLES,
+    ) -> Table:
         """Rows of a name and numbers, with their means at the foot."""
         first, *columns = rows[0] if rows else ["name"]
         foot = ["mean", *(shown(means.get(key, float("nan"))) for key in columns)] if means else ()
         cells = [[str(row[first]), *(shown(row[key]) for key in columns)] for row in rows]
-        return Table(head, [TITLES.get(key, key) for key in columns], cells, foot)
+        return Table(head, [titles.get(key, key) for key in columns], cells, foot)
 
     @staticmethod
     def of_section(section: Section) -> Table:
         """What is shown of a section."""
-        return Table.of_rows(section.title, section.shown())
+        return Table.of_rows(section.title, section.shown(), titles={**TITLES, **section.titles})
 
     def print(self, console: Console) -> None:
         """Print it: boxed on a terminal, plain columns elsewhere."""
@@ -195,11 +200,13 @@ def _cell(value: Any) -> Any:
 
 
 def _for_json(value: Any) -> Any:
-    """The same with None for nan, and names in valid Unicode."""
+    """The same with None for nan, names for infinite values, and texts in valid Unicode."""
     if isinstance(value, Mapping):
         return {valid(str(key)): _for_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_for_json(item) for item in value]
     if isinstance(value, str):
         return valid(value)
+    if value in (inf, -inf):  # which JSON cannot say
+        return "Infinity" if value > 0 else "-Infinity"
     return None if value != value else value
