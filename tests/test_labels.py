@@ -837,3 +837,35 @@ def test_predicted_ids_that_are_read_as_classes_are_warned_of_where_nothing_is_r
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             MeanIoU(space)(torch.tensor(preds), target)
+
+
+def test_things_are_named_or_numbered_and_read_from_files(tmp_path):
+    names = ["road", "car", "person"]
+    space = LabelSpace(names, things=["person", 1])
+    assert space.things == (1, 2)
+    file = tmp_path / "space.yaml"
+    file.write_text("names: [road, car, person]\nthings: [person, car]\n")
+    assert LabelSpace.read(file) == space
+    assert replace(space, names=["Straße", "Auto", "Mensch"]).things == (1, 2)
+    assert LabelSpace(names).things == ()
+
+
+@pytest.mark.parametrize(
+    ("things", "error", "message"),
+    [
+        ("car", TypeError, "`things` must be a sequence of names"),
+        (["bus"], ValueError, "`things` has 'bus', which is neither the name of a class nor"),
+        ([3], ValueError, "`things` has 3, which is neither"),
+        (["car", 1], ValueError, "`things` has 'car' twice"),
+        ([1.0], TypeError, "`things`"),
+    ],
+)
+def test_impossible_things_are_refused(things, error, message):
+    with pytest.raises(error, match=message):
+        LabelSpace(["road", "car"], things=things)
+
+
+def test_cityscapes_things_are_people_and_vehicles():
+    things = [CITYSCAPES.names[c] for c in CITYSCAPES.things]
+    assert things == [*CITYSCAPES.groups["human"], *CITYSCAPES.groups["vehicle"]]
+    assert CITYSCAPES_TRAIN_IDS.things == CITYSCAPES.things
