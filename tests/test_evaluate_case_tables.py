@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import SimpleITK
 
-from segmetrics.evaluate.pictures import worst_slice
+from segmetrics.evaluate.slices import worst_slice
 from segmetrics.files import Grid, read
 from test_evaluate_surfaces import blobs, content, refused, run, save
 from test_files_medical import moved, nifti
@@ -153,7 +153,7 @@ def test_statistics_are_those_of_pandas(
 
 
 def test_infinite_quartiles_stay_infinite() -> None:
-    from segmetrics.evaluate.case_tables import quantiles
+    from segmetrics.evaluate.distributions import quantiles
 
     inf = np.inf
     assert quantiles(np.array([1.0, inf])) == [inf, inf, inf]
@@ -310,9 +310,14 @@ def test_the_report_has_means_distributions_and_slices(
     found = content(tmp_path, *given, "--html", tmp_path / "o.html")
     page = (tmp_path / "o.html").read_text()
     headings = re.findall(r"<h2 [^>]*>([^<]+)</h2>", page)
-    for heading in ("mean over cases", "over cases", "worst cases", "Worst images"):
+    for heading in (
+        "Mean over cases",
+        "Distribution over cases",
+        "Worst cases",
+        "Worst images",
+    ):
         assert heading in headings
-    assert "cases" not in headings  # a row a case and class is in JSON and CSV
+    assert "Cases" not in headings  # a row a case and class is in JSON and CSV
     for note in found["notes"]:
         assert note.replace("'", "&#39;") in page
     figures = re.findall(r"<figure><svg.*?</figure>", page, re.DOTALL)

@@ -439,6 +439,27 @@ def test_a_header_without_a_positive_spacing_is_named(tmp_path: Path) -> None:
     assert sorted(problem["kind"] for problem in found["left_out"]) == ["grid", "spacing"]
 
 
+@pytest.mark.parametrize("spacing", ["0 1 1", "-2 1 1"])
+def test_an_impossible_spacing_of_nrrd_and_mha_is_named(spacing: str, tmp_path: Path) -> None:
+    size = "sizes: 4 5 6\n"
+    nrrd = f"NRRD0004\ntype: uint8\ndimension: 3\n{size}spacings: {spacing}\nencoding: raw\n\n"
+    mha = (
+        "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
+        f"ElementSpacing = {spacing}\nDimSize = 4 5 6\nElementType = MET_UCHAR\n"
+        "ElementDataFile = LOCAL\n"
+    )
+    for name, header in (("n.nrrd", nrrd), ("m.mha", mha)):
+        for folder in ("preds", "targets"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / name).write_bytes(header.encode() + bytes([0, 1] * 60))
+    given = "--num-classes", 2, "--surfaces", "--ignore-grid"
+    said = refused(tmp_path, *given)
+    assert "masks with an impossible spacing: 2" in said
+    shown = f"({max(int(spacing.split()[0]), 0)}, 1, 1)"
+    assert said.count(f"its header says the spacing {shown} mm") == 2
+    assert run(tmp_path, *given[:2], "--ignore-grid").exit_code == 0  # nobody asks for it
+
+
 def test_a_spacing_that_contradicts_a_header_is_refused(tmp_path: Path) -> None:
     preds, target = blobs((10, 12, 8), seed=14)
     for suffix in ("nii.gz", "mha"):  # whose arrays are (x, y, z) and (z, y, x)

@@ -1,14 +1,12 @@
-"""What the tables of cases mean, in words and pictures."""
+"""What the tables of cases mean, in words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
 from math import inf, isnan
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from segmetrics.evaluate.case_tables import CaseTable
@@ -16,10 +14,6 @@ if TYPE_CHECKING:
 
 #: Names that a sentence lists.
 SHOWN = 3
-#: Cases that are drawn as dots; of more the box alone.
-DOTS = 500
-#: The sizes of a picture: its width, that of names and the height of a class.
-WIDTH, NAMES, LINE = 640, 130, 24
 
 
 def of_other_units(names: Sequence[str], usual: int) -> str:
@@ -106,57 +100,3 @@ def _by_unit(table: CaseTable, values: Sequence[float], unit: str) -> str:
         return f"{values[0]:g} {unit}"
     named = zip(table.unit_names(), values, strict=True)
     return ", ".join(f"{name} {value:g}" for name, value in named) + f" {unit}"
-
-
-# --- Pictures -------------------------------------------------------------------------------------
-
-
-def distributions(table: CaseTable) -> list[str]:
-    """A box and dots for every class, of Dice and of distances, as SVG."""
-    measures = ["dice"] if table.cases.surfaces is None else ["dice", table.hd, "assd", "nsd"]
-    names = table.unit_names()
-    return [_boxes(table.title(m), names, table.measures[m].T, table.unit_of(m)) for m in measures]
-
-
-def _boxes(title: str, names: Sequence[str], columns: NDArray[np.float64], unit: str) -> str:
-    """Boxes from quartile to quartile, with the median, and a dot a case."""
-    finite = columns[np.isfinite(columns)]
-    top = 1.0 if not unit else float(finite.max(initial=0.0)) or 1.0
-    height = LINE * len(names) + LINE
-
-    def x(value: float) -> float:
-        return NAMES + (WIDTH - NAMES - 90) * min(value / top, 1)
-
-    parts = []
-    for i, (name, column) in enumerate(zip(names, columns, strict=True)):
-        middle = LINE * i + LINE / 2
-        defined = column[np.isfinite(column)]
-        infinite = int(np.isinf(column).sum())
-        short = name if len(name) <= 18 else f"{name[:17]}…"
-        parts.append(f'<text x="0" y="{middle + 4:g}">{escape(short)}</text>')
-        if len(defined):
-            low, half, high = np.quantile(defined, (0.25, 0.5, 0.75)).tolist()
-            parts.append(
-                f'<rect x="{x(low):.1f}" y="{middle - 7:g}" width="{x(high) - x(low):.1f}" '
-                f'height="14" fill="var(--bar)"/>'
-                f'<line x1="{x(half):.1f}" x2="{x(half):.1f}" y1="{middle - 7:g}" '
-                f'y2="{middle + 7:g}" stroke="var(--ink)" stroke-width="2"/>'
-            )
-        if len(defined) <= DOTS:
-            parts += [
-                f'<circle cx="{x(value):.1f}" cy="{middle:g}" r="2.5" fill="var(--right)" '
-                'fill-opacity=".55"/>'
-                for value in defined.tolist()
-            ]
-        if infinite:
-            parts.append(f'<text x="{WIDTH - 80}" y="{middle + 4:g}">{infinite:,} infinite</text>')
-    ends = f"0 to {top:.4g}{f' {unit}' if unit else ''}"
-    label = escape(f"{title}: boxes from quartile to quartile over cases, {ends}")
-    return (
-        f'<figure><svg role="img" aria-label="{label}" viewBox="0 0 {WIDTH} {height}" '
-        f'style="max-width:{WIDTH}px;width:100%;font:12px sans-serif;fill:var(--ink)">'
-        f'{"".join(parts)}<text x="{NAMES}" y="{height - 6}">0</text>'
-        f'<text x="{x(top):.0f}" y="{height - 6}" text-anchor="end">{top:.4g}</text></svg>'
-        f"<figcaption>{escape(title)}: the box is from quartile to quartile, the line the median, "
-        "a dot a case.</figcaption></figure>"
-    )

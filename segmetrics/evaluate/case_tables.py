@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from segmetrics import scores
 from segmetrics.evaluate import case_notes
+from segmetrics.evaluate.distributions import boxes, deviation, mean, quantiles
 from segmetrics.evaluate.extras import Row, Section
 from segmetrics.evaluate.metadata import GroupOf, number_drawn
 from segmetrics.scores import Statistics
@@ -182,6 +183,8 @@ class CaseTable:
             "with_target": "with target", "false_alarms": "false alarms",
             "false_alarm": "false alarm", "q1": "lower quartile", "q3": "upper quartile",
         }  # fmt: skip
+        if level is not None:
+            titles |= {end: f"{end} ({100 * level:g} %)" for end in ("low", "high")}
         overall = self._overall()
         yield Section(
             "case_means", "mean over cases", self._means(), columns=self._printed_columns(),
@@ -189,9 +192,13 @@ class CaseTable:
             intervals={key: intervals[key] for key in overall if key in intervals},
         )  # fmt: skip
         statistics = self._statistics(intervals, with_intervals=level is not None)
+        main, bounds = self.main_measures(), [] if level is None else ["low", "high"]
         yield Section(
-            "case_statistics", "over cases", statistics, titles=titles, terminal=False,
-            figures=case_notes.distributions(self),
+            "case_statistics", "distribution over cases", statistics, titles=titles,
+            columns=["class", "measure", "unit", "cases", "infinite", "mean", *bounds, "sd",
+                     "q1", "median", "q3"],
+            listed=lambda row: row["measure"] in main, terminal=False,
+            figures=self._figures(),
         )  # fmt: skip
         worst = self._worst()
         yield Section("worst_cases", "worst cases", worst, printed=PRINTED, titles=titles)
@@ -212,6 +219,20 @@ class CaseTable:
             return self.volume_unit
         is_distance = self.cases.surfaces is not None and measure in self.distances.values()
         return self.unit if is_distance and measure != "nsd" else ""
+
+    def main_measures(self) -> list[str]:
+        """The measures that are printed and drawn."""
+        distances = [] if self.cases.surfaces is None else [self.hd, "assd", "nsd"]
+        return ["dice", *distances, "volume_difference"]
+
+    def _figures(self) -> list[str]:
+        """A picture of every main measure of which 0 is an end."""
+        names = self.unit_names()
+        return [
+            boxes(self.title(measure), names, self.measures[measure].T, self.unit_of(measure))
+            for measure in self.main_measures()
+            if measure != "volume_difference"
+        ]
 
     def _overall(self) -> dict[str, float]:
         """The mean over cases of the mean over classes, of distances and the surface Dice."""
@@ -281,10 +302,7 @@ class CaseTable:
         dice = self.measures["dice"]
         first = dice if self.cases.surfaces is None else -self.measures[self.hd]
         order = np.lexsort((dice.ravel(), first.ravel()))  # nan last
-        shown = ["dice"]
-        if self.cases.surfaces is not None:
-            shown += [self.hd, "assd", "nsd"]
-        shown += ["volume_difference"]
+        shown = self.main_measures()
         rows: list[Row] = []
         names = self.unit_names()
         for n, u in zip(*np.unravel_index(order, dice.shape), strict=True):
@@ -336,27 +354,3 @@ RATES = {"missed": "missed_rate", "false_alarm": "false_alarm_rate"}
 def _whole(number: float) -> float:
     """A count as an integer; nan as it is."""
     return number if isnan(number) else int(number)
-
-
-def mean(values: Floats) -> float:
-    """The mean of the values that are defined."""
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if len(defined) else nan
-
-
-def deviation(defined: Floats) -> float:
-    """The standard deviation of a sample; nan of fewer than two values, or infinite ones."""
-    return float(defined.std(ddof=1)) if len(defined) > 1 and np.isfinite(defined).all() else nan
-
-
-def quantiles(defined: Floats, shares: Sequence[float] = (0.25, 0.5, 0.75)) -> list[float]:
-    """Quantiles, interpolated linearly; next to an infinite value they are infinite."""
-    if not len(defined):
-        return [nan] * len(shares)
-    ordered = np.sort(defined)
-    place = np.array(shares) * (len(ordered) - 1)
-    below, above = ordered[np.floor(place).astype(int)], ordered[np.ceil(place).astype(int)]
-    share = place % 1
-    with np.errstate(invalid="ignore"):
-        between = below + share * (above - below)
-    return [float(v) for v in np.where((below == above) | (share == 0), below, between)]

@@ -13,6 +13,8 @@ import segmetrics
 from segmetrics.evaluate import arguments, nnunet, thresholds
 from segmetrics.evaluate.arguments import OUTPUT, RUN, SCORES
 from segmetrics.evaluate.case_options import CaseOptions
+from segmetrics.evaluate.compare import compare_command
+from segmetrics.evaluate.errors import WIDTH, Errors
 from segmetrics.evaluate.folders import evaluate
 from segmetrics.evaluate.metadata import Groups
 from segmetrics.evaluate.outputs import (
@@ -31,6 +33,7 @@ from segmetrics.evaluate.summary import Summary
 from segmetrics.evaluate.warnings import Warnings
 from segmetrics.evaluate.workers import keep_to_one_thread
 from segmetrics.files import Pair
+from segmetrics.surfaces import BandCounting
 
 CASES = "Cases and surfaces"
 NO_INTERVALS = (
@@ -169,6 +172,14 @@ def evaluate_command(
             help="Cityscapes' instance-weighted IoU, from *_instanceIds.png beside the targets.",
         ),
     ] = False,
+    errors: Annotated[
+        bool,
+        typer.Option(
+            "--errors", rich_help_panel=SCORES,
+            help="What wrong pixels are, too: errors at boundaries, of extent, or whole segments; "
+            "and mIoU near boundaries.",
+        ),
+    ] = False,
     by: arguments.By = None,
     fail_under: Annotated[
         list[str] | None,
@@ -232,6 +243,8 @@ def evaluate_command(
             images=per_image or confidence is not None or html is not None or by is not None,
             instances=iiou,
         )
+        if errors:
+            settings = replace(settings, extras=(*settings.extras, _errors(settings)))
         _check(settings, labels_, confidence)
         if format_ == "nnunet":
             if json_ is None:
@@ -327,6 +340,11 @@ def _groups(text: str | None, *, intervals: bool) -> Groups | None:
     return Groups.read(text)
 
 
+def _errors(settings: Settings) -> Errors:
+    counting = BandCounting(**vars(settings.counting), dilation_ratio=WIDTH)
+    return Errors(counting, own_masks=settings.task == "multilabel")
+
+
 def _outputs(
     json_: Path | None, csv_: Path | None, html: Path | None,
     markdown: Path | None, checkpoint: Path | None,
@@ -357,3 +375,6 @@ def _sets_of_classes(settings: Settings) -> list[str]:
     if space.regions and settings.task == "multiclass":
         sets.append("regions")
     return sets
+
+
+app.command("compare")(compare_command)

@@ -7,7 +7,7 @@ they mean; tables, JSON, CSV and the report show the sections in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,8 +31,8 @@ class Section:
         rows: one mapping a row, all with the same columns. The first column names the row.
         columns: the columns that are printed and shown in the report, by default all; JSON and CSV
             have them all.
-        printed: how many rows are printed and shown in the report, by default all; 0 shows no
-            section.
+        listed: which rows are printed and shown in the report, by default all.
+        printed: how many of these, by default all; 0 shows no section.
         scores: scores over all pairs, added to those of the evaluation.
         intervals: their confidence intervals, as ``statistics.Interval``.
         titles: heads of columns, where not as their keys, and names of scores.
@@ -45,6 +45,7 @@ class Section:
     title: str
     rows: Sequence[Row]
     columns: Sequence[str] | None = None
+    listed: Callable[[Row], bool] = lambda row: True
     printed: int | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     intervals: Mapping[str, Any] = field(default_factory=dict)
@@ -55,7 +56,7 @@ class Section:
 
     def shown(self) -> list[Row]:
         """The rows and columns to print."""
-        rows = self.rows[: self.printed]
+        rows = [row for row in self.rows if self.listed(row)][: self.printed]
         columns = self.columns
         return [row if columns is None else {key: row[key] for key in columns} for row in rows]
 

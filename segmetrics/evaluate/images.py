@@ -1,25 +1,19 @@
-"""Scores of single images, what is resampled from them, and the worst of them for the report.
+"""Scores of single images, and what is resampled from them.
 
 The only part of the command that always needs torch: it is imported where these are asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable
 from typing import Any
 
-import numpy as np
 import torch
 
-from segmetrics import files, scores
+from segmetrics import scores
 from segmetrics.evaluate.extras import Row
 from segmetrics.evaluate.metadata import GroupOf
-from segmetrics.evaluate.pictures import worst_slice
-from segmetrics.evaluate.settings import BINARY, Evaluation
-from segmetrics.evaluate.warnings import Warnings
-from segmetrics.files import MaskError
-from segmetrics.report import Example
+from segmetrics.evaluate.settings import Evaluation
 from segmetrics.statistics import (
     KEYS_OF_IMAGES,
     ImageCounts,
@@ -27,9 +21,6 @@ from segmetrics.statistics import (
     all_scores,
     confidence_intervals,
 )
-
-#: Images in the report.
-EXAMPLES = 12
 
 
 def scores_over(counts: ImageCounts) -> dict[str, float]:
@@ -73,56 +64,3 @@ def rows(result: Evaluation) -> list[Row]:
         if c not in counts.ignored:
             columns[f"iou/{name}"] = values
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def examples(
-    result: Evaluation, folder: Path | None, first: Sequence[str] = ()
-) -> Iterator[Example]:
-    """The worst images, read again, with the images behind the masks where they are found.
-
-    Args:
-        result: what was counted, with the counts of images.
-        folder: where the images behind the masks are.
-        first: names of images that come first; the others follow by their mIoU.
-    """
-    counts, space = result.images, result.settings.space
-    if result.settings.task == "binary":
-        space = BINARY
-    assert counts is not None
-    values = dict(zip(map(str, counts.labels), counts.per_image("IoU").tolist(), strict=True))
-    scored = {name: value for name, value in values.items() if value == value}
-    names = list(dict.fromkeys(name for name in first if name in scored))
-    names += sorted(scored.keys() - set(names), key=lambda name: (scored[name], name))
-    names = names[:EXAMPLES]
-    images = files.find_images(folder, names) if folder else {}
-    for name in names:
-        pair, readings = result.scored[name], result.settings.readings
-        try:
-            target_map = files.read_thinned(pair.target, readings.target)
-            preds_map = files.read_thinned(pair.preds, readings.preds)
-        except MaskError as error:  # changed since it was counted
-            result.warnings.add(f"{error}. It is left out of the report's examples.")
-            continue
-        aligned = files.aligned(preds_map, target_map, (pair.preds, pair.target))
-        preds, target = map(result.settings.labels, (aligned, target_map.values))
-        target = space.to_classes(target)
-        preds = space.to_classes(preds) if space.map_preds else preds.astype(np.int32)
-        shown, image = name, _image(images.get(name), target.shape, result.warnings)
-        if target.ndim == 3:
-            preds, target, where = worst_slice(preds, target, target_map.grid)
-            shown, image = f"{name}, {where}", None
-        yield Example(shown, scored[name], target, preds, image)
-
-
-def _image(path: Path | None, size: tuple[int, ...], warnings: Warnings) -> Any:
-    """An image, RGB, in the size of its mask; None where there is none that can be read."""
-    from PIL import Image
-
-    if path is None or len(size) != 2:
-        return None
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB").resize((size[1], size[0])))
-    except Exception as error:  # decoders raise whatever a broken file makes them stumble on
-        warnings.add(f"--images: {path} cannot be read and is left out of the report: {error}")
-        return None

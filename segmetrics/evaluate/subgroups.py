@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from segmetrics.evaluate.extras import Row, Section
@@ -11,7 +11,7 @@ from segmetrics.evaluate.metadata import Column, GroupOf
 from segmetrics.evaluate.warnings import Warnings
 
 if TYPE_CHECKING:
-    from segmetrics.statistics import ImageCounts
+    from segmetrics.statistics import ImageCounts, Slices
 
 #: What is said of a split: its worst group, the best less the worst, the worst by the best, and how
 #: often groups that are drawn at random differ as much.
@@ -51,21 +51,19 @@ class Subgroups(Column):
         """The keys of the scores of a split."""
         return [f"{title}_{what}/{self.column}" for what in DIFFERENCES]
 
-    def section(
+    def slices(
         self,
         counts: ImageCounts,
         score: str,
-        title: str,
         level: float,
         warnings: Warnings,
         groups: GroupOf | None = None,
-    ) -> Section:
-        """The scores of the subgroups as a table, with how far they differ.
+    ) -> Slices:
+        """The scores of the subgroups.
 
         Args:
             counts: the counts of the images.
             score: the score, as ``statistics.slices`` knows it.
-            title: as results call it.
             level: that of the intervals.
             warnings: gets what looks wrong.
             groups: what is drawn as one; None draws images.
@@ -74,8 +72,28 @@ class Subgroups(Column):
 
         by = self.of([str(image) for image in counts.labels], warnings)
         found = slices(counts, by, score, level=level, groups=groups)
-        rows: list[Row] = [
-            {
+        return replace(found, by=(self.column,))
+
+    def section(self, found: Slices, title: str) -> Section:
+        """The subgroups as a table, with how far they differ; results call the score ``title``."""
+        rows = list(self.rows(found, title))
+        worst = next((row for row in rows if row["worst"]), rows[0])
+        figures = float(worst[title]), found.difference, found.ratio, found.p_value
+        note = (
+            f"{title} by {self.column}: the worst group is {worst['group']}, "
+            f"{found.difference:.3f} below the best. Groups drawn at random differ as much with "
+            f"p = {found.p_value:.2g}. Intervals: {100 * found.overall.level:g} %."
+        )
+        if found.small:
+            note += " Groups of fewer than 30 images have intervals that are too narrow."
+        scores = dict(zip(self.keys(title), figures, strict=True))
+        return Section("by", f"{title} by {self.column}", rows, scores=scores, notes=[note])
+
+    @staticmethod
+    def rows(found: Slices, title: str) -> Iterator[Row]:
+        """One row a group."""
+        for label, interval in found.by_group.items():
+            yield {
                 "group": "(none)" if label is None else str(label),
                 "images": interval.images,
                 title: interval.estimate,
@@ -84,16 +102,3 @@ class Subgroups(Column):
                 "few images": label in found.small,
                 "worst": label == found.worst,
             }
-            for label, interval in found.by_group.items()
-        ]
-        worst = next((row for row in rows if row["worst"]), rows[0])
-        figures = float(worst[title]), found.difference, found.ratio, found.p_value
-        note = (
-            f"{title} by {self.column}: the worst group is {worst['group']}, "
-            f"{found.difference:.3f} below the best. Groups drawn at random differ as much with "
-            f"p = {found.p_value:.2g}. Intervals: {100 * level:g} %."
-        )
-        if found.small:
-            note += " Groups of fewer than 30 images have intervals that are too narrow."
-        scores = dict(zip(self.keys(title), figures, strict=True))
-        return Section("by", f"{title} by {self.column}", rows, scores=scores, notes=[note])

@@ -30,8 +30,8 @@ FORKS = sys.platform == "linux"
 CHUNK, PAUSE = 8, 0.1
 #: Workers a processor, at most: they wait for the disk, and more would only wait for each other.
 PER_PROCESSOR = 4
-#: Tables of pairs of classes that a worker needs at once.
-TABLES = 3
+#: Tables of counts that a worker needs at once, and bytes that a table takes for each class, about.
+TABLES, A_CLASS = 3, 2**10
 
 #: What a worker counts: a pair, or rows of a large one.
 Unit = tuple[Pair, Rows | None]
@@ -57,10 +57,7 @@ def count_all(
     rest = [pair for pair in pairs if pair.name not in done]
     progress(len(done), len(pairs), 0)
     try:
-        share = _in_processes if FORKS else _in_threads
-        units = [(pair, rows) for pair in rest for rows in counter.parts(pair)]
-        counted = share(counter, units, workers, saved is not None)
-        for pair, outcome in _joined(units, counted):
+        for pair, outcome in outcomes(counter, rest, workers, with_digests=saved is not None):
             ledger.add(pair, outcome)
             progress(len(ledger.names) + len(ledger.problems), len(pairs), len(ledger.problems))
             if saved is not None:
@@ -69,6 +66,20 @@ def count_all(
         if saved is not None:
             saved.save(ledger)
     return ledger
+
+
+def outcomes(
+    counter: Counter, pairs: Sequence[Pair], workers: int, *, with_digests: bool = False
+) -> Iterator[tuple[Pair, Counted | Problem]]:
+    """Count pairs by workers, and yield what comes out as it comes.
+
+    Pairs of one target that follow each other go to one worker, which reads the target once.
+    """
+    share = _in_processes if FORKS else _in_threads
+    units = [(pair, rows) for pair in pairs for rows in counter.parts(pair)]
+    place = {pair.target: i for i, pair in reversed(list(enumerate(pairs)))}
+    units.sort(key=lambda unit: (place[unit[0].target], unit[1].first if unit[1] else 0))
+    return _joined(units, share(counter, units, workers, with_digests))
 
 
 def number_of_workers(asked: int | None, classes: int, processes: int) -> int:
@@ -80,17 +91,17 @@ def number_of_workers(asked: int | None, classes: int, processes: int) -> int:
         processes: how many processes share the processors and the memory.
 
     Raises:
-        ValueError: the tables of one worker are larger than the memory.
+        ValueError: the counts of one worker are larger than the memory.
     """
     processors = max(1, _processors() // processes)
-    table = 8 * classes * (classes + 4)
+    table = A_CLASS * classes
     in_memory = int((memory() / processes / table - 1) / TABLES)
     if in_memory < 1:
         raise ValueError(
-            f"{classes:,} classes need {(1 + TABLES) * table / 2**30:.1f} GiB for the pairs of "
-            f"classes that are counted, this machine has {memory() / processes / 2**30:.1f} GiB. "
-            "Name the values that occur in --labels FILE, by `id_to_class`: memory grows with "
-            "the square of the number of classes, not with their values."
+            f"{classes:,} classes need {(1 + TABLES) * table / 2**30:.1f} GiB for their names and "
+            f"counts, this machine has {memory() / processes / 2**30:.1f} GiB. Name the values "
+            "that occur in --labels FILE, by `id_to_class`: memory grows with the number of "
+            "classes, not with their values."
         )
     return min(asked or processors, PER_PROCESSOR * processors, in_memory)
 
@@ -116,22 +127,36 @@ def _joined(
     units: Sequence[Unit], outcomes: Iterable[tuple[Unit, Counted | Problem]]
 ) -> Iterator[tuple[Pair, Counted | Problem]]:
     """The outcomes of pairs from those of their parts, as soon as all parts are done."""
-    left = Multiset(pair.name for pair, _ in units)
-    sums: dict[str, Counted] = {}
-    problems: dict[str, tuple[Rows | None, Problem]] = {}
+    left = Multiset((pair.name, pair.preds) for pair, _ in units)
+    sums: dict[tuple[str, Path], Counted] = {}
+    problems: dict[tuple[str, Path], tuple[Rows | None, Problem]] = {}
     for (pair, rows), outcome in outcomes:
-        name = pair.name
+        name = pair.name, pair.preds
         if isinstance(outcome, Problem):
             problems[name] = min(problems.get(name, (rows, outcome)), (rows, outcome))
         elif name in sums:
-            found = sums[name].digests or outcome.digests
-            sums[name] = Counted(sums[name].sums + outcome.sums, digests=found)
+            found, sparse = sums[name].digests or outcome.digests, outcome.sparse
+            if sparse is not None:
+                sparse += sums[name].sparse  # type: ignore[operator]  # which is one, too
+            sums[name] = Counted(sums[name].sums + outcome.sums, digests=found, sparse=sparse)
         else:
             sums[name] = outcome
         left[name] -= 1
         if not left[name]:
             yield pair, problems[name][1] if name in problems else sums[name]
             sums.pop(name, None)
+
+
+def _chunks(units: Sequence[Unit], number: int) -> list[range]:
+    """Which units a worker takes at once; those of one target, or of its same rows, together."""
+    size = max(1, min(CHUNK, len(units) // (8 * number)))
+    starts = [0]
+    for i in range(1, len(units)):
+        (pair, rows), (before, rows_before) = units[i], units[i - 1]
+        same = pair.target == before.target and rows == rows_before
+        if i - starts[-1] >= size and not same:
+            starts.append(i)
+    return [range(*ends) for ends in zip(starts, [*starts[1:], len(units)], strict=True)]
 
 
 def _in_processes(
@@ -142,14 +167,14 @@ def _in_processes(
     Threads would wait for the GIL: decoding small masks is mostly Python code.
     """
     fork = multiprocessing.get_context("fork")
-    place, chunk = fork.Value("q", 0), max(1, min(CHUNK, len(units) // (8 * number)))
+    place, chunks = fork.Value("q", 0), _chunks(units, number)
     readers: list[Connection] = []
     started = []
     try:
         for _ in range(min(number, len(units))):
             reader, writer = fork.Pipe(duplex=False)
             readers.append(reader)
-            given = counter, units, with_digests, chunk, place, writer, list(readers)
+            given = counter, units, with_digests, chunks, place, writer, list(readers)
             process = fork.Process(target=_send_counts, args=given, daemon=True)
             process.start()
             started.append(process)
@@ -179,7 +204,7 @@ def _send_counts(
     counter: Counter,
     units: Sequence[Unit],
     with_digests: bool,
-    chunk: int,
+    chunks: Sequence[range],
     place: Any,
     writer: Connection,
     readers: Sequence[Connection],
@@ -197,14 +222,14 @@ def _send_counts(
     with suppress(BrokenPipeError):
         while True:
             with place.get_lock():
-                first = place.value
-                place.value += chunk
-            some = units[first : first + chunk]
+                number = place.value
+                place.value += 1
+            some = chunks[number] if number < len(chunks) else range(0)
             try:
-                counted = _one_by_one(counter, some, with_digests)
-                unsent += enumerate((outcome for _, outcome in counted), first)
+                counted = _one_by_one(counter, [units[i] for i in some], with_digests)
+                unsent += zip(some, (outcome for _, outcome in counted), strict=True)
             except Exception as error:  # told to whom waits for it
-                unsent.append((first, OSError(f"{type(error).__name__}: {error}")))
+                unsent.append((some.start, OSError(f"{type(error).__name__}: {error}")))
             if not some or time.monotonic() >= sent + PAUSE:
                 writer.send(unsent)
                 unsent, sent = [], time.monotonic()
@@ -233,12 +258,13 @@ def _in_threads(
     counter: Counter, units: Sequence[Unit], number: int, with_digests: bool
 ) -> Iterator[tuple[Unit, Counted | Problem]]:
     """Count pairs in threads, and yield what comes out as it comes."""
-    queue, outcomes = deque(units), SimpleQueue[tuple[Unit, Counted | Problem] | Exception]()
+    queue = deque(_chunks(units, number))
+    outcomes = SimpleQueue[tuple[Unit, Counted | Problem] | Exception]()
 
     def drawn() -> Iterator[Unit]:
         with suppress(IndexError):  # drawn empty, by this thread or another
             while True:
-                yield queue.popleft()
+                yield from [units[i] for i in queue.popleft()]
 
     def run() -> None:
         try:

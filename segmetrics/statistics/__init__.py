@@ -7,6 +7,7 @@ functions ask of a table is ``Resampled``; ``ImageCounts`` is the table of pixel
 """
 
 from segmetrics.statistics.cases import CaseScores
+from segmetrics.statistics.classes import ClassDifferences, ClassOfModel, class_differences
 from segmetrics.statistics.counts import (
     FORMULAS,
     KEYS,
@@ -42,6 +43,8 @@ __all__ = [
     "USUAL_KEYS",
     "WORST",
     "CaseScores",
+    "ClassDifferences",
+    "ClassOfModel",
     "Comparison",
     "Convention",
     "Conventions",
@@ -65,6 +68,7 @@ __all__ = [
     "Table",
     "Tabular",
     "all_scores",
+    "class_differences",
     "compare",
     "confidence_interval",
     "confidence_intervals",

@@ -311,7 +311,8 @@ class Bootstrap:
         ``weights`` are those of ``resamples``, where they have been drawn already.
         """
         estimate = statistic(torch.ones(1, len(self.unit), dtype=torch.float64))
-        resampled = self.evaluate(statistic, self.resamples() if weights is None else weights)
+        blocks = self.resamples() if weights is None else weights
+        resampled = torch.cat([statistic(block) for block in blocks])
         resampled = resampled[~resampled.isnan()]
         if estimate.isnan() or not len(resampled):
             return nan, nan, nan, resampled
@@ -346,9 +347,8 @@ class Bootstrap:
         Without the resamples in which one of them is undefined.
         """
         everything = torch.ones(1, len(self.unit), dtype=torch.float64)
-        blocks = (block[:, self.unit] for block in self.resamples())
         resampled = torch.cat(
-            [torch.stack([one(block) for one in statistics], 1) for block in blocks]
+            [torch.stack([one(block) for one in statistics], 1) for block in self.resamples()]
         )
         values = torch.cat([one(everything) for one in statistics])
         return values, resampled[~resampled.isnan().any(1)]
@@ -363,13 +363,14 @@ class Bootstrap:
         return (range(start, min(start + step, rows)) for start in range(0, rows, step))
 
     def resamples(self) -> Iterator[Tensor]:
-        """How often each group is drawn, ``(B, U)``, in blocks of resamples."""
+        """Weights of the images ``(B, N)`` in resamples of the groups."""
         generator = torch.Generator().manual_seed(self.seed)
         for block in self.blocks(self.n_resamples):
             shape = (len(block), self.units)
             drawn = torch.randint(self.units, shape, generator=generator)
             drawn += torch.arange(len(block)).unsqueeze(1) * self.units
-            yield drawn.flatten().bincount(minlength=drawn.numel()).view(shape).double()
+            times = drawn.flatten().bincount(minlength=drawn.numel()).view(shape).double()
+            yield times[:, self.unit]
 
     def leaving_one_out(self) -> Iterator[Tensor]:
         """Weights of the groups ``(B, U)``, each once left out."""
