@@ -102,6 +102,9 @@ EVERY: dict[str, Callable[[], Any]] = {
     ),
     "PanopticImageScores": partial(PanopticImageScoresOfMaps, [1, 2], [0, 3]),
     "SurfaceMetrics": partial(SurfaceMetrics, C, tolerance=1, ignore_index=255),
+    "SegmentationMetrics regions": partial(
+        SegmentationMetrics, REGIONS_OF_CLASSES, aggregation_level="samplewise"
+    ),
     "SurfaceMetrics regions": partial(SurfaceMetrics, REGIONS_OF_CLASSES, tolerance=1),
     "HausdorffDistance regions": partial(
         HausdorffDistance, REGIONS_OF_CLASSES, regions=True, average="none", pooled=True
