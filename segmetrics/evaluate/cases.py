@@ -21,7 +21,7 @@ from segmetrics.evaluate.extras import Section
 from segmetrics.evaluate.metadata import Groups
 from segmetrics.evaluate.settings import Evaluation, Settings
 from segmetrics.files import LabelMap, MaskError, Pair
-from segmetrics.surfaces import images, measure_surfaces
+from segmetrics.surfaces import axes_of_size, images, measure_surfaces
 from segmetrics.surfaces.distances import (
     Distances,
     Measure,
@@ -179,6 +179,7 @@ class Cases:
         surfaces: Surfaces,
     ) -> Floats:
         preds, target = (torch.from_numpy(values)[None] for values in label_maps)
+        steps = tuple(steps[axis] for axis in axes_of_size(target.shape[1:]))
         (maps,) = images(preds, target, self.counting, without_ignored=True)
         alone = surfaces.empty_distance
         if alone == "diagonal":
