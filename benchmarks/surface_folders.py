@@ -1,7 +1,7 @@
-"""Surface distances of a folder of volumes: ``python -m benchmarks.surfaces --folder FOLDER``.
+"""Surface distances of folders of volumes: ``python -m benchmarks.surfaces --folder FOLDER``.
 
 Drawn CT volumes of eight organs as gzipped NIfTI. ``segmetrics evaluate --surfaces`` measures HD,
-HD95, average surface distance and surface Dice of every case and organ; beside it
+HD95, average surface distance and surface Dice of every case and organ. On the same files:
 
 - MONAI's HD95, average surface distance and surface Dice, of volumes read by nibabel, on a part of
   the cases, as it takes long;
@@ -10,7 +10,7 @@ HD95, average surface distance and surface Dice of every case and organ; beside 
 
 Each is a process of its own. "One core" is a process, and the command's worker, pinned to one core
 with one thread; "all cores" is as many workers as there are cores. Times are of the work, without
-the start of Python and its imports.
+the start of Python and its imports. The memory is that of the largest process.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ TOLERANCE = 1.0
 SIZE = (256, 256, 100)
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 OURS = "segmetrics evaluate --surfaces"
+PEERS = ("SurfaceMetrics", "MONAI")
+#: The first argument of a process that runs one contender.
+RUN = "run"
 
 Scores = dict[str, list[list[float]]]
 
@@ -52,43 +55,45 @@ class Run(NamedTuple):
     scores: Scores
 
 
-def measure(root: Path, cases: int, size: Sequence[int], of_monai: int) -> None:
-    """Write the volumes, unless they are there, and print a table."""
-    folder = root / f"surfaces_{cases}_{'x'.join(map(str, size))}"
+def main() -> None:
+    """Write the volumes, unless they are there, and print a table.
+
+    It imports little: what a process has in memory when it starts another counts for both.
+    """
+    options = parser().parse_args()
+    cases, of_monai = options.cases, min(options.cases, options.monai_cases)
+    folder = options.folder / f"surfaces_{cases}_{'x'.join(map(str, options.size))}"
     if not folder.is_dir():
-        with tempfile.TemporaryDirectory(dir=root) as partial:
-            write_volumes(Path(partial) / "set", cases, size)
+        with tempfile.TemporaryDirectory(dir=options.folder) as partial:
+            write_volumes(Path(partial) / "set", cases, options.size)
             (Path(partial) / "set").rename(folder)
     files = list(folder.glob("*/*.nii.gz"))
     print(
-        f"\n{cases} cases of {'×'.join(map(str, size))}, {ORGANS} organs, gzipped NIfTI, "
-        f"{sum(file.stat().st_size for file in files) / 2**20:.0f} MB; {CORES} cores"
+        f"{cases} cases of {'×'.join(map(str, options.size))}, {ORGANS} organs, gzipped NIfTI, "
+        f"{sum(file.stat().st_size for file in files) / 2**20:.1f} MB; {CORES} cores"
     )
-    one = {name: process(folder, name, cases, cores=1) for name in (OURS, *FLOORS)}
-    for name in ("SurfaceMetrics", "MONAI"):
-        one[name] = process(folder, name, of_monai, cores=1)
-    every = {OURS: process(folder, OURS, cases, cores=CORES)}
-    every["MONAI"] = process(folder, "MONAI", min(cases, max(of_monai, CORES)), cores=CORES)
-    for name in one:
-        number = of_monai if name in ("SurfaceMetrics", "MONAI") else cases
-        report(f"{name}, one core", one[name], number, one[OURS].seconds / cases)
-    for name in every:
-        number = cases if name == OURS else min(cases, max(of_monai, CORES))
-        report(f"{name}, all cores", every[name], number, every[OURS].seconds / cases)
+    one = measured(folder, dict.fromkeys((OURS, *FLOORS), cases) | dict.fromkeys(PEERS, of_monai))
+    on_all = {OURS: cases, "MONAI": min(cases, max(of_monai, CORES))}
+    every = measured(folder, on_all, cores=CORES)
     inflated, read = (one[name].seconds / one[OURS].seconds for name in list(FLOORS)[:2])
-    print(f"zlib is {inflated:.0%} of ours on one core, reading all of {read:.0%}")
-    print(f"largest memory of one of our processes: {every[OURS].memory / 2**20:.0f} MB")
-    print(f"largest difference to MONAI: {difference(one[OURS], one['MONAI']):.1e}")
+    print(f"On one core zlib is {inflated:.0%} of ours, reading all of it {read:.0%}.")
+    print(f"Largest memory of our processes: {max(r[OURS].memory for r in (one, every)) >> 20} MB.")
+    print(f"Largest relative difference to MONAI: {difference(one[OURS], one['MONAI']):.1e}.")
 
 
-def report(name: str, run: Run, cases: int, ours: float) -> None:
-    """Print a line: seconds, cases, seconds a case, and how many times ours that is."""
-    each = run.seconds / cases
-    print(
-        f"  {name:46} {run.seconds:7.1f} s {cases:4} cases {each:7.3f} s a case "
-        f"{each / ours:6.2f} × ours {run.memory / 2**20:7.0f} MB",
-        flush=True,
-    )
+def measured(folder: Path, cases: dict[str, int], *, cores: int = 1) -> dict[str, Run]:
+    """Run contenders on so many cases, and print a line for each."""
+    found = {}
+    on = "one core" if cores == 1 else f"{cores} cores"
+    for name, number in cases.items():
+        run = found[name] = process(folder, name, number, cores=cores)
+        each, ours = run.seconds / number, found[OURS].seconds / cases[OURS]
+        print(
+            f"  {f'{name}, {on}':42} {run.seconds:7.1f} s {number:4} cases {each:7.3f} s a case "
+            f"{each / ours:6.2f} × ours {run.memory >> 20:6} MB",
+            flush=True,
+        )
+    return found
 
 
 def difference(ours: Run, theirs: Run) -> float:
@@ -116,8 +121,8 @@ def process(folder: Path, name: str, cases: int, *, cores: int) -> Run:
             command += ["--tolerance", str(TOLERANCE), "--workers", str(cores)]
             command += ["--json", str(output)]
         else:
-            command += ["benchmarks.surface_folders", name, str(folder), str(cases), str(cores)]
-            command += [str(output)]
+            command += ["benchmarks.surface_folders", RUN, name, str(folder), str(cases)]
+            command += [str(cores), str(output)]
         started = subprocess.Popen(
             command, env=os.environ | threads, stdout=subprocess.DEVNULL,
             cwd=Path(__file__).parents[1], preexec_fn=_pin if cores == 1 else None,
@@ -227,19 +232,18 @@ FLOORS: dict[str, Callable[[tuple[Path, Path]], Any]] = {
 CONTENDERS = {**FLOORS, "SurfaceMetrics": by_metric, "MONAI": by_monai}
 
 
-def main() -> None:
+def run(name: str, folder: str, cases: str, cores: str, output: str) -> None:
     """Run one contender, and write its seconds and scores."""
-    name, folder, cases, cores, output = sys.argv[1:]
     pairs = [
         (path, Path(folder) / "labels" / path.name)
         for path in sorted((Path(folder) / "preds").iterdir())
     ]
     pairs, function = pairs[: int(cases)], CONTENDERS[name]
     with ProcessPoolExecutor(int(cores), mp_context=get_context("spawn")) as pool:
-        run = map if cores == "1" else pool.map
-        list(run(function, pairs[:1] * int(cores)))  # imports, compiles and starts what there is
+        each = map if cores == "1" else pool.map
+        list(each(function, pairs[:1] * int(cores)))  # imports, compiles and starts what there is
         begin = perf_counter()
-        found = list(run(function, pairs))
+        found = list(each(function, pairs))
         seconds = perf_counter() - begin
     scores = {key: [of_case[key] for of_case in found] for key in (found[0] or {})}
     Path(output).write_text(json.dumps({"seconds": seconds, "scores": scores}))
@@ -286,13 +290,18 @@ def _draw(labels: NDArray[np.uint8], label: int, centre: Any, radii: Any, phase:
     labels[box][distance < (1 + 0.06 * bumps) ** 2] = label
 
 
-def add_options(options: argparse.ArgumentParser) -> None:
-    """The options of volumes in a folder."""
-    options.add_argument("--folder", type=Path, help="measure volumes in files, written there")
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    options = argparse.ArgumentParser(prog="python -m benchmarks.surfaces", description=__doc__)
+    options.add_argument("--folder", type=Path, required=True, help="where files are written")
     options.add_argument("--cases", type=int, default=50)
     options.add_argument("--size", type=int, nargs=3, default=SIZE)
     options.add_argument("--monai-cases", type=int, default=3, help="as it takes long")
+    return options
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == [RUN]:
+        run(*sys.argv[2:])
+    else:
+        main()

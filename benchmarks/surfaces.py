@@ -23,7 +23,6 @@ from torch import Tensor
 from torch.nn.functional import interpolate, one_hot
 from torchmetrics.segmentation import HausdorffDistance as TorchmetricsHausdorff
 
-from benchmarks import surface_folders
 from benchmarks.machine import machine, versions
 from benchmarks.memory import peak_of
 from benchmarks.timing import ROUNDS, interleaved
@@ -227,17 +226,19 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--scenes", nargs="+", choices=SCENES, default=SCENES)
     parser.add_argument("--peak-of", choices=METRICS, help="measure only this metric's memory")
-    surface_folders.add_options(parser)
-    options = parser.parse_args()
+    parser.add_argument("--folder", metavar="FOLDER", help="see surface_folders.py")
+    options, others = parser.parse_known_args()
     warnings.simplefilter("ignore")
     if options.peak_of:
         peak(options.peak_of)
         return
     print(machine("cpu"), versions())
     if options.folder:
-        cases = options.cases, options.size, min(options.cases, options.monai_cases)
-        surface_folders.measure(options.folder, *cases)
-        return
+        sys.stdout.flush()
+        command = [sys.executable, "-m", "benchmarks.surface_folders", "--folder", options.folder]
+        raise SystemExit(subprocess.call([*command, *others], cwd=Path(__file__).parents[1]))
+    if others:
+        parser.error(f"unknown arguments: {' '.join(others)}")
     if "distances" in options.parts:
         distances(options.scenes, options.rounds)
         torchmetrics_hausdorff(options.rounds)

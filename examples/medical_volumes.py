@@ -154,7 +154,7 @@ def write_dataset(folder: Path) -> None:
     (partial / "dataset.json").write_text(json.dumps(dataset, indent=1))
     for case in range(CASES):
         rng = np.random.default_rng(case)
-        # Scanners differ: pixels of 0.7 to 0.9 mm in slices 3 to 5 mm apart.
+        # Scanners differ: pixels of 0.7 to 0.9 mm and slices of 3 to 5 mm.
         in_plane, between = rng.uniform(0.7, 0.9), rng.choice([3.0, 4.0, 5.0])
         spacing = np.array([in_plane, in_plane, between])
         size = np.array([96, 84, 30])

@@ -126,7 +126,7 @@ def run(folder: Path, *arguments: object) -> Result:
 @pytest.mark.parametrize("name", LABELS)
 def test_the_summary_is_nnunets_own(name: str, datasets: Path) -> None:
     folder = datasets / name
-    out = folder / "preds" / "summary.json"  # where nnU-Net writes it, beside the masks
+    out = folder / "preds" / "summary.json"  # where nnU-Net writes it, among the masks
     done = run(folder, "--labels", folder / "dataset.json", "--format", "nnunet", "--json", out)
     assert done.exit_code == 0, done.stderr
     ours, theirs = (json.loads(path.read_text()) for path in (out, folder / "theirs.json"))

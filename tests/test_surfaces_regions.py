@@ -104,7 +104,7 @@ def test_all_scores_of_classes_and_regions_come_from_one_update() -> None:
     assert {*found} == {*plain, *keys, *(f"{key}/{r}" for key in others for r in REGIONS)}
 
 
-def test_regions_have_keys_beside_those_of_the_region_metrics() -> None:
+def test_keys_of_regions_are_alike_in_both_metrics_with_keys() -> None:
     preds, target = drawn()
     both = MetricCollection(
         SegmentationMetrics(BRATS, per_class=False),

@@ -8,11 +8,14 @@ from math import fsum, isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 
 import segmetrics
 from segmetrics import scores
+from segmetrics.counting.sparse import SparseMatrix
 from segmetrics.evaluate.extras import Row, Section
 from segmetrics.evaluate.metadata import GroupOf, Groups, number_drawn
 from segmetrics.evaluate.outputs import STANDARD_OUTPUT, table_csv
@@ -257,8 +260,7 @@ class Summary:
             "classes": self.classes,
             "categories": self.categories,
             "regions": self.regions,
-            "confusion": result.confusion[..., :-1].tolist(),
-            "abstained": result.confusion[..., -1].tolist(),
+            **_confusion(result.confusion),
             "images": self.images,
             **{section.key: section.rows for section in self.sections},
             "notes": [note for section in self.sections for note in section.notes],
@@ -310,6 +312,7 @@ class Summary:
         from segmetrics.evaluate import examples
 
         result = self.result
+        confusion = result.confusion
         names = [row["case"] for s in self.sections if s.key == "worst_cases" for row in s.rows]
         found = list(examples.worst(result, folder, names))  # may add warnings
         own = {*scores.USUAL, "mIoU_category"}
@@ -321,7 +324,9 @@ class Summary:
         more |= {title: self.scores[key] for key, title in self._titles_of_sections().items()}
         report.write(
             path,
-            torch.from_numpy(result.confusion),
+            torch.from_numpy(
+                confusion.dense() if isinstance(confusion, SparseMatrix) else confusion
+            ),
             result.settings.space,
             images=result.images,
             level=level,
@@ -424,6 +429,26 @@ def _mean(values: Iterable[float]) -> float:
     """The mean of those that are defined."""
     defined = [value for value in values if not isnan(value)]
     return fsum(defined) / len(defined) if defined else nan
+
+
+def _confusion(found: NDArray[np.int64] | SparseMatrix) -> dict[str, object]:
+    """The confusion matrix for JSON; of many classes the cells that are not zero.
+
+    These are ``{"shape": [C, C], "target": [...], "prediction": [...], "pixels": [...]}``, by
+    target, then prediction.
+    """
+    if not isinstance(found, SparseMatrix):
+        return {"confusion": found[..., :-1].tolist(), "abstained": found[..., -1].tolist()}
+    classes = found.shape[0]
+    inside = found.columns < classes
+    abstained = found[np.arange(classes), np.full(classes, classes)]
+    confusion = {
+        "shape": [classes, classes],
+        "target": found.rows[inside].tolist(),
+        "prediction": found.columns[inside].tolist(),
+        "pixels": found.counts[inside].tolist(),
+    }
+    return {"confusion": confusion, "abstained": abstained.tolist()}
 
 
 # --- The report -----------------------------------------------------------------------------------

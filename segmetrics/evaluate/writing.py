@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf, isnan
+from operator import add
 from pathlib import Path
 from typing import IO, Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
@@ -62,12 +64,11 @@ class Table:
 
     def print(self, console: Console) -> None:
         """Print it: boxed on a terminal, plain columns elsewhere."""
-        plain = not console.is_terminal
-        table = RichTable(
-            box=None if plain else box.ROUNDED, pad_edge=not plain,
-            header_style="" if plain else "bold",
-        )  # fmt: skip
-        table.add_column(escape(self.head), no_wrap=plain)
+        if not console.is_terminal:
+            console.file.write(self.text() + "\n")
+            return
+        table = RichTable(box=box.ROUNDED, header_style="bold")
+        table.add_column(escape(self.head))
         for name in self.columns:
             table.add_column(escape(name), justify="right", no_wrap=True)
         for row in self.rows:
@@ -76,8 +77,19 @@ class Table:
             table.add_section()
             table.add_row(*map(escape, self.foot))
         console.print(table)
-        if plain:
-            console.print()
+
+    def text(self) -> str:
+        """Plain columns; Rich takes half a millisecond a row."""
+        lines = [[self.head, *self.columns], *([*map(printable, row)] for row in self.rows)]
+        lines += [list(self.foot)] if self.foot else []
+        lengths = [[*map(cell_len, line)] for line in lines]
+        widths = [max(column) for column in zip(*lengths, strict=True)]
+        text = []
+        for (name, *others), of_line in zip(lines, lengths, strict=True):
+            gaps = [" " * (width - length) for width, length in zip(widths, of_line, strict=True)]
+            cells = map(add, gaps[1:], others)  # numbers, justified to the right
+            text.append("  ".join([name + gaps[0], *cells]) + "\n")
+        return "".join(text)
 
     def markdown(self) -> str:
         """The lines of a table in Markdown."""
