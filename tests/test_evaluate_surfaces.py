@@ -519,7 +519,7 @@ def test_volumes_with_a_spacing_among_images_are_named(tmp_path: Path) -> None:
 
 
 def test_slices_among_volumes_have_distances_and_no_volumes(tmp_path: Path) -> None:
-    preds, target = blobs((10, 12, 8), seed=16)
+    preds, target = blobs((10, 12, 8), seed=20)
     for name in "ab":
         save(tmp_path, f"{name}.nii", preds, target, np.diag([*SPACING, 1]))
     place = int(((preds == 1).sum((0, 1)) * (target == 1).sum((0, 1))).argmax())
