@@ -318,6 +318,22 @@ def test_ignored_pixels_belong_to_no_mask(tmp_path: Path) -> None:
     assert "Pixels whose target is ignored belong to no mask." in found["notes"]
 
 
+@pytest.mark.parametrize("classes", [5, 600])
+def test_overlap_of_few_and_of_many_classes(classes: int, tmp_path: Path) -> None:
+    preds, target = blobs((30, 40), seed=18, classes=4)
+    save(tmp_path, "a.png", preds, target)
+    given = "--num-classes", classes, "--per-case", "--region", "two=1,2", "--region", "one=3"
+    found = rows(content(tmp_path, *given))
+    assert len(found) == classes + 2
+    for name, members in (("0", [0]), ("1", [1]), ("two", [1, 2]), ("one", [3])):
+        of_preds, of_target = np.isin(preds, members), np.isin(target, members)
+        row, hits = found["a", name], np.sum(of_preds & of_target)
+        assert row["iou"] == pytest.approx(hits / np.sum(of_preds | of_target))
+        assert row["precision"] == pytest.approx(hits / of_preds.sum())
+        assert row["sensitivity"] == pytest.approx(hits / of_target.sum())
+    assert found["a", str(classes - 1)]["dice"] is None
+
+
 # --- conventions ----------------------------------------------------------------------------------
 
 
