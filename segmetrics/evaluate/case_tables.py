@@ -251,7 +251,7 @@ class CaseTable:
                 "false_alarms"]  # fmt: skip
 
     def _means(self) -> list[Row]:
-        """A row a class or region: means over cases, and the numbers of missed and invented ones."""
+        """A row a class or region: means over cases, and how many are missed or invented."""
         target, predicted = self.pixels()
         rows = []
         for u, name in enumerate(self.unit_names()):
