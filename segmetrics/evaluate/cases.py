@@ -13,15 +13,15 @@ import torch
 from numpy.typing import NDArray
 
 from segmetrics import scores
-from segmetrics.counting import Counting
+from segmetrics.counting import Counting, sparse
 from segmetrics.evaluate.case_tables import CaseTable
-from segmetrics.evaluate.counter import confusion_matrix
+from segmetrics.evaluate.counter import MOST_DENSE, confusion_matrix
 from segmetrics.evaluate.extras import Section
 from segmetrics.evaluate.metadata import Groups
 from segmetrics.evaluate.settings import Evaluation, Settings
 from segmetrics.evaluate.spacing import spacing_of
 from segmetrics.files import LabelMap, Pair
-from segmetrics.surfaces import images, measure_surfaces
+from segmetrics.surfaces import axes_of_size, images, measure_surfaces
 from segmetrics.surfaces.distances import (
     Distances,
     Measure,
@@ -152,13 +152,13 @@ class Cases:
         """
         steps, known = spacing_of(target, pair.target, self.spacing)
         units = self._units(pair)
-        matrix = confusion_matrix(preds.values, target.values, self.counting)
-        assert matrix is not None  # all labels are known
+        many = self.counting.labels > MOST_DENSE
+        counted = sparse.count if many else confusion_matrix
+        matrix: Any = counted(preds.values, target.values, self.counting)  # all labels are known
         kept = np.full((len(units), len(KEPT)), nan)
         kept[:, len(COUNTS) : -len(DISTANCES)] = len(steps), prod(steps) if known else nan
-        if matrix.any():
-            s = scores.of_groups(matrix, [unit.classes for _, unit in units])
-            kept[:, : len(COUNTS)] = np.stack([s.tp, s.fp, s.fn], 1)
+        if matrix.sum():
+            kept[:, : len(COUNTS)] = _counts(matrix, [unit.classes for _, unit in units])
             if self.surfaces is not None:
                 maps = preds.values, target.values
                 kept[:, -len(DISTANCES) :] = self._distances(maps, units, steps, self.surfaces)
@@ -177,6 +177,7 @@ class Cases:
         surfaces: Surfaces,
     ) -> Floats:
         preds, target = (torch.from_numpy(values)[None] for values in label_maps)
+        steps = tuple(steps[axis] for axis in axes_of_size(target.shape[1:]))
         (maps,) = images(preds, target, self.counting, without_ignored=True)
         alone = surfaces.empty_distance
         if alone == "diagonal":
@@ -204,6 +205,18 @@ class Cases:
     ) -> Iterable[Section]:
         """Means, statistics and worst cases; a row a case and class."""
         return CaseTable.of(self, values, evaluation).sections(evaluation, level)
+
+
+def _counts(matrix: Any, units: Sequence[tuple[int, ...]]) -> NDArray[np.int64]:
+    """True positives, false positives and false negatives of classes and of unions of classes."""
+    hits, predicted, target = matrix.diagonal(), matrix.sum(-2)[:-1], matrix.sum(-1)
+    first = [classes[0] for classes in units]
+    counts = np.stack([hits, predicted - hits, target - hits], 1)[first]
+    unions = [i for i, classes in enumerate(units) if len(classes) > 1]
+    if unions:
+        s = scores.of_groups(matrix, [units[i] for i in unions])
+        counts[unions] = np.stack([s.tp, s.fp, s.fn], 1)
+    return counts
 
 
 def measures(percentile: float, tolerance: float) -> list[Measure]:

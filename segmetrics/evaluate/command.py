@@ -99,8 +99,8 @@ def evaluate_command(
         bool,
         typer.Option(
             "--per-case", rich_help_panel=CASES,
-            help="Dice, sensitivity, precision, volumes, missed and made-up ones of every case and "
-            "class; with --csv in FILE.cases.csv.",
+            help="Dice, sensitivity, precision, volumes, missed classes and false alarms of every "
+            "case; with --csv in FILE.cases.csv.",
         ),
     ] = False,
     tolerance: Annotated[

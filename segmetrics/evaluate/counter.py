@@ -219,7 +219,7 @@ class Counter:
         if preds is None:
             found = right._replace(values=np.zeros_like(right.values))
         else:
-            found = files.read(preds, readings.preds, of_preds)
+            found, right = files.united(files.read(preds, readings.preds, of_preds), right)
             values = files.aligned(found, right, (preds, target))
             self._check_agreement(preds, found, right, right.values.shape)
             found = found._replace(values=values)
