@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -140,6 +140,21 @@ class Counter:
             weighted, sums[STRAYS] = self._instances(preds.values, target.values, pair)
         extras = self._extras(preds, target, pair)
         return Counted(sums, weighted, extras=extras, sparse=in_cells)
+
+    def masks(self, pair: Pair) -> Iterator[tuple[str, LabelMap, LabelMap]]:
+        """The prediction and the target of a pair as they are counted.
+
+        The first element is the name of the class, where each has its own masks; the next class
+        overwrites them.
+
+        Raises:
+            MaskError: they cannot be scored.
+        """
+        sums = np.zeros(self.layout.size, np.int64)
+        for of_class in pair.classes:
+            yield of_class.name, *self._read(of_class.preds, of_class.target, sums)
+        if not pair.classes:
+            yield "", *self._read(pair.preds, pair.target, sums)
 
     def parts(self, pair: Pair) -> list[Rows | None]:
         """The parts in which a pair is counted; None is the whole."""
