@@ -248,6 +248,9 @@ TITLES = {
     "boundary_iou": "boundary IoU",
     "iIoU_category": "iIoU of categories",
     "iiou": "iIoU",
+    "boundary_error": "boundary errors",
+    "extent_error": "extent errors",
+    "segment_error": "segment errors",
 }
 
 

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from segmetrics import report
 from segmetrics.evaluate import workers
 from segmetrics.evaluate.command import app
 from segmetrics.evaluate.counter import Counter
@@ -392,6 +393,62 @@ def test_other_scores_levels_and_labels_are_compared(root: Path, tmp_path: Path)
             else:
                 expected = theirs["scores"][score]
             assert row["value"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("score", ["IoU", "Dice", "Acc"])
+def test_differences_of_classes_are_those_of_two_models_alone(
+    counts: dict[str, ImageCounts], score: str
+) -> None:
+    names = {"reference": "uneven", "score": score, "level": 0.9, "n_resamples": 500}
+    by = {image: i // 6 for i, image in enumerate(counts["good"].ids or ())}
+    for groups in (None, by):
+        found = class_differences(counts, groups=groups, **names)  # type: ignore[arg-type]
+        for row in found.rows:
+            alone = compare(
+                counts[row.model], counts["uneven"], f"{score.lower()}/{row.name}", level=0.9,
+                n_resamples=500, groups=groups,
+            )  # fmt: skip
+            assert (row.value, row.difference) == pytest.approx((alone.a, alone.difference))
+            assert (row.low, row.high) == pytest.approx((alone.low, alone.high))
+        assert found.groups == (None if groups is None else 6)
+    with pytest.raises(ValueError, match="`reference` must be one of poor, uneven, good, got 'x'"):
+        class_differences(counts, "x")
+    with pytest.raises(ValueError, match="`score` must be"):
+        class_differences(counts, "good", "mIoU")
+
+
+def test_a_class_that_no_image_has_is_undefined_and_ignored_ones_have_no_row() -> None:
+    tp = torch.tensor([[5, 0, 3], [4, 0, 2]])
+    a = ImageCounts(tp, 0 * tp, 6 * (tp > 0) - tp, ignored=(2,))
+    found = class_differences({"a": a, "b": replace(a, fp=a.fp)}, "a")
+    assert [(row.name, row.model) for row in found.rows] == [
+        ("0", "a"), ("0", "b"), ("1", "a"), ("1", "b"),
+    ]  # fmt: skip
+    assert all(row.value != row.value and row.low != row.low for row in found.rows[2:])
+
+
+def test_the_page_refuses_results_of_other_models(
+    counts: dict[str, ImageCounts], tmp_path: Path
+) -> None:
+    found, classes = ranking(counts), class_differences(counts, "good")
+    path = tmp_path / "o.html"
+    two = {name: counts[name] for name in ("good", "poor")}
+    with pytest.raises(
+        ValueError, match=r"`classes` must be of the models of `ranking`, .*got good"
+    ):
+        report.write_comparison(path, found, class_differences(two, "good"))
+    with pytest.raises(ValueError, match="`conventions` must be of the models"):
+        report.write_comparison(path, found, classes, conventions=conventions(two))
+    with pytest.raises(ValueError, match="`examples` need `labels`"):
+        report.write_comparison(path, found, classes, examples=[{}])
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        report.write_comparison(tmp_path / "no" / "o.html", found, classes)
+    assert not path.exists()
+    report.write_comparison(path, found, classes, title="Night <models>", warnings=["a & b"])
+    text = path.read_text()
+    assert "<h1>Night &lt;models&gt;</h1>" in text
+    assert '<p class="warning">a &amp; b</p>' in text
+    assert 'id="images"' not in text
 
 
 # --- bad input ------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from segmetrics import (
     SegmentationMetrics,
     SurfaceDice,
     SurfaceMetrics,
+    errors,
     functional,
     labels,
     overlays,
@@ -52,7 +53,9 @@ STATISTICS = [statistics.confidence_interval, statistics.compare]
 METHODS = [MeanIoU.update, BoundaryF1Score.update, ImageScores.update, SurfaceDice.update]
 OTHERS: list[Callable[..., Any]] = [
     *(LabelSpace, labels.palette, overlays.colored, overlays.overlay, overlays.errors),
-    *(report.write, report.Example, statistics.ImageCounts, ExactDistributedSampler),
+    *(report.write, report.write_comparison, report.Example, statistics.ImageCounts),
+    *(statistics.ranking, statistics.slices, statistics.sample_size, statistics.class_differences),
+    *(errors.error_types, errors.trimap_iou, ExactDistributedSampler),
     ComputeMetrics,
 ]
 

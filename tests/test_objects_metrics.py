@@ -213,14 +213,9 @@ def test_zero_division_is_said_of_shares_only() -> None:
     metric = ObjectMetrics(2, zero_division=1.0)
     metric.update(empty, empty)
     found = values(metric)
-    shares = (
-        "object_precision",
-        "object_recall",
-        "object_f1",
-        "object_dice",
-        "object_recall/small",
-    )
+    shares = ("object_precision", "object_recall", "object_f1", "object_dice", "object_iou")
     assert [found[key] for key in shares] == [1] * 5
+    assert isnan(found["object_recall/small"])  # of a size that no object has
     assert found["missed_objects"] == found["false_positive_volume"] == 0
     assert isnan(found["variation_of_information"])
 
@@ -339,6 +334,7 @@ def test_models_of_different_rules_are_not_compared() -> None:
         ({"include_background": None}, "`include_background` must be a bool"),
         ({"task": "binary", "include_background": True}, "`include_background` means nothing"),
         ({"aggregation_level": "image"}, "`aggregation_level` must be one of"),
+        ({"score_threshold": 0.7}, "`score_threshold=0.7` means nothing for task='multiclass'"),
         ({"iou_threshold": 0.5}, "has no argument `iou_threshold`. Did you mean"),
     ],
 )

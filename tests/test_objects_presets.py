@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from segmetrics import LabelSpace, ObjectMetrics
+from segmetrics import LabelSpace, ObjectImageScores, ObjectMetrics
 from segmetrics.objects.rules import PRESETS
 
 NAMES = ["background", "necrosis", "edema", "enhancing"]
@@ -212,6 +213,26 @@ def test_the_wmh_preset_gives_the_recall_and_f1_of_its_code(seed: int) -> None:
     assert (found["object_recall"], found["object_f1"]) == pytest.approx(WMH[seed])
 
 
+# `Panoptica_Evaluator` of panoptica 2.1.7 on `drawn(seed) > 0`, `NaiveThresholdMatching` above IoU
+# 0.2, components by cc3d (26 neighbours) and by SciPy (6): matched, false and missed objects.
+PANOPTICA = {
+    ("full", 0): (2, 6, 6), ("full", 1): (1, 7, 5), ("full", 2): (2, 4, 5),
+    ("faces", 0): (2, 6, 6), ("faces", 1): (1, 7, 6), ("faces", 2): (2, 4, 5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("connectivity", "seed"), PANOPTICA)
+def test_matching_by_iou_is_that_of_panoptica(connectivity: Any, seed: int) -> None:
+    preds, target = drawn(seed)
+    metric = ObjectMetrics(task="binary", matching="iou", threshold=0.2, connectivity=connectivity)
+    found = scored(metric, (preds > 0, target > 0))
+    hits, false, missed = PANOPTICA[connectivity, seed]
+    assert (found["false_objects"], found["missed_objects"]) == (false, missed)
+    assert found["object_precision"] == pytest.approx(hits / (hits + false))
+    assert found["object_recall"] == pytest.approx(hits / (hits + missed))
+    assert found["object_f1"] == pytest.approx(2 * hits / (2 * hits + false + missed))
+
+
 # --- Arguments ------------------------------------------------------------------------------------
 
 
@@ -221,6 +242,19 @@ def test_every_preset_is_explained_and_made(name: str) -> None:
     assert f"ObjectMetrics.preset({name!r}" in repr(metric)
     head, *rest = name.rsplit("-", 1) if name.count("-") > 1 else (name,)
     assert head in (ObjectMetrics.preset.__doc__ or "") or rest
+
+
+def test_a_preset_is_a_metric_like_others_and_keeps_images_too() -> None:
+    pairs = [drawn(0), drawn(1)]
+    metric = ObjectMetrics.preset("brats-2023-met", TUMOUR, prefix="val/")
+    images = ObjectImageScores.preset("brats-2023-met", TUMOUR)
+    found, of_images = scored(metric, *pairs), scored(images, *pairs)
+    again = pickle.loads(pickle.dumps(metric))
+    for key, value in of_images.items():
+        assert found[f"val/{key}"] == pytest.approx(value, rel=1e-6, nan_ok=True)
+        assert again.compute()[f"val/{key}"].item() == pytest.approx(value, rel=1e-6, nan_ok=True)
+    each = images.image_counts().values("object_dice_region/WT").tolist()
+    assert each == pytest.approx([0.1879365079, 0.1200835953], rel=1e-6)
 
 
 def test_what_a_preset_fixes_cannot_be_passed() -> None:

@@ -13,6 +13,7 @@ import segmetrics
 from segmetrics.evaluate import arguments, object_options, thresholds
 from segmetrics.evaluate.arguments import OUTPUT, RUN, SCORES
 from segmetrics.evaluate.compare import compare_command
+from segmetrics.evaluate.errors import WIDTH, Errors
 from segmetrics.evaluate.folders import evaluate
 from segmetrics.evaluate.outputs import (
     STANDARD_OUTPUT,
@@ -30,6 +31,7 @@ from segmetrics.evaluate.summary import Summary
 from segmetrics.evaluate.warnings import Warnings
 from segmetrics.evaluate.workers import keep_to_one_thread
 from segmetrics.files import Pair
+from segmetrics.surfaces import BandCounting
 
 NO_INTERVALS = (
     "--confidence needs at least two pairs, as it resamples them. There is 1: the scores are given "
@@ -122,6 +124,14 @@ def evaluate_command(
     min_size: object_options.MinSize = None,
     object_sizes: object_options.ObjectSizes = None,
     object_distances: object_options.Distances = False,
+    errors: Annotated[
+        bool,
+        typer.Option(
+            "--errors", rich_help_panel=SCORES,
+            help="What wrong pixels are, too: errors at boundaries, of extent, or whole segments; "
+            "and mIoU near boundaries.",
+        ),
+    ] = False,
     by: arguments.By = None,
     fail_under: Annotated[
         list[str] | None,
@@ -184,6 +194,8 @@ def evaluate_command(
             instances=iiou,
             extras=object_options.extras_of(context.params, settings),
         )
+        if errors:
+            settings = replace(settings, extras=(*settings.extras, _errors(settings)))
         _check(settings, labels_, confidence)
         arguments.check_report(settings, html, images)
         split = None if by is None else Subgroups.read(by)
@@ -257,6 +269,11 @@ def _check(settings: Settings, name: str | None, level: float | None) -> None:
         raise ValueError("--iiou is defined for --labels cityscapes only.")
     if level is not None and not 0 < level < 1:
         raise ValueError(f"--confidence must be in (0, 1), got {level:g}. For 95 % give 0.95.")
+
+
+def _errors(settings: Settings) -> Errors:
+    counting = BandCounting(**vars(settings.counting), dilation_ratio=WIDTH)
+    return Errors(counting, own_masks=settings.task == "multilabel")
 
 
 def _outputs(

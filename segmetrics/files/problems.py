@@ -52,7 +52,8 @@ KINDS: dict[Kind, tuple[str, str]] = {
     "large": (
         "masks too large to be read at once",
         "TIFFs of any size are read in parts, if both masks of a pair are tiled or striped and "
-        "neither --boundary nor --iiou is asked for. Other masks hold up to 2³⁰ pixels.",
+        "only pixels are counted: without --boundary, --iiou, --errors and the like. Other masks "
+        "hold up to 2³⁰ pixels.",
     ),
     "palettes": (
         "predictions whose palette gives the target's colours other indices",

@@ -98,17 +98,20 @@ class RuledMetric(KeyedMetric):
         one_of("aggregation_level", aggregation_level, ("global", "samplewise"))
         keys_prefix = checked_prefix(prefix)
         super().__init__(**metric_kwargs)
-        recipe = class_recipe(  # says which classes count
-            scores.iou,
-            num_classes,
-            include_background=include_background or task != "multiclass",
-            ignore_index=ignore_index,
-            task=task,
-            threshold=score_threshold,
-            from_logits=from_logits,
-            upsample=upsample,
-            input_format=input_format,
-        )
+        try:
+            recipe = class_recipe(  # says which classes count
+                scores.iou,
+                num_classes,
+                include_background=include_background or task != "multiclass",
+                ignore_index=ignore_index,
+                task=task,
+                threshold=score_threshold,
+                from_logits=from_logits,
+                upsample=upsample,
+                input_format=input_format,
+            )
+        except ValueError as error:  # elsewhere this is the threshold
+            raise ValueError(str(error).replace("`threshold", "`score_threshold")) from None
         self.rules, self.counting = rules, recipe.counting
         self.first = recipe.score.first
         self.label_space = num_classes if isinstance(num_classes, LabelSpace) else None
@@ -308,7 +311,7 @@ class ObjectMetrics(RuledMetric):
         connectivity: ``"full"``: pixels that share a corner are connected (8 neighbours, 26 in
             volumes), or ``"faces"`` (4 and 6).
         min_size: objects of the target that are smaller become ignored pixels, smaller predicted
-            ones are dropped; in pixels, or in the units of ``spacing`` (mm²,  mm³).
+            ones are dropped; in pixels, or in the units of ``spacing`` (mm², mm³).
         sizes: edges between the sizes that the recall is given for, in the units of ``min_size``:
             one (small, large), two (small, medium, large), or names, each with the smallest size it
             holds, such as ``{"tiny": 0, "small": 10, "large": 100}``. ``None``: 32² and 96² pixels
@@ -328,7 +331,8 @@ class ObjectMetrics(RuledMetric):
         include_background: whether class 0 has objects too. Not given for ``task="binary"`` and
             ``"multilabel"``.
         zero_division: score where there is no object to divide by: a recall without an object in
-            the target, a Dice without any. nan stays out of averages.
+            the target, a Dice without any. nan stays out of averages. The recall of a size that no
+            object has is nan.
         both_empty: HD95 where there is no object, ``nan`` by default.
         score_threshold: for binary and multilabel, the probability in [0, 1] above which a score is
             positive; a probability for logits too.

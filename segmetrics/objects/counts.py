@@ -22,8 +22,16 @@ from segmetrics.objects.rules import Rules
 from segmetrics.objects.scores import SCORES, SUMMED, Image, Sums
 from segmetrics.objects.table import IGNORED, NO_OBJECT, Ints, ObjectPairs, Side
 
-#: Scores that are no shares: 0/0 is not theirs, or has a value of its own.
-NO_SHARES = ("object_hd95", "variation_of_information", "adapted_rand_error")
+#: Scores that are shares of the objects that there are: 0/0 is ``zero_division``.
+SHARES = (
+    "object_precision",
+    "object_recall",
+    "object_f1",
+    "object_dice",
+    "object_iou",
+    "object_surface_dice",
+    "aggregated_jaccard",
+)
 
 
 @dataclass(frozen=True)
@@ -141,7 +149,8 @@ def read(
     Args:
         sums: of an image, a class, a data set, or a resample.
         rules: those that it was summed by.
-        zero_division: what a share is where it is 0/0.
+        zero_division: what a share of objects is where there are none; the recall of a size that no
+            object has stays nan.
         both_empty: what a distance is where there is no object.
     """
     s = dict(zip(columns_of(rules), (sums[..., i] for i in range(sums.shape[-1])), strict=True))
@@ -150,9 +159,8 @@ def read(
         formulas[f"object_recall/{name}"] = _recall_of(name)
     with np.errstate(divide="ignore", invalid="ignore"):
         values = {key: formula(s) for key, formula in formulas.items()}
-    fill = {key: nan if key in NO_SHARES else zero_division for key in values}
-    fill["object_hd95"] = both_empty
-    return {key: _filled(value, fill[key]) for key, value in values.items()}
+    fill = {**dict.fromkeys(SHARES, zero_division), "object_hd95": both_empty}
+    return {key: _filled(value, fill.get(key, nan)) for key, value in values.items()}
 
 
 def _recall_of(stratum: str) -> Callable[[Sums], Any]:

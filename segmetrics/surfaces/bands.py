@@ -36,6 +36,17 @@ def count_bands(preds: Array, target: Array, counting: BandCounting) -> NDArray[
     return counts
 
 
+def volumes_of(
+    preds: Array, target: Array, counting: BandCounting
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The labels of both as volumes ``(depth, height, width)`` without padding, see ``maps``."""
+    shape = [target.shape[axis] for axis in axes_of_size(target.shape)]
+    maps = label_maps(preds.reshape(shape), target.reshape(shape), counting)
+    inner = tuple(slice(1, -1) for _ in shape)
+    (of_preds,), (of_target,) = (volumes([side[0][inner]]) for side in maps)
+    return np.ascontiguousarray(of_preds), np.ascontiguousarray(of_target)
+
+
 def label_maps(preds: Array, target: Array, counting: Counting) -> Maps:
     """The label maps, see ``maps.read_maps``."""
     pixels = Pixels(preds[None, None], target[None, None], "labels", "labels")
