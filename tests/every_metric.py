@@ -21,6 +21,7 @@ from segmetrics import (
     GeneralizedDiceScore,
     HausdorffDistance,
     ImageScores,
+    LabelSpace,
     MatthewsCorrCoef,
     MeanIoU,
     ObjectImageScores,
@@ -38,6 +39,9 @@ from segmetrics import (
 )
 
 C = 4
+REGIONS_OF_CLASSES = LabelSpace(
+    ["a", "b", "c", "d"], regions={"bcd": ["b", "c", "d"], "da": ["d", "a"]}, ignore_index=255
+)
 
 REGIONS: list[Any] = [
     *(MeanIoU, DiceScore, GeneralizedDiceScore, TverskyIndex, FBetaScore, Precision, Recall),
@@ -98,6 +102,10 @@ EVERY: dict[str, Callable[[], Any]] = {
     ),
     "PanopticImageScores": partial(PanopticImageScoresOfMaps, [1, 2], [0, 3]),
     "SurfaceMetrics": partial(SurfaceMetrics, C, tolerance=1, ignore_index=255),
+    "SurfaceMetrics regions": partial(SurfaceMetrics, REGIONS_OF_CLASSES, tolerance=1),
+    "HausdorffDistance regions": partial(
+        HausdorffDistance, REGIONS_OF_CLASSES, regions=True, average="none", pooled=True
+    ),
 }
 
 

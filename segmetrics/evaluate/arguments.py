@@ -16,6 +16,8 @@ from segmetrics.evaluate.workers import number_of_workers
 from segmetrics.files import CITYSCAPES, Match, find_classes
 from segmetrics.labels import LabelSpace
 
+#: Classes of a confusion matrix that a browser can show.
+MOST_IN_REPORT = 4096
 SPACES = {
     "voc": labels.VOC,
     "cityscapes": labels.CITYSCAPES,
@@ -207,6 +209,11 @@ def check_report(settings: Settings, html: Path | None, images: Path | None) -> 
         raise ValueError(
             "--html: the report shows label maps, and these files are masks of one class each. "
             "Leave out --html; --json and --csv have all scores."
+        )
+    if html and settings.space.num_classes > MOST_IN_REPORT:
+        raise ValueError(
+            f"--html: the report shows a confusion matrix of up to {MOST_IN_REPORT:,} classes, got "
+            f"{settings.space.num_classes:,}. Leave out --html; --json and --csv have all scores."
         )
     if images is None:
         return

@@ -180,8 +180,9 @@ def _usual(targets: Path) -> Match | None:
 
 
 def _check(context: typer.Context) -> None:
-    for name, value in context.params.items():
-        if name not in OPTIONS and value not in (None, False, [], ()):
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in OPTIONS and source is not None and source.name != "DEFAULT":
             option = f"--{name.strip('_').replace('_', '-')}"
             raise ValueError(f"{option} does not go with --panoptic. Leave it out.")
     level = context.params["confidence"]

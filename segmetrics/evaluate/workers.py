@@ -30,8 +30,8 @@ FORKS = sys.platform == "linux"
 CHUNK, PAUSE = 8, 0.1
 #: Workers a processor, at most: they wait for the disk, and more would only wait for each other.
 PER_PROCESSOR = 4
-#: Tables of pairs of classes that a worker needs at once.
-TABLES = 3
+#: Tables of counts that a worker needs at once, and bytes that a table takes for each class, about.
+TABLES, A_CLASS = 3, 2**10
 
 
 class Counts(Protocol):
@@ -107,17 +107,17 @@ def number_of_workers(asked: int | None, classes: int, processes: int) -> int:
         processes: how many processes share the processors and the memory.
 
     Raises:
-        ValueError: the tables of one worker are larger than the memory.
+        ValueError: the counts of one worker are larger than the memory.
     """
     processors = max(1, _processors() // processes)
-    table = 8 * classes * (classes + 4)
+    table = A_CLASS * classes
     in_memory = int((memory() / processes / table - 1) / TABLES)
     if in_memory < 1:
         raise ValueError(
-            f"{classes:,} classes need {(1 + TABLES) * table / 2**30:.1f} GiB for the pairs of "
-            f"classes that are counted, this machine has {memory() / processes / 2**30:.1f} GiB. "
-            "Name the values that occur in --labels FILE, by `id_to_class`: memory grows with "
-            "the square of the number of classes, not with their values."
+            f"{classes:,} classes need {(1 + TABLES) * table / 2**30:.1f} GiB for their names and "
+            f"counts, this machine has {memory() / processes / 2**30:.1f} GiB. Name the values "
+            "that occur in --labels FILE, by `id_to_class`: memory grows with the number of "
+            "classes, not with their values."
         )
     return min(asked or processors, PER_PROCESSOR * processors, in_memory)
 
@@ -151,8 +151,10 @@ def _joined(
         if isinstance(outcome, Problem):
             problems[name] = min(problems.get(name, (rows, outcome)), (rows, outcome))
         elif name in sums:
-            found = sums[name].digests or outcome.digests
-            sums[name] = Counted(sums[name].sums + outcome.sums, digests=found)
+            found, sparse = sums[name].digests or outcome.digests, outcome.sparse
+            if sparse is not None:
+                sparse += sums[name].sparse  # type: ignore[operator]  # which is one, too
+            sums[name] = Counted(sums[name].sums + outcome.sums, digests=found, sparse=sparse)
         else:
             sums[name] = outcome
         left[name] -= 1

@@ -32,8 +32,6 @@ def read_segmentation(path: Path, reading: Reading, buffer: Buffer) -> Stored:
         volume = segmentation.get_volume(combine_segments=True)
     except RuntimeError as error:  # says so of overlaps
         raise MaskError("values", path, " ".join(str(error).split())) from error
-    values = np.asarray(volume.array)
-    if reading.ignore_grid:
-        return Stored(values, grid=Grid.unplaced(values.ndim, zyx=True))
     to_ras = np.diag([-1.0, -1.0, 1.0]) @ volume.affine[:3]
-    return Stored(values, grid=Grid(to_ras[:, :3], to_ras[:, 3], zyx=True))
+    grid = Grid(to_ras[:, :3], to_ras[:, 3], zyx=True)
+    return Stored(np.asarray(volume.array), grid=grid.nowhere() if reading.ignore_grid else grid)

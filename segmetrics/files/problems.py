@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 Kind = Literal["no target", "no prediction", "ambiguous", "format", "unreadable", "channels",
-               "values", "sizes", "axes", "grid", "labels", "instances",
+               "values", "sizes", "axes", "grid", "spacing", "labels", "instances",
                "colors", "frames", "large", "palettes",
                "arrays", "one-hot", "volumes", "segments", "inaccessible"]  # fmt: skip
 
@@ -95,6 +95,11 @@ KINDS: dict[Kind, tuple[str, str]] = {
         "pairs on different grids",
         "Resample predictions to their targets' grid, by nearest neighbour. To compare the arrays "
         "as they lie: --ignore-grid.",
+    ),
+    "spacing": (
+        "masks with an impossible spacing",
+        "A spacing is positive, in the order of the header: x, y, z. Correct the header; --spacing "
+        "is for files that have none.",
     ),
     "labels": (
         "masks with unknown labels",

@@ -241,8 +241,8 @@ def palette(number: int) -> tuple[Color, ...]:
         >>> palette(4)
         ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0))
     """
-
-    def level(label: int, channel: int) -> int:
-        return sum((label >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8))
-
-    return tuple((level(label, 0), level(label, 1), level(label, 2)) for label in range(number))
+    labels, bits = np.arange(number), np.arange(8)[:, None]
+    red, green, blue = (
+        ((labels >> (3 * bits + channel) & 1) << (7 - bits)).sum(0) for channel in range(3)
+    )
+    return tuple(zip(red.tolist(), green.tolist(), blue.tolist(), strict=True))

@@ -25,8 +25,8 @@ from segmetrics.metrics.surface import (
     AverageSurfaceDistance,
     HausdorffDistance,
     SurfaceDice,
-    SurfaceMetrics,
 )
+from segmetrics.metrics.surface_metrics import SurfaceMetrics
 
 __all__ = [
     "AverageSurfaceDistance",

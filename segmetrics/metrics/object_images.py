@@ -15,7 +15,7 @@ from segmetrics.counting import BAD_KINDS, raise_if_bad
 from segmetrics.metrics.base import uncompiled
 from segmetrics.metrics.objects import ObjectMetrics
 from segmetrics.metrics.rows import ImageRows, each_once, rows_of, worst_images
-from segmetrics.metrics.surface import Spacing
+from segmetrics.metrics.spacing import Spacing
 from segmetrics.recipes import exact
 from segmetrics.statistics import ImageId, ObjectCounts
 from segmetrics.surfaces import bad_pixels

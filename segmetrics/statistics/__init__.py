@@ -6,6 +6,7 @@ pass over the data, and the data set itself is the resample in which every weigh
 functions ask of a table is ``Resampled``; ``ImageCounts`` is the table of pixel counts.
 """
 
+from segmetrics.statistics.cases import CaseScores
 from segmetrics.statistics.classes import ClassDifferences, ClassOfModel, class_differences
 from segmetrics.statistics.counts import (
     FORMULAS,
@@ -24,6 +25,7 @@ from segmetrics.statistics.intervals import (
     Method,
     compare,
     confidence_interval,
+    confidence_intervals,
 )
 from segmetrics.statistics.objects import ObjectCounts
 from segmetrics.statistics.panoptic import PanopticCounts
@@ -42,6 +44,7 @@ __all__ = [
     "KEYS_OF_IMAGES",
     "USUAL_KEYS",
     "WORST",
+    "CaseScores",
     "ClassDifferences",
     "ClassOfModel",
     "Comparison",
@@ -72,6 +75,7 @@ __all__ = [
     "class_differences",
     "compare",
     "confidence_interval",
+    "confidence_intervals",
     "conventions",
     "mean_of",
     "ranking",
