@@ -121,6 +121,13 @@ By = Annotated[
         "`image`, or in its first column, and what to split them by in COLUMN.",
     ),
 ]
+GroupsOf = Annotated[
+    str | None,
+    typer.Option(
+        "--groups", metavar="FILE.csv:COLUMN", rich_help_panel=SCORES,
+        help="What belongs together, as a patient's images: intervals draw groups of images.",
+    ),
+]
 Html = Annotated[
     Path | None,
     typer.Option(metavar="FILE", rich_help_panel=OUTPUT, help="A report to look at."),

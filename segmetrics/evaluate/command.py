@@ -158,13 +158,7 @@ def evaluate_command(
             help="Confidence intervals, as 0.95: images are resampled.",
         ),
     ] = None,
-    groups: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE.csv:COLUMN", rich_help_panel=SCORES,
-            help="What belongs together, as a patient's images: intervals draw groups of images.",
-        ),
-    ] = None,
+    groups: arguments.GroupsOf = None,
     iiou: Annotated[
         bool,
         typer.Option(
