@@ -258,7 +258,6 @@ def evaluate_command(
             boundary=boundary,
             images=per_image or confidence is not None or html is not None or by is not None,
             instances=iiou,
-            extras=object_options.extras_of(context.params, settings),
         )
         if errors:
             settings = replace(settings, extras=(*settings.extras, _errors(settings)))
@@ -269,6 +268,8 @@ def evaluate_command(
             settings = replace(settings, extras=(*settings.extras, nnunet.Nnunet.of(settings)))
         arguments.check_report(settings, html, images)
         drawn = _groups(groups, intervals=confidence is not None or html is not None)
+        of_objects = object_options.extras_of(context.params, settings, drawn)
+        settings = replace(settings, extras=(*settings.extras, *of_objects))
         cases = CaseOptions.of(context.params).cases(settings, drawn)
         if cases is not None:
             settings = replace(settings, extras=(*settings.extras, cases))

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from segmetrics.evaluate.metadata import Groups
 from segmetrics.evaluate.objects import Objects
 from segmetrics.evaluate.settings import Settings
+from segmetrics.evaluate.spacing import spacing_option
 from segmetrics.objects.rules import PRESETS, Rules, preset
 
 OBJECTS = "Objects"
@@ -87,12 +89,15 @@ OF_RULES = {
 }
 
 
-def extras_of(given: Mapping[str, Any], settings: Settings) -> tuple[Objects, ...]:
+def extras_of(
+    given: Mapping[str, Any], settings: Settings, groups: Groups | None
+) -> tuple[Objects, ...]:
     """What the options ask for.
 
     Args:
         given: the options of the command, by parameter.
         settings: what values mean.
+        groups: what intervals draw.
 
     Raises:
         ValueError: options that contradict each other.
@@ -103,13 +108,13 @@ def extras_of(given: Mapping[str, Any], settings: Settings) -> tuple[Objects, ..
         if given[option] not in (None, False)
     }
     options = ", ".join(f"--{OF_RULES[rule].replace('_', '-')}" for rule in rules)
-    name = given["object_preset"]
+    name, spacing = given["object_preset"], spacing_option(given["spacing"])
     if name is not None:
         if rules:
             raise ValueError(f"--object-preset {name} fixes what {options} says. Leave it out.")
         if name not in PRESETS:
             raise ValueError(f"--object-preset is one of {', '.join(PRESETS)}, got {name}.")
-        return (Objects(settings, preset(name)),)
+        return (Objects(settings, preset(name), spacing, groups),)
     if not given["objects"]:
         if rules:
             raise ValueError(f"{options} says something of objects: give --objects, too.")
@@ -117,7 +122,7 @@ def extras_of(given: Mapping[str, Any], settings: Settings) -> tuple[Objects, ..
     if "sizes" in rules:
         rules["sizes"] = _edges(rules["sizes"])
     try:
-        return (Objects(settings, Rules.of(**rules)),)
+        return (Objects(settings, Rules.of(**rules), spacing, groups),)
     except (TypeError, ValueError) as error:
         raise ValueError(f"--objects: {error}") from error
 

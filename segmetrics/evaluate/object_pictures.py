@@ -83,8 +83,9 @@ class Pictures(Sequence[str]):
         found: list[Shown] = []
         counter = Counter(self.objects.settings)
         try:
-            for class_name, *masks in counter.masks(self.evaluation.scored[name]):
-                preds, target, spacing = self.objects.maps(*masks)
+            pair = self.evaluation.scored[name]
+            for class_name, of_preds, of_target in counter.masks(pair):
+                preds, target, spacing = self.objects.maps(of_preds, of_target, pair.target)
                 found += self._wrong(class_name, preds[0], target[0], spacing)
         except MaskError as error:
             self.evaluation.warnings.add(f"{error}. Its objects are not shown in the report.")

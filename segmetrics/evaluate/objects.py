@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics.evaluate.extras import Row, Section
+from segmetrics.evaluate.metadata import Groups, number_drawn
 from segmetrics.evaluate.settings import Evaluation, Settings
+from segmetrics.evaluate.spacing import spacing_of
 from segmetrics.files import LabelMap, Pair
 from segmetrics.objects.counts import Scheme, read
 from segmetrics.objects.rules import DEFAULTS, Rules
@@ -50,10 +52,14 @@ class Objects:
     Args:
         settings: what values mean.
         rules: what an object is, and when it is found.
+        spacing: that of files without one: one number, or one an axis.
+        groups: what intervals draw, the patient of each image, say; None draws images.
     """
 
     settings: Settings
     rules: Rules
+    spacing: tuple[float, ...] | None = None
+    groups: Groups | None = None
 
     name = "objects"
     keys = ("objects", "objects_images")
@@ -67,6 +73,7 @@ class Objects:
     def describe(self) -> object:
         """All that decides the sums."""
         values = {name: str(value) for name, value in asdict(self.rules).items()}
+        values["spacing"] = str(self.spacing)
         return {**values, "regions": [list(classes) for _, classes in self._regions]}
 
     def load(self) -> None:
@@ -78,10 +85,16 @@ class Objects:
 
     def measure(self, preds: LabelMap, target: LabelMap, pair: Pair) -> Ints:
         """The sums ``(rows, columns)``; one row where each class has its own masks."""
-        return self._of_pair.count(*self.maps(preds, target))
+        return self._of_pair.count(*self.maps(preds, target, pair.target))
 
-    def maps(self, preds: LabelMap, target: LabelMap) -> tuple[Ints, Ints, list[float]]:
-        """The labels of a pair ``(1, H, W)`` or ``(1, D, H, W)``, and the spacing of the pixels."""
+    def maps(self, preds: LabelMap, target: LabelMap, path: Path) -> tuple[Ints, Ints, list[float]]:
+        """The labels of a pair ``(1, H, W)`` or ``(1, D, H, W)``, and the spacing of the pixels.
+
+        ``path`` is that of the target.
+
+        Raises:
+            MaskError: a spacing that is none, or not the one that was given.
+        """
         from segmetrics.surfaces.bands import label_maps
 
         shape = target.values.shape
@@ -91,7 +104,7 @@ class Objects:
             preds.values.reshape(size), target.values.reshape(size), self.settings.counting
         )
         inside = (slice(None), *(slice(1, -1) for _ in axes))
-        steps = _spacing(target)
+        steps, _ = spacing_of(target, path, self.spacing)
         return maps.preds[inside], maps.target[inside], [steps[axis] for axis in axes]
 
     def sections(
@@ -108,7 +121,7 @@ class Objects:
         scores = {key: over_all[key] for key in self._printed(over_all)}
         yield Section(
             "objects", "Objects", rows, columns=["name", *self._columns], scores=scores,
-            intervals=self._intervals(values, evaluation.names, level, scores),
+            intervals=self._intervals(values, evaluation, level, scores),
             notes=[self._note()],
         )  # fmt: skip
         of_images = self._of_images(values, evaluation.names)
@@ -220,9 +233,11 @@ class Objects:
         return sorted(rows, key=lambda r: (-r["missed_objects"] - r["false_objects"], r["image"]))
 
     def _intervals(
-        self, sums: Ints, names: Sequence[str], level: float | None, scores: Iterable[str]
+        self, sums: Ints, evaluation: Evaluation, level: float | None, scores: Iterable[str]
     ) -> dict[str, Any]:
-        if level is None or len(sums) < 2:
+        names = evaluation.names
+        groups = None if self.groups is None else self.groups.of(names, evaluation.warnings)
+        if level is None or number_drawn(names, groups) < 2:
             return {}
         import torch
 
@@ -233,7 +248,7 @@ class Objects:
             torch.from_numpy(sums), self._scheme, tuple(names),
             samplewise=self._samplewise, zero_division=zero_division, both_empty=both_empty,
         )  # fmt: skip
-        return {key: confidence_interval(counts, key, level=level) for key in scores}
+        return {key: confidence_interval(counts, key, level=level, groups=groups) for key in scores}
 
     def _note(self) -> str:
         """What an object is and when it is found, in words."""
@@ -257,11 +272,3 @@ class Objects:
 def _mean(values: Any) -> float:
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if len(defined) else nan
-
-
-def _spacing(target: LabelMap) -> tuple[float, ...]:
-    """The distance between pixels along every axis, 1 where the file does not say."""
-    grid = target.grid
-    if grid is None or not grid.placed or not grid.is_regular:
-        return (1.0,) * target.values.ndim
-    return tuple(grid.spacing.tolist())

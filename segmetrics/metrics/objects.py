@@ -30,12 +30,7 @@ from segmetrics.metrics.base import (
     default_names,
     uncompiled,
 )
-from segmetrics.metrics.spacing import (
-    Spacing,
-    checked_spacing,
-    metric_spacing,
-    spacing_of_image,
-)
+from segmetrics.metrics.spacing import Spacing, checked_spacing, metric_spacing, spacing_of_image
 from segmetrics.metrics.views import KeyedMetric, checked_prefix
 from segmetrics.objects import rules as rules_
 from segmetrics.objects.counts import Scheme, places, values_at

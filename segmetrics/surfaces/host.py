@@ -18,7 +18,15 @@ from segmetrics._parallel import share
 from segmetrics.counting import installed
 from segmetrics.surfaces.distances import Distances, Measure, Pieces
 from segmetrics.surfaces.elements import sizes
-from segmetrics.surfaces.maps import IGNORED_PIXEL, NO_CLASS, Maps, Mask, Surface, moves, volumes
+from segmetrics.surfaces.maps import (
+    IGNORED_PIXEL,
+    NO_CLASS,
+    Maps,
+    Mask,
+    Surface,
+    moves,
+    volumes,
+)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -100,7 +108,7 @@ def distances_of_masks(
     ]
     for side, mask in zip(sides, (preds, target), strict=True):
         side[(slice(1, -1),) * mask.ndim][mask] = 0
-    of_preds, of_target = (_find(side, sides[1], 1, (), surface, spacing)[0] for side in sides)
+    of_preds, of_target = (_find(side, sides[1], 1, [], surface, spacing)[0] for side in sides)
     depth, height, width = (1,) * (3 - preds.ndim) + sides[0].shape
     size = depth, height, width
     return Distances(
