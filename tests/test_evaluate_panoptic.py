@@ -271,6 +271,20 @@ def test_an_unknown_category_of_the_target_is_void(tmp_path: Path) -> None:
     assert_scores(json.loads(done.stdout)["scores"], expected(images))
 
 
+def test_a_score_below_its_limit_ends_with_a_status_of_its_own(tmp_path: Path) -> None:
+    paths = write_coco(tmp_path, drawn(3))
+    kept = run(*paths, "--panoptic", "--fail-under", "PQ=0.01", "--fail-under", "pq/car=0")
+    assert kept.exit_code == 0, kept.output
+    report = tmp_path / "out.md"
+    done = run(*paths, "--panoptic", "--fail-under", "PQ_things=0.99", "--markdown", report)
+    assert done.exit_code == 3
+    assert "PQ_things is 0." in done.stderr
+    assert "below --fail-under" in report.read_text().replace("\\", "")
+    unknown = run(*paths, "--panoptic", "--fail-under", "pq/bus=0.5")
+    assert unknown.exit_code == 2
+    assert "no score is called 'pq/bus'" in unknown.stderr
+
+
 # --- Cityscapes -----------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from segmetrics import files
-from segmetrics.evaluate import arguments
+from segmetrics.evaluate import arguments, thresholds
 from segmetrics.evaluate.outputs import (
     STANDARD_OUTPUT,
     check_no_input,
@@ -19,7 +19,7 @@ from segmetrics.evaluate.outputs import (
     table_csv,
     write_all,
 )
-from segmetrics.evaluate.screen import BAD_INPUT, Screen, standard_output
+from segmetrics.evaluate.screen import BAD_INPUT, BELOW, Screen, standard_output
 from segmetrics.evaluate.segments import Coco, Format, InstanceIds, SegmentCounter, SegmentSettings
 from segmetrics.evaluate.settings import NotScored
 from segmetrics.evaluate.workers import Progress, number_of_workers, outcomes
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 #: The options that --panoptic goes with.
 OPTIONS = (
     *("predictions", "targets", "panoptic", "labels_", "match", "boundary", "per_image"),
-    *("confidence", "json_", "csv_", "markdown", "workers", "keep_going"),
+    *("confidence", "fail_under", "json_", "csv_", "markdown", "workers", "keep_going"),
 )
 #: Cityscapes' names of targets and of their predictions.
 CITYSCAPES = Match("{key}*", "{key}_gtFine_instanceIds.png")
@@ -49,11 +49,15 @@ def panoptic_command(context: typer.Context, screen: Screen) -> None:
 
     given = context.params
     _check(context)
+    limits = thresholds.limits_of(given["fail_under"] or [])
     outputs = _outputs(given)
     check_outputs(outputs)
     format_, pairs, problems = plan(
         given["predictions"], given["targets"], given["labels_"], given["match"]
     )
+    if limits:
+        nothing, _ = count([], SegmentSettings(format_), 1, lambda done, number, problems: None)
+        thresholds.check_keys(limits, list(nothing.keys()))
     check_no_input(outputs, [file for pair in pairs for file in pair.files])
     keep_going = given["keep_going"]
     if problems and not (keep_going and pairs):
@@ -67,18 +71,22 @@ def panoptic_command(context: typer.Context, screen: Screen) -> None:
     results = Results(
         counts, problems, given["confidence"], given["per_image"], arguments.arguments_of(context)
     )
+    below = thresholds.below(limits, results.scores)
     console = screen.console if STANDARD_OUTPUT in outputs.values() else standard_output()
     writers: list[tuple[str, Callable[[], None]]]
     writers = [("standard output", lambda: results.print(console))]
     for option, write in (
         ("--json", results.write_json),
         ("--csv", results.write_csv),
-        ("--markdown", results.write_markdown),
+        ("--markdown", lambda path: results.write_markdown(path, below)),
     ):
         if option in outputs:
             writers.append((option, lambda write=write, path=outputs[option]: write(path)))  # type: ignore[misc]
     if not write_all(writers, screen.error):
         raise typer.Exit(BAD_INPUT)
+    if below:
+        screen.error(below)
+        raise typer.Exit(BELOW)
 
 
 def plan(
@@ -180,8 +188,9 @@ def _usual(targets: Path) -> Match | None:
 
 
 def _check(context: typer.Context) -> None:
-    for name, value in context.params.items():
-        if name not in OPTIONS and value not in (None, False, [], ()):
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in OPTIONS and source is not None and source.name != "DEFAULT":
             option = f"--{name.strip('_').replace('_', '-')}"
             raise ValueError(f"{option} does not go with --panoptic. Leave it out.")
     level = context.params["confidence"]

@@ -134,13 +134,18 @@ class Results:
         for note in self.notes():
             console.print(note)
 
-    def write_markdown(self, path: Path) -> None:
-        """Write a summary for the job page of a build server; ``-`` is standard output."""
+    def write_markdown(self, path: Path, below: str | None) -> None:
+        """Write a summary for the job page of a build server; ``-`` is standard output.
+
+        Args:
+            path: the file.
+            below: a sentence on scores that are too low.
+        """
         write_markdown(
             path,
             "Panoptic quality",
             self.tables(),
-            warnings=[],
+            warnings=[below] if below else [],
             left_out=self.left_out,
             notes=self.notes(),
         )

@@ -105,6 +105,9 @@ class SegmentCounter:
     def __init__(self, settings: SegmentSettings) -> None:
         self.settings = settings
         self.buffers = Buffer(), Buffer()
+        for dtype in (np.uint8, np.uint16):  # loads the kernels, before workers are forked
+            pixel = np.zeros((1, 1, 1), dtype)
+            segment_pairs(pixel, pixel, *[lambda values: (values[:, 0], values[:, 0])] * 2)
 
     def parts(self, pair: Pair) -> list[Rows | None]:
         """The parts in which a pair is counted: always the whole."""
