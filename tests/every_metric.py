@@ -65,8 +65,6 @@ class OfLabelMaps:
     """Reads label maps as segments: the halves of an image are instances."""
 
     def _batch(self, preds: Tensor, target: Tensor, *others: Any) -> tuple[Tensor, ...]:
-        if preds.is_floating_point():
-            preds = preds.argmax(1)
         half = torch.arange(target.shape[-1], device=target.device) * 2 // target.shape[-1]
         sides = (torch.stack(torch.broadcast_tensors(x, half), -1) for x in (preds, target))
         return super()._batch(*sides, *others)  # type: ignore[misc]
@@ -101,21 +99,6 @@ EVERY: dict[str, Callable[[], Any]] = {
         ]
         for average in ("macro", "none")
     },
-    **{
-        metric.__name__: partial(metric, C, ignore_index=255, cells=512)
-        for metric in (AveragePrecision, FPRAtRecall, ROC, PrecisionRecallCurve, BestThreshold)
-    },
-    "AUROC": partial(AUROC, C, ignore_index=255),
-    "AUROC right": partial(AUROC, C, positive="right", ignore_index=255),
-    "AUROC none": partial(AUROC, C, average="none", cells=512, ignore_index=255),
-    "CalibrationError": partial(CalibrationError, C, ignore_index=255),
-    "CalibrationError mass": partial(CalibrationError, C, binning="mass", ignore_index=255),
-    "CalibrationError none": partial(
-        CalibrationError, C, classwise=True, average="none", ignore_index=255
-    ),
-    "BrierScore": partial(BrierScore, C, ignore_index=255),
-    "NegativeLogLikelihood": partial(NegativeLogLikelihood, C, ignore_index=255),
-    "ProbabilityMetrics": partial(ProbabilityMetrics, C, ignore_index=255),
     "ObjectMetrics global": partial(ObjectMetrics, C, ignore_index=255),
     "ObjectMetrics samplewise": partial(
         ObjectMetrics,
@@ -132,6 +115,21 @@ EVERY: dict[str, Callable[[], Any]] = {
         PanopticQualityOfMaps, [1, 2], [0, 3], modified=True, boundary=True
     ),
     "PanopticImageScores": partial(PanopticImageScoresOfMaps, [1, 2], [0, 3]),
+    **{
+        metric.__name__: partial(metric, C, ignore_index=255, cells=512)
+        for metric in (AveragePrecision, FPRAtRecall, ROC, PrecisionRecallCurve, BestThreshold)
+    },
+    "AUROC": partial(AUROC, C, ignore_index=255),
+    "AUROC right": partial(AUROC, C, positive="right", ignore_index=255),
+    "AUROC none": partial(AUROC, C, average="none", cells=512, ignore_index=255),
+    "CalibrationError": partial(CalibrationError, C, ignore_index=255),
+    "CalibrationError mass": partial(CalibrationError, C, binning="mass", ignore_index=255),
+    "CalibrationError none": partial(
+        CalibrationError, C, classwise=True, average="none", ignore_index=255
+    ),
+    "BrierScore": partial(BrierScore, C, ignore_index=255),
+    "NegativeLogLikelihood": partial(NegativeLogLikelihood, C, ignore_index=255),
+    "ProbabilityMetrics": partial(ProbabilityMetrics, C, ignore_index=255),
     "SurfaceMetrics": partial(SurfaceMetrics, C, tolerance=1, ignore_index=255),
     "SegmentationMetrics regions": partial(
         SegmentationMetrics, REGIONS_OF_CLASSES, aggregation_level="samplewise"
