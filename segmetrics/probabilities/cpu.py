@@ -30,12 +30,9 @@ from segmetrics.counting.cpu_readers import (
 from segmetrics.counting.settings import Pixels
 from segmetrics.probabilities import cpu_kernels
 from segmetrics.probabilities.inputs import BAD_KINDS, Probabilities, tolerance_of
-from segmetrics.probabilities.inputs import edges as edges_of
 
 #: Pixels of a box, at most, and probabilities where those of all classes are written.
 BOX, WRITTEN = 2**15, 2**17
-#: Tables of a thread, unless a single one has more than ``MOST_COPIED`` bins.
-COPIES, MOST_COPIED = 8, 64
 
 
 def count(pixels: Pixels, reading: Probabilities) -> Longs:
@@ -56,17 +53,16 @@ def _counts(pixels: Pixels, reading: Probabilities) -> Longs:
 def _tallied(measuring: Measuring, reading: Probabilities, boxes: Iterator[Measured]) -> Longs:
     """The counts of a thread's boxes."""
     labels, bins, temperatures = reading.labels, reading.bins, reading.temperatures
-    edges = _edges(bins) if reading.binning == "width" else None
-    copies = COPIES if bins <= MOST_COPIED else 1
-    tables = np.zeros((reading.tables, copies, bins, 2, 2), np.int64)
+    mass = None if reading.binning == "width" else True
+    tables = np.zeros((reading.tables, bins, 2, 2), np.int64)
     totals = np.zeros((reading.channels, 1 + 2 * len(temperatures)), np.int64)
     kinds = np.zeros(1 + len(BAD_KINDS), np.int64)
     for measured in boxes:
         box, codes, (found, confidence, loss, square, probabilities) = measured
         if reading.classwise:
-            cpu_kernels.tally_classes(codes, probabilities, labels, edges, tables)
+            cpu_kernels.tally_classes(codes, probabilities, labels, mass, tables)
         else:
-            cpu_kernels.tally(codes, found, confidence, labels, edges, tables[box.channel])
+            cpu_kernels.tally(codes, found, confidence, labels, mass, tables[box.channel])
         cpu_kernels.tally_bad(codes, labels, kinds)
         total = totals[box.channel]
         total[0] += cpu_kernels.total_squares(square, codes, labels)
@@ -74,8 +70,8 @@ def _tallied(measuring: Measuring, reading: Probabilities, boxes: Iterator[Measu
             if temperatures != (1.0,):
                 measuring.measure(measured, temperature)
             total[1 + 2 * place : 3 + 2 * place] += cpu_kernels.total_losses(loss, codes, labels)
-    table = tables.sum(1)
-    of_bins = np.stack([table[..., 0].sum(-1), table[..., 1, 0], table[..., 1].sum(-1)], -1)
+    number, confidence = tables.sum(-2).transpose(2, 0, 1)
+    of_bins = np.stack([number, tables[..., 1, 0], confidence], -1)
     return np.concatenate([of_bins.ravel(), totals.ravel(), kinds[1:]])
 
 
@@ -190,8 +186,3 @@ def _settings(scores: Array, reading: Probabilities) -> Callable[[float], tuple[
 def _like(scores: Array) -> Array:
     """An array of the dtype in which scores are compared."""
     return np.empty(0, np.float64 if scores.dtype == np.float64 else np.float32)
-
-
-def _edges(bins: int) -> Array:
-    """The edges of bins, the last one infinite."""
-    return np.append(edges_of(bins)[:-1], np.float32(np.inf))

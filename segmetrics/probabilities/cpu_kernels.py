@@ -47,6 +47,8 @@ Outputs = tuple[Codes, Floats, Floats, Floats, Floats]
 #: probabilities may miss 1 (both fp32), and True for fp64 scores, otherwise None.
 Settings = tuple[bool, float, float, "bool | None"]
 
+#: Copies of a table of at most so many bins, see ``tally``, and the bits of a number of pixels.
+COPIES, MOST_COPIED, PACKED = 8, 64, 20
 #: Pixels that are measured at once.
 TILE = 1024
 
@@ -434,29 +436,47 @@ def tally(
     found: Codes,
     confidence: Floats,
     labels: int,
-    edges: Floats | None,
+    mass: bool | None,
     table: Longs,
 ) -> None:
-    """Count the confidences of a box in a table ``(copies, bins, 2, 2)``.
+    """Count the confidences of a box in a table ``(bins, 2, 2)``, of at most 2**15 pixels.
 
     There they are told apart by bin and by whether they are right; what is kept is their number
-    and their sum. Neighbours go to different copies, as adding waits for the addition before it.
+    and their sum, at first both in one integer. ``mass`` is True for cells, None for bins of equal
+    width. Adding waits for the addition before it, so that
+    neighbours go to different copies, unless there are many bins.
     """
-    copies, line = table.shape[0], table.ravel()
-    size, bins = table[0].size, table.shape[1]
-    for i in range(len(codes)):
-        if codes[i] < labels:
-            p = confidence[i]
-            cell = _cell(p) if edges is None else _bin(p, edges, bins)
-            right = np.int64(codes[i] == found[i])
-            place = np.uintp((i & (copies - 1)) * size + 4 * cell + 2 * right)
-            line[place] += 1
-            line[place + np.uintp(1)] += np.int64(p * UNIT + HALF)
+    bins = len(table)
+    copies = COPIES if bins <= MOST_COPIED else 1
+    packed, last = np.zeros((2 * bins + 1) * copies, np.int64), np.int32(2 * bins)
+    places, values = np.empty(TILE, np.int32), np.empty(TILE, np.int64)
+    for first in range(0, len(codes), TILE):
+        n = min(TILE, len(codes) - first)
+        some, of_class = codes[first : first + n], found[first : first + n]
+        chances = confidence[first : first + n]
+        for i in range(n):
+            counted = some[i] < labels
+            p = chances[i] if counted else np.float32(0)
+            cell = _bin(p, bins) if mass is None else _cell(p)
+            place = np.int32(2 * cell + np.int32(some[i] == of_class[i]))
+            places[i] = place if counted else last
+        for i in range(n):  # a loop of its own: of many arrays LLVM makes no vectors
+            p = chances[i] if some[i] < labels else np.float32(0)
+            values[i] = (np.int64(np.int32(p * UNIT + HALF)) << PACKED) + 1
+        for i in range(n):
+            copy = np.uintp(i & (copies - 1))
+            packed[np.uintp(places[i]) * np.uintp(copies) + copy] += values[i]
+    line = table.ravel()
+    for place in range(2 * bins):
+        for copy in range(copies):
+            value = packed[place * copies + copy]
+            line[2 * place] += value & ((1 << PACKED) - 1)
+            line[2 * place + 1] += value >> PACKED
 
 
 @kernel
 def tally_classes(
-    codes: Codes, probabilities: Floats, labels: int, edges: Floats | None, tables: Longs
+    codes: Codes, probabilities: Floats, labels: int, mass: bool | None, tables: Longs
 ) -> None:
     """``tally`` the probability of every class ``(labels, pixels)`` in a table of its own."""
     n = len(codes)
@@ -464,7 +484,7 @@ def tally_classes(
     for label in range(labels):
         found[:] = label
         of_class = probabilities[label * n : label * n + n]
-        tally(codes, found, of_class, labels, edges, tables[label])
+        tally(codes, found, of_class, labels, mass, tables[label])
 
 
 @kernel
@@ -504,21 +524,23 @@ def total_losses(loss: Floats, codes: Codes, labels: int) -> Any:
 
 
 @kernel
-def _bin(p: float, edges: Floats, bins: int) -> Any:
-    """The bin of a probability, see ``plain.cells_of``; the last edge is infinite."""
-    place = min(np.int64(p * np.float32(bins)), bins - 1)
-    place -= p < edges[np.uintp(place)]
-    place += p >= edges[np.uintp(place + 1)]
-    return place
+def _bin(p: float, bins: int) -> Any:
+    """The bin of a probability, see ``plain.cells_of``."""
+    n = np.float32(bins)
+    place = np.int32(p * n)
+    lower, upper = np.float32(place) / n, np.float32(place + np.int32(1)) / n
+    place = np.int32(place - np.int32(p < lower) + np.int32(p >= upper))
+    return place if place < bins else np.int32(bins - 1)
 
 
 @kernel
 def _cell(p: float) -> Any:
     """The cell of a probability, see ``plain.cells_of``."""
     rest = ONE - p
-    rank = np.int64(bits_of(p if p < rest else rest)) >> (23 - CELLS_AN_OCTAVE_BITS)
-    rank = max(rank - (103 << CELLS_AN_OCTAVE_BITS) + 1, 0)
-    return rank if p <= HALF else MASS_CELLS - 1 - rank
+    rank = np.int32(bits_of(p if p < rest else rest) >> np.int32(23 - CELLS_AN_OCTAVE_BITS))
+    rank = np.int32(rank - np.int32((103 << CELLS_AN_OCTAVE_BITS) - 1))
+    rank = rank if rank > 0 else np.int32(0)
+    return np.int32(rank if p <= HALF else np.int32(MASS_CELLS - 1) - rank)
 
 
 # --- exp and log ----------------------------------------------------------------------------------

@@ -175,7 +175,7 @@ def read_scores(preds: Tensor, target: Tensor, counting: Counting) -> Pixels:
 @cache
 def edges(bins: int) -> NDArray[np.float32]:
     """The edges of bins of equal width: i / n, rounded to fp32."""
-    return (np.arange(bins + 1) / bins).astype(np.float32)
+    return np.arange(bins + 1, dtype=np.float32) / np.float32(bins)
 
 
 def tolerance_of(dtype: object) -> float:
