@@ -274,6 +274,7 @@ def _measure(
             scores,
             (base, label_stride, labels, tolerance, exact),
             best,
+            index,
             (total, squares, chosen),
             codes,
             confidence,
@@ -333,6 +334,7 @@ def _of_probabilities(
     scores: Array,
     place: tuple[int, int, int, float, bool | None],
     best: Array,
+    truth: Array,
     scratch: tuple[Floats, Floats, Floats],
     codes: Codes,
     confidence: Floats,
@@ -354,18 +356,20 @@ def _of_probabilities(
             squares[i] = fma(part, part, squares[i])
             lowest[i] = -ONE if line[i] < 0 else lowest[i]
     for i in range(n):
-        code = codes[i]
-        if code < labels:
-            truth = scores[np.uintp(base + np.int64(code) * label_stride + i)]
-            loss[i] = _loss(truth, exact)
-            confidence[i] = np.float32(best[i])
-            square[i] = _square(squares[i], np.float32(truth))
-            if best[i] != best[i]:
-                codes[i] = labels + NOT_A_NUMBER
-            elif (lowest[i] < 0) | (best[i] > 1):
-                codes[i] = labels + OUTSIDE_0_1
-            elif not abs(total[i] - ONE) <= tolerance:
-                codes[i] = labels + SUM_NOT_1
+        label = min(np.int64(codes[i]), labels - 1)
+        truth[i] = scores[np.uintp(base + label * label_stride + i)]
+    for i in range(n):
+        loss[i] = _loss(truth[i], exact)
+    for i in range(n):
+        confidence[i] = np.float32(best[i])
+        square[i] = _square(squares[i], np.float32(truth[i]))
+    not_a_number, outside = np.uint16(labels + NOT_A_NUMBER), np.uint16(labels + OUTSIDE_0_1)
+    for i in range(n):
+        counted, kind = codes[i] < labels, np.uint16(labels + SUM_NOT_1)
+        kind = codes[i] if abs(total[i] - ONE) <= tolerance else kind
+        kind = outside if (lowest[i] < 0) | (best[i] > 1) else kind
+        kind = not_a_number if best[i] != best[i] else kind
+        codes[i] = kind if counted else codes[i]
 
 
 @kernel

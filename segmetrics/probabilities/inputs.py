@@ -175,7 +175,8 @@ def read_scores(preds: Tensor, target: Tensor, counting: Counting) -> Pixels:
 @cache
 def edges(bins: int) -> NDArray[np.float32]:
     """The edges of bins of equal width: i / n, rounded to fp32."""
-    return np.arange(bins + 1, dtype=np.float32) / np.float32(bins)
+    of_bins: NDArray[np.float32] = np.arange(bins + 1, dtype=np.float32) / np.float32(bins)
+    return of_bins
 
 
 def tolerance_of(dtype: object) -> float:
