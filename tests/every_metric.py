@@ -34,6 +34,10 @@ from segmetrics import (
     MatthewsCorrCoef,
     MeanIoU,
     NegativeLogLikelihood,
+    ObjectImageScores,
+    ObjectMetrics,
+    PanopticImageScores,
+    PanopticQuality,
     PixelAccuracy,
     Precision,
     PrecisionRecallCurve,
@@ -55,6 +59,22 @@ REGIONS: list[Any] = [
     *(MeanIoU, DiceScore, GeneralizedDiceScore, TverskyIndex, FBetaScore, Precision, Recall),
     *(Specificity, PixelAccuracy, CohenKappa, MatthewsCorrCoef, SegmentationMetrics, BoundaryIoU),
 ]
+
+
+class OfLabelMaps:
+    """Reads label maps as segments: the halves of an image are instances."""
+
+    def _batch(self, preds: Tensor, target: Tensor, *others: Any) -> tuple[Tensor, ...]:
+        half = torch.arange(target.shape[-1], device=target.device) * 2 // target.shape[-1]
+        sides = (torch.stack(torch.broadcast_tensors(x, half), -1) for x in (preds, target))
+        return super()._batch(*sides, *others)  # type: ignore[misc]
+
+
+class PanopticQualityOfMaps(OfLabelMaps, PanopticQuality): ...
+
+
+class PanopticImageScoresOfMaps(OfLabelMaps, PanopticImageScores): ...
+
 
 EVERY: dict[str, Callable[[], Any]] = {
     "ConfusionMatrix": partial(ConfusionMatrix, C, ignore_index=255),
@@ -79,6 +99,22 @@ EVERY: dict[str, Callable[[], Any]] = {
         ]
         for average in ("macro", "none")
     },
+    "ObjectMetrics global": partial(ObjectMetrics, C, ignore_index=255),
+    "ObjectMetrics samplewise": partial(
+        ObjectMetrics,
+        C,
+        matching="iou",
+        distances=True,
+        tolerance=1,
+        aggregation_level="samplewise",
+        ignore_index=255,
+    ),
+    "ObjectImageScores": partial(ObjectImageScores, C, min_size=2, ignore_index=255),
+    "PanopticQuality": partial(PanopticQualityOfMaps, [1, 2], [0, 3]),
+    "PanopticQuality modified": partial(
+        PanopticQualityOfMaps, [1, 2], [0, 3], modified=True, boundary=True
+    ),
+    "PanopticImageScores": partial(PanopticImageScoresOfMaps, [1, 2], [0, 3]),
     **{
         metric.__name__: partial(metric, C, ignore_index=255, cells=512)
         for metric in (AveragePrecision, FPRAtRecall, ROC, PrecisionRecallCurve, BestThreshold)
@@ -95,6 +131,9 @@ EVERY: dict[str, Callable[[], Any]] = {
     "NegativeLogLikelihood": partial(NegativeLogLikelihood, C, ignore_index=255),
     "ProbabilityMetrics": partial(ProbabilityMetrics, C, ignore_index=255),
     "SurfaceMetrics": partial(SurfaceMetrics, C, tolerance=1, ignore_index=255),
+    "SegmentationMetrics regions": partial(
+        SegmentationMetrics, REGIONS_OF_CLASSES, aggregation_level="samplewise"
+    ),
     "SurfaceMetrics regions": partial(SurfaceMetrics, REGIONS_OF_CLASSES, tolerance=1),
     "HausdorffDistance regions": partial(
         HausdorffDistance, REGIONS_OF_CLASSES, regions=True, average="none", pooled=True

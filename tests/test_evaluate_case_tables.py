@@ -195,9 +195,15 @@ def test_intervals_draw_cases(
         low, high = bootstrapped(values, 0.8)
         tolerance = 0.1 * (high - low)
         assert (row["low"], row["high"]) == pytest.approx((low, high), abs=tolerance)
-    interval = found["intervals"]["nsd"]
-    assert interval["low"] < found["scores"]["nsd"] < interval["high"]
-    assert interval["groups"] is None
+    for measure in ("hd95", "nsd"):
+        interval = found["intervals"][measure]
+        if measure == "nsd":
+            low, high = bootstrapped(cases.groupby("case")[measure].mean().to_numpy(float), 0.8)
+            shown = interval["low"], interval["high"]
+            assert shown == pytest.approx((low, high), abs=0.1 * (high - low))
+        else:  # two of nine cases have an infinite distance
+            assert (found["scores"][measure], interval["high"]) == ("Infinity", "Infinity")
+        assert interval["groups"] is None
 
 
 def test_groups_of_cases_are_drawn_together(
@@ -281,6 +287,9 @@ def test_worst_cases_are_those_with_the_largest_distances(
     )
     worst = frame(found, "worst_cases")
     assert list(worst["hd95"]) == list(expected["hd95"])
+    rows = {(row["case"], row["class"]): row for row in found["cases"]}
+    for row in found["worst_cases"]:
+        assert row == {key: rows[row["case"], row["class"]][key] for key in row}
     assert list(zip(worst["case"], worst["class"], strict=True))[:2] == [
         ("case_1", "2"), ("case_3", "2"),
     ]  # fmt: skip

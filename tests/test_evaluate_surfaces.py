@@ -318,6 +318,22 @@ def test_ignored_pixels_belong_to_no_mask(tmp_path: Path) -> None:
     assert "Pixels whose target is ignored belong to no mask." in found["notes"]
 
 
+@pytest.mark.parametrize("classes", [5, 600])
+def test_overlap_of_few_and_of_many_classes(classes: int, tmp_path: Path) -> None:
+    preds, target = blobs((30, 40), seed=18, classes=4)
+    save(tmp_path, "a.png", preds, target)
+    given = "--num-classes", classes, "--per-case", "--region", "two=1,2", "--region", "one=3"
+    found = rows(content(tmp_path, *given))
+    assert len(found) == classes + 2
+    for name, members in (("0", [0]), ("1", [1]), ("two", [1, 2]), ("one", [3])):
+        of_preds, of_target = np.isin(preds, members), np.isin(target, members)
+        row, hits = found["a", name], np.sum(of_preds & of_target)
+        assert row["iou"] == pytest.approx(hits / np.sum(of_preds | of_target))
+        assert row["precision"] == pytest.approx(hits / of_preds.sum())
+        assert row["sensitivity"] == pytest.approx(hits / of_target.sum())
+    assert found["a", str(classes - 1)]["dice"] is None
+
+
 # --- conventions ----------------------------------------------------------------------------------
 
 
@@ -493,9 +509,11 @@ def test_cases_without_a_spacing_among_others_are_named(tmp_path: Path) -> None:
         save(tmp_path, name, preds, target, np.diag([*SPACING, 1]))
     given = "--num-classes", 3, "--surfaces"
     found = content(tmp_path, *given)
-    (warning,) = (text for text in found["warnings"] if "spacing" in text)
-    assert warning.startswith("1 case is left out of distances and volumes, as most are volumes")
-    assert ": c. Give --spacing" in warning
+    assert found["warnings"] == [
+        "1 case is left out of distances and volumes, as their units are not those of the others: "
+        "c, files without a spacing, among volumes with a spacing. Give --spacing for files "
+        "without."
+    ]
     row = rows(found)["c", "1"]
     assert (row["hd95"], row["volume_target"]) == (None, None)
     assert row["dice"] == rows(found)["a", "1"]["dice"]
@@ -510,10 +528,28 @@ def test_volumes_with_a_spacing_among_images_are_named(tmp_path: Path) -> None:
     for name in "ab":
         save(tmp_path, f"{name}.png", preds[0], target[0])
     found = content(tmp_path, "--num-classes", 3, "--surfaces")
-    (warning,) = (text for text in found["warnings"] if "spacing" in text)
-    assert "as most files have no spacing, these have: v." in warning
+    (warning,) = found["warnings"]
+    assert ": v, volumes with a spacing, among files without a spacing." in warning
     assert rows(found)["v", "0"]["volume_target"] is None
     assert rows(found)["a", "0"]["volume_target"] == np.sum(target[0] == 0)
+
+
+def test_slices_among_volumes_have_distances_and_no_volumes(tmp_path: Path) -> None:
+    preds, target = blobs((10, 12, 8), seed=20)
+    for name in "ab":
+        save(tmp_path, f"{name}.nii", preds, target, np.diag([*SPACING, 1]))
+    place = int(((preds == 1).sum((0, 1)) * (target == 1).sum((0, 1))).argmax())
+    preds, target = preds[:, :, [place]], target[:, :, [place]]
+    save(tmp_path, "s.nii", preds, target, np.diag([*SPACING, 1]))
+    found = content(tmp_path, "--num-classes", 3, "--surfaces")
+    (warning,) = found["warnings"]
+    assert warning.startswith("1 case is left out of volumes, as")
+    assert warning.endswith("s, images with a spacing, among volumes with a spacing.")
+    row = rows(found)["s", "1"]
+    expected = longhand(preds[..., 0] == 1, target[..., 0] == 1, SPACING[:2], 95, 1)
+    assert {name: row[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert row["volume_target"] is None
+    assert row["relative_volume_difference"] is not None
 
 
 @pytest.mark.parametrize(

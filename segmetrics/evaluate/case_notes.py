@@ -16,19 +16,27 @@ if TYPE_CHECKING:
 SHOWN = 3
 
 
-def of_other_units(names: Sequence[str], usual: int) -> str:
-    """The warning of cases whose distances and volumes have other units than most."""
-    shown = ", ".join(names[:SHOWN]) + ("…" if len(names) > SHOWN else "")
-    what = "1 case is" if len(names) == 1 else f"{len(names):,} cases are"
-    why = {
-        0: "most files have no spacing, these have",
-        2: "most are images, these are no images or have no spacing",
-        3: "most are volumes with a spacing, these are not",
-    }[usual]
-    return (
-        f"{what} left out of distances and volumes, as {why}: {shown}. Give --spacing for files "
-        "without, or score them separately."
-    )
+def of_other_units(names: Sequence[str], axes: Sequence[int], usual: int) -> Iterator[str]:
+    """Warnings of cases whose distances and volumes have other units than those of most.
+
+    Args:
+        names: of all cases.
+        axes: how many axes with a spacing each has, 0 without a spacing.
+        usual: how many most have.
+    """
+    kinds = {0: "files without a spacing", 2: "images with a spacing", 3: "volumes with a spacing"}
+    for kind, described in kinds.items():
+        some = [name for name, found in zip(names, axes, strict=True) if found == kind]
+        if not some or kind == usual:
+            continue
+        shown = ", ".join(some[:SHOWN]) + ("…" if len(some) > SHOWN else "")
+        what = "volumes" if kind and usual else "distances and volumes"
+        number = "1 case is" if len(some) == 1 else f"{len(some):,} cases are"
+        fix = " Give --spacing for files without." if not (kind and usual) else ""
+        yield (
+            f"{number} left out of {what}, as their units are not those of the others: {shown}, "
+            f"{described}, among {kinds[usual]}.{fix}"
+        )
 
 
 def conventions(table: CaseTable) -> list[str]:

@@ -71,18 +71,17 @@ class CaseTable:
 
         kept = {name: values[..., i] for i, name in enumerate(KEPT)}
         dims, size = (np.fmax.reduce(kept[name], axis=1) for name in ("dims", "pixel_size"))
-        kinds = np.where(np.isnan(size), 0, dims).astype(int)  # axes of cases with a spacing
-        found = Counter(kinds.tolist())
+        axes = np.where(np.isnan(size), 0, dims).astype(int)  # 0 without a spacing
+        found = Counter(axes.tolist())
         usual = max(found, key=lambda kind: (found[kind], kind))
-        others = kinds != usual
-        if others.any():
-            names = [name for name, other in zip(evaluation.names, others, strict=True) if other]
-            evaluation.warnings.add(case_notes.of_other_units(names, usual))
         unit, volume_unit = UNITS[usual]
         scale = kept["pixel_size"] if usual else np.ones_like(kept["pixel_size"])
         kept["volume"] = scale / (MILLILITRE if volume_unit == "ml" else 1)
-        for name in ("volume", *DISTANCES):
+        unlike = {"volume": axes != usual} | dict.fromkeys(DISTANCES, (axes > 0) != (usual > 0))
+        for name, others in unlike.items():
             kept[name] = np.where(others[:, None], nan, kept[name])
+        for warning in case_notes.of_other_units(evaluation.names, axes.tolist(), usual):
+            evaluation.warnings.add(warning)
         groups = None
         if cases.groups is not None:
             groups = cases.groups.of(evaluation.names, evaluation.warnings)
@@ -252,7 +251,7 @@ class CaseTable:
                 "false_alarms"]  # fmt: skip
 
     def _means(self) -> list[Row]:
-        """A row a class or region: means over cases, and how often it is missed or made up."""
+        """A row a class or region: means over cases, and how many are missed or invented."""
         target, predicted = self.pixels()
         rows = []
         for u, name in enumerate(self.unit_names()):

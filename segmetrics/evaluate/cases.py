@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from math import isnan, nan, prod
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -14,14 +13,15 @@ import torch
 from numpy.typing import NDArray
 
 from segmetrics import scores
-from segmetrics.counting import Counting
+from segmetrics.counting import Counting, sparse
 from segmetrics.evaluate.case_tables import CaseTable
-from segmetrics.evaluate.counter import confusion_matrix
+from segmetrics.evaluate.counter import MOST_DENSE, confusion_matrix
 from segmetrics.evaluate.extras import Section
 from segmetrics.evaluate.metadata import Groups
 from segmetrics.evaluate.settings import Evaluation, Settings
-from segmetrics.files import LabelMap, MaskError, Pair
-from segmetrics.surfaces import images, measure_surfaces
+from segmetrics.evaluate.spacing import spacing_of
+from segmetrics.files import LabelMap, Pair
+from segmetrics.surfaces import axes_of_size, images, measure_surfaces
 from segmetrics.surfaces.distances import (
     Distances,
     Measure,
@@ -45,8 +45,6 @@ DISTANCES = (
     "asd_to_target", "asd_to_prediction",
 )  # fmt: skip
 KEPT = (*COUNTS, *SIZES, *DISTANCES)
-#: Spacings that differ less are one: headers store them in float32.
-TOLERANCE = 1e-3
 
 
 class Unit(NamedTuple):
@@ -154,13 +152,13 @@ class Cases:
         """
         steps, known = spacing_of(target, pair.target, self.spacing)
         units = self._units(pair)
-        matrix = confusion_matrix(preds.values, target.values, self.counting)
-        assert matrix is not None  # all labels are known
+        many = self.counting.labels > MOST_DENSE
+        counted = sparse.count if many else confusion_matrix
+        matrix: Any = counted(preds.values, target.values, self.counting)  # all labels are known
         kept = np.full((len(units), len(KEPT)), nan)
         kept[:, len(COUNTS) : -len(DISTANCES)] = len(steps), prod(steps) if known else nan
-        if matrix.any():
-            s = scores.of_groups(matrix, [unit.classes for _, unit in units])
-            kept[:, : len(COUNTS)] = np.stack([s.tp, s.fp, s.fn], 1)
+        if matrix.sum():
+            kept[:, : len(COUNTS)] = _counts(matrix, [unit.classes for _, unit in units])
             if self.surfaces is not None:
                 maps = preds.values, target.values
                 kept[:, -len(DISTANCES) :] = self._distances(maps, units, steps, self.surfaces)
@@ -179,6 +177,7 @@ class Cases:
         surfaces: Surfaces,
     ) -> Floats:
         preds, target = (torch.from_numpy(values)[None] for values in label_maps)
+        steps = tuple(steps[axis] for axis in axes_of_size(target.shape[1:]))
         (maps,) = images(preds, target, self.counting, without_ignored=True)
         alone = surfaces.empty_distance
         if alone == "diagonal":
@@ -208,6 +207,18 @@ class Cases:
         return CaseTable.of(self, values, evaluation).sections(evaluation, level)
 
 
+def _counts(matrix: Any, units: Sequence[tuple[int, ...]]) -> NDArray[np.int64]:
+    """True positives, false positives and false negatives of classes and of unions of classes."""
+    hits, predicted, target = matrix.diagonal(), matrix.sum(-2)[:-1], matrix.sum(-1)
+    first = [classes[0] for classes in units]
+    counts = np.stack([hits, predicted - hits, target - hits], 1)[first]
+    unions = [i for i, classes in enumerate(units) if len(classes) > 1]
+    if unions:
+        s = scores.of_groups(matrix, [units[i] for i in unions])
+        counts[unions] = np.stack([s.tp, s.fp, s.fn], 1)
+    return counts
+
+
 def measures(percentile: float, tolerance: float) -> list[Measure]:
     """What ``DISTANCES`` are read off."""
     return [
@@ -227,41 +238,3 @@ def _back(measure: Any, distances: Distances, **settings: Any) -> Scalar:
     """The same from target to prediction."""
     found: Scalar = measure(Distances(distances.to_preds, distances.to_target), **settings)
     return found
-
-
-def spacing_of(
-    target: LabelMap, path: Path, given: tuple[float, ...] | None
-) -> tuple[tuple[float, ...], bool]:
-    """The spacing along every axis of a target, and whether it is known.
-
-    That of its header is meant; ``given`` is for files without one, and may not contradict it. Its
-    order is that of the header, (x, y, z), or of the array's axes where no format says otherwise.
-
-    Raises:
-        MaskError: a header with an impossible spacing, or another than ``given``.
-    """
-    grid, dims = target.grid, target.values.ndim
-    measured = grid is not None and grid.measured
-    order = slice(None, None, -1 if grid is not None and grid.zyx else 1)
-    steps = grid.spacing if grid is not None and measured else np.ones(dims)
-    if measured and not (np.isfinite(steps) & (steps > 0)).all():
-        detail = f"its header says the spacing {_listed(steps[order])} mm"
-        raise MaskError("spacing", path, detail)
-    if given is None:
-        return tuple(steps.tolist()), measured
-    if len(given) not in (1, dims):
-        detail = f"--spacing has {len(given)} numbers, its mask {dims} axes"
-        raise MaskError("spacing", path, detail)
-    wanted = np.array(given * dims if len(given) == 1 else given)[order]
-    if measured and not np.allclose(wanted, steps, rtol=TOLERANCE, atol=0):
-        detail = (
-            f"its header says the spacing {_listed(steps[order])} mm, --spacing "
-            f"{_listed(wanted[order])}"
-        )
-        hint = "--spacing is for files without one. Leave it out, or correct the header."
-        raise MaskError("spacing", path, detail, hint)
-    return tuple(wanted.tolist()), True
-
-
-def _listed(numbers: Floats) -> str:
-    return f"({', '.join(f'{number:.6g}' for number in numbers.tolist())})"

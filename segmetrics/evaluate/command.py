@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 import segmetrics
-from segmetrics.evaluate import arguments, nnunet, thresholds
+from segmetrics.evaluate import arguments, nnunet, object_options, thresholds
 from segmetrics.evaluate.arguments import OUTPUT, RUN, SCORES
 from segmetrics.evaluate.case_options import CaseOptions
 from segmetrics.evaluate.compare import compare_command
@@ -100,8 +100,8 @@ def evaluate_command(
         bool,
         typer.Option(
             "--per-case", rich_help_panel=CASES,
-            help="Dice, sensitivity, precision, volumes, missed and made-up ones of every case and "
-            "class; with --csv in FILE.cases.csv.",
+            help="Dice, sensitivity, precision, volumes, missed classes and false alarms of every "
+            "case; with --csv in FILE.cases.csv.",
         ),
     ] = False,
     tolerance: Annotated[
@@ -167,6 +167,23 @@ def evaluate_command(
             help="Cityscapes' instance-weighted IoU, from *_instanceIds.png beside the targets.",
         ),
     ] = False,
+    panoptic: Annotated[
+        bool,
+        typer.Option(
+            "--panoptic", rich_help_panel=SCORES,
+            help="Panoptic quality instead, of two JSON files of COCO's format with their PNGs in "
+            "folders of the same names, or of folders of Cityscapes' *_instanceIds.png; with "
+            "--boundary Boundary PQ.",
+        ),
+    ] = False,
+    objects: object_options.WithObjects = False,
+    object_preset: object_options.Preset = None,
+    object_matching: object_options.ObjectMatching = None,
+    object_threshold: object_options.Threshold = None,
+    connectivity: object_options.Connected = None,
+    min_size: object_options.MinSize = None,
+    object_sizes: object_options.ObjectSizes = None,
+    object_distances: object_options.Distances = False,
     errors: Annotated[
         bool,
         typer.Option(
@@ -240,6 +257,11 @@ def evaluate_command(
     screen = Screen()
     with screen.errors():
         screen.shown = rank_and_number()[0] == 0
+        if panoptic:
+            from segmetrics.evaluate.panoptic import panoptic_command
+
+            panoptic_command(context, screen)
+            return
         settings, matching = arguments.settings_of(context.params, targets)
         settings = replace(
             settings,
@@ -258,6 +280,8 @@ def evaluate_command(
             settings = replace(settings, extras=(*settings.extras, nnunet.Nnunet.of(settings)))
         arguments.check_report(settings, html, images)
         drawn = _groups(groups, intervals=confidence is not None or html is not None)
+        of_objects = object_options.extras_of(context.params, settings, drawn)
+        settings = replace(settings, extras=(*settings.extras, *of_objects))
         cases = CaseOptions.of(context.params).cases(settings, drawn)
         if cases is not None:
             settings = replace(settings, extras=(*settings.extras, cases))

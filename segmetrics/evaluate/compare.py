@@ -33,7 +33,7 @@ def compare_command(
     targets: Annotated[Path, typer.Argument(help="Folder of target masks.")],
     models: Annotated[
         list[str],
-        typer.Argument(metavar="NAME=FOLDER...", help="Folders of predicted masks, two or more."),
+        typer.Argument(metavar="NAME=FOLDER", help="Folders of predicted masks, two or more."),
     ],
     labels_: arguments.Labels = None,
     num_classes: arguments.NumClasses = None,
@@ -52,7 +52,7 @@ def compare_command(
             metavar="KEY", rich_help_panel=SCORES,
             help="What is compared: mIoU, mDice, mIoU_I, mIoU_I_10, iou/road ...",
         ),
-    ] = "mIoU_D",
+    ] = "mIoU",
     confidence: Annotated[
         float,
         typer.Option(
@@ -84,8 +84,8 @@ def compare_command(
 ) -> None:  # fmt: skip
     """Compare models on the same targets: which is better, and how sure that is.
 
-    All models are scored on the same images: one that a model lacks is named, with
-    exit status 2; with --keep-going it is left out of all models, and listed.
+    All models are scored on the same images. One that a model lacks is named,
+    with exit status 2; with --keep-going it is left out of all, and listed.
     """
     print_what_can_be_printed()
     screen = Screen()

@@ -61,6 +61,7 @@ def example_of(
     except MaskError as error:
         result.warnings.add(f"{error}. It is left out of the report's examples.")
         return None
+    preds_map, target_map = files.united(preds_map, target_map)
     if target_map.values.ndim != 2 and not slices:
         return None
     aligned = files.aligned(preds_map, target_map, (pair.preds, pair.target))

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
+from segmetrics.scores import TITLES
+
 if TYPE_CHECKING:
     from segmetrics.evaluate.settings import Evaluation
     from segmetrics.files import LabelMap, Pair
@@ -62,7 +64,7 @@ class Section:
 
     def title_of(self, key: str) -> str:
         """A column or score as people read it."""
-        return self.titles.get(key, key)
+        return self.titles.get(key) or TITLES.get(key, key)
 
 
 class Extra(Protocol):

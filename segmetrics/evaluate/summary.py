@@ -191,7 +191,7 @@ class Summary:
         rows, of_sections = [], self._titles_of_sections()
         for key, value in self.scores.items():
             if key in OF_IMAGES or key in KEYS_OVER_ALL or key in of_sections:
-                cells = [of_sections.get(key) or TITLES.get(key, key), shown(value)]
+                cells = [of_sections.get(key, TITLES.get(key, key)), shown(value)]
                 if self.intervals:
                     interval = self.intervals.get(key)
                     cells.append(bounds(interval.low, interval.high) if interval else "")

@@ -27,6 +27,7 @@ class Grid:
         zyx: the array's axes are (z, y, x), as SimpleITK gives them; else (x, y, z), as nibabel.
         placed: False where nothing is known of the position and direction of the axes.
         measured: False where the lengths of the steps are unknown, too.
+        sparse: everything outside of the array is 0: the format leaves out empty slices.
     """
 
     steps: Floats
@@ -34,6 +35,7 @@ class Grid:
     zyx: bool = False
     placed: bool = True
     measured: bool = True
+    sparse: bool = False
 
     @staticmethod
     def unplaced(ndim: int, *, zyx: bool = False) -> Grid:

@@ -11,6 +11,10 @@ from segmetrics.metrics.collection import SegmentationMetrics
 from segmetrics.metrics.curve_images import CurveImageScores
 from segmetrics.metrics.curves import AUROC, AveragePrecision, FPRAtRecall
 from segmetrics.metrics.image import ImageScores
+from segmetrics.metrics.object_images import ObjectImageScores
+from segmetrics.metrics.objects import ObjectMetrics
+from segmetrics.metrics.panoptic import PanopticQuality
+from segmetrics.metrics.panoptic_images import PanopticImageScores
 from segmetrics.metrics.probability import ProbabilityMetrics
 from segmetrics.metrics.region import (
     CohenKappa,
@@ -57,6 +61,10 @@ __all__ = [
     "MatthewsCorrCoef",
     "MeanIoU",
     "NegativeLogLikelihood",
+    "ObjectImageScores",
+    "ObjectMetrics",
+    "PanopticImageScores",
+    "PanopticQuality",
     "PixelAccuracy",
     "Precision",
     "PrecisionRecallCurve",

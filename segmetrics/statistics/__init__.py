@@ -29,6 +29,8 @@ from segmetrics.statistics.intervals import (
     confidence_interval,
     confidence_intervals,
 )
+from segmetrics.statistics.objects import ObjectCounts
+from segmetrics.statistics.panoptic import PanopticCounts
 from segmetrics.statistics.planning import SampleSize, sample_size
 from segmetrics.statistics.ranks import ModelPair, RankedModel, Ranking, RankingMethod, ranking
 from segmetrics.statistics.resampled import ImageId, PerImage, Resampled, statistic
@@ -60,6 +62,8 @@ __all__ = [
     "Interval",
     "Method",
     "ModelPair",
+    "ObjectCounts",
+    "PanopticCounts",
     "PerImage",
     "Presence",
     "RankedModel",
