@@ -62,9 +62,10 @@ REGIONS: list[Any] = [
 
 
 class OfLabelMaps:
-    """Reads label maps as segments: the halves of an image are instances."""
+    """Reads labels, or the largest scores, as segments: the halves of an image are instances."""
 
     def _batch(self, preds: Tensor, target: Tensor, *others: Any) -> tuple[Tensor, ...]:
+        preds = preds.argmax(1) if preds.is_floating_point() else preds
         half = torch.arange(target.shape[-1], device=target.device) * 2 // target.shape[-1]
         sides = (torch.stack(torch.broadcast_tensors(x, half), -1) for x in (preds, target))
         return super()._batch(*sides, *others)  # type: ignore[misc]
