@@ -67,7 +67,9 @@ def main() -> None:
 def score(folder: Path, rater: str) -> dict[str, float]:
     """The scores of every organ and region, each the mean over cases."""
     space = LabelSpace.read(folder / "dataset.json")
-    overlap = SegmentationMetrics(space, include_background=False)
+    # Samplewise: the Dice of each case, averaged over cases. By default the voxels of all cases are
+    # pooled, and a large liver weighs more than a small one.
+    overlap = SegmentationMetrics(space, aggregation_level="samplewise", include_background=False)
     # Where only one mask has an organ there is no distance: the diagonal of the volume stands in.
     # By default it is infinite, and so is the mean, as soon as one tumour is missed.
     surfaces = SurfaceMetrics(
@@ -77,25 +79,20 @@ def score(folder: Path, rater: str) -> dict[str, float]:
         include_background=False,
         empty_distance="diagonal",
     )
-    dice_of_cases = []
     for target_file in sorted((folder / "labels").glob("*.nii.gz")):
         target, spacing = load(target_file)
         preds, _ = load(folder / rater / target_file.name)
-        # A call gives the scores of this case. All cases together are in `overlap.compute()`, which
-        # pools their voxels: a large liver then weighs more than a small one.
-        dice_of_cases.append(overlap(preds, target))
+        overlap.update(preds, target)
         surfaces.update(preds, target, spacing)  # every case has its own spacing
 
-    distances = surfaces.compute_scalars()  # means over cases
-    found = {}
-    for kind, names in (("", ORGANS), ("_region", space.regions)):
-        for name in names:
-            dice = torch.stack([case[f"dice{kind}/{name}"] for case in dice_of_cases])
-            found[f"dice/{name}"] = dice.nanmean().item()  # nan: neither mask has the organ
-            found[f"hd95/{name}"] = distances[f"hausdorff{kind}/{name}"]
-            found[f"assd/{name}"] = distances[f"average_surface_distance{kind}/{name}"]
-            found[f"nsd/{name}"] = distances[f"surface_dice{kind}/{name}"]
-    return found
+    found = overlap.compute_scalars() | surfaces.compute_scalars()
+    keys = ("dice", "hausdorff", "average_surface_distance", "surface_dice")
+    return {
+        f"{score}/{name}": found[f"{key}{kind}/{name}"]
+        for kind, names in (("", ORGANS), ("_region", space.regions))
+        for name in names
+        for score, key in zip(SCORES, keys, strict=True)
+    }
 
 
 def load(file: Path) -> tuple[torch.Tensor, tuple[float, ...]]:

@@ -42,7 +42,12 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("test_surfaces", "test_boundary_metrics", "test_surfaces_metrics", "test_surfaces_cuda"),
     ),
     "statistics": (("statistics.py", "statistics/*.py"), ("test_statistics", "test_image_scores")),
-    "labels": (("labels.py",), ("test_labels",)),
+    "objects": (
+        ("objects/*.py",),
+        ("test_objects_scores", "test_objects_presets", "test_objects_metrics", "test_object_pairs",
+         "test_panoptic"),
+    ),
+    "labels": (("labels/*.py",), ("test_labels",)),
     "distributed": (("distributed.py",), ("test_distributed",)),
     "files": (("files/*.py",), ("test_masks", "test_files_*", "test_evaluate")),
     "evaluate": (("evaluate/*.py",), ("test_evaluate*", "test_report", "test_sparse")),

@@ -451,6 +451,41 @@ def test_the_page_refuses_results_of_other_models(
     assert 'id="images"' not in text
 
 
+def test_groups_of_images_are_drawn_and_exchanged_as_one(
+    root: Path, counts: dict[str, ImageCounts], tmp_path: Path
+) -> None:
+    patients = {f"{i:02}": f"patient {i // 3}" for i in range(IMAGES)}
+    cases, out = tmp_path / "patients.csv", tmp_path / "o.json"
+    cases.write_text("image,patient\n" + "".join(f"{i},{p}\n" for i, p in patients.items()))
+    given = (root / "targets", *named(root), "--num-classes", CLASSES)
+    split = ("--by", f"{root}/cases.csv:site")
+    done = run(
+        *given, *split, "--groups", f"{cases}:patient", "--json", out, "--html", tmp_path / "o.html"
+    )
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(out.read_text())
+    expected = ranking(counts, groups=patients)
+    assert found["groups_drawn"] == 12
+    assert [row["low"] for row in found["models"]] == [model.low for model in expected.models]
+    assert [row["p"] for row in found["pairs"]] == [pair.p for pair in expected.pairs]
+    best = expected.models[0].name
+    rows = class_differences(counts, best, groups=patients).rows
+    theirs = {(row.name, row.model): row.low for row in rows}
+    assert {(row["class"], row["model"]): row["low"] for row in found["classes"]} == theirs
+    by = {f"{i:02}": site for i, site in enumerate(SITES)}
+    for name, those in counts.items():
+        alone = slices(those, by, groups=patients)
+        row = next(row for row in found["groups"] if row["model"] == name)
+        assert (row["low"], row["p_value"]) == (alone.by_group[row["group"]].low, alone.p_value)
+    assert "the 12 of patient." in done.stdout
+    assert "<span>in 12 groups</span>" in (tmp_path / "o.html").read_text()
+    cases.write_text("image,patient\n" + "".join(f"{i},x\n" for i in patients))
+    done = run(*given, "--groups", f"{cases}:patient")
+    assert (done.exit_code, "all images are of one group" in done.stderr) == (2, True)
+    done = run(*given, "--groups", f"{cases}:patient", "--csv", cases)
+    assert (done.exit_code, "would overwrite an input" in done.stderr) == (2, True)
+
+
 # --- bad input ------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from segmetrics.evaluate.metadata import Groups
 from segmetrics.evaluate.settings import Settings
+from segmetrics.evaluate.spacing import spacing_option
 
 if TYPE_CHECKING:
     from segmetrics.evaluate.cases import Cases, EmptyDistance, Surfaces, Unit
@@ -28,6 +29,8 @@ class CaseOptions:
     spacing: str | None = None
     both_empty: float | None = None
     empty_distance: str | None = None
+    objects: bool = False  # which have sizes and distances, too
+    object_preset: str | None = None
 
     @staticmethod
     def of(given: Mapping[str, Any]) -> CaseOptions:
@@ -51,7 +54,7 @@ class CaseOptions:
             if given and not self.surfaces:
                 raise ValueError(f"{option} is about surfaces: give --surfaces, too.")
         if not self.surfaces and not self.per_case:
-            if self.spacing is not None:
+            if self.spacing is not None and not (self.objects or self.object_preset):
                 raise ValueError("--spacing is of distances and volumes: give --surfaces, too.")
             return None
         from segmetrics.evaluate.cases import Cases, Unit  # with torch
@@ -63,7 +66,7 @@ class CaseOptions:
             units,
             settings.zero_division,
             surfaces,
-            _spacing(self.spacing),
+            spacing_option(self.spacing),
             groups,
         )
 
@@ -117,23 +120,6 @@ def _per_unit(
                 )
             named[name] = number
     return tuple(named.get(unit.name, for_all) for unit in units)
-
-
-def _spacing(text: str | None) -> tuple[float, ...] | None:
-    """The numbers of ``0.5,0.5,2``."""
-    if text is None:
-        return None
-    try:
-        numbers = tuple(float(part) for part in text.replace("x", ",").split(","))
-    except ValueError:
-        numbers = ()
-    if len(numbers) not in (1, 2, 3):
-        raise ValueError(
-            f"--spacing is one number in mm, or one an axis as in 0.5,0.5,2, got {text!r}."
-        )
-    if not all(isfinite(number) and number > 0 for number in numbers):
-        raise ValueError(f"--spacing must be positive and finite, got {text!r}.")
-    return numbers
 
 
 def _empty_distance(text: str | None) -> EmptyDistance:

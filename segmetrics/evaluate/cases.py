@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from math import isnan, nan, prod
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -20,7 +19,8 @@ from segmetrics.evaluate.counter import MOST_DENSE, confusion_matrix
 from segmetrics.evaluate.extras import Section
 from segmetrics.evaluate.metadata import Groups
 from segmetrics.evaluate.settings import Evaluation, Settings
-from segmetrics.files import LabelMap, MaskError, Pair
+from segmetrics.evaluate.spacing import spacing_of
+from segmetrics.files import LabelMap, Pair
 from segmetrics.surfaces import axes_of_size, images, measure_surfaces
 from segmetrics.surfaces.distances import (
     Distances,
@@ -45,8 +45,6 @@ DISTANCES = (
     "asd_to_target", "asd_to_prediction",
 )  # fmt: skip
 KEPT = (*COUNTS, *SIZES, *DISTANCES)
-#: Spacings that differ less are one: headers store them in float32.
-TOLERANCE = 1e-3
 
 
 class Unit(NamedTuple):
@@ -240,41 +238,3 @@ def _back(measure: Any, distances: Distances, **settings: Any) -> Scalar:
     """The same from target to prediction."""
     found: Scalar = measure(Distances(distances.to_preds, distances.to_target), **settings)
     return found
-
-
-def spacing_of(
-    target: LabelMap, path: Path, given: tuple[float, ...] | None
-) -> tuple[tuple[float, ...], bool]:
-    """The spacing along every axis of a target, and whether it is known.
-
-    That of its header is meant; ``given`` is for files without one, and may not contradict it. Its
-    order is that of the header, (x, y, z), or of the array's axes where no format says otherwise.
-
-    Raises:
-        MaskError: a header with an impossible spacing, or another than ``given``.
-    """
-    grid, dims = target.grid, target.values.ndim
-    measured = grid is not None and grid.measured
-    order = slice(None, None, -1 if grid is not None and grid.zyx else 1)
-    steps = grid.spacing if grid is not None and measured else np.ones(dims)
-    if measured and not (np.isfinite(steps) & (steps > 0)).all():
-        detail = f"its header says the spacing {_listed(steps[order])} mm"
-        raise MaskError("spacing", path, detail)
-    if given is None:
-        return tuple(steps.tolist()), measured
-    if len(given) not in (1, dims):
-        detail = f"--spacing has {len(given)} numbers, its mask {dims} axes"
-        raise MaskError("spacing", path, detail)
-    wanted = np.array(given * dims if len(given) == 1 else given)[order]
-    if measured and not np.allclose(wanted, steps, rtol=TOLERANCE, atol=0):
-        detail = (
-            f"its header says the spacing {_listed(steps[order])} mm, --spacing "
-            f"{_listed(wanted[order])}"
-        )
-        hint = "--spacing is for files without one. Leave it out, or correct the header."
-        raise MaskError("spacing", path, detail, hint)
-    return tuple(wanted.tolist()), True
-
-
-def _listed(numbers: Floats) -> str:
-    return f"({', '.join(f'{number:.6g}' for number in numbers.tolist())})"

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 import segmetrics
-from segmetrics.evaluate import arguments, nnunet, thresholds
+from segmetrics.evaluate import arguments, nnunet, object_options, thresholds
 from segmetrics.evaluate.arguments import OUTPUT, RUN, SCORES
 from segmetrics.evaluate.case_options import CaseOptions
 from segmetrics.evaluate.compare import compare_command
@@ -25,6 +25,7 @@ from segmetrics.evaluate.outputs import (
     table_csv,
     write_all,
 )
+from segmetrics.evaluate.probabilities import Probabilities
 from segmetrics.evaluate.processes import rank_and_number
 from segmetrics.evaluate.screen import BAD_INPUT, BELOW, Screen, standard_output
 from segmetrics.evaluate.settings import Settings
@@ -158,13 +159,7 @@ def evaluate_command(
             help="Confidence intervals, as 0.95: images are resampled.",
         ),
     ] = None,
-    groups: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE.csv:COLUMN", rich_help_panel=SCORES,
-            help="What belongs together, as a patient's images: intervals draw groups of images.",
-        ),
-    ] = None,
+    groups: arguments.GroupsOf = None,
     iiou: Annotated[
         bool,
         typer.Option(
@@ -172,12 +167,38 @@ def evaluate_command(
             help="Cityscapes' instance-weighted IoU, from *_instanceIds.png beside the targets.",
         ),
     ] = False,
+    panoptic: Annotated[
+        bool,
+        typer.Option(
+            "--panoptic", rich_help_panel=SCORES,
+            help="Panoptic quality instead, of two JSON files of COCO's format with their PNGs in "
+            "folders of the same names, or of folders of Cityscapes' *_instanceIds.png; with "
+            "--boundary Boundary PQ.",
+        ),
+    ] = False,
+    objects: object_options.WithObjects = False,
+    object_preset: object_options.Preset = None,
+    object_matching: object_options.ObjectMatching = None,
+    object_threshold: object_options.Threshold = None,
+    connectivity: object_options.Connected = None,
+    min_size: object_options.MinSize = None,
+    object_sizes: object_options.ObjectSizes = None,
+    object_distances: object_options.Distances = False,
     errors: Annotated[
         bool,
         typer.Option(
             "--errors", rich_help_panel=SCORES,
             help="What wrong pixels are, too: errors at boundaries, of extent, or whole segments; "
             "and mIoU near boundaries.",
+        ),
+    ] = False,
+    probabilities: Annotated[
+        bool,
+        typer.Option(
+            "--probabilities", rich_help_panel=SCORES,
+            help="Predictions are probabilities of the foreground, in [0, 1] or scaled to 8 or 16 "
+            "bits, with --binary or masks of one class each: calibration, AUROC, AP, FPR95 and "
+            "the best threshold, too. Masks are what is above 0.5.",
         ),
     ] = False,
     by: arguments.By = None,
@@ -236,6 +257,11 @@ def evaluate_command(
     screen = Screen()
     with screen.errors():
         screen.shown = rank_and_number()[0] == 0
+        if panoptic:
+            from segmetrics.evaluate.panoptic import panoptic_command
+
+            panoptic_command(context, screen)
+            return
         settings, matching = arguments.settings_of(context.params, targets)
         settings = replace(
             settings,
@@ -245,6 +271,8 @@ def evaluate_command(
         )
         if errors:
             settings = replace(settings, extras=(*settings.extras, _errors(settings)))
+        if probabilities:
+            settings = _with_probabilities(settings, per_image=confidence is not None)
         _check(settings, labels_, confidence)
         if format_ == "nnunet":
             if json_ is None:
@@ -252,6 +280,8 @@ def evaluate_command(
             settings = replace(settings, extras=(*settings.extras, nnunet.Nnunet.of(settings)))
         arguments.check_report(settings, html, images)
         drawn = _groups(groups, intervals=confidence is not None or html is not None)
+        of_objects = object_options.extras_of(context.params, settings, drawn)
+        settings = replace(settings, extras=(*settings.extras, *of_objects))
         cases = CaseOptions.of(context.params).cases(settings, drawn)
         if cases is not None:
             settings = replace(settings, extras=(*settings.extras, cases))
@@ -343,6 +373,22 @@ def _groups(text: str | None, *, intervals: bool) -> Groups | None:
 def _errors(settings: Settings) -> Errors:
     counting = BandCounting(**vars(settings.counting), dilation_ratio=WIDTH)
     return Errors(counting, own_masks=settings.task == "multilabel")
+
+
+def _with_probabilities(settings: Settings, *, per_image: bool) -> Settings:
+    """The settings of predictions that are probabilities."""
+    if settings.task == "multiclass":
+        raise ValueError(
+            "--probabilities: a map holds the probability of one foreground. Pass --binary, or "
+            "--match with {class} where each class has maps of its own."
+        )
+    binary = settings.task == "binary"
+    names = ["foreground"] if binary else list(settings.space.names)
+    extra = Probabilities(names, per_image=per_image)
+    extra.load()
+    preds = replace(settings.readings.preds, probabilities=True)
+    readings = settings.readings._replace(preds=preds)
+    return replace(settings, readings=readings, extras=(*settings.extras, extra))
 
 
 def _outputs(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -141,6 +141,21 @@ class Counter:
         extras = self._extras(preds, target, pair)
         return Counted(sums, weighted, extras=extras, sparse=in_cells)
 
+    def masks(self, pair: Pair) -> Iterator[tuple[str, LabelMap, LabelMap]]:
+        """The prediction and the target of a pair as they are counted.
+
+        The first element is the name of the class, where each has its own masks; the next class
+        overwrites them.
+
+        Raises:
+            MaskError: they cannot be scored.
+        """
+        sums = np.zeros(self.layout.size, np.int64)
+        for of_class in pair.classes:
+            yield of_class.name, *self._read(of_class.preds, of_class.target, sums)
+        if not pair.classes:
+            yield "", *self._read(pair.preds, pair.target, sums)
+
     def parts(self, pair: Pair) -> list[Rows | None]:
         """The parts in which a pair is counted; None is the whole."""
         whole = self.settings.boundary or self.settings.extras
@@ -203,11 +218,16 @@ class Counter:
         right, _ = self._target(target)
         if preds is None:
             found = right._replace(values=np.zeros_like(right.values))
+            if readings.preds.probabilities:
+                found = found.with_scores(np.zeros(right.values.shape, np.float32))
         else:
             found, right = files.united(files.read(preds, readings.preds, of_preds), right)
-            values = files.aligned(found, right, (preds, target))
+            if found.scores is not None:
+                scores = files.aligned(found._replace(values=found.scores), right, (preds, target))
+                found = found.with_scores(scores)
+            else:
+                found = found._replace(values=files.aligned(found, right, (preds, target)))
             self._check_agreement(preds, found, right, right.values.shape)
-            found = found._replace(values=values)
         return self._labels(found, sums), self._labels(right, sums)
 
     def _target(self, path: Path, rows: Rows | None = None) -> tuple[LabelMap, tuple[int, ...]]:

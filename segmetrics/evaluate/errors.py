@@ -18,8 +18,8 @@ from segmetrics.surfaces.errors import FALSE, KINDS, MISSED, count_errors, count
 
 #: The width of boundary errors as a share of the diagonal (Bernhard et al.), and the widest trimap.
 WIDTH, REACH = 0.01, 20
-#: Rows of the trimap that are printed.
-PRINTED = 10
+#: Widths of the trimap that are printed.
+PRINTED = (1, 2, 3, 5, 10, 20)
 #: The size of the curve in the report.
 CURVE = (560, 180)
 
@@ -66,6 +66,7 @@ class Errors:
             rows,
             columns=["name", "iou", *KINDS],
             scores={f"{kind}_error": _mean([row[kind] for row in rows]) for kind in KINDS},
+            titles={f"{kind}_error": f"{kind} errors" for kind in KINDS},
             notes=[
                 "Errors are shares of the union of a class in target and prediction: with its IoU "
                 "they sum to 1. Boundary errors lie within "
@@ -80,7 +81,7 @@ class Errors:
             "trimap",
             "trimap",
             trimap,
-            printed=PRINTED,
+            listed=lambda row: int(row["width"]) in PRINTED,
             notes=[
                 "Trimap: only pixels at most so far from a pixel with another label in the target "
                 "(Csurka et al., 2013)."

@@ -69,22 +69,25 @@ class Ledger:
                 kept[:] = [_sum(kept)]
 
     def _add_sparse(self, found: SparseMatrix) -> None:
-        """Add up matrices where those that are not have more cells than the sum."""
+        """Keep a matrix; they are added up when the latest have more cells than the sum."""
         self.sparse.append(found)
         self._cells += len(found.cells)
         if self._cells > max(FEW_CELLS, 2 * len(self.sparse[0].cells)):
-            self.confusion  # noqa: B018 as it adds up
+            self._add_up()
+
+    def _add_up(self) -> SparseMatrix:
+        """The sum of the sparse matrices, which replaces them."""
+        if len(self.sparse) != 1:
+            shape = self.layout.classes, self.layout.classes + 1
+            parts = [(part.cells, part.counts) for part in self.sparse]
+            self.sparse = [SparseMatrix.sum_of(shape, parts)]
+            self._cells = len(self.sparse[0].cells)
+        return self.sparse[0]
 
     @property
     def confusion(self) -> Longs | SparseMatrix:
         """The confusion matrix of all pairs."""
-        if not self.layout.sparse:
-            return self.layout.confusion(self.sums)
-        shape = self.layout.classes, self.layout.classes + 1
-        parts = [(part.cells, part.counts) for part in self.sparse]
-        self.sparse = [SparseMatrix.sum_of(shape, parts)]
-        self._cells = len(self.sparse[0].cells)
-        return self.sparse[0]
+        return self._add_up() if self.layout.sparse else self.layout.confusion(self.sums)
 
     def stored(self) -> dict[str, NDArray[Any]]:
         """The counts, for a checkpoint."""
@@ -121,6 +124,8 @@ class Ledger:
             raise ValueError("its counts are of other classes or files")
         if self.layout.sparse:
             shape = self.layout.classes, self.layout.classes + 1
+            if len(arrays["cells"]) != len(arrays["counts"]):
+                raise ValueError("its counts are not as many as their cells")
             self.sparse = [SparseMatrix(shape, arrays["cells"], arrays["counts"])]
         self.names, self.sums = list(digests), sums
         self.digests = {name: tuple(found) for name, found in digests.items()}

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 Kind = Literal["no target", "no prediction", "ambiguous", "format", "unreadable", "channels",
                "values", "sizes", "axes", "grid", "spacing", "labels", "instances",
                "colors", "frames", "large", "palettes",
-               "arrays", "one-hot", "volumes", "inaccessible"]  # fmt: skip
+               "arrays", "one-hot", "volumes", "segments", "inaccessible"]  # fmt: skip
 
 #: How a list of problems of a kind begins, and a fix.
 KINDS: dict[Kind, tuple[str, str]] = {
@@ -106,6 +106,11 @@ KINDS: dict[Kind, tuple[str, str]] = {
         "Check --labels or --num-classes. A value that does not count is named by --ignore-index; "
         "predictions that hold indices of classes instead of the targets' values need "
         "--preds-are-classes.",
+    ),
+    "segments": (
+        "panoptic masks whose segments are not as they should be",
+        "Each segment of a PNG is in its JSON, under its colour's id R + 256 G + 65536 B, and each "
+        "segment of the JSON is in the PNG.",
     ),
     "instances": (
         "targets without a mask of instance ids",

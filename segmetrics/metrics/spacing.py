@@ -42,6 +42,17 @@ def checked_spacing(spacing: Spacing) -> Steps:
     return step
 
 
+def metric_spacing(spacing: Spacing) -> Steps:
+    """A spacing for every batch, as a float or floats."""
+    steps = checked_spacing(spacing)
+    if isinstance(steps, tuple) and isinstance(steps[0], tuple):
+        raise ValueError(
+            "`spacing` of a metric is one number or one an axis, got one for every image. "
+            "Pass that to `update`."
+        )
+    return steps
+
+
 def spacing_of_image(
     image: int, steps: Steps, size: Sequence[int], images_: int
 ) -> tuple[float, ...]:

@@ -26,7 +26,7 @@ from segmetrics.metrics.readings import (
     dice_reading,
     hausdorff_reading,
 )
-from segmetrics.metrics.spacing import Spacing, checked_spacing
+from segmetrics.metrics.spacing import Spacing, metric_spacing
 from segmetrics.surfaces import measure_surfaces
 from segmetrics.surfaces.distances import surface_dice
 from segmetrics.surfaces.maps import Maps
@@ -106,12 +106,7 @@ class SurfaceMetric(ImageMetric):
                     )
         self.readings = dict(readings)
         self.surface: Literal["pixels", "elements"] = surface
-        self.spacing = checked_spacing(spacing)
-        if isinstance(self.spacing, tuple) and isinstance(self.spacing[0], tuple):
-            raise ValueError(
-                "`spacing` of a metric is one number or one an axis, got one for every image. "
-                "Pass that to `update`."
-            )
+        self.spacing = metric_spacing(spacing)
         steps = self.spacing if isinstance(self.spacing, tuple) else (self.spacing,)
         parts = [part for reading in readings.values() for part in reading.parts]
         self._add_states(self._shape, surface, *steps, *parts)

@@ -25,6 +25,8 @@ __all__ = [
     "ObjectPairs",
     "Side",
     "object_pairs",
+    "relabelled",
+    "segment_and_band_pairs",
     "segment_pairs",
 ]
 
@@ -58,6 +60,17 @@ def object_pairs(
     return _pairs(backend, found_preds, found_target, maps, target.shape).counted()
 
 
+def relabelled(labels: NDArray[Any], new: NDArray[np.int32]) -> NDArray[np.int32]:
+    """A map with other labels.
+
+    Args:
+        labels: classes from 0 on, ``NO_OBJECT`` or ``IGNORED``.
+        new: what stands for ``IGNORED``, ``NO_OBJECT``, class 0, class 1 and so on.
+    """
+    found: NDArray[np.int32] = _backend().relabelled(labels, new)
+    return found
+
+
 def segment_pairs(
     preds: NDArray[Any],
     target: NDArray[Any],
@@ -78,12 +91,44 @@ def segment_pairs(
         classify_target: says what the values in ``target`` mean.
         maps: whether the table also has the maps of objects, int32 of the size of the inputs.
     """
-    backend, size = _backend(), target.shape[:-1]
-    _check_sizes(preds.shape[:-1], size)
+    sides = _segments(preds, target, classify_preds, classify_target)
+    return _pairs(_backend(), *sides, maps, target.shape[:-1])
+
+
+def segment_and_band_pairs(
+    preds: NDArray[Any],
+    target: NDArray[Any],
+    classify_preds: Classify,
+    classify_target: Classify,
+    reach: int,
+) -> tuple[ObjectPairs, ObjectPairs]:
+    """Two tables of objects that are given: of all their pixels, and of those in their bands.
+
+    An object's band are its pixels with a pixel outside of it, or of the image, at most ``reach``
+    away along every axis. Both tables number objects alike. The other arguments are those of
+    ``segment_pairs``.
+    """
+    from segmetrics.surfaces.host import inner
+
+    backend = _backend()
+    sides = _segments(preds, target, classify_preds, classify_target)
+    bands = []
+    for side in sides:
+        numbers = side.map().astype(np.int32)
+        inside = inner(numbers, reach) & (numbers >= 0)
+        numbers[inside] = NO_OBJECT
+        bands.append(backend.numbered(numbers, side.classes))
+    return backend.count(*sides), backend.count(*bands)
+
+
+def _segments(
+    preds: NDArray[Any], target: NDArray[Any], classify_preds: Classify, classify_target: Classify
+) -> tuple[Any, Any]:
+    """The objects of both sides, as the backend has them."""
+    _check_sizes(preds.shape[:-1], target.shape[:-1])
     volumes = [side.reshape((1,) * (4 - side.ndim) + side.shape) for side in (preds, target)]
-    found_preds = backend.segments(volumes[0], classify_preds)
-    found_target = backend.segments(volumes[1], classify_target)
-    return _pairs(backend, found_preds, found_target, maps, size)
+    segments = _backend().segments
+    return segments(volumes[0], classify_preds), segments(volumes[1], classify_target)
 
 
 def _check_sizes(preds: tuple[int, ...], target: tuple[int, ...]) -> None:

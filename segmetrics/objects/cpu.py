@@ -52,6 +52,14 @@ def components(labels: NDArray[Any], full: bool) -> Objects:
     return Objects(starts, numbers, _size(labels), values[first])
 
 
+def relabelled(labels: NDArray[Any], new: NDArray[np.int32]) -> NDArray[np.int32]:
+    """A map with other labels; see ``plain.relabelled``."""
+    volume = labels.reshape((1,) * (3 - labels.ndim) + labels.shape)
+    found = np.empty(volume.shape, np.int32)
+    relabel(volume, new, found)
+    return found.reshape(labels.shape)
+
+
 def segments(pixels: NDArray[Any], classify: Classify) -> Objects:
     """Objects that are given by the values of their pixels; see ``plain.segments``."""
     pixels = np.ascontiguousarray(pixels)
@@ -69,6 +77,13 @@ def segments(pixels: NDArray[Any], classify: Classify) -> Objects:
     number = (np.cumsum(leads) - 1)[earliest[object_.ravel()]]
     numbers = np.where(classes >= 0, number, np.where(classes == IGNORED, IGNORED, NO_OBJECT))
     return Objects(starts, numbers.astype(starts.dtype)[names], _size(pixels), classes[leads])
+
+
+def numbered(numbers: NDArray[np.int32], classes: Ints) -> Objects:
+    """Objects whose numbers are given at every pixel, and their classes."""
+    numbers = np.ascontiguousarray(numbers)
+    starts, _ = _runs(numbers, 1)
+    return Objects(starts, numbers.reshape(-1)[starts[:-1]], _size(numbers), classes)
 
 
 def count(preds: Objects, target: Objects) -> ObjectPairs:
@@ -151,6 +166,15 @@ def _size(volume: NDArray[Any]) -> tuple[int, int, int]:
 def _unsigned(array: NDArray[Any]) -> NDArray[Any]:
     """The same bits, of one of four dtypes: fewer kernels to compile."""
     return array.view(f"u{array.itemsize}")
+
+
+@kernel
+def relabel(labels: NDArray[Any], new: NDArray[np.int32], found: NDArray[np.int32]) -> None:
+    """Look up every label, from ``IGNORED`` on, in ``new``."""
+    for z in range(labels.shape[0]):
+        for y in range(labels.shape[1]):
+            for x in range(labels.shape[2]):
+                found[z, y, x] = new[labels[z, y, x] - IGNORED]
 
 
 @kernel

@@ -45,6 +45,11 @@ def components(labels: NDArray[Any], full: bool) -> Objects:
     return _in_raster_order(found, labels)
 
 
+def relabelled(labels: NDArray[Any], new: NDArray[np.int32]) -> NDArray[np.int32]:
+    """A map with other labels: ``new`` holds those for ``IGNORED``, ``NO_OBJECT``, 0, 1 and on."""
+    return new[labels.astype(np.intp) - IGNORED]
+
+
 def segments(pixels: NDArray[Any], classify: Classify) -> Objects:
     """Objects that are given by the values of their pixels, connected or not.
 
@@ -59,6 +64,11 @@ def segments(pixels: NDArray[Any], classify: Classify) -> Objects:
     classes = of_values[place].reshape(pixels.shape[:-1])
     found = np.unique(np.stack([of_values, ids]), axis=1, return_inverse=True)[1][place] + 1
     return _in_raster_order(np.where(classes >= 0, found.reshape(classes.shape), 0), classes)
+
+
+def numbered(numbers: NDArray[np.int32], classes: Ints) -> Objects:
+    """Objects whose numbers are given at every pixel, and their classes."""
+    return Objects(numbers.astype(np.int64), classes)
 
 
 def count(preds: Objects, target: Objects) -> ObjectPairs:

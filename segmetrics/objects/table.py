@@ -72,6 +72,8 @@ class ObjectPairs:
 
     def keep(self, target: Bools, preds: Bools) -> ObjectPairs:
         """The table of some objects ``(n,)``; the pixels of the others belong to no object."""
+        if target.all() and preds.all():
+            return self
         kept = target[self.pair_target] & preds[self.pair_preds]
         new_target, new_preds = _renumbered(target), _renumbered(preds)
         return replace(

@@ -121,7 +121,8 @@ def confidence_interval(
 
     Args:
         scores: an ``ImageScores`` (on several processes every one must call this, unless
-            ``compute`` has gathered the images before), or its ``image_counts()``.
+            ``compute`` has gathered the images before), its ``image_counts()``, or another table
+            with one row an image (``Resampled``).
 
     Returns:
         The score, its interval, and how it was made; ``print`` writes it as people do. All numbers
@@ -209,7 +210,7 @@ def compare(
     after which they differ as much; every exchange is tried where there are at most 2¹⁶.
 
     Args:
-        a: the one model's ``ImageScores`` or ``image_counts()``.
+        a: the one model's ``ImageScores``, ``image_counts()`` or other ``Resampled`` table.
         b: the other's, over the same images with the same classes.
 
     Returns:

@@ -48,8 +48,8 @@ def images(
     pixels = _without_single_slices(read(preds, target, counting))
     if pixels.target.ndim not in (4, 5):
         raise ValueError(
-            "contours and surfaces need two or three spatial dimensions, got `target` of shape "
-            f"{tuple(target.shape)}."
+            "contours, surfaces and objects need two or three spatial dimensions, got `target` of "
+            f"shape {tuple(target.shape)}."
         )
     on_cpu = target.device.type == "cpu"
     for i in range(len(pixels.target)):

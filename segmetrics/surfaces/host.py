@@ -18,7 +18,15 @@ from segmetrics._parallel import share
 from segmetrics.counting import installed
 from segmetrics.surfaces.distances import Distances, Measure, Pieces
 from segmetrics.surfaces.elements import sizes
-from segmetrics.surfaces.maps import IGNORED_PIXEL, Maps, Mask, Surface, moves, volumes
+from segmetrics.surfaces.maps import (
+    IGNORED_PIXEL,
+    NO_CLASS,
+    Maps,
+    Mask,
+    Surface,
+    moves,
+    volumes,
+)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -83,6 +91,29 @@ def measure_surfaces(
         for mask, _ in measures
     ]
     return torch.tensor(columns, dtype=torch.float64).T
+
+
+def inner(labels: NDArray[np.int32], reach: int) -> NDArray[np.bool_]:
+    """Pixels of a volume with one label throughout their window; see ``plain.inner``."""
+    found: NDArray[np.bool_] = _kernels().inner(labels, reach)
+    return found
+
+
+def distances_of_masks(
+    preds: NDArray[np.bool_], target: NDArray[np.bool_], surface: Surface, spacing: Spacing
+) -> Distances:
+    """The distances between the surfaces of two masks ``(H, W)`` or ``(D, H, W)``, none empty."""
+    sides = [
+        np.full([length + 2 for length in m.shape], NO_CLASS, np.int32) for m in (preds, target)
+    ]
+    for side, mask in zip(sides, (preds, target), strict=True):
+        side[(slice(1, -1),) * mask.ndim][mask] = 0
+    of_preds, of_target = (_find(side, sides[1], 1, [], surface, spacing)[0] for side in sides)
+    depth, height, width = (1,) * (3 - preds.ndim) + sides[0].shape
+    size = depth, height, width
+    return Distances(
+        _way(of_preds, of_target, size, spacing), _way(of_target, of_preds, size, spacing)
+    )
 
 
 class Points(NamedTuple):
