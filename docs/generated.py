@@ -1,4 +1,4 @@
-"""Pages that are made from the code when the site is built: the command's options, all names."""
+"""What is made from the code when the site is built: the command's options, all names, pictures."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pictures
 from sphinx.application import Sphinx
 
 FOLDER = Path(__file__).parent / "_generated"
@@ -33,6 +34,7 @@ def write_pages(app: Sphinx) -> None:
     for page, (title, module) in MODULES.items():
         _write(f"{page}.md", _of_module(title, import_module(module)))
     _write("command.md", _of_command())
+    pictures.write(FOLDER / "pictures")
 
 
 def _write(name: str, text: str) -> None:
