@@ -34,6 +34,7 @@ def write_pages(app: Sphinx) -> None:
     for page, (title, module) in MODULES.items():
         _write(f"{page}.md", _of_module(title, import_module(module)))
     _write("command.md", _of_command())
+    _write("problems.md", _of_problems())
     pictures.write(FOLDER / "pictures")
 
 
@@ -73,6 +74,16 @@ def _public(module: ModuleType) -> list[str]:
 
 def _own_members(found: Any) -> list[str]:
     return [name for name, value in vars(found).items() if name[0] != "_" and callable(value)]
+
+
+def _of_problems() -> str:
+    """What can be wrong with files, and what helps."""
+    from segmetrics.files.problems import KINDS
+
+    lines = []
+    for title, fix in KINDS.values():
+        lines += [f"**{_text(title)}**", f": {_text(fix)}", ""]
+    return "\n".join(lines)
 
 
 # --- The command ----------------------------------------------------------------------------------
