@@ -2,13 +2,23 @@
 
 import os
 import signal
+import sys
 
 INTERRUPTED = 130
+#: What numba loads with its first kernel if SciPy is installed, for products of matrices. It takes
+#: as long as NumPy, and no kernel of ours multiplies matrices.
+BLAS = "scipy.linalg.cython_blas"
 
 
 def main() -> None:
     """Run the command; Ctrl-C ends it without a traceback, also while it is being loaded."""
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    if unloaded := BLAS not in sys.modules:
+        sys.modules[BLAS] = None  # type: ignore[assignment]  # cannot be imported
+    import numba.np.arraymath  # noqa: F401  # looks for it
+
+    if unloaded:
+        del sys.modules[BLAS]
     from segmetrics.evaluate.command import app
 
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,8 +23,6 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from time import perf_counter, thread_time
 from typing import Any, TypeVar
-
-import torch
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -47,7 +46,7 @@ def share(
         at_most: more threads are not worth waking; 1 keeps the work in this thread.
     """
     queue = deque(jobs)
-    threads = min(torch.get_num_threads(), len(queue), at_most)
+    threads = min(number_of_threads(), len(queue), at_most)
     if threads < 2:
         return [work(_draw(queue))]
     results: list[Result] = []
@@ -103,6 +102,15 @@ def run_in_threads(
     share(work, range(threads), at_most=worth)
 
 
+def number_of_threads() -> int:
+    """How many threads torch uses; one where it is not imported.
+
+    Then nobody has tensors, and the command's workers count a pair each.
+    """
+    torch = sys.modules.get("torch")
+    return 1 if torch is None else int(torch.get_num_threads())
+
+
 def _draw(queue: deque[Job]) -> Iterator[Job]:
     with suppress(IndexError):  # drawn empty, by this thread or another
         while True:
@@ -147,7 +155,7 @@ def _openmp(process: int) -> int | None:
     if process != _IMPORTED_BY or multiprocessing.parent_process() is not None:
         return None
     try:
-        parallel = ctypes.CDLL(torch._C.__file__).GOMP_parallel
+        parallel = ctypes.CDLL(sys.modules["torch._C"].__file__).GOMP_parallel
     except (AttributeError, OSError):
         return None
     return ctypes.cast(parallel, ctypes.c_void_p).value
@@ -164,7 +172,7 @@ _PARALLEL = ctypes.CFUNCTYPE(None, _IN_THREAD, ctypes.c_void_p, ctypes.c_uint, c
 def _with_helpers(run: Callable[[], None], helpers: int) -> None:
     """Call ``run`` here, and in helpers that come before it is done here."""
     call = _Call(run)
-    calls = _calls(os.getpid(), torch.get_num_threads() - 1)
+    calls = _calls(os.getpid(), number_of_threads() - 1)
     for _ in range(helpers):
         calls.put(call)
     run()

@@ -3,6 +3,9 @@
 Every score is a function of four counts per class: true positives, false positives, false
 negatives and true negatives. Leading dimensions may be images or resamples, so one line serves a
 data set, an image and a bootstrap.
+
+Every function takes tensors and NumPy arrays and returns what it was given: torch is not imported
+here. The annotations say ``Tensor`` for both.
 """
 
 from __future__ import annotations
@@ -11,13 +14,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import nan
-from typing import Literal, NamedTuple
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from segmetrics._arguments import identifier
+from segmetrics._arrays import namespace, to_float64, where
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = Any  #: a tensor or a NumPy array
 Average = Literal["macro", "micro", "weighted", "none"]
 Normalize = Literal["true", "pred", "all"]
 WeightType = Literal["square", "simple", "linear"]
@@ -35,15 +40,15 @@ class Statistics(NamedTuple):
     tn: Tensor
 
     @staticmethod
-    def of(hits: Tensor, predicted: Tensor, target: Tensor) -> Statistics:
+    def of(hits: Array, predicted: Array, target: Array) -> Statistics:
         """From the marginals of a confusion matrix, each ``(..., C)``."""
         fp, fn = predicted - hits, target - hits
-        return Statistics(hits, fp, fn, target.sum(-1, keepdim=True) - hits - fp - fn)
+        return Statistics(hits, fp, fn, target.sum(-1)[..., None] - hits - fp - fn)
 
     @staticmethod
-    def of_matrix(matrix: Tensor) -> Statistics:
+    def of_matrix(matrix: Array) -> Statistics:
         """From a confusion matrix ``(..., C, C + 1)``, whose last column are abstentions."""
-        hits = matrix.diagonal(dim1=-2, dim2=-1)
+        hits = matrix.diagonal(0, -2, -1)
         return Statistics.of(hits, matrix.sum(-2)[..., :-1], matrix.sum(-1))
 
     @property
@@ -56,22 +61,24 @@ class Statistics(NamedTuple):
         return Statistics(*map(function, self))
 
 
-def of_groups(matrix: Tensor, groups: Sequence[Sequence[int]]) -> Statistics:
+def of_groups(matrix: Array, groups: Sequence[Sequence[int]]) -> Statistics:
     """Statistics of sets of classes, from the confusion matrix ``(..., C, C + 1)`` of classes.
 
     A set is the union of its classes: within it nothing is confused. Sets may overlap.
     """
 
-    def summed(counts: Tensor, dim: int, group: Sequence[int]) -> Tensor:
+    xp = namespace(matrix)
+
+    def summed(counts: Tensor, group: Sequence[int]) -> Tensor:
         # no indexing by a list, which would make a GPU wait
-        classes = counts.unbind(dim)
-        return torch.stack([classes[c] for c in group]).sum(0)
+        return sum(counts[..., c] for c in group)  # type: ignore[return-value]  # none is empty
 
     there, predicted = matrix.sum(-1), matrix.sum(-2)
-    hits = torch.stack([summed(summed(matrix, -2, group), -1, group) for group in groups], -1)
-    fp = torch.stack([summed(predicted, -1, group) for group in groups], -1) - hits
-    fn = torch.stack([summed(there, -1, group) for group in groups], -1) - hits
-    return Statistics(hits, fp, fn, there.sum(-1, keepdim=True) - hits - fp - fn)
+    rows = [sum(matrix[..., c, :] for c in group) for group in groups]
+    hits = xp.stack([summed(row, group) for row, group in zip(rows, groups, strict=True)], -1)
+    fp = xp.stack([summed(predicted, group) for group in groups], -1) - hits
+    fn = xp.stack([summed(there, group) for group in groups], -1) - hits
+    return Statistics(hits, fp, fn, there.sum(-1)[..., None] - hits - fp - fn)
 
 
 # --- Scores of each class: (..., C) → (..., C) ----------------------------------------------------
@@ -91,13 +98,13 @@ def tversky(
     s: Statistics, zero_division: float = nan, *, alpha: float = 0.5, beta: float = 0.5
 ) -> Tensor:
     """Tversky index: ``tp / (tp + alpha fp + beta fn)``."""
-    return ratio(s.tp, s.tp + alpha * s.fp.double() + beta * s.fn.double(), zero_division)
+    return ratio(s.tp, s.tp + alpha * to_float64(s.fp) + beta * to_float64(s.fn), zero_division)
 
 
 def f_beta(s: Statistics, zero_division: float = nan, *, beta: float = 1.0) -> Tensor:
     """F score: ``(1 + beta²) tp / ((1 + beta²) tp + beta² fn + fp)``."""
-    hits = (1 + beta**2) * s.tp.double()
-    return ratio(hits, hits + beta**2 * s.fn.double() + s.fp, zero_division)
+    hits = (1 + beta**2) * to_float64(s.tp)
+    return ratio(hits, hits + beta**2 * to_float64(s.fn) + s.fp, zero_division)
 
 
 def precision(s: Statistics, zero_division: float = nan) -> Tensor:
@@ -125,22 +132,23 @@ def pixel_accuracy(s: Statistics, zero_division: float = nan) -> Tensor:
 
 def cohen_kappa(s: Statistics, zero_division: float = nan) -> Tensor:
     """Cohen's kappa: agreement beyond chance, ``(p_o - p_e) / (1 - p_e)``."""
-    n = s.pixels.double()
-    chance = ((s.tp + s.fp) / n * ((s.tp + s.fn) / n)).sum(-1)
-    observed = s.tp.sum(-1) / n[..., 0]
+    n = s.pixels
+    chance = (ratio(s.tp + s.fp, n) * ratio(s.tp + s.fn, n)).sum(-1)
+    observed = ratio(s.tp.sum(-1), n[..., 0])
     return ratio(observed - chance, 1 - chance, zero_division)
 
 
 def matthews_corrcoef(s: Statistics, zero_division: float = nan) -> Tensor:
     """Matthews correlation coefficient for C classes, Gorodkin's R_K."""
-    n, predicted, target = s.pixels.double(), (s.tp + s.fp).double(), (s.tp + s.fn).double()
+    n, predicted, target = map(to_float64, (s.pixels, s.tp + s.fp, s.tp + s.fn))
     abstained = n[..., 0] - predicted.sum(-1)
     n_total = n[..., 0]
     covariance = s.tp.sum(-1) * n_total - (predicted * target).sum(-1)
     # n² - Σ x² as Σ x (n - x), which is exactly 0 where one label has all pixels
     preds_variance = (predicted * (n - predicted)).sum(-1) + abstained * (n_total - abstained)
     target_variance = (target * (n - target)).sum(-1)
-    return ratio(covariance, (preds_variance.sqrt() * target_variance.sqrt()), zero_division)
+    sqrt = namespace(n).sqrt
+    return ratio(covariance, sqrt(preds_variance) * sqrt(target_variance), zero_division)
 
 
 def generalized_dice(
@@ -150,19 +158,19 @@ def generalized_dice(
 
     A class absent from the target gets the largest finite weight.
     """
-    support = (s.tp + s.fn).double()
+    support = to_float64(s.tp + s.fn)
     power = {"square": 2, "simple": 1, "linear": 0}[weight_type]
-    weight = support.clamp(min=1) ** -power
-    present = weight.where(support > 0, 0.0).amax(-1, keepdim=True)
-    largest = present.where(present > 0, 1.0)
-    weight = weight.where(support > 0, largest)
+    weight = support.clip(1) ** -power
+    present = namespace(weight).amax(where(support > 0, weight, 0.0), -1)[..., None]
+    largest = where(present > 0, present, 1.0)
+    weight = where(support > 0, weight, largest)
     hits = (weight * s.tp).sum(-1)
     return ratio(2 * hits, (weight * (2 * s.tp + s.fp + s.fn)).sum(-1), zero_division)
 
 
 # --- Averages over classes ------------------------------------------------------------------------
 
-Formula = Callable[[Statistics, float], Tensor]
+Formula = Callable[[Statistics, float], "Tensor"]
 
 
 @dataclass(frozen=True)
@@ -181,27 +189,28 @@ class Score:
 
     def of(self, s: Statistics) -> Tensor:
         """Score ``(..., C)`` statistics: ``(...)``, or the classes' scores for ``"none"``."""
+        xp = namespace(s.tp)
         counted = s.pixels.sum(-1) > 0
-        classes = torch.arange(s.tp.shape[-1], device=s.tp.device)
+        classes = xp.arange(s.tp.shape[-1], device=s.tp.device)
         keep = classes >= self.first
         for ignored in self.ignored:
             keep &= classes != ignored
         if self.average in ("micro", "joint"):
-            s = s.map(lambda counts: counts.where(keep, 0))
+            s = s.map(lambda counts: where(keep, counts, 0))
             if self.average == "micro":
                 s = s.map(lambda counts: counts.sum(-1))
-            return self.formula(s, self.zero_division).where(counted, nan)
+            return where(counted, self.formula(s, self.zero_division), nan)
 
-        scores = self.formula(s, self.zero_division).where(keep, nan)
+        scores = where(keep, self.formula(s, self.zero_division), nan)
         if self.average == "none":
-            return scores[..., self.first :].where(counted.unsqueeze(-1), nan)
-        weights = scores.isnan().logical_not().double()
+            return where(counted[..., None], scores[..., self.first :], nan)
+        weights = to_float64(~xp.isnan(scores))
         if self.average == "weighted":
             support = (s.tp + s.fn) * weights
             # where there are false alarms only, they must not vanish
-            weights = support.where(support.sum(-1, keepdim=True) > 0, weights)
-        mean = ratio((weights * scores.nan_to_num()).sum(-1), weights.sum(-1))
-        return mean.where(counted, nan)
+            weights = where(support.sum(-1)[..., None] > 0, support, weights)
+        mean = ratio((weights * xp.nan_to_num(scores)).sum(-1), weights.sum(-1))
+        return where(counted, mean, nan)
 
     @property
     def name(self) -> str:
@@ -243,7 +252,7 @@ TITLES = {
 
 
 def usual(
-    matrix: Tensor,
+    matrix: Array,
     *,
     ignored: tuple[int, ...] = (),
     groups: Sequence[Sequence[int]] = (),
@@ -275,7 +284,7 @@ def of_classes(s: Statistics, zero_division: float = nan) -> dict[str, float]:
     }
 
 
-def of_foreground(matrix: Tensor, zero_division: float = nan) -> dict[str, float]:
+def of_foreground(matrix: Array, zero_division: float = nan) -> dict[str, float]:
     """The usual scores of class 1 of two, from their confusion matrix ``(2, 3)``."""
     s = Statistics.of_matrix(matrix)
     values = {
@@ -285,24 +294,26 @@ def of_foreground(matrix: Tensor, zero_division: float = nan) -> dict[str, float
     return values | {"pixel_accuracy": Score(pixel_accuracy, "joint", zero_division).of(s).item()}
 
 
-def ratio(numerator: Tensor, denominator: Tensor, zero_division: float = nan) -> Tensor:
+def ratio(numerator: Array, denominator: Array, zero_division: float = nan) -> Tensor:
     """``numerator / denominator`` in float64, ``zero_division`` where the denominator is 0."""
-    quotient = numerator.double() / denominator.double()
-    return quotient.where(denominator != 0, zero_division)
+    possible = denominator != 0
+    # by 1 instead of 0: NumPy would warn
+    quotient: Tensor = to_float64(numerator) / to_float64(where(possible, denominator, 1))
+    return where(possible, quotient, zero_division)
 
 
-def normalized(matrix: Tensor, normalize: Normalize | None) -> Tensor:
+def normalized(matrix: Array, normalize: Normalize | None) -> Tensor:
     """A confusion matrix ``(..., C, C + 1)`` without its last column: int64, or shares in float64.
 
     ``"true"`` divides by the row, abstained pixels included, ``"pred"`` by the column, ``"all"`` by
     all counted pixels; an empty row or column gives 0.
     """
-    counts = matrix[..., :-1]
+    counts: Tensor = matrix[..., :-1]
     if normalize is None:
         return counts
     total = {
-        "true": matrix.sum(-1, keepdim=True),
-        "pred": counts.sum(-2, keepdim=True),
-        "all": matrix.sum((-2, -1), keepdim=True),
+        "true": matrix.sum(-1)[..., :, None],
+        "pred": counts.sum(-2)[..., None, :],
+        "all": matrix.sum((-2, -1))[..., None, None],
     }[normalize]
-    return ratio(counts, total.expand_as(counts), 0.0)
+    return ratio(counts, total, 0.0)

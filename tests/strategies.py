@@ -16,7 +16,7 @@ from torch import Tensor
 
 from segmetrics import LabelSpace
 from segmetrics.counting import Counting
-from segmetrics.counting.inputs import Task, Upsample
+from segmetrics.counting.settings import Task, Upsample
 
 TASKS = ("multiclass", "binary", "multilabel")
 LAYOUTS = ("contiguous", "channels-last", "transposed", "sliced", "expanded")

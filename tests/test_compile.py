@@ -15,7 +15,8 @@ from torchmetrics import MetricCollection
 
 from every_metric import EVERY, images
 from segmetrics import ConfusionMatrix, DiceScore, MeanIoU, SegmentationMetrics, functional
-from segmetrics.counting import Counting, _count_op, count
+from segmetrics.counting import Counting, count
+from segmetrics.counting.batches import _count_op
 
 CALLS = 25
 

@@ -19,7 +19,9 @@ from torch import Tensor
 import segmetrics
 from segmetrics import functional
 from segmetrics.counting import Counting, count, cpu, plain
-from segmetrics.counting.inputs import Task, Upsample, read
+from segmetrics.counting.batches import count_on_cpu
+from segmetrics.counting.inputs import read
+from segmetrics.counting.settings import Task, Upsample
 from segmetrics.labels import LabelSpace
 from strategies import LABEL_DTYPES, LAYOUTS, SCORE_DTYPES, TASKS, Counted, counted_inputs, lay_out
 
@@ -28,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of
 
 def assert_counts_as_defined(preds: Tensor, target: Tensor, counting: Counting) -> None:
     pixels = read(preds, target, counting)
-    counts, defined = cpu.count(pixels, counting), plain.count(pixels, counting)
+    counts, defined = count_on_cpu(pixels, counting), plain.count(pixels, counting)
     assert counts.dtype == torch.int64
     torch.testing.assert_close(counts, defined, rtol=0, atol=0)
 

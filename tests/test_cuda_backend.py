@@ -25,7 +25,8 @@ from torch.nn import functional as F
 
 from segmetrics import ConfusionMatrix, LabelSpace, MeanIoU, SegmentationMetrics, functional
 from segmetrics.counting import Counting, count, plain
-from segmetrics.counting.inputs import Pixels, Upsample, read
+from segmetrics.counting.inputs import read
+from segmetrics.counting.settings import Pixels, Upsample
 from strategies import SCORE_DTYPES, Counted, counted_inputs
 
 pytest.importorskip("triton", reason="the kernel is written in Triton")

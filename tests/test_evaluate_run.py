@@ -699,8 +699,8 @@ import os, signal, sys
 class Watch:
     seen = 0
     def find_spec(self, name, path=None, target=None):
-        Watch.seen += name.startswith(("torch", "numpy", "rich", "segmetrics."))
-        if Watch.seen == int(2 + {share} * 700):  # the first is __main__ itself
+        Watch.seen += name.startswith(("numba", "numpy", "rich", "segmetrics."))
+        if Watch.seen == int(2 + {share} * 400):  # the first is __main__ itself
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Watch())
 sys.argv = ["segmetrics", "evaluate", {str(pairs[0])!r}, {str(pairs[1])!r}, "--num-classes", "3"]

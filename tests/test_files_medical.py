@@ -19,7 +19,7 @@ import SimpleITK
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from segmetrics.evaluate import summary
+from segmetrics.evaluate import examples
 from segmetrics.evaluate.command import app
 from segmetrics.evaluate.folders import evaluate
 from segmetrics.evaluate.settings import Settings
@@ -323,7 +323,7 @@ def test_the_pictures_of_the_report_are_brought_to_the_target_s_axes(tmp_path: P
     space = LabelSpace([str(i) for i in range(5)])
     result = evaluate(tmp_path / "preds", tmp_path / "targets", Settings(space, images=True))
     assert result is not None
-    (example,) = summary._examples(result, None)
+    (example,) = examples.worst(result, None)
     assert np.array_equal(example.preds, preds[..., 0])
     assert np.array_equal(example.target, target[..., 0])
 

@@ -920,7 +920,7 @@ def test_5000_images_of_150_classes_stay_under_15_megabytes(opened: Open, tmp_pa
 def test_only_so_many_images_are_listed_and_it_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "LISTED_IMAGES", 50)
+    monkeypatch.setattr(report.numbers, "LISTED_IMAGES", 50)
     confusion, counts = many(80, 12)
     html = report.write(tmp_path / "report.html", confusion, 12, images=counts).read_text("utf-8")
     assert "The 50 worst of 80 images are listed." in html

@@ -9,16 +9,21 @@ once, whatever the backend.
 from __future__ import annotations
 
 from functools import cache, lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from segmetrics.counting.inputs import Counting
+from segmetrics._arrays import namespace, where
+from segmetrics.counting.settings import Counting
 
-Histogram = TypeVar("Histogram", Tensor, NDArray[np.int64])
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Int64Array = NDArray[np.int64]
+#: Tensors, or arrays of NumPy: both go through the same lines.
+Labels = TypeVar("Labels", "Tensor", Int64Array)
 
 # Codes behind the labels, as offsets to their number; bad ones in the order of ``BAD_KINDS``.
 IGNORED, NEGATIVE, IS_255, TOO_LARGE, TARGET_NOT_ONE_HOT = range(5)
@@ -45,51 +50,52 @@ def tables_shape(counting: Counting) -> tuple[int, int, int]:
     return counting.channels, 4, counting.labels + 5
 
 
-def target_codes(target: Tensor, counting: Counting, *, one_hot: bool = False) -> Tensor:
+def target_codes(target: Labels, counting: Counting, *, one_hot: bool = False) -> Labels:
     """Codes of int64 target labels; those read from one-hot channels are classes already."""
     labels = counting.labels
-    bad = torch.full_like(target, labels + TOO_LARGE).where(target >= 0, labels + NEGATIVE)
-    bad = bad.where(target != 255, labels + IS_255)
+    too_large: Labels = namespace(target).full_like(target, labels + TOO_LARGE)
+    bad = where(target >= 0, too_large, labels + NEGATIVE)
+    bad = where(target != 255, bad, labels + IS_255)
     if counting.ids and not one_hot:
         return _mapped(target, counting, labels + IGNORED, bad)
-    code = target.where((target >= 0) & (target < labels), bad)
+    code = where((target >= 0) & (target < labels), target, bad)
     for value in counting.ignored_classes if one_hot else counting.ignore_index:
-        code = code.where(target != value, labels + IGNORED)
-    return code.where(target != NOT_ONE_HOT, labels + TARGET_NOT_ONE_HOT) if one_hot else code
+        code = where(target != value, code, labels + IGNORED)
+    return where(target != NOT_ONE_HOT, code, labels + TARGET_NOT_ONE_HOT) if one_hot else code
 
 
-def preds_codes(preds: Tensor, counting: Counting, *, one_hot: bool = False) -> Tensor:
+def preds_codes(preds: Labels, counting: Counting, *, one_hot: bool = False) -> Labels:
     """Codes of int64 predicted labels; an ignored value that is no class is an abstention."""
     labels = counting.labels
-    bad = torch.full_like(preds, labels + OUTSIDE)
+    bad: Labels = namespace(preds).full_like(preds, labels + OUTSIDE)
     if counting.map_preds and not one_hot:
         return _mapped(preds, counting, labels + ABSTAINED, bad)
-    code = preds.where((preds >= 0) & (preds < labels), bad)
+    code = where((preds >= 0) & (preds < labels), preds, bad)
     for value in counting.ignore_index:
         if not 0 <= value < labels:
-            code = code.where(preds != value, labels + ABSTAINED)
-    return code.where(preds != NOT_ONE_HOT, labels + PREDS_NOT_ONE_HOT) if one_hot else code
+            code = where(preds != value, code, labels + ABSTAINED)
+    return where(preds != NOT_ONE_HOT, code, labels + PREDS_NOT_ONE_HOT) if one_hot else code
 
 
 class Table(NamedTuple):
     """Codes of values that are mapped: of those from 0 on, and of known ones that lie elsewhere."""
 
-    near: Tensor
+    near: Any
     far: tuple[int, ...]
     codes_of_far: tuple[int, ...]
 
 
-@cache  # for ever: captured CUDA graphs read it, and nothing is copied to a device twice
-def table(counting: Counting, device: torch.device, *, target: bool) -> Table | None:
+@lru_cache(maxsize=64)
+def table(counting: Counting, *, target: bool) -> Table | None:
     """Where compiled backends look up labels of the target, or predicted ones; None if nowhere."""
     if not (counting.ids and (target or counting.map_preds)):
         return None
     code_of = target_codes if target else preds_codes
     known = {255, *counting.ids, *counting.ignore_index}
-    near = torch.arange(1 + max(value for value in known if value < NEAR))
+    near = np.arange(1 + max(value for value in known if value < NEAR))
     far = tuple(sorted(value for value in known if not 0 <= value < len(near)))
-    codes_of_far = code_of(torch.tensor(far, dtype=torch.int64), counting)
-    return Table(code_of(near, counting).to(device, torch.int32), far, tuple(codes_of_far.tolist()))
+    codes_of_far = code_of(np.array(far, np.int64), counting).tolist()
+    return Table(code_of(near, counting).astype(np.int32), far, tuple(codes_of_far))
 
 
 @lru_cache(maxsize=64)
@@ -99,22 +105,21 @@ def tabular(counting: Counting) -> bool:
     return not counting.ids or len(far) <= MOST_FAR
 
 
-def fold(histogram: Histogram, counting: Counting) -> Histogram:
+def fold(histogram: Labels, counting: Counting) -> Labels:
     """Turn joint histograms ``(..., channels, rows, columns)`` into counts ``(..., size)``.
 
     The counts are followed by the bad pixels in the order of ``BAD_KINDS``; a bad target counts
     under its own kind, whatever is predicted there. Small arrays of NumPy are folded sooner.
     """
-    library: Any = torch if isinstance(histogram, Tensor) else np
-    labels = counting.labels
+    xp, labels = namespace(histogram), counting.labels
     cells = histogram[..., :labels, : labels + ABSTAINED + 1]
     if counting.only_marginals:
-        hits = library.diagonal(cells, 0, -2, -1)
-        cells = library.stack([hits, cells.sum(-2)[..., :labels], cells.sum(-1)], -1)
+        hits = xp.diagonal(cells, 0, -2, -1)
+        cells = xp.stack([hits, cells.sum(-2)[..., :labels], cells.sum(-1)], -1)
     bad_target = histogram[..., labels + IGNORED + 1 :, :].sum((-3, -1))
     bad_preds = histogram[..., :labels, labels + ABSTAINED + 1 :].sum((-3, -2))
     cells = cells.reshape(*bad_target.shape[:-1], counting.cells)
-    folded: Histogram = library.concatenate([cells, bad_target, bad_preds], -1)
+    folded: Labels = xp.concatenate([cells, bad_target, bad_preds], -1)
     return folded
 
 
@@ -133,17 +138,33 @@ def fold_tables(tables: NDArray[np.int64], counting: Counting) -> NDArray[np.int
     return np.concatenate([cells, bad_target, bad_preds], -1)
 
 
-def _mapped(values: Tensor, counting: Counting, ignored: int, otherwise: Tensor) -> Tensor:
+def to_int64(labels: NDArray[Any]) -> Int64Array:
+    """Labels in int64; what uint64 holds beyond becomes the largest int64, not a negative."""
+    if labels.dtype == np.uint64:
+        labels = np.minimum(labels, np.uint64(2**63 - 1))
+    return labels.astype(np.int64, copy=False)
+
+
+def _mapped(values: Labels, counting: Counting, ignored: int, otherwise: Labels) -> Labels:
     """Codes of values that are mapped or ignored, and of all the others."""
-    known, code_of_known = _known(counting, ignored, values.device)
-    place = torch.searchsorted(known, values.contiguous()).clamp(max=len(known) - 1)
-    return code_of_known[place].where(known[place] == values, otherwise)
+    xp: Any = namespace(values)
+    known, code_of_known = _known(counting, ignored, None if xp is np else values.device)
+    place = xp.searchsorted(known, values).clip(0, len(known) - 1)
+    codes: Labels = where(known[place] == values, code_of_known[place], otherwise)
+    return codes
 
 
-@cache
-def _known(counting: Counting, ignored: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The values that are mapped or ignored in rising order, and their codes."""
+@cache  # for ever: captured CUDA graphs read it, and nothing is copied to a device twice
+def _known(counting: Counting, ignored: int, device: torch.device | None) -> tuple[Any, Any]:
+    """The values that are mapped or ignored in rising order, and their codes.
+
+    Tensors on a device, or for None arrays of NumPy.
+    """
     codes = dict(zip(counting.ids, counting.classes_of_ids, strict=True))
     codes.update(dict.fromkeys(counting.ignore_index, ignored))
-    pairs = torch.tensor(sorted(codes.items()), device=device)
-    return pairs[:, 0].contiguous(), pairs[:, 1].contiguous()
+    known, code_of_known = np.array(sorted(codes.items()), np.int64).T.copy()
+    if device is None:
+        return known, code_of_known
+    import torch
+
+    return torch.from_numpy(known).to(device), torch.from_numpy(code_of_known).to(device)

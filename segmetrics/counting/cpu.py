@@ -15,11 +15,9 @@ from math import ceil, prod
 from operator import iadd
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from segmetrics._parallel import Result, run_in_threads, share
-from segmetrics.counting import codes, plain
+from segmetrics._parallel import Result, number_of_threads, run_in_threads, share
+from segmetrics.counting import codes
 from segmetrics.counting.cpu_kernels import (
     CELLS,
     COPIES,
@@ -42,8 +40,9 @@ from segmetrics.counting.cpu_readers import (
     linear_score_reader,
     nearest_score_reader,
     score_reader,
+    steps,
 )
-from segmetrics.counting.inputs import Counting, Pixels
+from segmetrics.counting.settings import Counting, Pixels
 
 #: Pixels of a box, at most.
 BOX = 2**17
@@ -61,26 +60,24 @@ OF_IMAGES = 2**18
 #: More labels do not fit into a code; plain torch may find the memory for their histogram.
 MOST_LABELS = 2**14 - 16
 
-BYTES = frozenset({torch.uint8, torch.bool})
+BYTES = frozenset({np.dtype(np.uint8), np.dtype(np.bool_)})
 
 
-def count(pixels: Pixels, counting: Counting) -> Tensor:
-    """The counts of ``plain.count``, for labels and scores."""
-    if not (pixels.target.numel() and countable(counting)):
-        return plain.count(pixels, counting)
+def count(pixels: Pixels, counting: Counting) -> Longs:
+    """The counts of ``plain.count``, for labels and scores as arrays of NumPy, at least one."""
     if not counting.per_image:
-        return torch.from_numpy(codes.fold(_histogram(pixels, counting), counting))
+        return codes.fold(_histogram(pixels, counting), counting)
     images, _, *size = pixels.target.shape
     if prod(size) >= max(BOX, PIXELS_A_CELL * prod(codes.histogram_shape(counting))):
         histograms = [_histogram(pixels.image(image), counting) for image in range(images)]
-        return torch.from_numpy(codes.fold(np.stack(histograms), counting))
+        return codes.fold(np.stack(histograms), counting)
     at_once = max(1, OF_IMAGES // prod(codes.tables_shape(counting)))
     counts = []
     for first in range(0, images, at_once):
         some = slice(first, first + at_once)
         part = pixels._replace(preds=pixels.preds[some], target=pixels.target[some])
         counts.append(codes.fold_tables(_tables(part, counting), counting))
-    return torch.from_numpy(np.concatenate(counts))
+    return np.concatenate(counts)
 
 
 def countable(counting: Counting) -> bool:
@@ -96,7 +93,7 @@ def _histogram(pixels: Pixels, counting: Counting) -> Longs:
             return of_values
     shape = codes.histogram_shape(counting)
     copies = COPIES if prod(shape[1:]) <= CELLS else 1
-    dtype = np.int32 if pixels.target.numel() < 2**31 else np.int64
+    dtype = np.int32 if pixels.target.size < 2**31 else np.int64
 
     def work(boxes: Iterator[CodedBox]) -> Longs:
         histograms = np.zeros((*shape, copies), dtype)
@@ -143,24 +140,24 @@ class Coding:
     """
 
     def __init__(self, pixels: Pixels, counting: Counting, *, in_order: int = 0) -> None:
-        target, preds = pixels.target.transpose(0, 1), pixels.preds.transpose(0, 1)
+        target, preds = pixels.target.swapaxes(0, 1), pixels.preds.swapaxes(0, 1)
         widest = BOX
         if pixels.resized:
             target, preds = _as_volumes(target), _as_volumes(preds)
-            self.sizes, steps = list(target.shape[1:]), list(target.stride()[1:])
+            self.sizes, target_steps = list(target.shape[1:]), steps(target)[1:]
             reader = nearest_score_reader if counting.upsample == "nearest" else linear_score_reader
             self.read_preds = reader(preds, self.sizes, counting)
             widest = max(1, min(BOX, RESIZED * len(target) // len(preds)))
         else:
-            self.sizes, steps, preds_steps = _merged(target, preds, in_order)
+            self.sizes, target_steps, preds_steps = _merged(target, preds, in_order)
             if pixels.preds_are == "scores":
                 self.read_preds = score_reader(preds, self.sizes, preds_steps, counting)
             else:
                 self.read_preds = label_reader(
                     preds, self.sizes, preds_steps, counting, target=False
                 )
-        self.read_target = label_reader(target, self.sizes, steps, counting, target=True)
-        self.pixels = target.numel()
+        self.read_target = label_reader(target, self.sizes, target_steps, counting, target=True)
+        self.pixels = target.size
         scores = len(preds) // len(target) if pixels.preds_are == "scores" else 0
         self.work = self.pixels * (LABELS_ARE + scores)
         areas = _cut(prod(self.sizes[:-1]), self.sizes[-1], widest) if self.pixels else []
@@ -211,34 +208,35 @@ class ValuePairs:
 
 def _histogram_of_values(pixels: Pixels, counting: Counting) -> Longs | None:
     """``_histogram`` of labels that lie in line; None if the sum lacks pairs: of unknown ones."""
-    target, preds = pixels.target.transpose(0, 1), pixels.preds.transpose(0, 1)
+    target, preds = pixels.target.swapaxes(0, 1), pixels.preds.swapaxes(0, 1)
     dtypes = {target.dtype, preds.dtype}
-    values = None if torch.uint64 in dtypes else known_values(counting, of_bytes=dtypes <= BYTES)
-    (size, *_), *steps = _merged(target, preds, 0)
-    if values is None or len(target) > 1 or steps != [[1], [1]] or size >= 2**31:
+    unsigned = np.dtype(np.uint64) in dtypes
+    values = None if unsigned else known_values(counting, of_bytes=dtypes <= BYTES)
+    (size, *_), *strides = _merged(target, preds, 0)
+    if values is None or len(target) > 1 or strides != [[1], [1]] or size >= 2**31:
         return None
     places = COPIES * (int(values.span) + 1) ** 2
-    threads = max(1, min(torch.get_num_threads(), size // max(PIECE, places)))
+    threads = max(1, min(number_of_threads(), size // max(PIECE, places)))
     pairs = ValuePairs(counting, values, threads)
     pairs.add(flat(target), flat(preds))
     histogram = pairs.take()[None]
     return histogram if histogram.sum() == size else None
 
 
-def _as_volumes(maps: Tensor) -> Tensor:
+def _as_volumes(maps: Array) -> Array:
     """Maps of one to three spatial dimensions with all three: depth, height and width."""
     while maps.ndim < 5:
-        maps = maps.unsqueeze(2)
+        maps = maps[:, :, None]
     return maps
 
 
-def _merged(target: Tensor, preds: Tensor, in_order: int) -> tuple[list[int], list[int], list[int]]:
+def _merged(target: Array, preds: Array, in_order: int) -> tuple[list[int], list[int], list[int]]:
     """Sizes of the dimensions of pixels, and their strides in target and predictions.
 
     Where these need not be ``in_order``, they are taken in the order in which the predictions lie
     in memory, and dimensions that continue one another are one.
     """
-    dims = list(zip(preds.stride()[1:], target.stride()[1:], target.shape[1:], strict=True))
+    dims = list(zip(steps(preds)[1:], steps(target)[1:], target.shape[1:], strict=True))
     merged = [(1, 1, 1)]
     for step, target_step, size in sorted(dims[in_order:], reverse=True):
         outer_step, outer_target_step, outer = merged[-1]
@@ -265,5 +263,5 @@ def _cut(rows: int, columns: int, widest: int) -> Iterator[Area]:
 
 
 def _parts(length: int, longest: int) -> int:
-    threads = torch.get_num_threads()
+    threads = number_of_threads()
     return 1 if length <= longest else threads * ceil(length / longest / threads)

@@ -1,7 +1,7 @@
 """The loops of the CPU backend: compiled once, kept on disk; they release the GIL.
 
 A kernel reads a *box*: rows ``box[0]`` to ``box[1]`` and columns ``box[2]`` to ``box[3]`` of the
-pixels of one map. A tensor stands here as one flat array; ``base`` is where the map begins in it.
+pixels of one map. An array stands here as a flat one; ``base`` is where the map begins in it.
 Columns lie ``step`` apart; what lies between rows is said by the sizes and strides of the remaining
 dimensions. The pixels' codes are written one after the other, for ``tally`` to count their pairs.
 

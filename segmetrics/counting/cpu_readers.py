@@ -1,4 +1,4 @@
-"""How the CPU backend reads a tensor: where its pixels lie, and which kernel writes their codes."""
+"""How the CPU backend reads an array: where its pixels lie, and which kernel writes their codes."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
-from torch import Tensor
 
-from segmetrics.counting import codes, cpu_kernels, plain
+from segmetrics.counting import codes, cpu_kernels
 from segmetrics.counting.cpu_kernels import CELLS, VALUES
-from segmetrics.counting.inputs import Counting
+from segmetrics.counting.settings import BFLOAT16, Counting
 
 Array = NDArray[Any]
 Longs = NDArray[np.int64]
 
+Dtype = np.dtype[Any]
+
 #: Infinity among the bits of a half.
-INFINITY = {torch.float16: np.int16(0x7C00), torch.bfloat16: np.int16(0x7F80)}
+INFINITY: dict[Dtype, Any] = {
+    np.dtype(np.float16): np.int16(0x7C00), BFLOAT16: np.int16(0x7F80)
+}  # fmt: skip
 #: What is read as another type: halves as their bits.
-READ_AS = {torch.bool: torch.uint8, torch.uint64: torch.int64} | dict.fromkeys(
-    INFINITY, torch.int16
-)
+READ_AS: dict[Dtype, Any] = {
+    np.dtype(np.bool_): np.uint8, np.dtype(np.uint64): np.int64
+} | dict.fromkeys(INFINITY, np.int16)  # fmt: skip
 
 #: First and last row, first and last column.
 Area = tuple[int, int, int, int]
@@ -48,7 +51,7 @@ Reader = Callable[[Box, Array], None]
 
 
 class Maps(NamedTuple):
-    """The channels of a tensor ``(channels, ...)`` as kernels read them, nothing copied.
+    """The channels of an array ``(channels, ...)`` as kernels read them, nothing copied.
 
     ``sizes`` and ``strides`` are those of the dimensions that make up the rows; columns lie
     ``step`` apart.
@@ -61,10 +64,10 @@ class Maps(NamedTuple):
     step: int
 
     @staticmethod
-    def of(tensor: Tensor, sizes: list[int], strides: list[int]) -> Maps:
+    def of(array: Array, sizes: list[int], strides: list[int]) -> Maps:
         """Maps of the given sizes and strides, the last of which is the columns'."""
         rows = np.array(sizes[:-1], np.int64), np.array(strides[:-1], np.int64)
-        return Maps(flat(tensor), tensor.stride(0), *rows, strides[-1])
+        return Maps(flat(array), steps(array)[0], *rows, strides[-1])
 
     def base(self, box: Box) -> int:
         """Where the channel of a box begins."""
@@ -72,7 +75,7 @@ class Maps(NamedTuple):
 
 
 def label_reader(
-    labels: Tensor, sizes: list[int], strides: list[int], counting: Counting, *, target: bool
+    labels: Array, sizes: list[int], strides: list[int], counting: Counting, *, target: bool
 ) -> Reader:
     """Reads labels ``(channels, ...)`` of the target, or else predicted ones."""
     maps = Maps.of(labels, sizes, strides)
@@ -111,7 +114,7 @@ class Meaning(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _meaning(
-    counting: Counting, dtype: torch.dtype, stored: np.dtype[Any], target: bool
+    counting: Counting, dtype: Dtype, stored: Dtype, target: bool
 ) -> tuple[Meaning, Array | None]:
     """What labels mean that are stored as another dtype, see ``flat``.
 
@@ -123,16 +126,16 @@ def _meaning(
     )
     negative, too_large = counting.labels + negative, counting.labels + too_large
     lowest, highest = np.iinfo(stored).min, np.iinfo(stored).max
-    if dtype == torch.uint64:  # what lies beyond int64 is stored as negative, and means its largest
-        lowest, negative = 0, int(code_of(torch.tensor(highest), counting))
-    table = codes.table(counting, torch.device("cpu"), target=target)
+    if dtype == np.uint64:  # what lies beyond int64 is stored as negative, and means its largest
+        lowest, negative = 0, int(code_of(np.array(highest), counting))
+    table = codes.table(counting, target=target)
     values = {255, *counting.ignore_index} if table is None else table.far
     others = [value for value in values if lowest <= value <= highest]
-    codes_of_others = code_of(torch.tensor(others, dtype=torch.int64), counting).numpy()
+    codes_of_others = code_of(np.array(others, np.int64), counting)
     last = counting.labels - 1
     if table is not None:
         last, first_bad = len(table.near) - 1, len(table.near) + len(others)
-        parts = table.near.numpy(), codes_of_others, [negative, too_large]
+        parts = table.near, codes_of_others, [negative, too_large]
         negative, too_large = first_bad, first_bad + 1
         codes_of_others = np.arange(last + 1, first_bad)
     meaning = Meaning(
@@ -171,19 +174,17 @@ def known_values(counting: Counting, *, of_bytes: bool) -> Values | None:
     span = VALUES + 1 - gap
     if offsets[-1] >= VALUES or (span + 1) ** 2 > CELLS:
         return None
-    values = torch.arange(start, start + span) % VALUES + lowest
+    values = np.arange(start, start + span) % VALUES + lowest
     return Values(
         None if of_bytes else np.uint64(lowest % 2**64),
         np.uint64((start + lowest) % 2**64),
         np.uint16(span),
-        codes.target_codes(values, counting).numpy().astype(np.uint16),
-        codes.preds_codes(values, counting).numpy().astype(np.uint16),
+        codes.target_codes(values, counting).astype(np.uint16),
+        codes.preds_codes(values, counting).astype(np.uint16),
     )
 
 
-def score_reader(
-    scores: Tensor, sizes: list[int], strides: list[int], counting: Counting
-) -> Reader:
+def score_reader(scores: Array, sizes: list[int], strides: list[int], counting: Counting) -> Reader:
     """Reads scores ``(C, ...)`` of the target's size."""
     maps = Maps.of(scores, sizes, strides)
     infinity, limits = INFINITY.get(scores.dtype), _limits(counting, scores.dtype)
@@ -213,16 +214,16 @@ def score_reader(
     return read
 
 
-def nearest_score_reader(scores: Tensor, size: list[int], counting: Counting) -> Reader:
+def nearest_score_reader(scores: Array, size: list[int], counting: Counting) -> Reader:
     """Reads scores ``(C, n, depth, height, width)``; ``size`` is wanted of the last four.
 
     Every pixel takes the scores of its nearest neighbour.
     """
-    maps = Maps.of(scores, size, list(scores.stride()[1:]))
+    maps = Maps.of(scores, size, steps(scores)[1:])
     places = [
         lower * step
         for ((lower, _), _), step in zip(
-            _neighbours(scores, size, counting), scores.stride()[1:], strict=True
+            _neighbours(scores, size, counting), steps(scores)[1:], strict=True
         )
     ]
     rows, columns = np.concatenate(places[:-1]), places[-1]
@@ -248,12 +249,12 @@ def nearest_score_reader(scores: Tensor, size: list[int], counting: Counting) ->
     return read
 
 
-def linear_score_reader(scores: Tensor, size: list[int], counting: Counting) -> Reader:
+def linear_score_reader(scores: Array, size: list[int], counting: Counting) -> Reader:
     """Reads scores ``(C, n, depth, height, width)``; ``size`` is wanted of the last four.
 
     A pixel's scores are interpolated between those of its neighbours, see ``plain.resize``.
     """
-    maps = Maps.of(scores, size, list(scores.stride()[1:]))
+    maps = Maps.of(scores, size, steps(scores)[1:])
     half = None
     if scores.dtype in INFINITY:
         half = _values_of_halves(scores.dtype)
@@ -263,7 +264,7 @@ def linear_score_reader(scores: Tensor, size: list[int], counting: Counting) -> 
     columns, column_weights = of_columns
     columns = columns * maps.step
     depth, height, width = (a != b for a, b in zip(size[1:], scores.shape[2:], strict=True))
-    limits = _limits(counting, torch.float64 if scores.dtype == torch.float64 else torch.float32)
+    limits = _limits(counting, np.dtype(np.float64 if scores.dtype == np.float64 else np.float32))
     classes, impossible = _classes(counting), counting.labels + codes.IMPOSSIBLE
 
     def read(box: Box, out: Array) -> None:
@@ -289,27 +290,25 @@ def linear_score_reader(scores: Tensor, size: list[int], counting: Counting) -> 
     return read
 
 
-def _neighbours(scores: Tensor, size: list[int], counting: Counting) -> list[tuple[Longs, Array]]:
+def _neighbours(scores: Array, size: list[int], counting: Counting) -> list[tuple[Longs, Array]]:
     """What ``plain.resize`` reads along each dimension: places before and after, their weights."""
     nearest = counting.upsample == "nearest"
-    dtype = torch.float64 if scores.dtype == torch.float64 and not nearest else torch.float32
+    dtype = np.dtype(np.float64 if scores.dtype == np.float64 and not nearest else np.float32)
     lengths = zip(scores.shape[1:], size, strict=True)
     return [_neighbours_along(length, wanted, nearest, dtype) for length, wanted in lengths]
 
 
 @lru_cache(maxsize=64)
-def _neighbours_along(
-    length: int, wanted: int, nearest: bool, dtype: torch.dtype
-) -> tuple[Longs, Array]:
-    part = torch.arange(wanted, dtype=dtype)
-    scale = torch.tensor(length / wanted, dtype=dtype)
-    place = part * scale if nearest else (scale * (part + 0.5) - 0.5).clamp(min=0)
+def _neighbours_along(length: int, wanted: int, nearest: bool, dtype: Dtype) -> tuple[Longs, Array]:
+    part = np.arange(wanted, dtype=dtype)
+    scale = dtype.type(length / wanted)
+    place = part * scale if nearest else (scale * (part + 0.5) - 0.5).clip(0)
     if length == wanted:
         place = part
-    lower = place.long().clamp(max=length - 1)
-    upper = (lower + 1).clamp(max=length - 1)
-    weight = (place - lower).clamp(max=1)
-    return torch.stack([lower, upper]).numpy(), torch.stack([1 - weight, weight]).numpy()
+    lower = place.astype(np.int64).clip(max=length - 1)
+    upper = (lower + 1).clip(max=length - 1)
+    weight = (place - lower.astype(dtype)).clip(max=1)
+    return np.stack([lower, upper]), np.stack([1 - weight, weight])
 
 
 def _classes(counting: Counting) -> int:
@@ -318,20 +317,18 @@ def _classes(counting: Counting) -> int:
 
 
 @lru_cache(maxsize=64)
-def _limits(counting: Counting, dtype: torch.dtype) -> Array:
+def _limits(counting: Counting, dtype: Dtype) -> Array:
     """Lowest and highest possible score, and the one above which a single score is positive.
 
     Those of halves are in terms of the keys by which the kernels compare them.
     """
     lowest, highest, cut = -inf, inf, inf
     if counting.task != "multiclass":
-        cut = plain.cut_of(counting)
+        cut = counting.cut
         if not counting.from_logits:
             lowest, highest = 0, 1
     if dtype not in INFINITY:
-        return np.array(
-            [lowest, highest, cut], np.float64 if dtype == torch.float64 else np.float32
-        )
+        return np.array([lowest, highest, cut], dtype)
     values = _values_of_halves(dtype)
     bits = np.arange(2**16)
     keys = np.where(bits < 2**15, bits, 2**15 - bits)
@@ -343,14 +340,21 @@ def _limits(counting: Counting, dtype: torch.dtype) -> Array:
 
 
 @cache
-def _values_of_halves(dtype: torch.dtype) -> Array:
+def _values_of_halves(dtype: Dtype) -> Array:
     """What the 2**16 halves are in fp32."""
-    bits = torch.from_numpy(np.arange(2**16, dtype=np.uint16).view(np.int16))
-    return np.asarray(bits.view(dtype).float().numpy())
+    bits = np.arange(2**16, dtype=np.uint16)
+    if dtype == BFLOAT16:  # the upper half of an fp32
+        return (bits.astype(np.uint32) << 16).view(np.float32)
+    return bits.view(np.float16).astype(np.float32)
 
 
-def flat(tensor: Tensor) -> Array:
-    """What a tensor spans, in the order of memory, see ``READ_AS``."""
-    extent = 1 + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
-    line = tensor.as_strided((extent,), (1,))
-    return np.asarray(line.view(READ_AS.get(tensor.dtype, tensor.dtype)).numpy())
+def flat(array: Array) -> Array:
+    """What an array spans, in the order of memory, see ``READ_AS``."""
+    extent = 1 + sum((n - 1) * step for n, step in zip(array.shape, steps(array), strict=True))
+    line = as_strided(array, (extent,), (array.itemsize,), writeable=False)
+    return line.view(READ_AS.get(array.dtype, array.dtype))
+
+
+def steps(array: Array) -> list[int]:
+    """The strides of an array, in elements."""
+    return [stride // array.itemsize for stride in array.strides]

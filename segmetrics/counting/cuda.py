@@ -11,6 +11,7 @@ makes nobody wait; and sums of integers are the same in any order.
 
 from __future__ import annotations
 
+from functools import cache
 from math import prod
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ import triton.language as tl
 from torch import Tensor
 
 from segmetrics.counting import codes, plain
-from segmetrics.counting.inputs import Counting, Pixels
+from segmetrics.counting.settings import Counting, Pixels
 
 #: Cells of all the histograms of a launch, unless a single one has more: 4 MiB.
 SCRATCH = 2**19
@@ -69,8 +70,8 @@ def launch(
     size = tuple(dimension.size for dimension in inner)
     block, chunk, unroll = _tile(pixels, inner, counting)
     blocks = triton.cdiv(prod(size), block)
-    of_target = codes.table(counting, target.device, target=True)
-    of_preds = codes.table(counting, target.device, target=False)
+    of_target = _table(counting, target.device, target=True)
+    of_preds = _table(counting, target.device, target=False)
     arguments = (
         histograms,
         target.view(torch.uint8) if target.dtype == torch.bool else target,
@@ -100,7 +101,7 @@ def launch(
         "PREDS_CODES_OF_FAR": of_preds.codes_of_far if of_preds else (),
         "PREDS": _kind(pixels, counting),
         "RESIZE": counting.upsample if pixels.resized else "",
-        "CUT": plain.cut_of(counting),
+        "CUT": counting.cut,
         "PRECISION": tl.float64 if preds.dtype == torch.float64 else tl.float32,
         "BLOCK": block,
         "CHUNK": chunk,
@@ -108,6 +109,13 @@ def launch(
         "enable_fp_fusion": False,  # resized scores get the bits of plain torch's
     }
     return outer.size * counting.channels * blocks, arguments, settings
+
+
+@cache  # for ever: captured CUDA graphs read it, and nothing is copied to a device twice
+def _table(counting: Counting, device: torch.device, *, target: bool) -> codes.Table | None:
+    """The table of ``codes.table`` on a device."""
+    table = codes.table(counting, target=target)
+    return table and table._replace(near=torch.from_numpy(table.near).to(device))
 
 
 def _kind(pixels: Pixels, counting: Counting) -> str:

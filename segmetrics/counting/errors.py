@@ -6,7 +6,7 @@ from torch import Tensor
 
 from segmetrics.counting import plain
 from segmetrics.counting.codes import IGNORED, OUTSIDE, preds_codes, target_codes
-from segmetrics.counting.inputs import BAD_KINDS, Counting, Pixels
+from segmetrics.counting.settings import BAD_KINDS, Counting, Pixels
 
 
 def raise_if_bad(bad: Tensor, counting: Counting, pixels: Pixels | None = None) -> None:

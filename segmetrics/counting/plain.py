@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
-from math import inf, log, prod
+from math import prod
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from segmetrics.counting.codes import (
     preds_codes,
     target_codes,
 )
-from segmetrics.counting.inputs import Counting, Pixels
+from segmetrics.counting.settings import Counting, Pixels
 
 BLOCK = 2**20
 Box = tuple[slice, ...]
@@ -103,18 +103,8 @@ def decide(scores: Tensor, counting: Counting) -> tuple[Tensor, Tensor]:
         return best.indices, best.values.isnan()
     scores = scores if scores.dtype == torch.float64 else scores.float()
     possible = ~scores.isnan() if counting.from_logits else (scores >= 0) & (scores <= 1)
-    cut = torch.tensor(cut_of(counting), dtype=scores.dtype)
+    cut = torch.tensor(counting.cut, dtype=scores.dtype)
     return (scores > cut).to(torch.int64), ~possible
-
-
-def cut_of(counting: Counting) -> float:
-    """The score above which a pixel is positive."""
-    threshold = counting.threshold
-    if not counting.from_logits:
-        return threshold
-    if threshold in (0, 1):
-        return inf if threshold else -inf
-    return log(threshold / (1 - threshold))
 
 
 def resize(scores: Tensor, size: tuple[int, ...], box: Box, counting: Counting) -> Tensor:
@@ -162,8 +152,11 @@ def from_one_hot(channels: Tensor) -> Tensor:
 
 
 def as_int64(labels: Tensor) -> Tensor:
-    """Labels in int64; what uint64 holds beyond becomes the largest int64, not a negative."""
+    """Labels in int64, contiguous.
+
+    What uint64 holds beyond becomes the largest int64, not a negative.
+    """
     if labels.dtype != torch.uint64:
-        return labels.to(torch.int64)
+        return labels.to(torch.int64).contiguous()
     signed = labels.view(torch.int64)
     return signed.where(signed >= 0, torch.iinfo(torch.int64).max)

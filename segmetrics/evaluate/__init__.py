@@ -5,7 +5,9 @@ machines changes a bit of them.
 
 ``command.py`` has the options and ``folders.py`` the run. ``counter.py`` counts one pair;
 ``workers.py`` and ``processes.py`` distribute the pairs, ``ledger.py`` adds them up,
-``checkpoint.py`` saves the sums, ``summary.py`` writes tables, JSON, CSV and the report.
-``outputs.py`` checks where they go before anything is counted; ``warnings.py`` collects what looks
-wrong; ``memory.py`` knows how much memory there is.
+``checkpoint.py`` saves the sums; ``summary.py`` scores them, ``writing.py`` writes tables, JSON,
+CSV and Markdown. ``compare.py``, ``models.py`` and ``comparison.py`` do the same for several
+models. ``arguments.py`` has the options that both commands have. ``outputs.py`` checks where
+results go before anything is counted; ``warnings.py`` collects what looks wrong; ``memory.py``
+knows how much memory there is.
 """

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from segmetrics import labels
-from segmetrics.counting.inputs import Task
+from segmetrics.counting.settings import Task
 from segmetrics.evaluate.settings import BINARY, Readings, Settings
 from segmetrics.evaluate.workers import number_of_workers
 from segmetrics.files import CITYSCAPES, Match, find_classes

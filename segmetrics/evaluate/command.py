@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 import segmetrics
 from segmetrics.evaluate import arguments, thresholds
 from segmetrics.evaluate.arguments import OUTPUT, RUN, SCORES
+from segmetrics.evaluate.compare import compare_command
 from segmetrics.evaluate.folders import evaluate
 from segmetrics.evaluate.outputs import (
     STANDARD_OUTPUT,
@@ -28,6 +28,7 @@ from segmetrics.evaluate.settings import Settings
 from segmetrics.evaluate.subgroups import Subgroups
 from segmetrics.evaluate.summary import Summary
 from segmetrics.evaluate.warnings import Warnings
+from segmetrics.evaluate.workers import keep_to_one_thread
 from segmetrics.files import Pair
 
 NO_INTERVALS = (
@@ -148,7 +149,7 @@ def evaluate_command(
     Under torchrun (torchrun --nproc-per-node 4 -m segmetrics evaluate …)
     processes and machines share the files.
     """
-    torch.set_num_threads(1)  # the threads are ours: one pair each
+    keep_to_one_thread()
     print_what_can_be_printed()
     screen = Screen()
     with screen.errors():
@@ -257,3 +258,6 @@ def _outputs(
         "--checkpoint": checkpoint,
     }
     return {option: path for option, path in found.items() if path is not None}
+
+
+app.command("compare")(compare_command)

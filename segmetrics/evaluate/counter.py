@@ -7,20 +7,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from segmetrics import files
-from segmetrics.counting import Counting, count
-from segmetrics.counting.codes import fold
-from segmetrics.counting.cpu import ValuePairs
+from segmetrics.counting import Counting, cpu
+from segmetrics.counting.codes import fold, histogram_shape, preds_codes, target_codes, to_int64
 from segmetrics.counting.cpu_readers import known_values
+from segmetrics.counting.settings import Pixels
 from segmetrics.evaluate import iiou
 from segmetrics.evaluate.settings import Settings
 from segmetrics.evaluate.unknown import graded, unknown_labels
 from segmetrics.files import ClassFiles, LabelMap, MaskError, Pair, Rows
-from segmetrics.surfaces import BandCounting, images
+from segmetrics.surfaces import BandCounting
 
 Array = NDArray[Any]
 Longs = NDArray[np.int64]
@@ -93,8 +91,9 @@ class Counter:
         self.layout = Layout.of(settings)
         self.in_bands = BandCounting(**vars(self.counting))
         values = known_values(self.counting, of_bytes=True)
-        self.bytes = None if values is None else ValuePairs(self.counting, values)
+        self.bytes = None if values is None else cpu.ValuePairs(self.counting, values)
         self.buffers = files.Buffer(), files.Buffer(), files.Buffer()
+        self.last: tuple[tuple[Path, Rows | None], tuple[LabelMap, tuple[int, ...]]] | None = None
         if self.bytes is not None:
             pixel = np.zeros(1, np.uint8)
             self._confusion_of_bytes(pixel, pixel, self.bytes)  # loads the kernels
@@ -133,7 +132,7 @@ class Counter:
         """
         readings = self.settings.readings
         preds, size = files.read_rows(pair.preds, rows, readings.preds, self.buffers[0])
-        target, to_size = files.read_rows(pair.target, rows, readings.target, self.buffers[1])
+        target, to_size = self._target(pair.target, rows)
         if size != to_size:
             detail = f"{_times(size)}, its target {pair.target} is {_times(to_size)}"
             raise MaskError("sizes", pair.preds, detail)
@@ -167,8 +166,8 @@ class Counter:
 
     def _read(self, preds: Path | None, target: Path, sums: Longs) -> tuple[LabelMap, LabelMap]:
         """The labels of two files on one grid; without a prediction it is empty."""
-        (of_preds, of_target, _), readings = self.buffers, self.settings.readings
-        right = files.read(target, readings.target, of_target)
+        of_preds, readings = self.buffers[0], self.settings.readings
+        right, _ = self._target(target)
         if preds is None:
             found = right._replace(values=np.zeros_like(right.values))
         else:
@@ -177,6 +176,23 @@ class Counter:
             self._check_agreement(preds, found, right, right.values.shape)
             found = found._replace(values=values)
         return self._labels(found, sums), self._labels(right, sums)
+
+    def _target(self, path: Path, rows: Rows | None = None) -> tuple[LabelMap, tuple[int, ...]]:
+        """A target, or rows of it, and the shape of the whole.
+
+        The last one is kept: models that are compared have their predictions of one target counted
+        one after the other.
+        """
+        if self.last is None or self.last[0] != (path, rows):
+            self.last = None
+            reading, buffer = self.settings.readings.target, self.buffers[1]
+            if rows is None:
+                mask = files.read(path, reading, buffer)
+                found = mask, mask.values.shape
+            else:
+                found = files.read_rows(path, rows, reading, buffer)
+            self.last = (path, rows), found
+        return self.last[1]
 
     def _labels(self, mask: LabelMap, sums: Longs) -> LabelMap:
         """A mask as it is counted."""
@@ -204,18 +220,21 @@ class Counter:
             raise unknown_labels(preds, target, pair, self.counting)
         return counts
 
-    def _confusion_of_bytes(self, preds: Array, target: Array, pairs: ValuePairs) -> Longs | None:
+    def _confusion_of_bytes(
+        self, preds: Array, target: Array, pairs: cpu.ValuePairs
+    ) -> Longs | None:
         """The counts ``(C, C + 1)``, or None where there are unknown labels."""
         pairs.add(target.ravel(), preds.ravel())
         histogram = pairs.take()
-        counts = torch.from_numpy(fold(histogram[None], self.counting))
+        counts = fold(histogram[None], self.counting)
         if histogram.sum() < target.size or self.counting.bad(counts).any():
             return None
-        return np.asarray(self.counting.matrices(counts).numpy())
+        return self.counting.matrices(counts)
 
     def _bands(self, preds: Array, target: Array) -> Longs:
-        (maps,) = images(*_tensors(preds, target), self.in_bands)
-        return np.asarray(self.in_bands.count(maps).view(-1, 3).numpy())
+        from segmetrics.surfaces.bands import count_bands
+
+        return count_bands(preds, target, self.in_bands)
 
     def _instances(self, preds: Array, target: Array, pair: Pair) -> tuple[Floats, int]:
         assert pair.instances is not None
@@ -232,15 +251,17 @@ class Counter:
 
 
 def _confusion(preds: Array, target: Array, counting: Counting) -> Longs | None:
-    try:
-        counts = count(*_tensors(preds, target), counting)
-    except ValueError:  # shapes and dtypes are known to be right
-        return None
-    return np.asarray(counting.matrices(counts).numpy())
-
-
-def _tensors(preds: Array, target: Array) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(preds)[None], torch.from_numpy(target)[None]
+    """The counts ``(C, C + 1)``, or None where there are unknown labels."""
+    if target.size and cpu.countable(counting):
+        pixels = Pixels(preds[None, None], target[None, None], "labels", "labels")
+        counts = cpu.count(pixels, counting)
+    else:
+        _, rows, columns = histogram_shape(counting)
+        cells = target_codes(to_int64(target), counting) * columns
+        cells += preds_codes(to_int64(preds), counting)
+        histogram = np.bincount(cells.ravel(), minlength=rows * columns)
+        counts = fold(histogram.reshape(1, rows, columns), counting)
+    return None if counting.bad(counts).any() else counting.matrices(counts)
 
 
 def _ids_of_classes(preds: Array, counting: Counting) -> Array:

@@ -58,7 +58,7 @@ def evaluate(
         workers = number_of_workers(workers, settings.space.num_classes, processes.on_this_machine)
         counter = Counter(settings)
         begin = time.monotonic()
-        pairs, problems = processes.together(lambda: _plan(preds, targets, settings, match))
+        pairs, problems = processes.together(lambda: plan(preds, targets, settings, match))
         processes.check_equal(
             [pair.name for pair in pairs] + [problem.file for problem in problems]
         )
@@ -97,9 +97,10 @@ def evaluate(
         )
 
 
-def _plan(
+def plan(
     preds: Path, targets: Path, settings: Settings, match: Match | None
 ) -> tuple[list[Pair], list[Problem]]:
+    """The pairs of two folders, and what could not be paired."""
     pairs, problems = files.find_pairs(preds, targets, match)
     if settings.instances:
         pairs, others = files.with_instances(pairs)

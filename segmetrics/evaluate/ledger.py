@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from segmetrics.distributed import sum_over_processes
 from segmetrics.evaluate import iiou
 from segmetrics.evaluate.counter import Array, Counted, Floats, Layout, Longs
 from segmetrics.evaluate.processes import Processes
 from segmetrics.evaluate.settings import Evaluation, Settings
 from segmetrics.files import Pair, Problem
-from segmetrics.statistics import ImageCounts
+
+if TYPE_CHECKING:
+    from segmetrics.statistics import ImageCounts
 
 
 @dataclass
@@ -100,7 +100,6 @@ class Ledger:
         """The ledgers of all processes as one."""
         if processes.number == 1:
             return self
-        (sums,) = sum_over_processes([torch.from_numpy(self.sums)])
         parts = processes.gather(
             (self.names, self.images, self.instances, self.problems, *self.extras)
         )
@@ -110,33 +109,22 @@ class Ledger:
         for extra, kept in zip(self.settings.extras, extras, strict=True):
             if extra.summed and kept:
                 kept[:] = [_sum(kept)]
-        return Ledger(self.settings, names, sums.numpy(), images, instances, extras, problems)
+        sums = processes.sum(self.sums)
+        return Ledger(self.settings, names, sums, images, instances, extras, problems)
 
     def evaluation(self, pairs: Sequence[Pair], **about: Any) -> Evaluation:
         """What is reported of these pairs."""
-        settings = self.settings
-        confusion, images = self.layout.confusion(self.sums), None
+        settings, confusion = self.settings, self.layout.confusion(self.sums)
         order = sorted(range(len(self.names)), key=self.names.__getitem__)
-        if settings.images:
-            tp, fp, fn = torch.from_numpy(np.stack([self.images[i] for i in order], 1))
-            images = ImageCounts(
-                tp, fp, fn,
-                ids=tuple(self.names[i] for i in order),
-                class_names=tuple(settings.space.names),
-                ignored=settings.left_out,
-                presence="target" if settings.task == "multiclass" else "either",
-                zero_division=settings.zero_division,
-            )  # fmt: skip
         scores_of_instances: tuple[Mapping[str, float], Mapping[str, float]] = {}, {}
         if settings.instances:
             scores_of_instances = iiou.iious(self.instances, confusion, int(self.sums[-1]))
-        bands = torch.from_numpy(self.layout.bands(self.sums)) if settings.boundary else None
         done = set(self.names)
         return Evaluation(
             settings,
-            torch.from_numpy(confusion),
-            bands,
-            images,
+            confusion,
+            self.layout.bands(self.sums) if settings.boundary else None,
+            self._image_counts(order) if settings.images else None,
             *scores_of_instances,
             scored={pair.name: pair for pair in pairs if pair.name in done},
             extras={
@@ -145,6 +133,23 @@ class Ledger:
             },
             **about,
         )
+
+    def _image_counts(self, order: Sequence[int]) -> ImageCounts:
+        """The counts of the images, in this order."""
+        import torch
+
+        from segmetrics.statistics import ImageCounts
+
+        settings = self.settings
+        tp, fp, fn = torch.from_numpy(np.stack([self.images[i] for i in order], 1))
+        return ImageCounts(
+            tp, fp, fn,
+            ids=tuple(self.names[i] for i in order),
+            class_names=tuple(settings.space.names),
+            ignored=settings.left_out,
+            presence="target" if settings.task == "multiclass" else "either",
+            zero_division=settings.zero_division,
+        )  # fmt: skip
 
 
 def _sum(arrays: Sequence[Array]) -> Array:

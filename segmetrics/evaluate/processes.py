@@ -12,7 +12,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch.distributed as dist
+import numpy as np
+from numpy.typing import NDArray
 
 Result = TypeVar("Result")
 
@@ -62,6 +63,8 @@ class Processes:
 
     def __enter__(self) -> Processes:
         if self.number > 1:
+            import torch.distributed as dist
+
             # they wait for the slowest; one that dies is told by its closed connection
             with _waiting(self.rank, self.number):
                 dist.init_process_group("gloo", timeout=timedelta(days=30))
@@ -69,15 +72,28 @@ class Processes:
 
     def __exit__(self, *error: object) -> None:
         if self.number > 1:
+            import torch.distributed as dist
+
             dist.destroy_process_group()
 
     def gather(self, item: Result) -> list[Result]:
         """What all processes gave, in all of them."""
         if self.number == 1:
             return [item]
+        import torch.distributed as dist
+
         items: list[Any] = [None] * self.number
         dist.all_gather_object(items, item)
         return items
+
+    def sum(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The sum of the counts of all processes, in all of them."""
+        import torch
+
+        from segmetrics.distributed import sum_over_processes
+
+        (total,) = sum_over_processes([torch.from_numpy(counts)])
+        return np.asarray(total)
 
     def together(self, work: Callable[[], Result]) -> Result:
         """Do something in every process; raises in all of them if it did in one."""

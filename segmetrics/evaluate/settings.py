@@ -7,19 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import nan
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from segmetrics.counting import Counting
-from segmetrics.counting.inputs import Task
+from segmetrics.counting.settings import Task
 from segmetrics.evaluate.extras import Array, Extra
 from segmetrics.evaluate.warnings import Warnings
 from segmetrics.files import VOID, Pair, Problem, Reading, to_binary
 from segmetrics.labels import Color, LabelSpace
 from segmetrics.scores import Statistics
-from segmetrics.statistics import ImageCounts
+
+if TYPE_CHECKING:
+    from segmetrics.statistics import ImageCounts
 
 #: What binary masks hold when they are counted.
 BINARY = LabelSpace(["background", "foreground"], ignore_index=VOID)
@@ -142,8 +144,8 @@ class Evaluation:
     """
 
     settings: Settings
-    confusion: Tensor
-    bands: Tensor | None
+    confusion: NDArray[np.int64]
+    bands: NDArray[np.int64] | None
     images: ImageCounts | None
     iiou: Mapping[str, float]
     iiou_category: Mapping[str, float]
@@ -164,7 +166,7 @@ class Evaluation:
     @property
     def band_statistics(self) -> Statistics | None:
         """The classes' counts in their bands, if they were counted."""
-        return None if self.bands is None else Statistics.of(*self.bands.unbind(1))
+        return None if self.bands is None else Statistics.of(*self.bands.T)
 
     @property
     def names(self) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from segmetrics.files.formats import FORMATS, OTHER_IMAGES, suffix
 from segmetrics.files.names import readable
 
 if TYPE_CHECKING:
-    from segmetrics.statistics import ImageCounts
+    from segmetrics.statistics import ImageCounts, Slices
 
 #: Names that a message lists.
 LISTED = 3
@@ -121,24 +121,40 @@ class Subgroups:
         """The keys of the scores of a split."""
         return [f"{title}_{what}/{self.column}" for what in DIFFERENCES]
 
-    def section(
-        self, counts: ImageCounts, score: str, title: str, level: float, warnings: Warnings
-    ) -> Section:
-        """The scores of the subgroups as a table, with how far they differ.
+    def slices(self, counts: ImageCounts, score: str, level: float, warnings: Warnings) -> Slices:
+        """The scores of the subgroups.
 
         Args:
             counts: the counts of the images.
             score: the score, as ``statistics.slices`` knows it.
-            title: as results call it.
             level: that of the intervals.
             warnings: gets what looks wrong.
         """
         from segmetrics.statistics import slices
 
         by = self.of([str(image) for image in counts.labels], warnings)
-        found = slices(counts, by, score, level=level)
-        rows: list[Row] = [
-            {
+        return replace(slices(counts, by, score, level=level), by=(self.column,))
+
+    def section(self, found: Slices, title: str) -> Section:
+        """The subgroups as a table, with how far they differ; results call the score ``title``."""
+        rows = list(self.rows(found, title))
+        worst = next((row for row in rows if row["worst"]), rows[0])
+        figures = float(worst[title]), found.difference, found.ratio, found.p_value
+        note = (
+            f"{title} by {self.column}: the worst group is {worst['group']}, "
+            f"{found.difference:.3f} below the best. Groups drawn at random differ as much with "
+            f"p = {found.p_value:.2g}. Intervals: {100 * found.overall.level:g} %."
+        )
+        if found.small:
+            note += " Groups of fewer than 30 images have intervals that are too narrow."
+        scores = dict(zip(self.keys(title), figures, strict=True))
+        return Section("by", f"{title} by {self.column}", rows, scores=scores, notes=[note])
+
+    @staticmethod
+    def rows(found: Slices, title: str) -> Iterator[Row]:
+        """One row a group."""
+        for label, interval in found.by_group.items():
+            yield {
                 "group": "(none)" if label is None else str(label),
                 "images": interval.images,
                 title: interval.estimate,
@@ -147,19 +163,6 @@ class Subgroups:
                 "few images": label in found.small,
                 "worst": label == found.worst,
             }
-            for label, interval in found.by_group.items()
-        ]
-        worst = next((row for row in rows if row["worst"]), rows[0])
-        figures = float(worst[title]), found.difference, found.ratio, found.p_value
-        note = (
-            f"{title} by {self.column}: the worst group is {worst['group']}, "
-            f"{found.difference:.3f} below the best. Groups drawn at random differ as much with "
-            f"p = {found.p_value:.2g}. Intervals: {100 * level:g} %."
-        )
-        if found.small:
-            note += " Groups of fewer than 30 images have intervals that are too narrow."
-        scores = dict(zip(self.keys(title), figures, strict=True))
-        return Section("by", f"{title} by {self.column}", rows, scores=scores, notes=[note])
 
 
 def _stem(name: str) -> str:

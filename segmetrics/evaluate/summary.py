@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan, nan
+from math import fsum, isnan, nan
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from rich.console import Console
 from rich.markup import escape
-from torch import Tensor
 
 import segmetrics
-from segmetrics import files, report, scores
+from segmetrics import scores
 from segmetrics.evaluate.extras import Row, Section
 from segmetrics.evaluate.outputs import STANDARD_OUTPUT, table_csv
 from segmetrics.evaluate.plausibility import missing_predictions
-from segmetrics.evaluate.settings import BINARY, Evaluation
+from segmetrics.evaluate.settings import Evaluation
 from segmetrics.evaluate.subgroups import Subgroups
-from segmetrics.evaluate.warnings import Warnings
 from segmetrics.evaluate.writing import (
     Table,
     bounds,
@@ -32,14 +28,16 @@ from segmetrics.evaluate.writing import (
     write_markdown,
     write_rows,
 )
-from segmetrics.files import MaskError, valid
+from segmetrics.files import valid
 from segmetrics.scores import TITLES, Formula, Score
-from segmetrics.statistics import KEYS_OF_IMAGES, Interval, all_scores, confidence_interval
+
+if TYPE_CHECKING:
+    from segmetrics.statistics import Interval
 
 #: The scores over images that are printed; JSON has them all.
 OF_IMAGES = ("mIoU_I", "mIoU_I_5", "mIoU_I_10", "mIoU_C", "mIoU_C_5", "mIoU_C_10")
-#: Worst images that are listed, and images in the report.
-WORST, EXAMPLES = 5, 12
+#: Worst images that are listed.
+WORST = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,32 +78,33 @@ class Summary:
         if result.iiou:
             found["iIoU"] = _mean(result.iiou.values())
             found["iIoU_category"] = _mean(result.iiou_category.values())
-        counts, images = result.images, []
-        keys = {key: of_images for key, of_images in KEYS_OF_IMAGES.items() if key in found}
-        if per_image and counts is not None:
-            everything = all_scores(counts, torch.ones(len(counts)))
-            found |= {key: value.item() for key, value in everything.items()}
-            keys |= {key: key for key in OF_IMAGES}
-            images = _images(result)
-        intervals = {}
-        if level is not None and counts is not None and len(counts) > 1:
-            intervals = {
-                name: confidence_interval(counts, key, level=level) for name, key in keys.items()
-            }
-        sections = [
+        rows_of_images: list[Row] = []
+        intervals: dict[str, Interval] = {}
+        sections: list[Section] = []
+        if (counts := result.images) is not None:
+            from segmetrics.evaluate import images  # which needs torch
+            from segmetrics.statistics import KEYS_OF_IMAGES
+
+            title = "mIoU" if "mIoU" in found else "iou"
+            if by is not None:
+                score = KEYS_OF_IMAGES[title]
+                split = by.slices(counts, score, level or 0.95, result.warnings)
+                sections = [by.section(split, title)]
+            if per_image:
+                found |= images.scores_over(counts)
+                rows_of_images = images.rows(result)
+            if level is not None and len(counts) > 1:
+                intervals = images.intervals(counts, found, OF_IMAGES, level)
+        sections += [
             section
             for extra in result.settings.extras
             for section in extra.sections(result.extras[extra.name], result, level)
         ]
-        if by is not None and counts is not None:
-            title = "mIoU" if "mIoU" in found else "iou"
-            score = KEYS_OF_IMAGES[title]
-            sections.insert(0, by.section(counts, score, title, level or 0.95, result.warnings))
         for section in sections:
             found |= section.scores
             intervals |= section.intervals
         rows = _classes(result), _categories(result), _regions(result)
-        return Summary(result, found, intervals, *rows, images, sections)
+        return Summary(result, found, intervals, *rows, rows_of_images, sections)
 
     def by_key(self) -> dict[str, float]:
         """All scores by key: those over all, then ``iou/<class>``, ``iou_region/<region>`` ..."""
@@ -283,8 +282,13 @@ class Summary:
             arguments: what was asked for.
             level: that of the intervals.
         """
+        import torch
+
+        from segmetrics import report
+        from segmetrics.evaluate import examples
+
         result = self.result
-        examples = list(_examples(result, folder))  # may add warnings
+        found = list(examples.worst(result, folder))  # may add warnings
         own = {*scores.USUAL, "mIoU_category"}
         more = {
             TITLES.get(key, key): value
@@ -295,11 +299,11 @@ class Summary:
             more |= section.scores
         report.write(
             path,
-            result.confusion,
+            torch.from_numpy(result.confusion),
             result.settings.space,
             images=result.images,
             level=level,
-            examples=examples,
+            examples=found,
             scores=more,
             how={name: valid(str(value)) for name, value in arguments.items()}
             | {"counted": self.how_fast()},
@@ -398,28 +402,10 @@ def _regions(result: Evaluation) -> list[Row]:
     ]
 
 
-def _images(result: Evaluation) -> list[Row]:
-    counts = result.images
-    assert counts is not None
-    pixels = (counts.tp + counts.fn).sum(1)
-    columns: dict[str, list[Any]] = {
-        "name": list(counts.ids or ()),
-        "pixels": pixels.tolist(),
-        "mIoU": counts.per_image("IoU").tolist(),
-        "mDice": counts.per_image("Dice").tolist(),
-    }
-    if result.settings.task != "multilabel":
-        columns["accuracy"] = scores.ratio(counts.tp.sum(1), pixels).tolist()
-    per_class = counts.per_class("IoU").t().tolist()
-    for c, (name, values) in enumerate(zip(counts.names, per_class, strict=True)):
-        if c not in counts.ignored:
-            columns[f"iou/{name}"] = values
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
 def _mean(values: Iterable[float]) -> float:
     """The mean of those that are defined."""
-    return Tensor(list(values)).double().nanmean().item()
+    defined = [value for value in values if not isnan(value)]
+    return fsum(defined) / len(defined) if defined else nan
 
 
 # --- The report -----------------------------------------------------------------------------------
@@ -427,51 +413,3 @@ def _mean(values: Iterable[float]) -> float:
 
 def _in_report(cell: Any) -> Any:
     return valid(shown(cell)) if isinstance(cell, str | bool) else cell
-
-
-def _examples(result: Evaluation, folder: Path | None) -> Iterator[Any]:
-    """The worst images, read again, with the images behind the masks where they are found."""
-    from segmetrics.report import Example
-
-    counts, space = result.images, result.settings.space
-    if result.settings.task == "binary":
-        space = BINARY
-    assert counts is not None
-    values = counts.per_image("IoU")
-    order = values.argsort(stable=True)[: int((~values.isnan()).sum())].tolist()
-    names = [str(counts.labels[i]) for i in order[:EXAMPLES]]
-    images = files.find_images(folder, names) if folder else {}
-    for i, name in zip(order, names, strict=False):
-        pair = result.scored[name]
-        readings = result.settings.readings
-        try:
-            target_map = files.read_thinned(pair.target, readings.target)
-            preds_map = files.read_thinned(pair.preds, readings.preds)
-        except MaskError as error:  # changed since it was counted
-            result.warnings.add(f"{error}. It is left out of the report's examples.")
-            continue
-        if target_map.values.ndim != 2:
-            continue
-        preds = files.aligned(preds_map, target_map, (pair.preds, pair.target))
-        preds, target = map(result.settings.labels, (preds, target_map.values))
-        yield Example(
-            name=name,
-            score=values[i].item(),
-            target=space.to_classes(target),
-            preds=space.to_classes(preds) if space.map_preds else preds.astype(np.int32),
-            image=_image(images.get(name), target.shape, result.warnings),
-        )
-
-
-def _image(path: Path | None, size: tuple[int, ...], warnings: Warnings) -> Any:
-    """An image, RGB, in the size of its mask; None where there is none that can be read."""
-    from PIL import Image
-
-    if path is None:
-        return None
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB").resize((size[1], size[0])))
-    except Exception as error:  # decoders raise whatever a broken file makes them stumble on
-        warnings.add(f"--images: {path} cannot be read and is left out of the report: {error}")
-        return None

@@ -18,7 +18,6 @@ from segmetrics.evaluate.subgroups import Subgroups
 from segmetrics.evaluate.summary import Summary
 from segmetrics.evaluate.warnings import Warnings
 from segmetrics.files import Pair
-from segmetrics.statistics import KEYS
 
 
 def read(
@@ -41,6 +40,8 @@ def read(
     known = _keys(settings, by, per_image=per_image) if limits else []
     for key in limits:
         if key not in known:
+            from segmetrics.statistics import KEYS
+
             near = [name for name in known if name.lower() == key.lower()]
             near = near or get_close_matches(key, known, 3) or known[:8]
             hint = " Scores over images need --per-image." if key in KEYS else ""

@@ -7,11 +7,10 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from segmetrics.counting import Counting
-from segmetrics.counting.codes import IGNORED, OUTSIDE, preds_codes, target_codes
+from segmetrics.counting.codes import IGNORED, OUTSIDE, preds_codes, target_codes, to_int64
 from segmetrics.files import LabelMap, MaskError, Pair
 
 Array = NDArray[Any]
@@ -73,10 +72,7 @@ def graded(values: Array, strange: NDArray[np.bool_]) -> bool:
 
 def _codes(mask: LabelMap, counting: Counting, *, of_target: bool) -> Array:
     code_of = target_codes if of_target else preds_codes
-    values = mask.values
-    if values.dtype == np.uint64:  # what lies beyond int64 is its largest, not a negative
-        values = np.minimum(values, np.uint64(2**63 - 1))
-    return code_of(torch.from_numpy(values.astype(np.int64)), counting).numpy()
+    return code_of(to_int64(mask.values), counting)
 
 
 def _hints(

@@ -17,8 +17,6 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, cast
 
-import torch
-
 from segmetrics.evaluate.checkpoint import Checkpoint, digests
 from segmetrics.evaluate.counter import Counted, Counter
 from segmetrics.evaluate.ledger import Ledger
@@ -59,10 +57,7 @@ def count_all(
     rest = [pair for pair in pairs if pair.name not in done]
     progress(len(done), len(pairs), 0)
     try:
-        share = _in_processes if FORKS else _in_threads
-        units = [(pair, rows) for pair in rest for rows in counter.parts(pair)]
-        counted = share(counter, units, workers, saved is not None)
-        for pair, outcome in _joined(units, counted):
+        for pair, outcome in outcomes(counter, rest, workers, with_digests=saved is not None):
             ledger.add(pair, outcome)
             progress(len(ledger.names) + len(ledger.problems), len(pairs), len(ledger.problems))
             if saved is not None:
@@ -71,6 +66,20 @@ def count_all(
         if saved is not None:
             saved.save(ledger)
     return ledger
+
+
+def outcomes(
+    counter: Counter, pairs: Sequence[Pair], workers: int, *, with_digests: bool = False
+) -> Iterator[tuple[Pair, Counted | Problem]]:
+    """Count pairs by workers, and yield what comes out as it comes.
+
+    Pairs of one target that follow each other go to one worker, which reads the target once.
+    """
+    share = _in_processes if FORKS else _in_threads
+    units = [(pair, rows) for pair in pairs for rows in counter.parts(pair)]
+    place = {pair.target: i for i, pair in reversed(list(enumerate(pairs)))}
+    units.sort(key=lambda unit: (place[unit[0].target], unit[1].first if unit[1] else 0))
+    return _joined(units, share(counter, units, workers, with_digests))
 
 
 def number_of_workers(asked: int | None, classes: int, processes: int) -> int:
@@ -97,6 +106,16 @@ def number_of_workers(asked: int | None, classes: int, processes: int) -> int:
     return min(asked or processors, PER_PROCESSOR * processors, in_memory)
 
 
+def keep_to_one_thread() -> None:
+    """Let torch, where something needs it, and libraries of others use one thread in a worker.
+
+    The threads are ours: one pair each.
+    """
+    os.environ["OMP_NUM_THREADS"] = "1"  # where torch is imported later
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+
+
 def _processors() -> int:
     """How many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -108,11 +127,11 @@ def _joined(
     units: Sequence[Unit], outcomes: Iterable[tuple[Unit, Counted | Problem]]
 ) -> Iterator[tuple[Pair, Counted | Problem]]:
     """The outcomes of pairs from those of their parts, as soon as all parts are done."""
-    left = Multiset(pair.name for pair, _ in units)
-    sums: dict[str, Counted] = {}
-    problems: dict[str, tuple[Rows | None, Problem]] = {}
+    left = Multiset((pair.name, pair.preds) for pair, _ in units)
+    sums: dict[tuple[str, Path], Counted] = {}
+    problems: dict[tuple[str, Path], tuple[Rows | None, Problem]] = {}
     for (pair, rows), outcome in outcomes:
-        name = pair.name
+        name = pair.name, pair.preds
         if isinstance(outcome, Problem):
             problems[name] = min(problems.get(name, (rows, outcome)), (rows, outcome))
         elif name in sums:
@@ -126,6 +145,18 @@ def _joined(
             sums.pop(name, None)
 
 
+def _chunks(units: Sequence[Unit], number: int) -> list[range]:
+    """Which units a worker takes at once; those of one target, or of its same rows, together."""
+    size = max(1, min(CHUNK, len(units) // (8 * number)))
+    starts = [0]
+    for i in range(1, len(units)):
+        (pair, rows), (before, rows_before) = units[i], units[i - 1]
+        same = pair.target == before.target and rows == rows_before
+        if i - starts[-1] >= size and not same:
+            starts.append(i)
+    return [range(*ends) for ends in zip(starts, [*starts[1:], len(units)], strict=True)]
+
+
 def _in_processes(
     counter: Counter, units: Sequence[Unit], number: int, with_digests: bool
 ) -> Iterator[tuple[Unit, Counted | Problem]]:
@@ -134,14 +165,14 @@ def _in_processes(
     Threads would wait for the GIL: decoding small masks is mostly Python code.
     """
     fork = multiprocessing.get_context("fork")
-    place, chunk = fork.Value("q", 0), max(1, min(CHUNK, len(units) // (8 * number)))
+    place, chunks = fork.Value("q", 0), _chunks(units, number)
     readers: list[Connection] = []
     started = []
     try:
         for _ in range(min(number, len(units))):
             reader, writer = fork.Pipe(duplex=False)
             readers.append(reader)
-            given = counter, units, with_digests, chunk, place, writer, list(readers)
+            given = counter, units, with_digests, chunks, place, writer, list(readers)
             process = fork.Process(target=_send_counts, args=given, daemon=True)
             process.start()
             started.append(process)
@@ -171,7 +202,7 @@ def _send_counts(
     counter: Counter,
     units: Sequence[Unit],
     with_digests: bool,
-    chunk: int,
+    chunks: Sequence[range],
     place: Any,
     writer: Connection,
     readers: Sequence[Connection],
@@ -183,20 +214,20 @@ def _send_counts(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this ends it
     for reader in readers:  # or nobody would see that who started this is gone
         reader.close()
-    torch.set_num_threads(1)  # those of torch do not survive the fork
+    keep_to_one_thread()  # those of torch do not survive the fork
     unsent: list[tuple[int, Any]] = []
     sent = time.monotonic()
     with suppress(BrokenPipeError):
         while True:
             with place.get_lock():
-                first = place.value
-                place.value += chunk
-            some = units[first : first + chunk]
+                number = place.value
+                place.value += 1
+            some = chunks[number] if number < len(chunks) else range(0)
             try:
-                counted = _one_by_one(counter, some, with_digests)
-                unsent += enumerate((outcome for _, outcome in counted), first)
+                counted = _one_by_one(counter, [units[i] for i in some], with_digests)
+                unsent += zip(some, (outcome for _, outcome in counted), strict=True)
             except Exception as error:  # told to whom waits for it
-                unsent.append((first, OSError(f"{type(error).__name__}: {error}")))
+                unsent.append((some.start, OSError(f"{type(error).__name__}: {error}")))
             if not some or time.monotonic() >= sent + PAUSE:
                 writer.send(unsent)
                 unsent, sent = [], time.monotonic()
@@ -225,12 +256,13 @@ def _in_threads(
     counter: Counter, units: Sequence[Unit], number: int, with_digests: bool
 ) -> Iterator[tuple[Unit, Counted | Problem]]:
     """Count pairs in threads, and yield what comes out as it comes."""
-    queue, outcomes = deque(units), SimpleQueue[tuple[Unit, Counted | Problem] | Exception]()
+    queue = deque(_chunks(units, number))
+    outcomes = SimpleQueue[tuple[Unit, Counted | Problem] | Exception]()
 
     def drawn() -> Iterator[Unit]:
         with suppress(IndexError):  # drawn empty, by this thread or another
             while True:
-                yield queue.popleft()
+                yield from [units[i] for i in queue.popleft()]
 
     def run() -> None:
         try:

@@ -23,7 +23,7 @@ from typing_extensions import Self, Unpack
 
 from segmetrics._help import explained, unknown
 from segmetrics.counting import BAD_KINDS, Counting, count, raise_if_bad
-from segmetrics.counting.inputs import InputFormat, Task, Upsample
+from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.distributed import sum_over_processes
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics import means

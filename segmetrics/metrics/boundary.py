@@ -15,7 +15,7 @@ from typing_extensions import Unpack
 from segmetrics import scores
 from segmetrics._arguments import number
 from segmetrics._help import explained
-from segmetrics.counting.inputs import InputFormat, Task, Upsample
+from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics import means
 from segmetrics.metrics.base import MetricKwargs, RecipeMetric, uncompiled

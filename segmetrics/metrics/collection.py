@@ -13,7 +13,7 @@ from typing_extensions import Unpack
 from segmetrics import scores
 from segmetrics._arguments import boolean
 from segmetrics._help import explained
-from segmetrics.counting.inputs import (
+from segmetrics.counting.settings import (
     Counting,
     CountingArguments,
     InputFormat,

@@ -16,7 +16,7 @@ from segmetrics import scores
 from segmetrics._arguments import integer, one_of
 from segmetrics._help import explained
 from segmetrics.counting import BAD_KINDS, count, raise_if_bad
-from segmetrics.counting.inputs import InputFormat, Task, Upsample
+from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics.base import (
     MetricKwargs,

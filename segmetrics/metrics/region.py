@@ -14,7 +14,7 @@ from segmetrics import scores
 from segmetrics._arguments import one_of
 from segmetrics._help import explained
 from segmetrics.counting import Counting
-from segmetrics.counting.inputs import InputFormat, Task, Upsample
+from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics.base import CountingMetric, MetricKwargs, RecipeMetric
 from segmetrics.recipes import (

@@ -19,7 +19,8 @@ from segmetrics import scores
 from segmetrics._arguments import boolean, identifier, number, one_of
 from segmetrics._help import explained
 from segmetrics.counting import BAD_KINDS, CountingArguments, count, raise_if_bad
-from segmetrics.counting.inputs import InputFormat, Task, Upsample, read
+from segmetrics.counting.inputs import read
+from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics import means
 from segmetrics.metrics.base import (

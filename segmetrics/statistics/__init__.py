@@ -6,6 +6,7 @@ pass over the data, and the data set itself is the resample in which every weigh
 functions ask of a table is ``Resampled``; ``ImageCounts`` is the table of pixel counts.
 """
 
+from segmetrics.statistics.classes import ClassDifferences, ClassOfModel, class_differences
 from segmetrics.statistics.counts import (
     FORMULAS,
     KEYS,
@@ -39,6 +40,8 @@ __all__ = [
     "KEYS_OF_IMAGES",
     "USUAL_KEYS",
     "WORST",
+    "ClassDifferences",
+    "ClassOfModel",
     "Comparison",
     "Convention",
     "Conventions",
@@ -62,6 +65,7 @@ __all__ = [
     "Table",
     "Tabular",
     "all_scores",
+    "class_differences",
     "compare",
     "confidence_interval",
     "conventions",

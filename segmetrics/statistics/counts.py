@@ -261,11 +261,18 @@ def _parsed(score: str, counts: ImageCounts) -> tuple[str, str | None, str | Non
 
 def _pooled(kind: str, counts: ImageCounts) -> Sums:
     """The mean over classes of their scores over the weighted images; sums are exact below 2⁵³."""
-    # no formula tells the two kinds of errors from each other: two columns a class are enough
-    errors = counts.fn if kind == "Acc" else counts.fp + counts.fn
 
     def score(sums: Tensor) -> Tensor:
         tp, fn = sums.chunk(2, -1)
         return counts.scores(kind, tp, torch.zeros_like(tp), fn).nanmean(-1)
 
-    return Sums(torch.cat([counts.tp, errors], 1).double(), score)
+    return Sums(pooled_parts(kind, counts), score)
+
+
+def pooled_parts(kind: str, counts: ImageCounts) -> Tensor:
+    """What is summed for the scores of classes ``(N, 2C)``: true positives and errors.
+
+    No formula tells the two kinds of errors from each other.
+    """
+    errors = counts.fn if kind == "Acc" else counts.fp + counts.fn
+    return torch.cat([counts.tp, errors], 1).double()

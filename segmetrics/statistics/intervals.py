@@ -264,7 +264,7 @@ class Bootstrap:
     def interval(self, statistic: Statistic) -> tuple[float, float, float, Tensor]:
         """The estimate, the bounds, and the score of every resample in which it is defined."""
         estimate = statistic(torch.ones(1, len(self.unit), dtype=torch.float64))
-        resampled = self.evaluate(statistic, self._resamples())
+        resampled = torch.cat([statistic(block) for block in self.resamples()])
         resampled = resampled[~resampled.isnan()]
         if estimate.isnan() or not len(resampled):
             return nan, nan, nan, resampled
@@ -299,9 +299,8 @@ class Bootstrap:
         Without the resamples in which one of them is undefined.
         """
         everything = torch.ones(1, len(self.unit), dtype=torch.float64)
-        blocks = (block[:, self.unit] for block in self._resamples())
         resampled = torch.cat(
-            [torch.stack([one(block) for one in statistics], 1) for block in blocks]
+            [torch.stack([one(block) for one in statistics], 1) for block in self.resamples()]
         )
         values = torch.cat([one(everything) for one in statistics])
         return values, resampled[~resampled.isnan().any(1)]
@@ -315,13 +314,15 @@ class Bootstrap:
         step = max(1, BLOCK // len(self.unit))
         return (range(start, min(start + step, rows)) for start in range(0, rows, step))
 
-    def _resamples(self) -> Iterator[Tensor]:
+    def resamples(self) -> Iterator[Tensor]:
+        """Weights of the images ``(B, N)`` in resamples of the groups."""
         generator = torch.Generator().manual_seed(self.seed)
         for block in self.blocks(self.n_resamples):
             shape = (len(block), self.units)
             drawn = torch.randint(self.units, shape, generator=generator)
             drawn += torch.arange(len(block)).unsqueeze(1) * self.units
-            yield drawn.flatten().bincount(minlength=drawn.numel()).view(shape).double()
+            times = drawn.flatten().bincount(minlength=drawn.numel()).view(shape).double()
+            yield times[:, self.unit]
 
     def leaving_one_out(self) -> Iterator[Tensor]:
         """Weights of the groups ``(B, U)``, each once left out."""

@@ -11,15 +11,19 @@ from dataclasses import dataclass
 from functools import cache
 from math import hypot, nan
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from segmetrics import counting as counts
 from segmetrics._arguments import identifier
-from segmetrics.counting import BAD_KINDS, Counting, count, installed
-from segmetrics.counting.inputs import Pixels, read
-from segmetrics.surfaces.distances import Measure
+from segmetrics.counting import BAD_KINDS, Counting, installed
+from segmetrics.counting.settings import Pixels
 from segmetrics.surfaces.maps import Maps, Surface, read_maps
+
+if TYPE_CHECKING:  # imported when there are tensors: the command does without torch
+    import torch
+    from torch import Tensor
+
+    from segmetrics.surfaces.distances import Measure
 
 
 def images(
@@ -39,6 +43,8 @@ def images(
         ValueError: shapes or devices that do not fit; neither two nor three spatial dimensions;
             bad labels.
     """
+    from segmetrics.counting.inputs import read
+
     pixels = _without_single_slices(read(preds, target, counting))
     if pixels.target.ndim not in (4, 5):
         raise ValueError(
@@ -50,7 +56,7 @@ def images(
         image = pixels.image(i)
         maps, bad = _reader(on_cpu)(image, counting, background, without_ignored)
         if on_cpu and bad:
-            count(preds, target, counting)  # raises, and says what is bad
+            counts.count(preds, target, counting)  # raises, and says what is bad
         yield maps
 
 
@@ -78,9 +84,11 @@ def _without_single_slices(pixels: Pixels) -> Pixels:
 def bad_pixels(preds: Tensor, target: Tensor, counting: Counting) -> Tensor:
     """Bad pixels as they stand behind the counts: on the CPU none, as ``images`` raises."""
     if preds.device.type == "cpu":
+        import torch
+
         images = [len(target)] if counting.per_image else []
         return torch.zeros((*images, len(BAD_KINDS)), dtype=torch.int64)
-    return count(preds, target, counting)[..., counting.cells :]
+    return counts.count(preds, target, counting)[..., counting.cells :]
 
 
 def band_counts(maps: Maps, reach: int, labels: int) -> Tensor:
@@ -89,8 +97,8 @@ def band_counts(maps: Maps, reach: int, labels: int) -> Tensor:
     A label's band are its pixels with another label, or the image's border, at most ``reach``
     pixels away along every axis.
     """
-    counts: Tensor = _backend(maps.target.device).band_counts(maps, reach, labels)
-    return counts.to(maps.target.device)
+    found: Tensor = _backend(maps.target.device).band_counts(maps, reach, labels)
+    return found.to(maps.target.device)
 
 
 @dataclass(frozen=True)
@@ -109,10 +117,13 @@ class BandCounting(Counting):
         """The settings as an identifier."""
         return identifier("bands", self.dilation_ratio, super().name)
 
+    def reach(self, size: Sequence[int]) -> int:
+        """How wide the bands are in an image of this size, in pixels."""
+        return max(1, round(self.dilation_ratio * hypot(*size)))
+
     def count(self, maps: Maps) -> Tensor:
         """Count the bands of one image, ``(cells,)`` in int64."""
-        reach = max(1, round(self.dilation_ratio * hypot(*maps.size)))
-        return band_counts(maps, reach, self.labels).flatten()
+        return band_counts(maps, self.reach(maps.size), self.labels).flatten()
 
 
 def measure_surfaces(
@@ -149,11 +160,23 @@ def measure_surfaces(
 @cache
 def _reader(on_cpu: bool) -> Callable[[Pixels, Counting, int, bool], tuple[Maps, bool | Tensor]]:
     """What reads an image."""
-    if not on_cpu or not installed("numba"):
-        return read_maps
+    return _read_on_cpu if on_cpu and installed("numba") else read_maps
+
+
+def _read_on_cpu(
+    pixels: Pixels, counting: Counting, background: int, without_ignored: bool
+) -> tuple[Maps, bool]:
+    """The maps of ``maps.read_maps``."""
+    import torch
+
+    from segmetrics.counting.inputs import as_arrays
     from segmetrics.surfaces import cpu_maps
 
-    return cpu_maps.read_maps
+    if not cpu_maps.readable(pixels, counting):
+        defined, any_bad = read_maps(pixels, counting, background, without_ignored)
+        return defined, bool(any_bad)
+    found, bad = cpu_maps.read_maps(as_arrays(pixels), counting, background, without_ignored)
+    return Maps(*map(torch.from_numpy, found)), bad
 
 
 @cache

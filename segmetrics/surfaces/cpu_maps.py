@@ -1,29 +1,29 @@
-"""Reading label maps on the CPU, by the readers of the counting backend."""
+"""Reading label maps on the CPU, by the readers of the counting backend. No torch here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 
 from segmetrics.counting.cpu import CodedBox, Coding, countable
-from segmetrics.counting.inputs import Counting, Pixels
-from segmetrics.surfaces import maps
+from segmetrics.counting.settings import Counting, Pixels
 from segmetrics.surfaces.cpu import place_labels
-from segmetrics.surfaces.maps import NO_CLASS, Maps
+from segmetrics.surfaces.maps import NO_CLASS, Maps, volumes
+
+
+def readable(pixels: Pixels, counting: Counting) -> bool:
+    """Whether these readers can read pixels."""
+    return "one-hot" not in (pixels.preds_are, pixels.target_are) and countable(counting)
 
 
 def read_maps(
     pixels: Pixels, counting: Counting, background: int, without_ignored: bool
 ) -> tuple[Maps, bool]:
-    """The maps of ``maps.read_maps``."""
-    if "one-hot" in (pixels.preds_are, pixels.target_are) or not countable(counting):
-        found, bad = maps.read_maps(pixels, counting, background, without_ignored)
-        return found, bool(bad)
+    """The maps of ``maps.read_maps`` as arrays, of pixels that are arrays."""
     shape = (2, counting.channels, *(length + 2 for length in pixels.target.shape[2:]))
-    found = Maps(*torch.from_numpy(np.full(shape, NO_CLASS, np.int32)))
-    sides = [maps.volumes(side) for side in found]
+    found = Maps(*np.full(shape, NO_CLASS, np.int32))
+    sides = [volumes(side) for side in found]
 
     def work(boxes: Iterator[CodedBox]) -> bool:
         bad = False

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from segmetrics.counting import Counting, plain
+from segmetrics.counting import Counting
 from segmetrics.counting.codes import ABSTAINED, IGNORED
-from segmetrics.counting.inputs import Pixels
+from segmetrics.counting.settings import Pixels
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Pixels of a class with a direct neighbour outside it; pieces of the surface between pixels; or
 #: pixels with any neighbour outside it, those ignored left out.
@@ -27,11 +28,12 @@ IGNORED_PIXEL = -2
 class Maps(NamedTuple):
     """The label maps of one image, int32 ``(channels, *size)``, padded by ``NO_CLASS`` all around.
 
-    Neighbours are so a fixed distance apart, and the image's border is like any other contour.
+    They are tensors, or arrays of NumPy in ``cpu_maps.py`` and ``bands.py``. Neighbours are so a
+    fixed distance apart, and the image's border is like any other contour.
     """
 
-    preds: Tensor
-    target: Tensor
+    preds: Any
+    target: Any
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -52,6 +54,10 @@ def read_maps(
     are ``IGNORED_PIXEL`` in the target and keep their label in the prediction; or
     ``without_ignored`` they are of no class in both.
     """
+    import torch
+
+    from segmetrics.counting import plain
+
     size = [length + 2 for length in pixels.target.shape[2:]]
     shape = (2, counting.channels, *size)
     device = pixels.target.device
@@ -84,7 +90,7 @@ def moves(surface: Surface, dims: int) -> list[tuple[int, ...]]:
     return [m for m in found if sum(map(abs, m)) == 1] if surface == "pixels" else found
 
 
-def volumes(side: Tensor) -> list[NDArray[np.int32]]:
+def volumes(side: Any) -> list[NDArray[np.int32]]:
     """The channels as volumes ``(depth, height, width)``; an image has depth 1 without border."""
-    arrays = [side[c].numpy() for c in range(len(side))]
+    arrays = [np.asarray(channel) for channel in side]
     return [array if array.ndim == 3 else array[None] for array in arrays]

@@ -1,0 +1,186 @@
+"""The command ``segmetrics compare TARGETS NAME=FOLDER NAME=FOLDER ...``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segmetrics.evaluate import arguments
+from segmetrics.evaluate.arguments import OUTPUT, SCORES
+from segmetrics.evaluate.models import evaluate_models
+from segmetrics.evaluate.outputs import (
+    STANDARD_OUTPUT,
+    check_no_input,
+    check_outputs,
+    print_what_can_be_printed,
+    table_csv,
+    write_all,
+)
+from segmetrics.evaluate.screen import BAD_INPUT, Screen, standard_output
+from segmetrics.evaluate.subgroups import Subgroups
+from segmetrics.evaluate.warnings import Warnings
+from segmetrics.files import Pair
+
+
+def compare_command(
+    context: typer.Context,
+    targets: Annotated[Path, typer.Argument(help="Folder of target masks.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME=FOLDER...", help="Folders of predicted masks, two or more."),
+    ],
+    labels_: arguments.Labels = None,
+    num_classes: arguments.NumClasses = None,
+    binary: arguments.Binary = False,
+    ignore_index: arguments.IgnoreIndex = None,
+    preds_are_classes: arguments.PredsAreClasses = False,
+    key: arguments.Key = None,
+    one_hot: arguments.OneHot = None,
+    ignore_grid: arguments.IgnoreGrid = False,
+    match: arguments.MatchNames = None,
+    no_background: arguments.NoBackground = False,
+    zero_division: arguments.ZeroDivision = None,
+    score: Annotated[
+        str,
+        typer.Option(
+            metavar="KEY", rich_help_panel=SCORES,
+            help="What is compared: mIoU, mDice, mIoU_I, mIoU_I_10, iou/road ...",
+        ),
+    ] = "mIoU_D",
+    confidence: Annotated[
+        float,
+        typer.Option(
+            metavar="LEVEL", rich_help_panel=SCORES,
+            help="Of intervals; tests have the level of significance 1 − LEVEL.",
+        ),
+    ] = 0.95,
+    by: arguments.By = None,
+    json_: Annotated[
+        Path | None,
+        typer.Option(
+            "--json", metavar="FILE", rich_help_panel=OUTPUT, help="All results; - prints them."
+        ),
+    ] = None,
+    csv_: Annotated[
+        Path | None,
+        typer.Option(
+            "--csv", metavar="FILE", rich_help_panel=OUTPUT,
+            help="A row a model; beside it FILE.pairs.csv, FILE.classes.csv, FILE.images.csv, "
+            "FILE.conventions.csv and, with --by, FILE.groups.csv.",
+        ),
+    ] = None,
+    html: arguments.Html = None,
+    markdown: arguments.Markdown = None,
+    images: arguments.Images = None,
+    workers: arguments.Workers = None,
+    keep_going: arguments.KeepGoing = False,
+) -> None:  # fmt: skip
+    """Compare models on the same targets: which is better, and how sure that is.
+
+    All models are scored on the same images: one that a model lacks is named, with
+    exit status 2; with --keep-going it is left out of all models, and listed.
+    """
+    print_what_can_be_printed()
+    screen = Screen()
+    with screen.errors():
+        from segmetrics.evaluate.comparison import Comparison, no_counts, score_key
+
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            raise ValueError("compare runs as one process: its workers use all processors.")
+        folders = _folders(models)
+        settings, matching = arguments.settings_of(context.params, targets)
+        settings = replace(settings, images=True)
+        names, ignored = settings.space.names, settings.left_out
+        chosen = score_key(score, no_counts(names, ignored))
+        if not 0 < confidence < 1:
+            raise ValueError(f"--confidence must be in (0, 1), got {confidence:g}.")
+        arguments.check_report(settings, html, images)
+        split = None if by is None else Subgroups.read(by)
+        outputs = _outputs(json_, csv_, html, markdown, groups=by is not None)
+        check_outputs(outputs)
+        warnings = Warnings(screen.warn)
+
+        def check(pairs: Sequence[Pair]) -> None:
+            files = [file for pair in pairs for file in pair.files]
+            tables = [split.path] if split else []
+            check_no_input(outputs, [*files, *arguments.named_file(labels_), *tables])
+            found = sorted({pair.name for pair in pairs})
+            if len(found) < 2:
+                raise ValueError("compare needs at least two images, as it resamples them.")
+            if split:
+                split.of(found, warnings)
+
+        with screen.progress() as progress:
+            counted = evaluate_models(
+                targets,
+                folders,
+                settings,
+                match=matching,
+                workers=workers,
+                keep_going=keep_going,
+                progress=progress,
+                check=check,
+                warnings=warnings,
+            )
+        comparison = Comparison(counted, chosen, confidence, warnings, split)
+        comparison.tables  # noqa: B018 as it raises, and warns
+        console = screen.console if STANDARD_OUTPUT in outputs.values() else standard_output()
+        given = arguments.arguments_of(context)
+        writers: list[tuple[str, Callable[[], None]]]
+        writers = [("standard output", lambda: comparison.print(console))]
+        if html:
+            writers.append(("--html", lambda: comparison.write_html(html, images, given)))
+        if json_:
+            writers.append(("--json", lambda: comparison.write_json(json_, given)))
+        if csv_:
+            writers.append(("--csv", lambda: comparison.write_csv(csv_)))
+        if markdown:
+            writers.append(("--markdown", lambda: comparison.write_markdown(markdown)))
+        if not write_all(writers, screen.error):
+            raise typer.Exit(BAD_INPUT)
+
+
+def _folders(models: Sequence[str]) -> dict[str, Path]:
+    """The folders of predictions by the names of the models."""
+    folders: dict[str, Path] = {}
+    for model in models:
+        name, equals, folder = model.partition("=")
+        if not name or not equals or not folder:
+            raise ValueError(f"a model is NAME=FOLDER, as in unet=predictions/unet, got {model!r}.")
+        if name in folders:
+            raise ValueError(f"two models are called {name!r}. Give each a name of its own.")
+        for other, path in folders.items():
+            if Path(folder).exists() and path.exists() and path.samefile(folder):
+                raise ValueError(f"{other} and {name} are the same folder, {folder}.")
+        folders[name] = Path(folder)
+    if len(folders) < 2:
+        raise ValueError(
+            "compare needs two models or more, each as NAME=FOLDER. For one: segmetrics evaluate."
+        )
+    return folders
+
+
+def _outputs(
+    json_: Path | None, csv_: Path | None, html: Path | None, markdown: Path | None,
+    *, groups: bool,
+) -> dict[str, Path]:  # fmt: skip
+    """The files that will be written, by the options that name them."""
+    from segmetrics.evaluate.comparison import TABLES
+
+    found: Mapping[str, Path | None] = {
+        "--json": json_,
+        "--csv": csv_,
+        **{
+            f"the table of {key} of --csv": table_csv(csv_, key)
+            for key in TABLES[1:]
+            if csv_ not in (None, STANDARD_OUTPUT) and csv_ and (groups or key != "groups")
+        },
+        "--html": html,
+        "--markdown": markdown,
+    }
+    return {option: path for option, path in found.items() if path is not None}

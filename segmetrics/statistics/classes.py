@@ -1,0 +1,169 @@
+"""Several models on the same images, class by class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segmetrics._arguments import one_of
+from segmetrics.statistics.counts import FORMULAS, HasImageCounts, ImageCounts, pooled_parts
+from segmetrics.statistics.intervals import Bootstrap, Groups, canonical_order, sample
+from segmetrics.statistics.ranks import aligned
+from segmetrics.statistics.tables import Tabular, layout
+
+COLUMNS = 256
+
+
+@dataclass(frozen=True)
+class ClassOfModel:
+    """A class as one model scores it over all images, and the difference to the reference.
+
+    ``pixels`` are those of the target. ``low`` and ``high`` bound the difference of this class
+    alone.
+    """
+
+    name: str
+    model: str
+    pixels: int
+    value: float
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ClassDifferences(Tabular):
+    """Classes with the score of every model; as a table one row a class and model."""
+
+    score: str
+    reference: str
+    level: float
+    rows: tuple[ClassOfModel, ...]
+    images: int
+    groups: int | None = None
+
+    def columns(self) -> dict[str, list[Any]]:
+        """One row a class and model."""
+        names = ("name", "model", "pixels", "value", "difference", "low", "high")
+        columns = {name: [getattr(row, name) for row in self.rows] for name in names}
+        return {"class": columns.pop("name"), **columns}
+
+    def __str__(self) -> str:
+        classes = list(dict.fromkeys(row.name for row in self.rows))
+        models = list(dict.fromkeys(row.model for row in self.rows))
+        cells = {
+            model: [
+                f"{row.value:.3f}"
+                if model == self.reference
+                else f"{row.value:.3f} {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+                for row in self.rows
+                if row.model == model
+            ]
+            for model in models
+        }
+        table = layout({"class": classes, **cells}, right=models)
+        return (
+            f"{self.score} by class, less that of {self.reference} "
+            f"({sample(self.level, self.images, self.groups)})\n{table}\n"
+            "intervals: for each class and model alone"
+        )
+
+
+def class_differences(
+    models: Mapping[str, HasImageCounts],
+    reference: str,
+    score: str = "IoU",
+    *,
+    level: float = 0.95,
+    n_resamples: int = 2000,
+    groups: Groups | None = None,
+    seed: int = 0,
+) -> ClassDifferences:
+    """Score every class of several models, and compare each with that of one of them.
+
+    The images are resampled for all models alike. Intervals are percentile intervals of each
+    difference alone: of twenty that exclude 0 expect one to do so by chance.
+
+    Args:
+        models: an ``ImageScores`` or its ``image_counts()`` by the name of the model, two or more,
+            over the same images.
+        reference: the name of the model that the others are compared with.
+        score: ``"IoU"``, ``"Dice"`` or ``"Acc"``.
+        level: the coverage of each interval.
+        n_resamples: number of bootstrap resamples.
+        groups: what belongs together (patients, video sequences), as in ``confidence_interval``.
+        seed: the same seed gives the same intervals, whatever the order of images and models.
+
+    Raises:
+        ValueError: no model is called ``reference``; what ``ranking`` refuses.
+
+    Source: Efron and Tibshirani, *An Introduction to the Bootstrap* (1993), section 13.3.
+
+    Example:
+        >>> import torch
+        >>> from segmetrics.statistics import ImageCounts
+        >>> tp = torch.tensor([[90, 20], [80, 30], [70, 10]])
+        >>> old = ImageCounts(tp, 0 * tp, 100 - tp, class_names=("road", "car"))
+        >>> new = ImageCounts(tp + torch.tensor([0, 30]), 0 * tp, 100 - tp - torch.tensor([0, 30]),
+        ...                   class_names=("road", "car"))
+        >>> print(class_differences({"old": old, "new": new}, "old"))
+        IoU by class, less that of old (95 %, 3 images)
+        class    old                            new
+        road   0.800  0.800 +0.000 [+0.000, +0.000]
+        car    0.200  0.500 +0.300 [+0.300, +0.300]
+        intervals: for each class and model alone
+    """
+    one_of("score", score, tuple(FORMULAS))
+    found = aligned(models)
+    if reference not in found:
+        raise ValueError(f"`reference` must be one of {', '.join(found)}, got {reference!r}.")
+    counts = {name: table for name, table in found.items() if isinstance(table, ImageCounts)}
+    if len(counts) < len(found):
+        raise TypeError("`models` must hold the pixel counts of images (`ImageCounts`).")
+    order = canonical_order(*(counts[name] for name in sorted(counts)))
+    first = counts[reference]
+    bootstrap = Bootstrap.of(first, order, groups, level, "percentile", n_resamples, seed)
+    parts = {name: pooled_parts(score, table.images(order)) for name, table in counts.items()}
+    everything = torch.ones(1, len(order), dtype=torch.float64)
+    values = {name: _scores(first, score, everything @ part)[0] for name, part in parts.items()}
+    resampled: dict[str, list[Tensor]] = {name: [] for name in counts}
+    for block in bootstrap.resamples():
+        those = {name: _scores(first, score, block @ part) for name, part in parts.items()}
+        for name, of_model in those.items():
+            resampled[name].append(of_model - those[reference])
+    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+    # torch's quantiles take up to 2²⁴ values
+    bounds = {
+        name: torch.cat(
+            [part.nanquantile(tails, 0) for part in torch.cat(drawn).split(COLUMNS, 1)], 1
+        )
+        for name, drawn in resampled.items()
+    }
+    pixels = first.targets().sum(0)
+    rows = [
+        ClassOfModel(
+            name=first.names[c],
+            model=name,
+            pixels=int(pixels[c]),
+            value=values[name][c].item(),
+            difference=(values[name][c] - values[reference][c]).item(),
+            low=bounds[name][0, c].item(),
+            high=bounds[name][1, c].item(),
+        )
+        for c in range(len(first.names))
+        if c not in first.ignored
+        for name in counts
+    ]
+    return ClassDifferences(
+        score, reference, level, tuple(rows), len(order), bootstrap.number_of_groups
+    )
+
+
+def _scores(counts: ImageCounts, kind: str, sums: Tensor) -> Tensor:
+    """Scores of classes ``(B, C)`` of sums ``(B, 2C)``."""
+    tp, errors = sums.chunk(2, -1)
+    return counts.scores(kind, tp, torch.zeros_like(tp), errors)
