@@ -1,7 +1,8 @@
 """Surfaces and boundaries beside MONAI, torchmetrics and OpenCV, in one process.
 
 ``python -m benchmarks.surfaces`` prints medians of interleaved runs, their ratios, and peak memory
-above the inputs. MONAI is given one-hot masks made beforehand, we label maps.
+above the inputs. MONAI is given one-hot masks made beforehand, we label maps. ``--folder FOLDER``
+measures volumes in files instead: see ``surface_folders.py``.
 """
 
 from __future__ import annotations
@@ -225,12 +226,19 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--scenes", nargs="+", choices=SCENES, default=SCENES)
     parser.add_argument("--peak-of", choices=METRICS, help="measure only this metric's memory")
-    options = parser.parse_args()
+    parser.add_argument("--folder", metavar="FOLDER", help="see surface_folders.py")
+    options, others = parser.parse_known_args()
     warnings.simplefilter("ignore")
     if options.peak_of:
         peak(options.peak_of)
         return
     print(machine("cpu"), versions())
+    if options.folder:
+        sys.stdout.flush()
+        command = [sys.executable, "-m", "benchmarks.surface_folders", "--folder", options.folder]
+        raise SystemExit(subprocess.call([*command, *others], cwd=Path(__file__).parents[1]))
+    if others:
+        parser.error(f"unknown arguments: {' '.join(others)}")
     if "distances" in options.parts:
         distances(options.scenes, options.rounds)
         torchmetrics_hausdorff(options.rounds)

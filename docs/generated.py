@@ -19,6 +19,7 @@ MODULES = {
     "metrics": ("Metrics", "segmetrics"),
     "functional": ("Functions of masks", "segmetrics.functional"),
     "statistics": ("Intervals, comparisons, rankings", "segmetrics.statistics"),
+    "errors": ("Kinds of errors", "segmetrics.errors"),
     "labels": ("Label spaces", "segmetrics.labels"),
     "distributed": ("Several processes", "segmetrics.distributed"),
     "lightning": ("Lightning", "segmetrics.lightning"),

@@ -24,6 +24,8 @@ def boolean(name: str, value: object) -> bool:
 
 def integer(name: str, value: object, expected: str = "an int") -> int:
     """An int, or what Python itself takes for one (NumPy's integers); no bool, no float."""
+    if type(value) is int:  # thousands of them are checked: the next line takes long
+        return value
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         raise TypeError(f"`{name}` must be {expected}, got {value!r}.")
     return index(value)

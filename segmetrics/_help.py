@@ -34,6 +34,8 @@ Args:
         averages over images.
     include_background: ``False`` leaves class 0 out of averages; its pixels still count as errors
         of the others. Not given for ``task="binary"``.
+    regions: whether the regions of the label space are scored in place of its classes, each as one
+        mask, the union of its classes.
     zero_division: score of a class whose denominator is 0; nan keeps it out of averages.
     task: ``"multiclass"``, ``"binary"`` (the score of the foreground) or ``"multilabel"`` (each
         channel a binary mask; masks may overlap).

@@ -6,6 +6,8 @@ too. Bad labels raise at once on every device, for which a GPU has to wait.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+
 from torch import Tensor
 from typing_extensions import Unpack
 
@@ -370,3 +372,70 @@ def matthews_corrcoef(
     return agreement_recipe(scores.matthews_corrcoef, num_classes, **arguments).evaluate(
         preds, target
     )
+
+
+@explained
+def panoptic_quality(
+    preds: Tensor,
+    target: Tensor,
+    things: Collection[int] | LabelSpace,
+    stuffs: Collection[int] | None = None,
+    *,
+    crowd: Tensor | None = None,
+    modified: bool = False,
+    boundary: bool = False,
+    dilation_ratio: float = 0.02,
+    allow_unknown_preds_category: bool = False,
+    class_names: Mapping[int, str] | Sequence[str] | None = None,
+    per_class: bool = True,
+) -> dict[str, Tensor]:
+    """Panoptic quality, and what it is the product of: segmentation and recognition quality.
+
+    In [0, 1]. Kirillov et al., "Panoptic Segmentation", CVPR 2019. See ``PanopticQuality``.
+
+    Args:
+        preds: category and instance of every pixel, integers ``(N, ..., 2)``.
+        target: the same, of the same shape, on the same device. A category that is neither a thing
+            nor stuff is void.
+        things: the categories whose instances count one by one, or a ``LabelSpace`` with
+            ``things``.
+        stuffs: the categories whose pixels are one segment. Not given beside a label space.
+        crowd: bool ``(N, ...)``, where the target has a region of instances not told apart.
+        modified: the quality of stuff is its IoU, matched or not.
+        boundary: the IoU is the smaller of that of the segments and that of their bands.
+        dilation_ratio: width of the bands as a share of the image's diagonal, greater than 0.
+        allow_unknown_preds_category: whether predicted categories that are neither thing nor stuff
+            are void; otherwise they raise.
+        class_names: names of the categories for keys: category → name, or a sequence in the order
+            things, then stuff, each rising.
+        per_class: whether there are keys for every category.
+
+    Returns:
+        dict of float32 scalars by key; nan where there is no segment.
+
+    Raises:
+        TypeError: a dtype that holds no integers, or an argument of the wrong type.
+        ValueError: shapes that do not fit, an unknown predicted category, a thing without an id.
+
+    Example:
+        >>> import torch
+        >>> from segmetrics.functional import panoptic_quality
+        >>> target = torch.tensor([[[1, 0], [1, 0], [1, 1], [7, 0]]])
+        >>> preds = torch.tensor([[[1, 5], [1, 5], [7, 0], [7, 0]]])
+        >>> panoptic_quality(preds, target, things=[1], stuffs=[7], per_class=False)["PQ_things"]
+        tensor(0.6667)
+    """
+    from segmetrics.metrics.panoptic import PanopticQuality
+
+    metric = PanopticQuality(
+        things,
+        stuffs,
+        modified=modified,
+        boundary=boundary,
+        dilation_ratio=dilation_ratio,
+        allow_unknown_preds_category=allow_unknown_preds_category,
+        class_names=class_names,
+        per_class=per_class,
+    )
+    found: dict[str, Tensor] = metric.to(target.device)(preds, target, crowd)
+    return found

@@ -67,13 +67,12 @@ def of_groups(matrix: Array, groups: Sequence[Sequence[int]]) -> Statistics:
     A set is the union of its classes: within it nothing is confused. Sets may overlap.
     """
 
-    xp = namespace(matrix)
-
     def summed(counts: Tensor, group: Sequence[int]) -> Tensor:
         # no indexing by a list, which would make a GPU wait
         return sum(counts[..., c] for c in group)  # type: ignore[return-value]  # none is empty
 
     there, predicted = matrix.sum(-1), matrix.sum(-2)
+    xp = namespace(there)
     rows = [sum(matrix[..., c, :] for c in group) for group in groups]
     hits = xp.stack([summed(row, group) for row, group in zip(rows, groups, strict=True)], -1)
     fp = xp.stack([summed(predicted, group) for group in groups], -1) - hits
@@ -248,6 +247,9 @@ TITLES = {
     "boundary_iou": "boundary IoU",
     "iIoU_category": "iIoU of categories",
     "iiou": "iIoU",
+    "boundary_error": "boundary errors",
+    "extent_error": "extent errors",
+    "segment_error": "segment errors",
 }
 
 

@@ -21,8 +21,13 @@ from segmetrics import (
     GeneralizedDiceScore,
     HausdorffDistance,
     ImageScores,
+    LabelSpace,
     MatthewsCorrCoef,
     MeanIoU,
+    ObjectImageScores,
+    ObjectMetrics,
+    PanopticImageScores,
+    PanopticQuality,
     PixelAccuracy,
     Precision,
     Recall,
@@ -34,11 +39,30 @@ from segmetrics import (
 )
 
 C = 4
+REGIONS_OF_CLASSES = LabelSpace(
+    ["a", "b", "c", "d"], regions={"bcd": ["b", "c", "d"], "da": ["d", "a"]}, ignore_index=255
+)
 
 REGIONS: list[Any] = [
     *(MeanIoU, DiceScore, GeneralizedDiceScore, TverskyIndex, FBetaScore, Precision, Recall),
     *(Specificity, PixelAccuracy, CohenKappa, MatthewsCorrCoef, SegmentationMetrics, BoundaryIoU),
 ]
+
+
+class OfLabelMaps:
+    """Reads label maps as segments: the halves of an image are instances."""
+
+    def _batch(self, preds: Tensor, target: Tensor, *others: Any) -> tuple[Tensor, ...]:
+        half = torch.arange(target.shape[-1], device=target.device) * 2 // target.shape[-1]
+        sides = (torch.stack(torch.broadcast_tensors(x, half), -1) for x in (preds, target))
+        return super()._batch(*sides, *others)  # type: ignore[misc]
+
+
+class PanopticQualityOfMaps(OfLabelMaps, PanopticQuality): ...
+
+
+class PanopticImageScoresOfMaps(OfLabelMaps, PanopticImageScores): ...
+
 
 EVERY: dict[str, Callable[[], Any]] = {
     "ConfusionMatrix": partial(ConfusionMatrix, C, ignore_index=255),
@@ -61,7 +85,30 @@ EVERY: dict[str, Callable[[], Any]] = {
         ]
         for average in ("macro", "none")
     },
+    "ObjectMetrics global": partial(ObjectMetrics, C, ignore_index=255),
+    "ObjectMetrics samplewise": partial(
+        ObjectMetrics,
+        C,
+        matching="iou",
+        distances=True,
+        tolerance=1,
+        aggregation_level="samplewise",
+        ignore_index=255,
+    ),
+    "ObjectImageScores": partial(ObjectImageScores, C, min_size=2, ignore_index=255),
+    "PanopticQuality": partial(PanopticQualityOfMaps, [1, 2], [0, 3]),
+    "PanopticQuality modified": partial(
+        PanopticQualityOfMaps, [1, 2], [0, 3], modified=True, boundary=True
+    ),
+    "PanopticImageScores": partial(PanopticImageScoresOfMaps, [1, 2], [0, 3]),
     "SurfaceMetrics": partial(SurfaceMetrics, C, tolerance=1, ignore_index=255),
+    "SegmentationMetrics regions": partial(
+        SegmentationMetrics, REGIONS_OF_CLASSES, aggregation_level="samplewise"
+    ),
+    "SurfaceMetrics regions": partial(SurfaceMetrics, REGIONS_OF_CLASSES, tolerance=1),
+    "HausdorffDistance regions": partial(
+        HausdorffDistance, REGIONS_OF_CLASSES, regions=True, average="none", pooled=True
+    ),
 }
 
 

@@ -29,22 +29,28 @@ ROOT = Path(__file__).parents[1]
 PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "scores": (
         ("scores.py", "recipes.py"),
-        ("test_agreement", "test_semantics", "test_identities", "test_functional", "test_peers"),
+        ("test_agreement", "test_semantics", "test_identities", "test_functional", "test_peers",
+         "test_scores"),
     ),
     "counting": (
         ("counting/*.py",),
         ("test_agreement", "test_bad_input", "test_cpu_backend", "test_upsample", "test_semantics",
-         "test_cuda_backend", "test_threads"),
+         "test_cuda_backend", "test_threads", "test_sparse"),
     ),
     "surfaces": (
         ("surfaces/*.py",),
         ("test_surfaces", "test_boundary_metrics", "test_surfaces_metrics", "test_surfaces_cuda"),
     ),
     "statistics": (("statistics.py", "statistics/*.py"), ("test_statistics", "test_image_scores")),
-    "labels": (("labels.py",), ("test_labels",)),
+    "objects": (
+        ("objects/*.py",),
+        ("test_objects_scores", "test_objects_presets", "test_objects_metrics", "test_object_pairs",
+         "test_panoptic"),
+    ),
+    "labels": (("labels/*.py",), ("test_labels",)),
     "distributed": (("distributed.py",), ("test_distributed",)),
     "files": (("files/*.py",), ("test_masks", "test_files_*", "test_evaluate")),
-    "evaluate": (("evaluate/*.py",), ("test_evaluate*", "test_report")),
+    "evaluate": (("evaluate/*.py",), ("test_evaluate*", "test_report", "test_sparse")),
 }  # fmt: skip
 
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {

@@ -158,7 +158,16 @@ def test_the_operator_keeps_the_rules_of_torch_library(counting: Counting) -> No
 
 
 BREAK_THE_GRAPH = (
-    *("ImageScores", "BoundaryIoU", "BoundaryF1Score", "HausdorffDistance"),
+    *(
+        "ImageScores",
+        "ObjectImageScores",
+        "ObjectMetrics",
+        "PanopticImageScores",
+        "PanopticQuality",
+        "BoundaryIoU",
+        "BoundaryF1Score",
+        "HausdorffDistance",
+    ),
     *("AverageSurfaceDistance", "SurfaceDice", "SurfaceMetrics"),
 )
 

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from segmetrics import report
 from segmetrics.evaluate import workers
 from segmetrics.evaluate.command import app
 from segmetrics.evaluate.counter import Counter
@@ -392,6 +393,97 @@ def test_other_scores_levels_and_labels_are_compared(root: Path, tmp_path: Path)
             else:
                 expected = theirs["scores"][score]
             assert row["value"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("score", ["IoU", "Dice", "Acc"])
+def test_differences_of_classes_are_those_of_two_models_alone(
+    counts: dict[str, ImageCounts], score: str
+) -> None:
+    names = {"reference": "uneven", "score": score, "level": 0.9, "n_resamples": 500}
+    by = {image: i // 6 for i, image in enumerate(counts["good"].ids or ())}
+    for groups in (None, by):
+        found = class_differences(counts, groups=groups, **names)  # type: ignore[arg-type]
+        for row in found.rows:
+            alone = compare(
+                counts[row.model], counts["uneven"], f"{score.lower()}/{row.name}", level=0.9,
+                n_resamples=500, groups=groups,
+            )  # fmt: skip
+            assert (row.value, row.difference) == pytest.approx((alone.a, alone.difference))
+            assert (row.low, row.high) == pytest.approx((alone.low, alone.high))
+        assert found.groups == (None if groups is None else 6)
+    with pytest.raises(ValueError, match="`reference` must be one of poor, uneven, good, got 'x'"):
+        class_differences(counts, "x")
+    with pytest.raises(ValueError, match="`score` must be"):
+        class_differences(counts, "good", "mIoU")
+
+
+def test_a_class_that_no_image_has_is_undefined_and_ignored_ones_have_no_row() -> None:
+    tp = torch.tensor([[5, 0, 3], [4, 0, 2]])
+    a = ImageCounts(tp, 0 * tp, 6 * (tp > 0) - tp, ignored=(2,))
+    found = class_differences({"a": a, "b": replace(a, fp=a.fp)}, "a")
+    assert [(row.name, row.model) for row in found.rows] == [
+        ("0", "a"), ("0", "b"), ("1", "a"), ("1", "b"),
+    ]  # fmt: skip
+    assert all(row.value != row.value and row.low != row.low for row in found.rows[2:])
+
+
+def test_the_page_refuses_results_of_other_models(
+    counts: dict[str, ImageCounts], tmp_path: Path
+) -> None:
+    found, classes = ranking(counts), class_differences(counts, "good")
+    path = tmp_path / "o.html"
+    two = {name: counts[name] for name in ("good", "poor")}
+    with pytest.raises(
+        ValueError, match=r"`classes` must be of the models of `ranking`, .*got good"
+    ):
+        report.write_comparison(path, found, class_differences(two, "good"))
+    with pytest.raises(ValueError, match="`conventions` must be of the models"):
+        report.write_comparison(path, found, classes, conventions=conventions(two))
+    with pytest.raises(ValueError, match="`examples` need `labels`"):
+        report.write_comparison(path, found, classes, examples=[{}])
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        report.write_comparison(tmp_path / "no" / "o.html", found, classes)
+    assert not path.exists()
+    report.write_comparison(path, found, classes, title="Night <models>", warnings=["a & b"])
+    text = path.read_text()
+    assert "<h1>Night &lt;models&gt;</h1>" in text
+    assert '<p class="warning">a &amp; b</p>' in text
+    assert 'id="images"' not in text
+
+
+def test_groups_of_images_are_drawn_and_exchanged_as_one(
+    root: Path, counts: dict[str, ImageCounts], tmp_path: Path
+) -> None:
+    patients = {f"{i:02}": f"patient {i // 3}" for i in range(IMAGES)}
+    cases, out = tmp_path / "patients.csv", tmp_path / "o.json"
+    cases.write_text("image,patient\n" + "".join(f"{i},{p}\n" for i, p in patients.items()))
+    given = (root / "targets", *named(root), "--num-classes", CLASSES)
+    split = ("--by", f"{root}/cases.csv:site")
+    done = run(
+        *given, *split, "--groups", f"{cases}:patient", "--json", out, "--html", tmp_path / "o.html"
+    )
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(out.read_text())
+    expected = ranking(counts, groups=patients)
+    assert found["groups_drawn"] == 12
+    assert [row["low"] for row in found["models"]] == [model.low for model in expected.models]
+    assert [row["p"] for row in found["pairs"]] == [pair.p for pair in expected.pairs]
+    best = expected.models[0].name
+    rows = class_differences(counts, best, groups=patients).rows
+    theirs = {(row.name, row.model): row.low for row in rows}
+    assert {(row["class"], row["model"]): row["low"] for row in found["classes"]} == theirs
+    by = {f"{i:02}": site for i, site in enumerate(SITES)}
+    for name, those in counts.items():
+        alone = slices(those, by, groups=patients)
+        row = next(row for row in found["groups"] if row["model"] == name)
+        assert (row["low"], row["p_value"]) == (alone.by_group[row["group"]].low, alone.p_value)
+    assert "the 12 of patient." in done.stdout
+    assert "<span>in 12 groups</span>" in (tmp_path / "o.html").read_text()
+    cases.write_text("image,patient\n" + "".join(f"{i},x\n" for i in patients))
+    done = run(*given, "--groups", f"{cases}:patient")
+    assert (done.exit_code, "all images are of one group" in done.stderr) == (2, True)
+    done = run(*given, "--groups", f"{cases}:patient", "--csv", cases)
+    assert (done.exit_code, "would overwrite an input" in done.stderr) == (2, True)
 
 
 # --- bad input ------------------------------------------------------------------------------------

@@ -136,6 +136,20 @@ def test_masks_of_one_class_each_give_a_row_a_class(tmp_path: Path) -> None:
     assert found.extras["each"].tolist() == [[[ones[0], ones[2]], [ones[1], ones[3]]]]
 
 
+def test_a_class_that_a_pair_lacks_keeps_its_row(tmp_path: Path) -> None:
+    for folder in "pt":
+        for key, classes in (("x", "ac"), ("y", "b")):
+            for c in classes:
+                (tmp_path / folder / key).mkdir(parents=True, exist_ok=True)
+                mask = np.full((8, 9), "abc".index(c) % 2, np.uint8)
+                Image.fromarray(mask).save(tmp_path / folder / key / f"{c}.png")
+    match = Match("{key}/{class}", "{key}/{class}", ("a", "b", "c"))
+    chosen = Settings(LabelSpace(["a", "b", "c"]), "multilabel", extras=(Ones("each", False),))
+    found = evaluate(tmp_path / "p", tmp_path / "t", chosen, match=match)
+    assert found is not None
+    assert found.extras["each"].tolist() == [[[0, 0]] * 3, [[0, 0], [72, 72], [0, 0]]]
+
+
 def test_sections_stand_in_table_json_csv_and_report(tmp_path: Path) -> None:
     *folders, ones = masks(tmp_path, 4)
     chosen = Settings(LabelSpace(["a", "b", "c"]), images=True, extras=(Ones("each", False),))

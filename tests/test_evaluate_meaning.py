@@ -466,6 +466,48 @@ def test_regions_are_scored_as_the_union_of_their_classes(folders: Folders, how:
         assert row["pixels"] == target.sum()
 
 
+def test_categories_have_iou_and_dice_in_table_json_csv_and_report(folders: Folders) -> None:
+    masks = np.random.default_rng(0).integers(0, 4, (2, 20, 30))
+    for folder, mask in zip(folders, masks, strict=True):
+        write(folder, "a.png", mask)
+    names, groups = ["road", "path", "car", "bus"], {"flat": [0, 1], "moving": [2, 3]}
+    space = {"names": names, "groups": {k: [names[c] for c in v] for k, v in groups.items()}}
+    labels = folders[0].parent / "space.json"
+    labels.write_text(json.dumps(space))
+    table, page = folders[0].parent / "o.csv", folders[0].parent / "r.html"
+    arguments = "--labels", labels, "--csv", table, "--html", page
+    found = scored(folders, *arguments)["categories"]
+    with table.with_name("o.categories.csv").open(newline="") as file:
+        in_csv = list(csv.DictReader(file))
+    of_report = page.read_text().split('id="categories-table"')[1].split("</table>")[0]
+    printed = run(folders, *arguments).stdout.split("category")[1].splitlines()
+    for row, of_file, line, members in zip(
+        found, in_csv, printed[1:], groups.values(), strict=False
+    ):
+        preds, target = (np.isin(mask, members).ravel() for mask in masks)
+        assert row["iou"] == pytest.approx(jaccard_score(target, preds))
+        assert row["dice"] == pytest.approx(f1_score(target, preds))
+        assert [of_file["category"], float(of_file["dice"])] == [row["name"], row["dice"]]
+        assert line.split()[0] == row["name"]
+        assert f"{row['dice']:.3f}" in line
+        assert f">{row['dice']:.3f}</td>" in of_report
+    mean = np.mean([row["dice"] for row in found])
+    assert printed[3].split() == ["mean", *printed[3].split()[1:-1], f"{mean:.3f}"]
+
+
+def test_the_table_of_categories_may_overwrite_nothing_that_is_read(folders: Folders) -> None:
+    for folder in folders:
+        write(folder, "a.png", halves(1))
+    labels = folders[0].parent / "o.categories.csv"
+    space = {"names": ["a", "b"], "groups": {"both": ["a", "b"]}}
+    named = labels.with_suffix(".json")
+    named.write_text(json.dumps(space))
+    labels.mkdir()
+    done = run(folders, "--labels", named, "--csv", folders[0].parent / "o.csv")
+    assert done.exit_code == 2
+    assert "the table of categories of --csv" in done.stderr
+
+
 @pytest.mark.parametrize("region", ["WT", "=1", "WT=", "WT=1,4", "WT=1,1", "WT=-1"])
 def test_a_region_that_is_none_is_named(folders: Folders, region: str) -> None:
     for folder in folders:

@@ -454,10 +454,10 @@ def test_a_full_disk_ends_checkpoints_and_not_the_run(
 def test_the_memory_of_many_classes_is_told_before_it_is_taken(
     pairs: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    given = *pairs, "--num-classes", 65536
+    given = *pairs, "--num-classes", 10**7
     status, text = in_a_process(tmp_path, *given, before=limit_memory)
     assert status == 2
-    assert "error: 65,536 classes need 128.0 GiB" in text
+    assert "error: 10,000,000 classes need 38.1 GiB" in text
     assert "this machine has 8.0 GiB" in text
     assert "--labels" in text
 
@@ -486,7 +486,7 @@ REFUSED = {
     "no images": (["--images", "{0}/no", "--html", "{0}/h"], "--images {0}/no does not exist"),
     "images a file": (["--images", "{0}/t/0.png", "--html", "{0}/h"], "0.png is no folder"),
     "one class": (["--num-classes", "1"], "got 1. For one foreground class give --binary"),
-    "too many classes": (["--num-classes", "400000"], "400,000 classes need 4768.4 GiB"),
+    "too many classes": (["--num-classes", "1" + 9 * "0"], "1,000,000,000 classes need 3814.7 GiB"),
 }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ from PIL import Image
 
 from benchmarks.mask_folders import write_cityscapes, write_voc
 from segmetrics import BoundaryIoU, ConfusionMatrix, LabelSpace, SegmentationMetrics, labels
+from segmetrics.evaluate import workers
 
 #: Packages that take longer to import than a small folder takes to count.
 HEAVY = "torch", "torchmetrics", "scipy.linalg", "plotly", "jinja2", "pandas", "matplotlib"
@@ -144,3 +147,16 @@ def test_values_that_kernels_cannot_look_up_are_counted_all_the_same(tmp_path: P
     contours = BoundaryIoU(300)
     contours.update(*torch.from_numpy(drawn)[:, None])
     assert scored(out)["scores"]["boundary_iou"] == pytest.approx(contours.compute().item())
+
+
+@pytest.mark.skipif(not workers.FORKS, reason="threads share all that is loaded")
+def test_kernels_are_loaded_once_for_all_workers(voc: tuple[Path, Path]) -> None:
+    given = ["evaluate", *map(str, voc), "--labels", "voc", "--boundary", "--workers", "2"]
+    command = [sys.executable, "-m", "segmetrics", *given]
+    subprocess.run(command, check=True, capture_output=True)  # compiles what is not yet
+    environment = os.environ | {"NUMBA_DEBUG_CACHE": "1"}
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    loaded = re.findall(r"data loaded from '.*?(\w+\.\w+)-", done.stdout)
+    assert {"cpu_kernels.tally_pieces", "cpu.band_counts", "png_kernels.unfilter"} <= {*loaded}
+    assert len(loaded) == len({*loaded})
+    assert "data saved" not in done.stdout

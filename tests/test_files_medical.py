@@ -587,8 +587,38 @@ def test_a_pair_s_files_are_those_beside_its_headers_too(
     assert pair.files == (tmp_path / f"a.{suffix}", tmp_path / "b.mha", beside)
 
 
-def test_a_grid_is_not_read_where_it_is_ignored(tmp_path: Path) -> None:
+def test_only_the_spacing_is_known_where_a_grid_is_ignored(tmp_path: Path) -> None:
     path = write(tmp_path, "nii", volumes(4, 5, 6)[0], OBLIQUE)
     grid = read(path, Reading(ignore_grid=True)).grid
     assert grid is not None
     assert not grid.placed
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_the_spacing_is_known_where_the_place_is_ignored(suffix: str, tmp_path: Path) -> None:
+    path = write(tmp_path, suffix, volumes(4, 5, 6)[0], OBLIQUE)
+    grid = read(path, Reading(ignore_grid=True)).grid
+    assert grid is not None
+    assert (grid.placed, grid.measured) == (False, True)
+    expected = [1.5, 0.7, 3]
+    assert np.allclose(grid.spacing, expected[::-1] if grid.zyx else expected, atol=1e-6)
+
+
+def test_the_spacing_of_a_nifti_without_sform_and_qform_is_that_of_its_pixdim(
+    tmp_path: Path,
+) -> None:
+    nifti(tmp_path / "a.nii", volumes(4, 5, 6)[0], np.diag([0.5, 0.75, 2, 1]), code=0)
+    grid = read(tmp_path / "a.nii").grid
+    assert grid is not None
+    assert (grid.placed, grid.measured) == (False, True)
+    assert grid.spacing.tolist() == [0.5, 0.75, 2]
+
+
+@pytest.mark.parametrize("spacing", ["spacings: 0.5 0.75 2\n", ""])
+def test_an_nrrd_without_a_space_may_have_a_spacing(spacing: str, tmp_path: Path) -> None:
+    header = f"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 4 5 6\n{spacing}encoding: raw\n\n"
+    (tmp_path / "a.nrrd").write_bytes(header.encode() + bytes(120))
+    grid = read(tmp_path / "a.nrrd").grid
+    assert grid is not None
+    assert (grid.placed, grid.measured) == (False, bool(spacing))
+    assert grid.spacing.tolist() == ([2, 0.75, 0.5] if spacing else [1, 1, 1])

@@ -25,6 +25,7 @@ from segmetrics import (
     SegmentationMetrics,
     SurfaceDice,
     SurfaceMetrics,
+    errors,
     functional,
     labels,
     overlays,
@@ -52,7 +53,9 @@ STATISTICS = [statistics.confidence_interval, statistics.compare]
 METHODS = [MeanIoU.update, BoundaryF1Score.update, ImageScores.update, SurfaceDice.update]
 OTHERS: list[Callable[..., Any]] = [
     *(LabelSpace, labels.palette, overlays.colored, overlays.overlay, overlays.errors),
-    *(report.write, report.Example, statistics.ImageCounts, ExactDistributedSampler),
+    *(report.write, report.write_comparison, report.Example, statistics.ImageCounts),
+    *(statistics.ranking, statistics.slices, statistics.sample_size, statistics.class_differences),
+    *(errors.error_types, errors.trimap_iou, ExactDistributedSampler),
     ComputeMetrics,
 ]
 
@@ -106,7 +109,7 @@ def test_every_argument_of_the_rest_is_explained(each: Callable[..., Any]) -> No
 def test_help_has_shapes_range_errors_source_and_an_example(each: Callable[..., Any]) -> None:
     doc = inspect.getdoc(each) or ""
     assert "(N, " in doc, "shapes"
-    assert "fp16" in doc, "dtypes"
+    assert "fp16" in doc or "integers ``(N, ..., 2)``" in doc, "dtypes"
     assert re.search(r"[Ii]n \[-?[01], (1|inf|pixels)\]", doc), "range"
     assert re.search(r"^Returns", doc, re.MULTILINE)
     assert "TypeError:" in doc

@@ -739,7 +739,7 @@ def test_categories_are_there_only_where_they_can_be_told() -> None:
     } | {"val/mIoU_category"}
     assert keys(CITYSCAPES, prefix="val/") == every
     assert keys(CITYSCAPES_TRAIN_IDS, per_class=False) == {"mIoU_category"}
-    assert keys(CITYSCAPES, aggregation_level="samplewise") == set()
+    assert keys(CITYSCAPES, prefix="val/", aggregation_level="samplewise") == every
     assert keys(CITYSCAPES_TRAIN_IDS, task="multilabel") == set()
     assert keys(VOC) == set()
 
@@ -802,8 +802,69 @@ def test_regions_have_keys_where_a_matrix_is_counted() -> None:
     assert keys() == every
     assert keys(per_class=False) == every  # a region is no class
     assert keys(prefix="val/", include_background=False) == {f"val/{key}" for key in every}
-    assert keys(aggregation_level="samplewise") == set()
+    assert keys(aggregation_level="samplewise") == every
     assert keys(task="multilabel") == set()
+
+
+GROUPED = replace(TUMOUR, groups={"tumour": ["ncr", "et"], "rest": ["background", "ed"]})
+
+
+@settings(max_examples=30)
+@given(
+    generators(),
+    st.sets(st.sampled_from([0, 1, 2, 3, 255]), min_size=1),
+    st.sampled_from([{}, {"include_background": False}, {"zero_division": 1.0}]),
+)
+def test_samplewise_sets_of_classes_are_averaged_over_images(
+    rng: np.random.Generator, values: set[int], arguments: dict[str, Any]
+) -> None:
+    target, preds = torch.from_numpy(rng.choice(sorted(values), (2, 3, 7, 6)))
+    target[0, :5] = 255  # nothing but void in this image, or little else
+    samplewise = SegmentationMetrics(GROUPED, aggregation_level="samplewise", **arguments)
+    for batch in (slice(0, 2), slice(2, 3), slice(3, 3)):
+        samplewise.update(preds[batch], target[batch])
+    found = samplewise.compute()
+    names = list(GROUPED.names)
+    plain = SegmentationMetrics(
+        4, class_names=names, ignore_index=255, aggregation_level="samplewise", **arguments
+    )(preds, target)
+    torch.testing.assert_close({key: found[key] for key in plain}, plain, equal_nan=True)
+    of_images = [
+        SegmentationMetrics(GROUPED, **arguments)(preds[i : i + 1], target[i : i + 1])
+        for i in range(3)
+        if (target[i] != 255).any()
+    ]
+    for key in set(found) - set(plain):
+        assert "_category" in key or "_region" in key
+        scores = torch.stack([of_image[key] for of_image in of_images]) if of_images else None
+        expected = torch.tensor(np.nan) if scores is None else scores.nanmean()
+        torch.testing.assert_close(found[key], expected, equal_nan=True, atol=1e-6, rtol=1e-6)
+
+
+def test_samplewise_states_of_other_sets_of_classes_are_others() -> None:
+    spaces = [
+        GROUPED,
+        replace(GROUPED, regions={**TUMOUR.regions, "ET": ["ed"]}),
+        replace(GROUPED, groups={"tumour": ["ncr", "ed"], "rest": ["background", "et"]}),
+    ]
+    names = [
+        tuple(SegmentationMetrics(space, aggregation_level="samplewise")._defaults)
+        for space in (*spaces, GROUPED)
+    ]
+    assert len(set(names)) == 3
+    assert names[0] == names[-1]
+
+
+def test_samplewise_regions_raise_as_all_metrics_do() -> None:
+    metric = SegmentationMetrics(GROUPED, aggregation_level="samplewise")
+    good = torch.zeros(2, 4, 4, dtype=torch.int64)
+    metric.update(good, good)
+    before = metric.compute()
+    with pytest.raises(ValueError, match="the same N"):
+        metric.update(good, good[:1])
+    with pytest.raises(ValueError, match="Bad values in `target`: 9"):
+        metric.update(good, good + torch.tensor([0, 9])[:, None, None])
+    torch.testing.assert_close(metric.compute(), before, equal_nan=True)
 
 
 def test_regions_beside_groups_compile_to_one_graph() -> None:
@@ -837,3 +898,35 @@ def test_predicted_ids_that_are_read_as_classes_are_warned_of_where_nothing_is_r
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             MeanIoU(space)(torch.tensor(preds), target)
+
+
+def test_things_are_named_or_numbered_and_read_from_files(tmp_path):
+    names = ["road", "car", "person"]
+    space = LabelSpace(names, things=["person", 1])
+    assert space.things == (1, 2)
+    file = tmp_path / "space.yaml"
+    file.write_text("names: [road, car, person]\nthings: [person, car]\n")
+    assert LabelSpace.read(file) == space
+    assert replace(space, names=["Straße", "Auto", "Mensch"]).things == (1, 2)
+    assert LabelSpace(names).things == ()
+
+
+@pytest.mark.parametrize(
+    ("things", "error", "message"),
+    [
+        ("car", TypeError, "`things` must be a sequence of names"),
+        (["bus"], ValueError, "`things` has 'bus', which is neither the name of a class nor"),
+        ([3], ValueError, "`things` has 3, which is neither"),
+        (["car", 1], ValueError, "`things` has 'car' twice"),
+        ([1.0], TypeError, "`things`"),
+    ],
+)
+def test_impossible_things_are_refused(things, error, message):
+    with pytest.raises(error, match=message):
+        LabelSpace(["road", "car"], things=things)
+
+
+def test_cityscapes_things_are_people_and_vehicles():
+    things = [CITYSCAPES.names[c] for c in CITYSCAPES.things]
+    assert things == [*CITYSCAPES.groups["human"], *CITYSCAPES.groups["vehicle"]]
+    assert CITYSCAPES_TRAIN_IDS.things == CITYSCAPES.things

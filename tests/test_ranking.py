@@ -164,7 +164,7 @@ def test_the_distribution_of_ranks_and_tau_are_those_of_the_resamples():
     scores = np.array(
         [
             [statistic("mIoU_I", model)(weights).tolist() for model in counts]
-            for weights in bootstrap._resamples()
+            for weights in bootstrap.resamples()
         ]
     )[0].T
     ranks = scipy.stats.rankdata(-scores, axis=1, method="min")

@@ -323,9 +323,11 @@ def test_the_categories_pool_their_classes(shown: Page, data: Data) -> None:
     merged = {0: 0, 1: 0, 2: 1, 3: 1, 4: 2, 5: 1, VOID: 3}
     y, p = (np.vectorize(merged.get)(values) for values in (data.y, data.p))
     iou = sk.jaccard_score(y, p, labels=[0, 1, 2], average=None)
-    names, found, pixels, members = columns(shown, "categories-table")
+    dice = sk.f1_score(y, p, labels=[0, 1, 2], average=None)
+    names, found, of_dice, pixels, members = columns(shown, "categories-table")
     assert names == ["flat", "mobile", "sky"]
     assert found == [f"{value:.3f}" for value in iou]
+    assert of_dice == [f"{value:.3f}" for value in dice]
     assert numbers(pixels) == pytest.approx(100 * np.bincount(y) / len(y), abs=0.051)
     assert members == ["road, sidewalk", "car, person, train", "sky"]
 

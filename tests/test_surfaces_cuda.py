@@ -47,6 +47,7 @@ MEASURES = (
     hausdorff,
     partial(hausdorff, percentile=95),
     partial(hausdorff, percentile=30, directed=True),
+    partial(hausdorff, percentile=95, pooled=True),
     average_distance,
     partial(average_distance, symmetric=False),
     partial(surface_dice, tolerance=1.4),
@@ -107,7 +108,7 @@ def test_surfaces_are_measured_as_on_the_cpu(maps, surface, spacing) -> None:
         ignored = maps.target == IGNORED_PIXEL
         maps = Maps(maps.preds.masked_fill(ignored, NO_CLASS), maps.target.clamp(min=NO_CLASS))
     arguments: dict[str, Any] = {
-        "measures": {c: list(MEASURES) for c in (2, 0)},
+        "measures": [(mask, list(MEASURES)) for mask in (2, (0, 2), 0, (1,))],
         "empty": [9.0] * len(MEASURES),
         "both_empty": [7.0] * len(MEASURES),
         "labels": LABELS,

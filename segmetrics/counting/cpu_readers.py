@@ -350,8 +350,11 @@ def _values_of_halves(dtype: Dtype) -> Array:
 
 def flat(array: Array) -> Array:
     """What an array spans, in the order of memory, see ``READ_AS``."""
-    extent = 1 + sum((n - 1) * step for n, step in zip(array.shape, steps(array), strict=True))
-    line = as_strided(array, (extent,), (array.itemsize,), writeable=False)
+    if array.flags.c_contiguous:
+        line = array.reshape(-1)
+    else:
+        extent = 1 + sum((n - 1) * step for n, step in zip(array.shape, steps(array), strict=True))
+        line = as_strided(array, (extent,), (array.itemsize,))
     return line.view(READ_AS.get(array.dtype, array.dtype))
 
 

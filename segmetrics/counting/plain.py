@@ -156,7 +156,8 @@ def as_int64(labels: Tensor) -> Tensor:
 
     What uint64 holds beyond becomes the largest int64, not a negative.
     """
+    labels = labels.contiguous()  # or searching for them would warn
     if labels.dtype != torch.uint64:
-        return labels.to(torch.int64).contiguous()
+        return labels.to(torch.int64)
     signed = labels.view(torch.int64)
     return signed.where(signed >= 0, torch.iinfo(torch.int64).max)

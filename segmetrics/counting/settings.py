@@ -175,9 +175,13 @@ class Counting:
         return identifier(*parts)
 
     def matrices(self, counts: Counts) -> Counts:
-        """The confusion matrices ``(C, C + 1)``, or ``(C, 2, 3)`` for multilabel, int64."""
-        matrices = counts[: self.cells].reshape(self.channels, self.labels, self.labels + 1)
-        return matrices if self.task == "multilabel" else matrices[0]
+        """The confusion matrices ``(..., C, C + 1)``, or ``(..., C, 2, 3)`` for multilabel, int64.
+
+        ``...`` are leading dimensions of the counts.
+        """
+        shape = (*counts.shape[:-1], self.channels, self.labels, self.labels + 1)
+        matrices = counts[..., : self.cells].reshape(shape)
+        return matrices if self.task == "multilabel" else matrices[..., 0, :, :]
 
     def marginals(self, counts: Counts) -> tuple[Counts, Counts, Counts]:
         """Hits, predicted pixels and target pixels of every label, in int64.

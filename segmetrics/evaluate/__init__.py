@@ -10,4 +10,7 @@ CSV and Markdown. ``compare.py``, ``models.py`` and ``comparison.py`` do the sam
 models. ``arguments.py`` has the options that both commands have. ``outputs.py`` checks where
 results go before anything is counted; ``warnings.py`` collects what looks wrong; ``memory.py``
 knows how much memory there is.
+
+A plain run imports no torch, which takes longer than a small folder. ``images.py`` and what else
+needs it is imported in the functions that were asked for.
 """

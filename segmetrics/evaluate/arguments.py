@@ -16,6 +16,8 @@ from segmetrics.evaluate.workers import number_of_workers
 from segmetrics.files import CITYSCAPES, Match, find_classes
 from segmetrics.labels import LabelSpace
 
+#: Classes of a confusion matrix that a browser can show.
+MOST_IN_REPORT = 4096
 SPACES = {
     "voc": labels.VOC,
     "cityscapes": labels.CITYSCAPES,
@@ -119,6 +121,13 @@ By = Annotated[
         "`image`, or in its first column, and what to split them by in COLUMN.",
     ),
 ]
+GroupsOf = Annotated[
+    str | None,
+    typer.Option(
+        "--groups", metavar="FILE.csv:COLUMN", rich_help_panel=SCORES,
+        help="What belongs together, as a patient's images: intervals draw groups of images.",
+    ),
+]
 Html = Annotated[
     Path | None,
     typer.Option(metavar="FILE", rich_help_panel=OUTPUT, help="A report to look at."),
@@ -189,12 +198,29 @@ def settings_of(given: Mapping[str, Any], targets: Path) -> tuple[Settings, Matc
     return settings, match
 
 
+def space_of(name: str) -> LabelSpace:
+    """The label space that --labels names: one of ours, or that of a file."""
+    if name in SPACES:
+        return SPACES[name]
+    if not Path(name).is_file():
+        raise ValueError(
+            f"--labels {name}: neither a file nor one of {', '.join(SPACES)}. A file has the key "
+            "`names`, see `segmetrics.labels.LabelSpace.read`."
+        )
+    return LabelSpace.read(name)
+
+
 def check_report(settings: Settings, html: Path | None, images: Path | None) -> None:
     """Raise for a report that cannot show these masks, and for images without a report."""
     if html and settings.task == "multilabel":
         raise ValueError(
             "--html: the report shows label maps, and these files are masks of one class each. "
             "Leave out --html; --json and --csv have all scores."
+        )
+    if html and settings.space.num_classes > MOST_IN_REPORT:
+        raise ValueError(
+            f"--html: the report shows a confusion matrix of up to {MOST_IN_REPORT:,} classes, got "
+            f"{settings.space.num_classes:,}. Leave out --html; --json and --csv have all scores."
         )
     if images is None:
         return
@@ -261,15 +287,8 @@ def _space(
     if num_classes is not None:
         number_of_workers(None, num_classes, 1)  # raises if there are too many classes
         space = LabelSpace([str(label) for label in range(num_classes)])
-    elif name in SPACES:
-        space = SPACES[name]
-    elif name is not None and not Path(name).is_file():
-        raise ValueError(
-            f"--labels {name}: neither a file nor one of {', '.join(SPACES)}. A file has the key "
-            "`names`, see `segmetrics.labels.LabelSpace.read`."
-        )
     else:
-        space = LabelSpace.read(str(name))
+        space = space_of(str(name))
     if task == "multilabel":  # files are masks of these classes, their values have no meaning
         return LabelSpace(space.names, space.colors, tuple(ignored or ()))
     return replace(

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 import segmetrics
-from segmetrics.evaluate import arguments, thresholds
+from segmetrics.evaluate import arguments, nnunet, object_options, thresholds
 from segmetrics.evaluate.arguments import OUTPUT, RUN, SCORES
+from segmetrics.evaluate.case_options import CaseOptions
 from segmetrics.evaluate.compare import compare_command
+from segmetrics.evaluate.errors import WIDTH, Errors
 from segmetrics.evaluate.folders import evaluate
+from segmetrics.evaluate.metadata import Groups
 from segmetrics.evaluate.outputs import (
     STANDARD_OUTPUT,
     check_no_input,
@@ -30,7 +33,9 @@ from segmetrics.evaluate.summary import Summary
 from segmetrics.evaluate.warnings import Warnings
 from segmetrics.evaluate.workers import keep_to_one_thread
 from segmetrics.files import Pair
+from segmetrics.surfaces import BandCounting
 
+CASES = "Cases and surfaces"
 NO_INTERVALS = (
     "--confidence needs at least two pairs, as it resamples them. There is 1: the scores are given "
     "without intervals."
@@ -81,6 +86,61 @@ def evaluate_command(
             "times.",
         ),
     ] = None,
+    surfaces: Annotated[
+        bool,
+        typer.Option(
+            "--surfaces", rich_help_panel=CASES,
+            help="Hausdorff distance and its percentile (HD95), average surface distance and "
+            "surface Dice (NSD) of every case, class and region, in mm by the targets' headers; "
+            "and all of --per-case.",
+        ),
+    ] = False,
+    per_case: Annotated[
+        bool,
+        typer.Option(
+            "--per-case", rich_help_panel=CASES,
+            help="Dice, sensitivity, precision, volumes, missed classes and false alarms of every "
+            "case; with --csv in FILE.cases.csv.",
+        ),
+    ] = False,
+    tolerance: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MM", rich_help_panel=CASES,
+            help="Of the surface Dice, by default 1; of classes as liver=2,tumor=1.",
+        ),
+    ] = None,
+    percentile: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="P", rich_help_panel=CASES,
+            help="Of the Hausdorff distance, by default 95; of classes as liver=95,tumor=99.",
+        ),
+    ] = None,
+    spacing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MM", rich_help_panel=CASES,
+            help="Distance between pixels, of files that do not say it: one number, or one an "
+            "axis, as 2,0.5,0.5 of an array (slice, row, column). Else distances are in pixels.",
+        ),
+    ] = None,
+    both_empty: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MM", rich_help_panel=CASES,
+            help="The distance where neither mask has the class; NSD is then 1. By default such "
+            "cases are left out.",
+        ),
+    ] = None,
+    empty_distance: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MM", rich_help_panel=CASES,
+            help="The distance where only one mask has the class: inf, the default, diagonal for "
+            "that of the image, or a number.",
+        ),
+    ] = None,
     boundary: Annotated[
         bool, typer.Option("--boundary", rich_help_panel=SCORES, help="Boundary IoU, too.")
     ] = False,
@@ -98,11 +158,37 @@ def evaluate_command(
             help="Confidence intervals, as 0.95: images are resampled.",
         ),
     ] = None,
+    groups: arguments.GroupsOf = None,
     iiou: Annotated[
         bool,
         typer.Option(
             "--iiou", rich_help_panel=SCORES,
             help="Cityscapes' instance-weighted IoU, from *_instanceIds.png beside the targets.",
+        ),
+    ] = False,
+    panoptic: Annotated[
+        bool,
+        typer.Option(
+            "--panoptic", rich_help_panel=SCORES,
+            help="Panoptic quality instead, of two JSON files of COCO's format with their PNGs in "
+            "folders of the same names, or of folders of Cityscapes' *_instanceIds.png; with "
+            "--boundary Boundary PQ.",
+        ),
+    ] = False,
+    objects: object_options.WithObjects = False,
+    object_preset: object_options.Preset = None,
+    object_matching: object_options.ObjectMatching = None,
+    object_threshold: object_options.Threshold = None,
+    connectivity: object_options.Connected = None,
+    min_size: object_options.MinSize = None,
+    object_sizes: object_options.ObjectSizes = None,
+    object_distances: object_options.Distances = False,
+    errors: Annotated[
+        bool,
+        typer.Option(
+            "--errors", rich_help_panel=SCORES,
+            help="What wrong pixels are, too: errors at boundaries, of extent, or whole segments; "
+            "and mIoU near boundaries.",
         ),
     ] = False,
     by: arguments.By = None,
@@ -120,13 +206,20 @@ def evaluate_command(
             "--json", metavar="FILE", rich_help_panel=OUTPUT, help="All results; - prints them."
         ),
     ] = None,
+    format_: Annotated[
+        Literal["nnunet"] | None,
+        typer.Option(
+            "--format", rich_help_panel=OUTPUT,
+            help="nnunet: --json writes what nnU-Net's own evaluation writes, its summary.json.",
+        ),
+    ] = None,
     csv_: Annotated[
         Path | None,
         typer.Option(
             "--csv", metavar="FILE", rich_help_panel=OUTPUT,
-            help="A row a class; beside it FILE.regions.csv with a row a region and, with "
-            "--per-image, FILE.images.csv with a row an image. A name that a spreadsheet would "
-            "take for a formula gets a ' in front.",
+            help="A row a class; beside it FILE.categories.csv with a row a category, "
+            "FILE.regions.csv with a row a region and, with --per-image, FILE.images.csv with a "
+            "row an image. A name that a spreadsheet would take for a formula gets a ' in front.",
         ),
     ] = None,
     html: arguments.Html = None,
@@ -154,6 +247,11 @@ def evaluate_command(
     screen = Screen()
     with screen.errors():
         screen.shown = rank_and_number()[0] == 0
+        if panoptic:
+            from segmetrics.evaluate.panoptic import panoptic_command
+
+            panoptic_command(context, screen)
+            return
         settings, matching = arguments.settings_of(context.params, targets)
         settings = replace(
             settings,
@@ -161,14 +259,26 @@ def evaluate_command(
             images=per_image or confidence is not None or html is not None or by is not None,
             instances=iiou,
         )
+        if errors:
+            settings = replace(settings, extras=(*settings.extras, _errors(settings)))
         _check(settings, labels_, confidence)
+        if format_ == "nnunet":
+            if json_ is None:
+                raise ValueError("--format nnunet is what --json writes: give --json FILE, too.")
+            settings = replace(settings, extras=(*settings.extras, nnunet.Nnunet.of(settings)))
         arguments.check_report(settings, html, images)
+        drawn = _groups(groups, intervals=confidence is not None or html is not None)
+        of_objects = object_options.extras_of(context.params, settings, drawn)
+        settings = replace(settings, extras=(*settings.extras, *of_objects))
+        cases = CaseOptions.of(context.params).cases(settings, drawn)
+        if cases is not None:
+            settings = replace(settings, extras=(*settings.extras, cases))
         split = None if by is None else Subgroups.read(by)
         limits = thresholds.read(fail_under or [], settings, split, per_image=per_image)
         outputs = _outputs(
             json_, csv_, html, markdown, checkpoint,
             per_image=per_image,
-            regions=bool(settings.space.regions) and settings.task == "multiclass",
+            sets=_sets_of_classes(settings),
             sections=[
                 *(["by"] if split else []),
                 *(key for extra in settings.extras for key in extra.keys),
@@ -179,12 +289,13 @@ def evaluate_command(
 
         def check(pairs: Sequence[Pair]) -> None:
             files = [file for pair in pairs for file in pair.files]
-            tables = [split.path] if split else []
+            tables = [table.path for table in (split, drawn) if table]
             check_no_input(outputs, [*files, *arguments.named_file(labels_), *tables])
             if confidence is not None and len(pairs) == 1:
                 warnings.add(NO_INTERVALS)
-            if split:
-                split.of([pair.name for pair in pairs], warnings)
+            for table in (split, drawn):
+                if table:
+                    table.of([pair.name for pair in pairs], warnings)
 
         with screen.progress() as progress:
             result = evaluate(
@@ -203,7 +314,7 @@ def evaluate_command(
             return
         if confidence is not None and len(result.scored) == 1:
             warnings.add(NO_INTERVALS)
-        summary = Summary.of(result, per_image=per_image, level=confidence, by=split)
+        summary = Summary.of(result, per_image=per_image, level=confidence, by=split, groups=drawn)
         below = thresholds.below(limits, summary.by_key())
         console = screen.console if STANDARD_OUTPUT in outputs.values() else standard_output()
         given = arguments.arguments_of(context)
@@ -212,7 +323,9 @@ def evaluate_command(
         if html:  # first, as its warnings belong to the JSON
             level = confidence or 0.95
             writers.append(("--html", lambda: summary.write_html(html, images, given, level)))
-        if json_:
+        if json_ and format_ == "nnunet":
+            writers.append(("--json", lambda: nnunet.write(json_, result)))
+        elif json_:
             writers.append(("--json", lambda: summary.write_json(json_, given)))
         if csv_:
             writers.append(("--csv", lambda: summary.write_csv(csv_)))
@@ -236,19 +349,31 @@ def _check(settings: Settings, name: str | None, level: float | None) -> None:
         raise ValueError(f"--confidence must be in (0, 1), got {level:g}. For 95 % give 0.95.")
 
 
+def _groups(text: str | None, *, intervals: bool) -> Groups | None:
+    """The groups that intervals draw."""
+    if text is None:
+        return None
+    if not intervals:
+        raise ValueError("--groups is of confidence intervals: give --confidence 0.95, too.")
+    return Groups.read(text)
+
+
+def _errors(settings: Settings) -> Errors:
+    counting = BandCounting(**vars(settings.counting), dilation_ratio=WIDTH)
+    return Errors(counting, own_masks=settings.task == "multilabel")
+
+
 def _outputs(
     json_: Path | None, csv_: Path | None, html: Path | None,
     markdown: Path | None, checkpoint: Path | None,
-    *, per_image: bool, regions: bool, sections: Sequence[str],
+    *, per_image: bool, sets: Sequence[str], sections: Sequence[str],
 ) -> dict[str, Path]:  # fmt: skip
     """The files that will be written, by the options that name them."""
     tables = csv_ if csv_ != STANDARD_OUTPUT else None
     found: Mapping[str, Path | None] = {
         "--json": json_,
         "--csv": csv_,
-        "the table of regions of --csv": (
-            table_csv(tables, "regions") if tables and regions else None
-        ),
+        **{f"the table of {key} of --csv": tables and table_csv(tables, key) for key in sets},
         "the table of images of --csv": (
             table_csv(tables, "images") if tables and per_image else None
         ),
@@ -258,6 +383,16 @@ def _outputs(
         "--checkpoint": checkpoint,
     }
     return {option: path for option, path in found.items() if path is not None}
+
+
+def _sets_of_classes(settings: Settings) -> list[str]:
+    """The kinds of sets of classes that are scored."""
+    space, sets = settings.space, []
+    if space.categories(settings.left_out):
+        sets.append("categories")
+    if space.regions and settings.task == "multiclass":
+        sets.append("regions")
+    return sets
 
 
 app.command("compare")(compare_command)

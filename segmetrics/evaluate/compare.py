@@ -12,6 +12,7 @@ import typer
 
 from segmetrics.evaluate import arguments
 from segmetrics.evaluate.arguments import OUTPUT, SCORES
+from segmetrics.evaluate.metadata import Groups, number_drawn
 from segmetrics.evaluate.models import evaluate_models
 from segmetrics.evaluate.outputs import (
     STANDARD_OUTPUT,
@@ -32,7 +33,7 @@ def compare_command(
     targets: Annotated[Path, typer.Argument(help="Folder of target masks.")],
     models: Annotated[
         list[str],
-        typer.Argument(metavar="NAME=FOLDER...", help="Folders of predicted masks, two or more."),
+        typer.Argument(metavar="NAME=FOLDER", help="Folders of predicted masks, two or more."),
     ],
     labels_: arguments.Labels = None,
     num_classes: arguments.NumClasses = None,
@@ -51,7 +52,7 @@ def compare_command(
             metavar="KEY", rich_help_panel=SCORES,
             help="What is compared: mIoU, mDice, mIoU_I, mIoU_I_10, iou/road ...",
         ),
-    ] = "mIoU_D",
+    ] = "mIoU",
     confidence: Annotated[
         float,
         typer.Option(
@@ -59,6 +60,7 @@ def compare_command(
             help="Of intervals; tests have the level of significance 1 − LEVEL.",
         ),
     ] = 0.95,
+    groups: arguments.GroupsOf = None,
     by: arguments.By = None,
     json_: Annotated[
         Path | None,
@@ -82,8 +84,8 @@ def compare_command(
 ) -> None:  # fmt: skip
     """Compare models on the same targets: which is better, and how sure that is.
 
-    All models are scored on the same images: one that a model lacks is named, with
-    exit status 2; with --keep-going it is left out of all models, and listed.
+    All models are scored on the same images. One that a model lacks is named,
+    with exit status 2; with --keep-going it is left out of all, and listed.
     """
     print_what_can_be_printed()
     screen = Screen()
@@ -101,19 +103,22 @@ def compare_command(
             raise ValueError(f"--confidence must be in (0, 1), got {confidence:g}.")
         arguments.check_report(settings, html, images)
         split = None if by is None else Subgroups.read(by)
+        drawn = None if groups is None else Groups.read(groups)
         outputs = _outputs(json_, csv_, html, markdown, groups=by is not None)
         check_outputs(outputs)
         warnings = Warnings(screen.warn)
 
         def check(pairs: Sequence[Pair]) -> None:
             files = [file for pair in pairs for file in pair.files]
-            tables = [split.path] if split else []
+            tables = [column.path for column in (split, drawn) if column is not None]
             check_no_input(outputs, [*files, *arguments.named_file(labels_), *tables])
             found = sorted({pair.name for pair in pairs})
             if len(found) < 2:
                 raise ValueError("compare needs at least two images, as it resamples them.")
             if split:
                 split.of(found, warnings)
+            if drawn and number_drawn(found, drawn.of(found, Warnings())) < 2:
+                raise ValueError(f"--groups {groups}: all images are of one group.")
 
         with screen.progress() as progress:
             counted = evaluate_models(
@@ -127,7 +132,7 @@ def compare_command(
                 check=check,
                 warnings=warnings,
             )
-        comparison = Comparison(counted, chosen, confidence, warnings, split)
+        comparison = Comparison(counted, chosen, confidence, warnings, split, drawn)
         comparison.tables  # noqa: B018 as it raises, and warns
         console = screen.console if STANDARD_OUTPUT in outputs.values() else standard_output()
         given = arguments.arguments_of(context)

@@ -17,6 +17,7 @@ import segmetrics
 from segmetrics import files, report
 from segmetrics.evaluate.examples import example_of
 from segmetrics.evaluate.extras import Row
+from segmetrics.evaluate.metadata import GroupOf, Groups
 from segmetrics.evaluate.models import Models
 from segmetrics.evaluate.outputs import STANDARD_OUTPUT, table_csv
 from segmetrics.evaluate.settings import BINARY, Evaluation
@@ -65,6 +66,7 @@ class Comparison:
         level: that of intervals and tests.
         warnings: what looks wrong.
         by: what images are split by.
+        groups: what is drawn and exchanged as one; None for images.
     """
 
     models: Models
@@ -72,6 +74,7 @@ class Comparison:
     level: float
     warnings: Warnings
     by: Subgroups | None = None
+    groups: Groups | None = None
 
     @property
     def names(self) -> list[str]:
@@ -108,7 +111,12 @@ class Comparison:
     @cached_property
     def ranking(self) -> Ranking:
         """The models from the best to the worst."""
-        return ranking(self.counts, self.score, level=self.level)
+        return ranking(self.counts, self.score, level=self.level, groups=self.drawn)
+
+    @cached_property
+    def drawn(self) -> GroupOf | None:
+        """The group of every image."""
+        return None if self.groups is None else self.groups.of(self.one.names, self.warnings)
 
     @cached_property
     def conventions(self) -> Conventions:
@@ -119,7 +127,9 @@ class Comparison:
     def differences(self) -> ClassDifferences:
         """The classes of all models, less those of the best model."""
         ordered = {name: self.counts[name] for name in self.names}
-        return class_differences(ordered, self.names[0], self.kind, level=self.level)
+        return class_differences(
+            ordered, self.names[0], self.kind, level=self.level, groups=self.drawn
+        )
 
     @cached_property
     def of_images(self) -> dict[str, dict[str, float]]:
@@ -157,7 +167,9 @@ class Comparison:
             {}
             if self.by is None
             else {
-                name: self.by.slices(self.counts[name], self.score, self.level, self.warnings)
+                name: self.by.slices(
+                    self.counts[name], self.score, self.level, self.warnings, self.drawn
+                )
                 for name in self.names
             }
         )
@@ -258,6 +270,12 @@ class Comparison:
             f"{100 * self.level:g} % interval, of this difference alone, excludes 0.",
             f"Conventions for absent classes and empty images: {agree} of {same} give this order.",
         ]
+        if self.groups is not None:
+            notes.insert(
+                1,
+                f"Whole groups of images are drawn, and exchanged between models: the "
+                f"{found.groups} of {self.groups.column}.",
+            )
         if self.by is not None:
             notes += [
                 f"{name}: the worst {self.by.column} is {split.worst or '(none)'}, "
@@ -308,6 +326,7 @@ class Comparison:
                 "level": self.level,
                 "images_scored": len(self.one.scored),
                 "pixels": self.one.pixels,
+                "groups_drawn": found.groups,
                 "tau": {"mean": found.tau, "low": found.tau_low, "high": found.tau_high},
                 **self.tables,
                 "notes": self.notes,

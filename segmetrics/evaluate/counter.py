@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics import files
-from segmetrics.counting import Counting, cpu
-from segmetrics.counting.codes import fold, histogram_shape, preds_codes, target_codes, to_int64
+from segmetrics.counting import Counting, cpu, sparse
+from segmetrics.counting.codes import fold
 from segmetrics.counting.cpu_readers import known_values
 from segmetrics.counting.settings import Pixels
+from segmetrics.counting.sparse import SparseMatrix
 from segmetrics.evaluate import iiou
 from segmetrics.evaluate.settings import Settings
 from segmetrics.evaluate.unknown import graded, unknown_labels
@@ -28,55 +30,66 @@ Floats = NDArray[np.float64]
 #: zeros where class 0 is ignored, and stray predictions (see ``iiou``).
 RAMPS, UNCOUNTED, ZEROS, STRAYS = range(-4, 0)
 EXTRA = 4
+#: More classes have far more pairs than an image has pixels: their confusion matrix is sparse.
+MOST_DENSE = 512
 
 
 class Counted(NamedTuple):
     """The counts of a pair: sums, see ``Layout``, weighted instances, and what ``extras`` measured;
-    digests of its files.
+    digests of its files; the confusion matrix where it is sparse.
     """
 
     sums: Longs
     instances: Floats | None = None
     digests: tuple[str, ...] = ()
     extras: tuple[Array, ...] = ()
+    sparse: SparseMatrix | None = None
 
 
 @dataclass(frozen=True)
 class Layout:
     """Where what stands in the sums.
 
-    In front are the confusion matrix and the bands, then ``EXTRA`` sums of what warnings look at.
+    In front are the confusion matrix, unless it is sparse, and the bands, then ``EXTRA`` sums of
+    what warnings look at.
     """
 
     classes: int
     multilabel: bool = False
+    with_bands: bool = True
 
     @staticmethod
     def of(settings: Settings) -> Layout:
         """That of what is counted."""
-        return Layout(settings.space.num_classes, settings.task == "multilabel")
+        layout = Layout(settings.space.num_classes, settings.task == "multilabel")
+        return replace(layout, with_bands=settings.boundary) if layout.sparse else layout
+
+    @property
+    def sparse(self) -> bool:
+        """Whether most cells of a confusion matrix would be zero, so that only the others count."""
+        return self.classes > MOST_DENSE and not self.multilabel
 
     @property
     def cells(self) -> int:
         """How many counts a confusion matrix has, or all those of classes with their own masks."""
-        return self.classes * (6 if self.multilabel else self.classes + 1)
+        return 0 if self.sparse else self.classes * (6 if self.multilabel else self.classes + 1)
 
     @property
     def size(self) -> int:
         """How many sums there are."""
-        return self.cells + 3 * self.classes + EXTRA
+        return self.cells + (3 * self.classes if self.with_bands else 0) + EXTRA
 
     def confusion(self, sums: Longs) -> Longs:
         """The counts ``(C, C + 1)``, or ``(C, 2, 3)`` where classes have their own masks."""
         shape = (self.classes, 2, 3) if self.multilabel else (self.classes, self.classes + 1)
         return sums[: self.cells].reshape(shape)
 
-    def marginals(self, sums: Longs) -> tuple[Longs, Longs, Longs]:
+    def marginals(self, confusion: Longs | SparseMatrix) -> tuple[Longs, Longs, Longs]:
         """Hits, predicted and target pixels of every class ``(C,)``."""
-        confusion = self.confusion(sums)
         if self.multilabel:
+            assert not isinstance(confusion, SparseMatrix)
             return confusion[:, 1, 1], confusion[:, :, 1].sum(1), confusion[:, 1].sum(1)
-        return confusion.diagonal(), confusion[:, :-1].sum(0), confusion.sum(1)
+        return confusion.diagonal(), confusion.sum(0)[:-1], confusion.sum(1)
 
     def bands(self, sums: Longs) -> Longs:
         """Hits, predicted and target pixels in the bands ``(C, 3)``."""
@@ -94,9 +107,19 @@ class Counter:
         self.bytes = None if values is None else cpu.ValuePairs(self.counting, values)
         self.buffers = files.Buffer(), files.Buffer(), files.Buffer()
         self.last: tuple[tuple[Path, Rows | None], tuple[LabelMap, tuple[int, ...]]] | None = None
-        if self.bytes is not None:
-            pixel = np.zeros(1, np.uint8)
-            self._confusion_of_bytes(pixel, pixel, self.bytes)  # loads the kernels
+        self._load_kernels()
+
+    def _load_kernels(self) -> None:
+        """Load what counts bytes, once for all workers that are forked afterwards."""
+        pixel = np.zeros((1, 1), np.uint8)
+        if self.layout.sparse:
+            sparse.count(pixel, pixel, self.counting)
+        elif self.bytes is not None:
+            self._confusion_of_bytes(pixel, pixel, self.bytes)
+        if self.settings.boundary:
+            self._bands(pixel, pixel)
+        if self.settings.instances:
+            iiou.count(pixel, pixel, pixel.astype(np.uint16))
 
     def count(self, pair: Pair) -> Counted:
         """Count a pair.
@@ -106,16 +129,32 @@ class Counter:
         """
         sums = np.zeros(self.layout.size, np.int64)
         if pair.classes:
-            of_classes = [self._add_class(of_class, pair, sums) for of_class in pair.classes]
-            return Counted(sums, extras=tuple(map(np.concatenate, zip(*of_classes, strict=True))))
+            found = {c.name: self._add_class(c, pair, sums) for c in pair.classes}
+            return Counted(sums, extras=_joined([found.get(n) for n in self.settings.space.names]))
         preds, target = self._read(pair.preds, pair.target, sums)
-        self._add_confusion(preds, target, pair, sums)
+        in_cells = self._add_confusion(preds, target, pair, sums)
         if self.settings.boundary:
             self.layout.bands(sums)[:] = self._bands(preds.values, target.values)
         weighted = None
         if pair.instances is not None:
             weighted, sums[STRAYS] = self._instances(preds.values, target.values, pair)
-        return Counted(sums, weighted, extras=self._extras(preds, target, pair))
+        extras = self._extras(preds, target, pair)
+        return Counted(sums, weighted, extras=extras, sparse=in_cells)
+
+    def masks(self, pair: Pair) -> Iterator[tuple[str, LabelMap, LabelMap]]:
+        """The prediction and the target of a pair as they are counted.
+
+        The first element is the name of the class, where each has its own masks; the next class
+        overwrites them.
+
+        Raises:
+            MaskError: they cannot be scored.
+        """
+        sums = np.zeros(self.layout.size, np.int64)
+        for of_class in pair.classes:
+            yield of_class.name, *self._read(of_class.preds, of_class.target, sums)
+        if not pair.classes:
+            yield "", *self._read(pair.preds, pair.target, sums)
 
     def parts(self, pair: Pair) -> list[Rows | None]:
         """The parts in which a pair is counted; None is the whole."""
@@ -139,8 +178,7 @@ class Counter:
         self._check_agreement(pair.preds, preds, target, to_size)
         sums = np.zeros(self.layout.size, np.int64)
         preds, target = self._labels(preds, sums), self._labels(target, sums)
-        self._add_confusion(preds, target, pair, sums)
-        return Counted(sums)
+        return Counted(sums, sparse=self._add_confusion(preds, target, pair, sums))
 
     def _add_class(self, of_class: ClassFiles, of: Pair, sums: Longs) -> tuple[Array, ...]:
         """Count the masks of one class of a pair."""
@@ -152,17 +190,27 @@ class Counter:
         sums[UNCOUNTED] += target.values.size - confusion.sum()
         if self.settings.boundary:
             self.layout.bands(sums)[c] = self._bands(preds.values, target.values)[1]
-        return self._extras(preds, target, of)
+        return self._extras(preds, target, replace(of, target=of_class.target, classes=(of_class,)))
 
     def _extras(self, preds: LabelMap, target: LabelMap, pair: Pair) -> tuple[Array, ...]:
         return tuple(extra.measure(preds, target, pair) for extra in self.settings.extras)
 
-    def _add_confusion(self, preds: LabelMap, target: LabelMap, pair: Pair, sums: Longs) -> None:
+    def _add_confusion(
+        self, preds: LabelMap, target: LabelMap, pair: Pair, sums: Longs
+    ) -> SparseMatrix | None:
+        """Add the confusion matrix to the sums, or return it where it is sparse."""
+        if 0 in self.counting.ignored_classes:
+            sums[ZEROS] = preds.values.size - np.count_nonzero(preds.values)
+        if self.layout.sparse:
+            found = sparse.count(preds.values, target.values, self.counting)
+            if found is None:
+                raise unknown_labels(preds, target, pair, self.counting)
+            sums[UNCOUNTED] = target.values.size - found.sum()
+            return found
         confusion = self.layout.confusion(sums)
         confusion[:] = self._confusion(preds, target, pair)
         sums[UNCOUNTED] = target.values.size - confusion.sum()
-        if 0 in self.counting.ignored_classes:
-            sums[ZEROS] = preds.values.size - np.count_nonzero(preds.values)
+        return None
 
     def _read(self, preds: Path | None, target: Path, sums: Longs) -> tuple[LabelMap, LabelMap]:
         """The labels of two files on one grid; without a prediction it is empty."""
@@ -171,7 +219,7 @@ class Counter:
         if preds is None:
             found = right._replace(values=np.zeros_like(right.values))
         else:
-            found = files.read(preds, readings.preds, of_preds)
+            found, right = files.united(files.read(preds, readings.preds, of_preds), right)
             values = files.aligned(found, right, (preds, target))
             self._check_agreement(preds, found, right, right.values.shape)
             found = found._replace(values=values)
@@ -215,7 +263,7 @@ class Counter:
         if of_bytes and target.values.size < 2**31 and self.bytes is not None:
             counts = self._confusion_of_bytes(preds.values, target.values, self.bytes)
         else:
-            counts = _confusion(preds.values, target.values, self.counting)
+            counts = confusion_matrix(preds.values, target.values, self.counting)
         if counts is None:
             raise unknown_labels(preds, target, pair, self.counting)
         return counts
@@ -250,17 +298,21 @@ class Counter:
             raise MaskError("labels", pair.instances, str(error)) from error
 
 
-def _confusion(preds: Array, target: Array, counting: Counting) -> Longs | None:
+def _joined(of_classes: Sequence[tuple[Array, ...] | None]) -> tuple[Array, ...]:
+    """What extras measured of each class; nan, or of integers 0, of classes without a target."""
+    one = next(found for found in of_classes if found is not None)
+    missing = [np.full_like(array, np.nan if array.dtype.kind == "f" else 0) for array in one]
+    rows = [missing if found is None else found for found in of_classes]
+    return tuple(map(np.concatenate, zip(*rows, strict=True)))
+
+
+def confusion_matrix(preds: Array, target: Array, counting: Counting) -> Longs | None:
     """The counts ``(C, C + 1)``, or None where there are unknown labels."""
-    if target.size and cpu.countable(counting):
-        pixels = Pixels(preds[None, None], target[None, None], "labels", "labels")
-        counts = cpu.count(pixels, counting)
-    else:
-        _, rows, columns = histogram_shape(counting)
-        cells = target_codes(to_int64(target), counting) * columns
-        cells += preds_codes(to_int64(preds), counting)
-        histogram = np.bincount(cells.ravel(), minlength=rows * columns)
-        counts = fold(histogram.reshape(1, rows, columns), counting)
+    if not target.size or not cpu.countable(counting):
+        found = sparse.count(preds, target, counting)
+        return None if found is None else found.dense()
+    pixels = Pixels(preds[None, None], target[None, None], "labels", "labels")
+    counts = cpu.count(pixels, counting)
     return None if counting.bad(counts).any() else counting.matrices(counts)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from segmetrics import files
 from segmetrics.evaluate.settings import BINARY, Evaluation
+from segmetrics.evaluate.slices import worst_slice
 from segmetrics.evaluate.warnings import Warnings
 from segmetrics.files import MaskError
 
@@ -20,22 +21,34 @@ if TYPE_CHECKING:
 EXAMPLES = 12
 
 
-def worst(result: Evaluation, folder: Path | None) -> Iterator[Example]:
-    """The worst images, with the images behind the masks where they are found."""
+def worst(result: Evaluation, folder: Path | None, first: Sequence[str] = ()) -> Iterator[Example]:
+    """The worst images, with the images behind the masks where they are found.
+
+    Args:
+        result: what was counted, with the counts of images.
+        folder: where the images behind the masks are.
+        first: names of images that come first; the others follow by their mIoU.
+    """
     counts = result.images
     assert counts is not None
-    values = counts.per_image("IoU")
-    order = values.argsort(stable=True)[: int((~values.isnan()).sum())].tolist()[:EXAMPLES]
-    names = [str(counts.labels[i]) for i in order]
-    images = files.find_images(folder, names) if folder else {}
-    for i, name in zip(order, names, strict=True):
-        example = example_of(result, name, values[i].item(), images.get(name))
+    values = dict(zip(map(str, counts.labels), counts.per_image("IoU").tolist(), strict=True))
+    scored = {name: value for name, value in values.items() if value == value}
+    names = list(dict.fromkeys(name for name in first if name in scored))
+    names += sorted(scored.keys() - set(names), key=lambda name: (scored[name], name))
+    images = files.find_images(folder, names[:EXAMPLES]) if folder else {}
+    for name in names[:EXAMPLES]:
+        example = example_of(result, name, scored[name], images.get(name), slices=True)
         if example is not None:
             yield example
 
 
-def example_of(result: Evaluation, name: str, score: float, image: Path | None) -> Example | None:
-    """A pair to look at; None for a volume, and for files that changed since they were counted."""
+def example_of(
+    result: Evaluation, name: str, score: float, image: Path | None, *, slices: bool = False
+) -> Example | None:
+    """A pair to look at; None for files that changed since they were counted.
+
+    Of a volume it is the slice with the most errors with ``slices``, else None.
+    """
     from segmetrics.report import Example
 
     space, readings = result.settings.space, result.settings.readings
@@ -48,17 +61,17 @@ def example_of(result: Evaluation, name: str, score: float, image: Path | None) 
     except MaskError as error:
         result.warnings.add(f"{error}. It is left out of the report's examples.")
         return None
-    if target_map.values.ndim != 2:
+    preds_map, target_map = files.united(preds_map, target_map)
+    if target_map.values.ndim != 2 and not slices:
         return None
-    preds = files.aligned(preds_map, target_map, (pair.preds, pair.target))
-    preds, target = map(result.settings.labels, (preds, target_map.values))
-    return Example(
-        name=name,
-        score=score,
-        target=space.to_classes(target),
-        preds=space.to_classes(preds) if space.map_preds else preds.astype(np.int32),
-        image=_image(image, target.shape, result.warnings),
-    )
+    aligned = files.aligned(preds_map, target_map, (pair.preds, pair.target))
+    preds, target = map(result.settings.labels, (aligned, target_map.values))
+    target = space.to_classes(target)
+    preds = space.to_classes(preds) if space.map_preds else preds.astype(np.int32)
+    if target.ndim == 3:
+        preds, target, which = worst_slice(preds, target, target_map.grid)
+        return Example(f"{name}, {which}", score, target, preds)
+    return Example(name, score, target, preds, _image(image, target.shape, result.warnings))
 
 
 def _image(path: Path | None, size: tuple[int, ...], warnings: Warnings) -> Any:

@@ -7,11 +7,13 @@ they mean; tables, JSON, CSV and the report show the sections in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
+
+from segmetrics.scores import TITLES
 
 if TYPE_CHECKING:
     from segmetrics.evaluate.settings import Evaluation
@@ -31,9 +33,12 @@ class Section:
         rows: one mapping a row, all with the same columns. The first column names the row.
         columns: the columns that are printed and shown in the report, by default all; JSON and CSV
             have them all.
-        printed: how many rows are printed and shown in the report, by default all.
+        listed: which rows are printed and shown in the report, by default all.
+        printed: how many of these, by default all; 0 shows no section.
         scores: scores over all pairs, added to those of the evaluation.
         intervals: their confidence intervals, as ``statistics.Interval``.
+        titles: heads of columns, where not as their keys, and names of scores.
+        terminal: whether it is printed, too; else it stands in the report only.
         notes: conventions in words, under the table.
         figures: HTML for the report, behind the table.
     """
@@ -42,17 +47,24 @@ class Section:
     title: str
     rows: Sequence[Row]
     columns: Sequence[str] | None = None
+    listed: Callable[[Row], bool] = lambda row: True
     printed: int | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     intervals: Mapping[str, Any] = field(default_factory=dict)
+    titles: Mapping[str, str] = field(default_factory=dict)
+    terminal: bool = True
     notes: Sequence[str] = ()
     figures: Sequence[str] = ()
 
     def shown(self) -> list[Row]:
         """The rows and columns to print."""
-        rows = self.rows[: self.printed]
+        rows = [row for row in self.rows if self.listed(row)][: self.printed]
         columns = self.columns
         return [row if columns is None else {key: row[key] for key in columns} for row in rows]
+
+    def title_of(self, key: str) -> str:
+        """A column or score as people read it."""
+        return self.titles.get(key) or TITLES.get(key, key)
 
 
 class Extra(Protocol):
@@ -84,8 +96,9 @@ class Extra(Protocol):
 
         The masks are on one grid, that of the target, and all their labels are known. They are
         overwritten by those of the next pair. Where each class has its own masks this is called
-        for one class after the other, with its binary masks; the arrays are joined along their
-        first axis.
+        for one class after the other, with its binary masks and a pair of which ``classes`` has
+        this one. The arrays are joined along their first axis in the order of all classes; those
+        that the pair lacks are nan there, or of integers 0.
 
         Raises:
             MaskError: the pair cannot be scored.

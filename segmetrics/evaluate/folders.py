@@ -83,7 +83,7 @@ def evaluate(
             raise NotScored(problems, rest=bool(everything.names))
         done = set(everything.names)
         scored = [pair for pair in pairs if pair.name in done]
-        for warning in implausible(settings, scored, everything.sums):
+        for warning in implausible(settings, scored, everything):
             warnings.add(warning)
         if processes.rank:
             return None

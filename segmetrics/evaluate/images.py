@@ -12,13 +12,14 @@ import torch
 
 from segmetrics import scores
 from segmetrics.evaluate.extras import Row
+from segmetrics.evaluate.metadata import GroupOf
 from segmetrics.evaluate.settings import Evaluation
 from segmetrics.statistics import (
     KEYS_OF_IMAGES,
     ImageCounts,
     Interval,
     all_scores,
-    confidence_interval,
+    confidence_intervals,
 )
 
 
@@ -29,18 +30,20 @@ def scores_over(counts: ImageCounts) -> dict[str, float]:
 
 
 def intervals(
-    counts: ImageCounts, found: Collection[str], over_images: Iterable[str], level: float
+    counts: ImageCounts,
+    found: Collection[str],
+    over_images: Iterable[str],
+    level: float,
+    groups: GroupOf | None = None,
 ) -> dict[str, Interval]:
     """The confidence intervals of scores that were found, by their keys.
 
     Of those over all pixels that can be resampled, and those ``over_images``.
     """
     keys = {**KEYS_OF_IMAGES, **{key: key for key in over_images}}
-    return {
-        name: confidence_interval(counts, key, level=level)
-        for name, key in keys.items()
-        if name in found
-    }
+    known = {name: key for name, key in keys.items() if name in found}
+    of_keys = confidence_intervals(counts, [*known.values()], level=level, groups=groups)
+    return {name: of_keys[key] for name, key in known.items()}
 
 
 def rows(result: Evaluation) -> list[Row]:

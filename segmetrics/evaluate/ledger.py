@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segmetrics.counting.sparse import SparseMatrix
 from segmetrics.evaluate import iiou
 from segmetrics.evaluate.counter import Array, Counted, Floats, Layout, Longs
 from segmetrics.evaluate.processes import Processes
@@ -18,6 +19,9 @@ from segmetrics.files import Pair, Problem
 
 if TYPE_CHECKING:
     from segmetrics.statistics import ImageCounts
+
+#: Cells of sparse matrices that are not added up yet, at least.
+FEW_CELLS = 2**20
 
 
 @dataclass
@@ -32,9 +36,10 @@ class Ledger:
     extras: list[list[Array]] = field(default_factory=list)  # of each extra: a sum, or all
     problems: list[Problem] = field(default_factory=list)
     digests: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of files, by name
+    sparse: list[SparseMatrix] = field(default_factory=list)  # their sum is the confusion matrix
 
     def __post_init__(self) -> None:
-        self.layout = Layout.of(self.settings)
+        self.layout, self._cells = Layout.of(self.settings), 0
         if not len(self.sums):
             self.sums = np.zeros(self.layout.size, np.int64)
         if not self.extras:
@@ -48,8 +53,11 @@ class Ledger:
         self.names.append(pair.name)
         self.digests[pair.name] = outcome.digests
         self.sums += outcome.sums
+        if outcome.sparse is not None:
+            self._add_sparse(outcome.sparse)
         if self.settings.images:
-            hits, predicted, target = self.layout.marginals(outcome.sums)
+            confusion = outcome.sparse or self.layout.confusion(outcome.sums)
+            hits, predicted, target = self.layout.marginals(confusion)
             self.images.append(np.stack([hits, predicted - hits, target - hits]))
         if outcome.instances is not None:
             self.instances.append(outcome.instances)
@@ -60,10 +68,36 @@ class Ledger:
             if extra.summed:
                 kept[:] = [_sum(kept)]
 
+    def _add_sparse(self, found: SparseMatrix) -> None:
+        """Keep a matrix; they are added up when the latest have more cells than the sum."""
+        self.sparse.append(found)
+        self._cells += len(found.cells)
+        if self._cells > max(FEW_CELLS, 2 * len(self.sparse[0].cells)):
+            self._add_up()
+
+    def _add_up(self) -> SparseMatrix:
+        """The sum of the sparse matrices, which replaces them."""
+        if len(self.sparse) != 1:
+            shape = self.layout.classes, self.layout.classes + 1
+            parts = [(part.cells, part.counts) for part in self.sparse]
+            self.sparse = [SparseMatrix.sum_of(shape, parts)]
+            self._cells = len(self.sparse[0].cells)
+        return self.sparse[0]
+
+    @property
+    def confusion(self) -> Longs | SparseMatrix:
+        """The confusion matrix of all pairs."""
+        return self._add_up() if self.layout.sparse else self.layout.confusion(self.sums)
+
     def stored(self) -> dict[str, NDArray[Any]]:
         """The counts, for a checkpoint."""
+        found = self.confusion
+        sparse = {}
+        if isinstance(found, SparseMatrix):
+            sparse = {"cells": found.cells, "counts": found.counts}
         return {
             "sums": self.sums,
+            **sparse,
             "images": np.array(self.images),
             "instances": np.array(self.instances),
             **{
@@ -88,6 +122,11 @@ class Ledger:
         )
         if (len(sums), len(images), len(instances)) != expected or sums.dtype != np.int64:
             raise ValueError("its counts are of other classes or files")
+        if self.layout.sparse:
+            shape = self.layout.classes, self.layout.classes + 1
+            if len(arrays["cells"]) != len(arrays["counts"]):
+                raise ValueError("its counts are not as many as their cells")
+            self.sparse = [SparseMatrix(shape, arrays["cells"], arrays["counts"])]
         self.names, self.sums = list(digests), sums
         self.digests = {name: tuple(found) for name, found in digests.items()}
         self.images, self.instances = list(images), list(instances)
@@ -101,23 +140,26 @@ class Ledger:
         if processes.number == 1:
             return self
         parts = processes.gather(
-            (self.names, self.images, self.instances, self.problems, *self.extras)
+            (self.names, self.images, self.instances, self.problems, self.sparse, *self.extras)
         )
-        names, images, instances, problems, *extras = (
+        names, images, instances, problems, sparse, *extras = (
             list(chain.from_iterable(part)) for part in zip(*parts, strict=True)
         )
         for extra, kept in zip(self.settings.extras, extras, strict=True):
             if extra.summed and kept:
                 kept[:] = [_sum(kept)]
         sums = processes.sum(self.sums)
-        return Ledger(self.settings, names, sums, images, instances, extras, problems)
+        return Ledger(
+            self.settings, names, sums, images, instances, extras, problems, sparse=sparse
+        )
 
     def evaluation(self, pairs: Sequence[Pair], **about: Any) -> Evaluation:
         """What is reported of these pairs."""
-        settings, confusion = self.settings, self.layout.confusion(self.sums)
+        settings, confusion = self.settings, self.confusion
         order = sorted(range(len(self.names)), key=self.names.__getitem__)
         scores_of_instances: tuple[Mapping[str, float], Mapping[str, float]] = {}, {}
         if settings.instances:
+            assert not isinstance(confusion, SparseMatrix)  # of Cityscapes
             scores_of_instances = iiou.iious(self.instances, confusion, int(self.sums[-1]))
         done = set(self.names)
         return Evaluation(

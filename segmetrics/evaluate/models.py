@@ -95,7 +95,7 @@ def evaluate_models(
     for model, ledger in ledgers.items():
         of_model = Warnings(lambda text, model=model: warnings.add(f"{model}: {text}"))  # type: ignore[misc]
         those = [pairs[model][image] for image in sorted(scored)]
-        for warning in implausible(settings, those, ledger.sums):
+        for warning in implausible(settings, those, ledger):
             of_model.add(warning)
         evaluations[model] = ledger.evaluation(
             those, left_out=[], warnings=of_model, seconds=seconds, workers=workers, processes=1

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from segmetrics.evaluate.counter import RAMPS, UNCOUNTED, ZEROS, Layout, Longs
+from segmetrics.counting.sparse import SparseMatrix
+from segmetrics.evaluate.counter import RAMPS, UNCOUNTED, ZEROS, Longs
+from segmetrics.evaluate.ledger import Ledger
 from segmetrics.evaluate.settings import Settings
 from segmetrics.files import Pair
 
@@ -31,14 +33,15 @@ def missing_predictions(pairs: Sequence[Pair]) -> list[str]:
     ]
 
 
-def implausible(settings: Settings, pairs: Sequence[Pair], sums: Longs) -> Iterator[str]:
+def implausible(settings: Settings, pairs: Sequence[Pair], counted: Ledger) -> Iterator[str]:
     """What looks wrong in the counts of pairs.
 
     Raises:
         ValueError: nothing but options says that a value does not count, and without it every
             target is empty: it is probably the foreground.
     """
-    hits, predicted, target = Layout.of(settings).marginals(sums)
+    sums, confusion = counted.sums, counted.confusion
+    hits, predicted, target = counted.layout.marginals(confusion)
     foreground = target if settings.task == "multilabel" else target[1:]
     yield from _of_missing(pairs)
     if settings.task == "binary" or (settings.task == "multiclass" and len(target) == 2):
@@ -46,7 +49,7 @@ def implausible(settings: Settings, pairs: Sequence[Pair], sums: Longs) -> Itera
     if sums[UNCOUNTED] and target.any() and not foreground.any():
         yield from _of_lost_foreground(settings)
     if settings.task == "binary" and target[1] and not predicted[1]:
-        yield from _of_abstentions(settings, sums)
+        yield from _of_abstentions(settings, int(target.sum() - predicted.sum()))
     if sums[ZEROS]:
         yield (
             "--ignore-index 0 leaves out every pixel whose target is 0, and all false alarms "
@@ -63,7 +66,7 @@ def implausible(settings: Settings, pairs: Sequence[Pair], sums: Longs) -> Itera
         if predicted.any() and target.any() and not hits.any():
             yield "Not a single pixel of any class is right. Do both folders name classes alike?"
     elif target.any():
-        yield from _of_confusion(settings, Layout.of(settings).confusion(sums))
+        yield from _of_confusion(settings, confusion)
 
 
 def _of_missing(pairs: Sequence[Pair]) -> Iterator[str]:
@@ -113,8 +116,7 @@ def _of_lost_foreground(settings: Settings) -> Iterator[str]:
     yield f"{lost[0].upper()}{lost[1:]}. {fix}."
 
 
-def _of_abstentions(settings: Settings, sums: Longs) -> Iterator[str]:
-    abstained = int(Layout.of(settings).confusion(sums)[:, -1].sum())
+def _of_abstentions(settings: Settings, abstained: int) -> Iterator[str]:
     if abstained:
         values = " or ".join(map(str, settings.space.ignore_index))
         yield (
@@ -123,22 +125,22 @@ def _of_abstentions(settings: Settings, sums: Longs) -> Iterator[str]:
         )
 
 
-def _of_confusion(settings: Settings, confusion: Longs) -> Iterator[str]:
+def _of_confusion(settings: Settings, confusion: Longs | SparseMatrix) -> Iterator[str]:
     """Whether predictions would be far better if their values meant something else."""
     target = confusion.sum(1)
     recall = _mean_recall(confusion.diagonal(), target)
     for meaning, class_of_column in _other_meanings(settings):
-        hits = np.zeros(len(confusion), np.int64)
-        for column, c in enumerate(class_of_column):
-            if c is not None:
-                hits[c] += confusion[c, column]
+        hits = np.zeros(len(target), np.int64)
+        pairs = [(c, column) for column, c in enumerate(class_of_column) if c is not None]
+        rows, columns = np.array(pairs, np.int64).reshape(-1, 2).T
+        np.add.at(hits, rows, confusion[rows, columns])
         other = _mean_recall(hits, target)
         if np.count_nonzero(hits) > 1 and other >= GOOD and other > FAR_BETTER * recall:
             yield f"Mean accuracy is {recall:.3f}. It would be at least {other:.3f} {meaning}"
             return
     number = int(target.sum())
     accuracy = int(confusion.diagonal().sum()) / number
-    chance = float((target / number) @ (confusion[:, :-1].sum(0) / number))
+    chance = float((target / number) @ (confusion.sum(0)[:-1] / number))
     if not accuracy or accuracy < chance / FAR_BETTER:
         what = f"Pixel accuracy is {accuracy:.3f}, chance alone would give {chance:.3f}"
         yield f"{what if accuracy else 'Not a single pixel is right'}. {SAME_VALUES}"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from segmetrics.counting import Counting
 from segmetrics.counting.settings import Task
+from segmetrics.counting.sparse import SparseMatrix
 from segmetrics.evaluate.extras import Array, Extra
 from segmetrics.evaluate.warnings import Warnings
 from segmetrics.files import VOID, Pair, Problem, Reading, to_binary
@@ -137,14 +138,15 @@ class NotScored(Exception):
 class Evaluation:
     """What was counted: the counts ``(C, C + 1)``, and what else was asked for.
 
-    Where each class has its own masks the counts are ``(C, 2, 3)``. ``bands`` are hits, predicted
-    and target pixels of the classes in their bands ``(C, 3)``; ``iiou`` and ``iiou_category``
-    scores by name; ``scored`` the pairs by name; ``extras`` what else was measured, by name;
-    ``warnings`` what looks wrong although it can be scored.
+    Where each class has its own masks the counts are ``(C, 2, 3)``; of many classes they are
+    sparse. ``bands`` are hits, predicted and target pixels of the classes in their bands
+    ``(C, 3)``; ``iiou`` and ``iiou_category`` scores by name; ``scored`` the pairs by name;
+    ``extras`` what else was measured, by name; ``warnings`` what looks wrong although it can be
+    scored.
     """
 
     settings: Settings
-    confusion: NDArray[np.int64]
+    confusion: NDArray[np.int64] | SparseMatrix
     bands: NDArray[np.int64] | None
     images: ImageCounts | None
     iiou: Mapping[str, float]

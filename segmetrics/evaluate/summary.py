@@ -8,12 +8,16 @@ from math import fsum, isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 
 import segmetrics
 from segmetrics import scores
+from segmetrics.counting.sparse import SparseMatrix
 from segmetrics.evaluate.extras import Row, Section
+from segmetrics.evaluate.metadata import GroupOf, Groups, number_drawn
 from segmetrics.evaluate.outputs import STANDARD_OUTPUT, table_csv
 from segmetrics.evaluate.plausibility import missing_predictions
 from segmetrics.evaluate.settings import Evaluation
@@ -55,10 +59,16 @@ class Summary:
     regions: Sequence[Row]
     images: Sequence[Row]
     sections: Sequence[Section]
+    groups: GroupOf | None = None
 
     @staticmethod
     def of(
-        result: Evaluation, *, per_image: bool, level: float | None, by: Subgroups | None = None
+        result: Evaluation,
+        *,
+        per_image: bool,
+        level: float | None,
+        by: Subgroups | None = None,
+        groups: Groups | None = None,
     ) -> Summary:
         """Score what was counted.
 
@@ -67,8 +77,9 @@ class Summary:
             per_image: score images, too.
             level: that of the intervals; None for none.
             by: what images are split by, for scores of the parts.
+            groups: what is drawn as one for intervals; None draws images.
 
-        There are no intervals of fewer than two images.
+        There are no intervals of fewer than two images or groups.
         """
         bands, zero_division = result.band_statistics, result.settings.zero_division
         found = _over_all(result)
@@ -81,6 +92,7 @@ class Summary:
         rows_of_images: list[Row] = []
         intervals: dict[str, Interval] = {}
         sections: list[Section] = []
+        drawn = None if groups is None else groups.of(result.names, result.warnings)
         if (counts := result.images) is not None:
             from segmetrics.evaluate import images  # which needs torch
             from segmetrics.statistics import KEYS_OF_IMAGES
@@ -88,13 +100,13 @@ class Summary:
             title = "mIoU" if "mIoU" in found else "iou"
             if by is not None:
                 score = KEYS_OF_IMAGES[title]
-                split = by.slices(counts, score, level or 0.95, result.warnings)
-                sections = [by.section(split, title)]
+                of_both = level or 0.95, result.warnings, drawn
+                sections = [by.section(by.slices(counts, score, *of_both), title)]
             if per_image:
                 found |= images.scores_over(counts)
                 rows_of_images = images.rows(result)
-            if level is not None and len(counts) > 1:
-                intervals = images.intervals(counts, found, OF_IMAGES, level)
+            if level is not None and number_drawn(result.names, drawn) > 1:
+                intervals = images.intervals(counts, found, OF_IMAGES, level, drawn)
         sections += [
             section
             for extra in result.settings.extras
@@ -104,7 +116,7 @@ class Summary:
             found |= section.scores
             intervals |= section.intervals
         rows = _classes(result), _categories(result), _regions(result)
-        return Summary(result, found, intervals, *rows, rows_of_images, sections)
+        return Summary(result, found, intervals, *rows, rows_of_images, sections, drawn)
 
     def by_key(self) -> dict[str, float]:
         """All scores by key: those over all, then ``iou/<class>``, ``iou_region/<region>`` ..."""
@@ -142,13 +154,16 @@ class Summary:
             }
             tables.append(Table.of_rows("class", self.classes, foot))
         if self.categories:
-            of_categories = {"iou": "mIoU_category", "iiou": "iIoU_category"}
-            foot = {key: found.get(of_all, nan) for key, of_all in of_categories.items()}
+            foot = {
+                "iou": found.get("mIoU_category", nan),
+                "dice": _mean(row["dice"] for row in self.categories),
+                "iiou": found.get("iIoU_category", nan),
+            }
             tables.append(Table.of_rows("category", self.categories, foot))
         if self.regions:
             tables.append(Table.of_rows("region", self.regions))
         tables.append(self._scores_table())
-        tables += [Table.of_section(section) for section in self.sections if section.rows]
+        tables += [Table.of_section(s) for s in self.sections if s.terminal and s.shown()]
         if self.images:
             worst = [{"name": row["name"], "mIoU": row["mIoU"]} for row in self.worst[:WORST]]
             tables.append(Table.of_rows("worst images", worst))
@@ -173,11 +188,10 @@ class Summary:
         return list(dict.fromkeys(note for section in self.sections for note in section.notes))
 
     def _scores_table(self) -> Table:
-        of_sections = {key for section in self.sections for key in section.scores}
-        rows = []
+        rows, of_sections = [], self._titles_of_sections()
         for key, value in self.scores.items():
             if key in OF_IMAGES or key in KEYS_OVER_ALL or key in of_sections:
-                cells = [TITLES.get(key, key), shown(value)]
+                cells = [of_sections.get(key, TITLES.get(key, key)), shown(value)]
                 if self.intervals:
                     interval = self.intervals.get(key)
                     cells.append(bounds(interval.low, interval.high) if interval else "")
@@ -186,6 +200,10 @@ class Summary:
         if self.intervals:
             columns.append(f"{100 * next(iter(self.intervals.values())).level:g} %")
         return Table("score", columns, rows)
+
+    def _titles_of_sections(self) -> dict[str, str]:
+        """The scores of sections, and how they are written."""
+        return {key: s.title_of(key) for s in self.sections for key in s.scores}
 
     def how_fast(self) -> str:
         """How much was counted, and in which time."""
@@ -230,14 +248,19 @@ class Summary:
             "pixels": result.pixels,
             "scores": self.scores,
             "intervals": {
-                name: {"low": i.low, "high": i.high, "level": i.level, "method": i.method}
+                name: {
+                    "low": i.low,
+                    "high": i.high,
+                    "level": i.level,
+                    "method": i.method,
+                    "groups": i.groups,
+                }
                 for name, i in self.intervals.items()
             },
             "classes": self.classes,
             "categories": self.categories,
             "regions": self.regions,
-            "confusion": result.confusion[..., :-1].tolist(),
-            "abstained": result.confusion[..., -1].tolist(),
+            **_confusion(result.confusion),
             "images": self.images,
             **{section.key: section.rows for section in self.sections},
             "notes": [note for section in self.sections for note in section.notes],
@@ -254,13 +277,14 @@ class Summary:
         write_json(path, content)
 
     def write_csv(self, path: Path) -> None:
-        """Write a row a class; in tables of their own regions, scored images and sections.
+        """Write a row a class; in tables of their own categories, regions, images and sections.
 
         ``-`` is standard output. An undefined score is an empty cell. A name that a spreadsheet
         would take for a formula gets a ``'`` in front.
         """
         write_rows(path, self.classes, "class")
         others = [
+            ("categories", "category", self.categories),
             ("regions", "region", self.regions),
             ("images", "image", self.images),
             *((section.key, None, section.rows) for section in self.sections),
@@ -288,21 +312,25 @@ class Summary:
         from segmetrics.evaluate import examples
 
         result = self.result
-        found = list(examples.worst(result, folder))  # may add warnings
+        confusion = result.confusion
+        names = [row["case"] for s in self.sections if s.key == "worst_cases" for row in s.rows]
+        found = list(examples.worst(result, folder, names))  # may add warnings
         own = {*scores.USUAL, "mIoU_category"}
         more = {
             TITLES.get(key, key): value
             for key, value in self.scores.items()
             if key in KEYS_OVER_ALL and key not in own
         }
-        for section in self.sections:
-            more |= section.scores
+        more |= {title: self.scores[key] for key, title in self._titles_of_sections().items()}
         report.write(
             path,
-            torch.from_numpy(result.confusion),
+            torch.from_numpy(
+                confusion.dense() if isinstance(confusion, SparseMatrix) else confusion
+            ),
             result.settings.space,
             images=result.images,
             level=level,
+            groups=self.groups,
             examples=found,
             scores=more,
             how={name: valid(str(value)) for name, value in arguments.items()}
@@ -311,15 +339,16 @@ class Summary:
             warnings=[valid(warning) for warning in result.warnings],
             sections=[
                 report.Section(
-                    section.title,
+                    section.title[:1].upper() + section.title[1:],
                     [
-                        {key: _in_report(cell) for key, cell in row.items()}
+                        {section.title_of(key): _in_report(cell) for key, cell in row.items()}
                         for row in section.shown()
                     ],
                     section.notes,
                     section.figures,
                 )
                 for section in self.sections
+                if section.shown()
             ],
         )
 
@@ -365,19 +394,8 @@ def _classes(result: Evaluation) -> list[Row]:
 
 
 def _categories(result: Evaluation) -> list[Row]:
-    categories = result.categories
-    if not categories:
-        return []
-    s = scores.of_groups(result.confusion, list(categories.values()))
-    rows: list[Row] = [
-        {"name": name, "pixels": pixels, "iou": iou}
-        for name, pixels, iou in zip(
-            categories,
-            (s.tp + s.fn).tolist(),
-            scores.iou(s, result.settings.zero_division).tolist(),
-            strict=True,
-        )
-    ]
+    """Classes that are one: a pixel taken for another class of its category is right."""
+    rows = _sets(result, result.categories)
     if result.iiou_category:
         for row in rows:
             row["iiou"] = result.iiou_category.get(row["name"], nan)
@@ -386,19 +404,24 @@ def _categories(result: Evaluation) -> list[Row]:
 
 def _regions(result: Evaluation) -> list[Row]:
     """Sets of classes that may overlap, each scored as one mask."""
-    settings = result.settings
-    regions = settings.space.classes_of_regions()
-    if not regions or settings.task != "multiclass":
+    if result.settings.task != "multiclass":
         return []
-    s = scores.of_groups(result.confusion, list(regions.values()))
+    return _sets(result, result.settings.space.classes_of_regions())
+
+
+def _sets(result: Evaluation, sets: Mapping[str, Sequence[int]]) -> list[Row]:
+    if not sets:
+        return []
+    s = scores.of_groups(result.confusion, list(sets.values()))
+    zero_division = result.settings.zero_division
     columns = (
         (s.tp + s.fn).tolist(),
-        scores.iou(s, settings.zero_division).tolist(),
-        scores.dice(s, settings.zero_division).tolist(),
+        scores.iou(s, zero_division).tolist(),
+        scores.dice(s, zero_division).tolist(),
     )
     return [
         {"name": name, "pixels": pixels, "iou": iou, "dice": dice}
-        for name, pixels, iou, dice in zip(regions, *columns, strict=True)
+        for name, pixels, iou, dice in zip(sets, *columns, strict=True)
     ]
 
 
@@ -406,6 +429,26 @@ def _mean(values: Iterable[float]) -> float:
     """The mean of those that are defined."""
     defined = [value for value in values if not isnan(value)]
     return fsum(defined) / len(defined) if defined else nan
+
+
+def _confusion(found: NDArray[np.int64] | SparseMatrix) -> dict[str, object]:
+    """The confusion matrix for JSON; of many classes the cells that are not zero.
+
+    These are ``{"shape": [C, C], "target": [...], "prediction": [...], "pixels": [...]}``, by
+    target, then prediction.
+    """
+    if not isinstance(found, SparseMatrix):
+        return {"confusion": found[..., :-1].tolist(), "abstained": found[..., -1].tolist()}
+    classes = found.shape[0]
+    inside = found.columns < classes
+    abstained = found[np.arange(classes), np.full(classes, classes)]
+    confusion = {
+        "shape": [classes, classes],
+        "target": found.rows[inside].tolist(),
+        "prediction": found.columns[inside].tolist(),
+        "pixels": found.counts[inside].tolist(),
+    }
+    return {"confusion": confusion, "abstained": abstained.tolist()}
 
 
 # --- The report -----------------------------------------------------------------------------------

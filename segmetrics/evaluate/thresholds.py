@@ -28,6 +28,18 @@ def read(
     Raises:
         ValueError: no number, or a key that the results will not have.
     """
+    limits = limits_of(options)
+    known = _keys(settings, by, per_image=per_image) if limits else []
+    check_keys(limits, known)
+    return limits
+
+
+def limits_of(options: Sequence[str]) -> dict[str, float]:
+    """The limits that options give, by key.
+
+    Raises:
+        ValueError: no number.
+    """
     limits = {}
     for option in options:
         key, _, value = option.rpartition("=")
@@ -37,7 +49,11 @@ def read(
             limits[key] = float("nan")
         if not key or isnan(limits[key]):
             raise ValueError(f"--fail-under is KEY=VALUE, as in mIoU=0.7, got {option!r}.")
-    known = _keys(settings, by, per_image=per_image) if limits else []
+    return limits
+
+
+def check_keys(limits: Mapping[str, float], known: list[str]) -> None:
+    """Raise for a limit of a key that the results will not have."""
     for key in limits:
         if key not in known:
             from segmetrics.statistics import KEYS
@@ -48,7 +64,6 @@ def read(
             raise ValueError(
                 f"--fail-under: no score is called {key!r}.{hint} Near: {', '.join(near)}."
             )
-    return limits
 
 
 def below(limits: Mapping[str, float], found: Mapping[str, float]) -> str | None:

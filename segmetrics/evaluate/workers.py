@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from segmetrics.evaluate.checkpoint import Checkpoint, digests
 from segmetrics.evaluate.counter import Counted, Counter
@@ -30,8 +30,24 @@ FORKS = sys.platform == "linux"
 CHUNK, PAUSE = 8, 0.1
 #: Workers a processor, at most: they wait for the disk, and more would only wait for each other.
 PER_PROCESSOR = 4
-#: Tables of pairs of classes that a worker needs at once.
-TABLES = 3
+#: Tables of counts that a worker needs at once, and bytes that a table takes for each class, about.
+TABLES, A_CLASS = 3, 2**10
+
+
+class Counts(Protocol):
+    """What counts pairs, as ``Counter`` does; a thread makes its own of ``settings``."""
+
+    def __init__(self, settings: Any) -> None: ...
+
+    @property
+    def settings(self) -> Any: ...
+
+    def parts(self, pair: Pair) -> list[Rows | None]: ...
+
+    def count(self, pair: Pair) -> Counted: ...
+
+    def count_rows(self, pair: Pair, rows: Rows) -> Counted: ...
+
 
 #: What a worker counts: a pair, or rows of a large one.
 Unit = tuple[Pair, Rows | None]
@@ -69,7 +85,7 @@ def count_all(
 
 
 def outcomes(
-    counter: Counter, pairs: Sequence[Pair], workers: int, *, with_digests: bool = False
+    counter: Counts, pairs: Sequence[Pair], workers: int, *, with_digests: bool = False
 ) -> Iterator[tuple[Pair, Counted | Problem]]:
     """Count pairs by workers, and yield what comes out as it comes.
 
@@ -91,17 +107,17 @@ def number_of_workers(asked: int | None, classes: int, processes: int) -> int:
         processes: how many processes share the processors and the memory.
 
     Raises:
-        ValueError: the tables of one worker are larger than the memory.
+        ValueError: the counts of one worker are larger than the memory.
     """
     processors = max(1, _processors() // processes)
-    table = 8 * classes * (classes + 4)
+    table = A_CLASS * classes
     in_memory = int((memory() / processes / table - 1) / TABLES)
     if in_memory < 1:
         raise ValueError(
-            f"{classes:,} classes need {(1 + TABLES) * table / 2**30:.1f} GiB for the pairs of "
-            f"classes that are counted, this machine has {memory() / processes / 2**30:.1f} GiB. "
-            "Name the values that occur in --labels FILE, by `id_to_class`: memory grows with "
-            "the square of the number of classes, not with their values."
+            f"{classes:,} classes need {(1 + TABLES) * table / 2**30:.1f} GiB for their names and "
+            f"counts, this machine has {memory() / processes / 2**30:.1f} GiB. Name the values "
+            "that occur in --labels FILE, by `id_to_class`: memory grows with the number of "
+            "classes, not with their values."
         )
     return min(asked or processors, PER_PROCESSOR * processors, in_memory)
 
@@ -135,8 +151,10 @@ def _joined(
         if isinstance(outcome, Problem):
             problems[name] = min(problems.get(name, (rows, outcome)), (rows, outcome))
         elif name in sums:
-            found = sums[name].digests or outcome.digests
-            sums[name] = Counted(sums[name].sums + outcome.sums, digests=found)
+            found, sparse = sums[name].digests or outcome.digests, outcome.sparse
+            if sparse is not None:
+                sparse += sums[name].sparse  # type: ignore[operator]  # which is one, too
+            sums[name] = Counted(sums[name].sums + outcome.sums, digests=found, sparse=sparse)
         else:
             sums[name] = outcome
         left[name] -= 1
@@ -158,7 +176,7 @@ def _chunks(units: Sequence[Unit], number: int) -> list[range]:
 
 
 def _in_processes(
-    counter: Counter, units: Sequence[Unit], number: int, with_digests: bool
+    counter: Counts, units: Sequence[Unit], number: int, with_digests: bool
 ) -> Iterator[tuple[Unit, Counted | Problem]]:
     """Count pairs in forked processes, and yield what comes out as it comes.
 
@@ -199,7 +217,7 @@ def _in_processes(
 
 
 def _send_counts(
-    counter: Counter,
+    counter: Counts,
     units: Sequence[Unit],
     with_digests: bool,
     chunks: Sequence[range],
@@ -236,7 +254,7 @@ def _send_counts(
 
 
 def _one_by_one(
-    counter: Counter, units: Iterable[Unit], with_digests: bool
+    counter: Counts, units: Iterable[Unit], with_digests: bool
 ) -> Iterator[tuple[Unit, Counted | Problem]]:
     """Count units; digests are taken first, so that a file that changes meanwhile is noticed.
 
@@ -253,7 +271,7 @@ def _one_by_one(
 
 
 def _in_threads(
-    counter: Counter, units: Sequence[Unit], number: int, with_digests: bool
+    counter: Counts, units: Sequence[Unit], number: int, with_digests: bool
 ) -> Iterator[tuple[Unit, Counted | Problem]]:
     """Count pairs in threads, and yield what comes out as it comes."""
     queue = deque(_chunks(units, number))
@@ -266,7 +284,7 @@ def _in_threads(
 
     def run() -> None:
         try:
-            for outcome in _one_by_one(Counter(counter.settings), drawn(), with_digests):
+            for outcome in _one_by_one(type(counter)(counter.settings), drawn(), with_digests):
                 outcomes.put(outcome)
         except Exception as error:  # told to whom waits for it
             outcomes.put(error)

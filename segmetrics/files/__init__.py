@@ -7,6 +7,7 @@
 
 from segmetrics.files.agreement import check_palettes, check_place
 from segmetrics.files.alignment import aligned
+from segmetrics.files.extents import united
 from segmetrics.files.formats import FORMATS, load_readers, read
 from segmetrics.files.grids import Grid
 from segmetrics.files.masks import Buffer, LabelMap, Reading, Stored
@@ -55,6 +56,7 @@ __all__ = [
     "read_rows",
     "read_thinned",
     "to_binary",
+    "united",
     "valid",
     "with_instances",
 ]

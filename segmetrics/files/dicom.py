@@ -17,7 +17,7 @@ SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 
 
 def read_segmentation(path: Path, reading: Reading, buffer: Buffer) -> Stored:
-    """A volume ``(slice, row, column)`` of segments that do not overlap."""
+    """A volume ``(slice, row, column)`` of segments that do not overlap, without empty slices."""
     header = dcmread(path, stop_before_pixels=True)
     if header.get("SOPClassUID") not in SEGMENTATIONS:
         what = getattr(header.get("SOPClassUID"), "name", "no SOP class")
@@ -32,8 +32,6 @@ def read_segmentation(path: Path, reading: Reading, buffer: Buffer) -> Stored:
         volume = segmentation.get_volume(combine_segments=True)
     except RuntimeError as error:  # says so of overlaps
         raise MaskError("values", path, " ".join(str(error).split())) from error
-    values = np.asarray(volume.array)
-    if reading.ignore_grid:
-        return Stored(values, grid=Grid.unplaced(values.ndim, zyx=True))
     to_ras = np.diag([-1.0, -1.0, 1.0]) @ volume.affine[:3]
-    return Stored(values, grid=Grid(to_ras[:, :3], to_ras[:, 3], zyx=True))
+    grid = Grid(to_ras[:, :3], to_ras[:, 3], zyx=True, sparse=True)
+    return Stored(np.asarray(volume.array), grid=grid.nowhere() if reading.ignore_grid else grid)

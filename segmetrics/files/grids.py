@@ -25,18 +25,22 @@ class Grid:
         steps: ``(world, axes)``: column i leads from one element to the next along axis i.
         origin: ``(world,)``: the centre of element (0, 0, …).
         zyx: the array's axes are (z, y, x), as SimpleITK gives them; else (x, y, z), as nibabel.
-        placed: False where only the order of the axes is known.
+        placed: False where nothing is known of the position and direction of the axes.
+        measured: False where the lengths of the steps are unknown, too.
+        sparse: everything outside of the array is 0: the format leaves out empty slices.
     """
 
     steps: Floats
     origin: Floats
     zyx: bool = False
     placed: bool = True
+    measured: bool = True
+    sparse: bool = False
 
     @staticmethod
     def unplaced(ndim: int, *, zyx: bool = False) -> Grid:
         """The grid of an array of which only the order of the axes is known."""
-        return replace(Grid.of_affine(np.eye(4), ndim, zyx=zyx), placed=False)
+        return replace(Grid.of_affine(np.eye(4), ndim, zyx=zyx), placed=False, measured=False)
 
     @staticmethod
     def of_affine(affine: Floats, ndim: int, *, zyx: bool = False) -> Grid:
@@ -60,6 +64,10 @@ class Grid:
         if not finite or not self.spacing.all():
             return False
         return bool(np.linalg.matrix_rank(self.steps / self.spacing) == self.steps.shape[1])
+
+    def nowhere(self) -> Grid:
+        """The same axes and spacing, without a place."""
+        return replace(self, placed=False)
 
     def without(self, axis: int) -> Grid:
         """The grid without an axis of one element."""

@@ -61,10 +61,8 @@ def read_metaimage(path: Path, reading: Reading, buffer: Buffer) -> Stored:
     if channels > 1:
         raise MaskError("channels", path, f"{channels} values a voxel")
     spaced = fields.get("ElementSpacing", fields.get("ElementSize", "1"))
-    spacing = [float(number) for number in spaced.split()]
-    if min(spacing, default=1) <= 0 and not reading.ignore_grid:
-        raise MaskError("grid", path, f"its header says the spacing {spacing}")
-    return Stored(_voxels(path, data), grid=_grid(path, "MetaImageIO", data, reading))
+    grid = _of_no_spacing(path, spaced, data, reading) or _grid(path, "MetaImageIO", data, reading)
+    return Stored(_voxels(path, data), grid=grid)
 
 
 def read_nrrd(path: Path, reading: Reading, buffer: Buffer) -> Stored:
@@ -76,7 +74,10 @@ def read_nrrd(path: Path, reading: Reading, buffer: Buffer) -> Stored:
         if kind not in ("domain", "space", "???", "none") and data.shape[axis] > 1:
             raise MaskError("channels", path, f"axis {axis} of {times(data.shape)} is a {kind}")
     placed = reading if "space" in fields else replace(reading, ignore_grid=True)
-    return Stored(_voxels(path, data), grid=_grid(path, "NrrdImageIO", data, placed))
+    grid = _of_no_spacing(path, fields.get("spacings", ""), data, placed)
+    if not fields.keys() & {"spacings", "spacedirections"}:
+        grid = Grid.unplaced(len(data.shape), zyx=True)
+    return Stored(_voxels(path, data), grid=grid or _grid(path, "NrrdImageIO", data, placed))
 
 
 def data_file(path: Path) -> Path | None:
@@ -111,11 +112,32 @@ def _voxels(path: Path, data: Data) -> Array:
     return np.frombuffer(voxels, data.dtype).reshape(data.shape[::-1])
 
 
+def _of_no_spacing(path: Path, spaced: str, data: Data, reading: Reading) -> Grid | None:
+    """A grid with a spacing that is none, where nobody asks for its place; None for any other.
+
+    SimpleITK takes a negative spacing for a positive one.
+    """
+    spacing = [float(number) for number in spaced.split()]
+    if not any(step <= 0 for step in spacing):  # nan is no spacing of an axis
+        return None
+    if not reading.ignore_grid:
+        raise MaskError("grid", path, f"its header says the spacing {spacing}")
+    steps = np.diag([*(max(step, 0) for step in spacing[:3]), *[1] * (4 - len(spacing[:3]))])
+    return Grid.of_affine(steps, len(data.shape), zyx=True).nowhere()
+
+
 def _grid(path: Path, of: str, data: Data, reading: Reading) -> Grid:
-    """What SimpleITK makes of the header."""
+    """What SimpleITK makes of the header; where it is ignored the spacing alone, if it has one."""
+    if not reading.ignore_grid:
+        return _placed(path, of, data)
+    try:
+        return _placed(path, of, data).nowhere()
+    except MaskError:
+        return Grid.unplaced(len(data.shape), zyx=True)
+
+
+def _placed(path: Path, of: str, data: Data) -> Grid:
     ndim = len(data.shape)
-    if reading.ignore_grid:
-        return Grid.unplaced(ndim, zyx=True)
     if "\ufffd" in os.fsencode(path).decode("utf-8", "replace"):  # SimpleITK would abort
         raise MaskError("grid", path, "SimpleITK cannot read its grid: its name is not UTF-8")
     header = SimpleITK.ImageFileReader()

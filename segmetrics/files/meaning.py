@@ -94,8 +94,11 @@ def _holds_zeros_and_ones(values: Array) -> bool:
 def _without_ones(values: Array, grid: Grid | None) -> tuple[Array, Grid | None]:
     """Without axes of length 1, the last first, while two remain: a volume of a slice is an image.
 
-    An axis beyond space that remains leaves no grid.
+    Unless it is the one slice that is not empty, of a volume of several: see ``united``. An axis
+    beyond space that remains leaves no grid.
     """
+    if grid is not None and grid.sparse and grid.placed:
+        return values, grid
     for axis in reversed(range(values.ndim)):
         if values.ndim > 2 and values.shape[axis] == 1:
             values = values.squeeze(axis)

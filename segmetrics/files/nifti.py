@@ -34,7 +34,9 @@ def read_nifti(path: Path, reading: Reading, buffer: Buffer) -> Stored:
     if header["magic"].item()[:2] != b"n+":
         raise ValueError("it is no NIfTI file, or its voxels are in an .img file")
     slope, inter = header.get_slope_inter()
-    grid = Grid.unplaced(values.ndim) if reading.ignore_grid else _grid(path, header, values)
+    grid = (
+        _grid_of_any(path, header, values) if reading.ignore_grid else _grid(path, header, values)
+    )
     if slope in (None, 1) and inter in (None, 0):
         return Stored(values, grid=grid)
     return Stored(values.astype(np.float64) * slope + inter, grid=grid, slope=slope)
@@ -44,7 +46,8 @@ def read_mgh(path: Path, reading: Reading, buffer: Buffer) -> Stored:
     """A volume of FreeSurfer."""
     header, values = _header_and_values(path, {b"\0\0\0\1": nibabel.freesurfer.mghformat.MGHHeader})
     if reading.ignore_grid:
-        return Stored(values, grid=Grid.unplaced(values.ndim))
+        affine = np.diag([*header.get_zooms()[:3], 1])
+        return Stored(values, grid=Grid.of_affine(affine, values.ndim).nowhere())
     return Stored(values, grid=_of_affine(path, header.get_affine(), values.ndim))
 
 
@@ -75,7 +78,7 @@ def _grid(path: Path, header: Any, values: Array) -> Grid:
     """By sform, else qform, as nibabel; unplaced where the file has neither."""
     coded = {name: int(header[f"{name}_code"]) for name in ("sform", "qform")}
     if not any(code > 0 for code in coded.values()):
-        return Grid.unplaced(values.ndim)
+        return _spaced(header, values)
     spacing = header["pixdim"][1 : 1 + min(values.ndim, 3)].astype(np.float64)
     used = np.array(values.shape[:3]) > 1
     if not (np.isfinite(spacing) & (spacing > 0))[used].all():
@@ -88,6 +91,22 @@ def _grid(path: Path, header: Any, values: Array) -> Grid:
         raise MaskError("grid", path, f"its qform is none: {error}") from error
     unit = MILLIMETRES.get(int(header["xyzt_units"]) % 8, 1.0)
     return _of_affine(path, affine * unit, values.ndim)
+
+
+def _grid_of_any(path: Path, header: Any, values: Array) -> Grid:
+    """The same where only the spacing is asked for: whatever is wrong, it is no problem yet."""
+    try:
+        return _grid(path, header, values).nowhere()
+    except MaskError:
+        return _spaced(header, values)
+
+
+def _spaced(header: Any, values: Array) -> Grid:
+    """By the spacing alone, placed nowhere; 0 stands for a spacing that is none."""
+    unit = MILLIMETRES.get(int(header["xyzt_units"]) % 8, 1.0)
+    spacing = header["pixdim"][1:4].astype(np.float64) * unit
+    affine = np.diag([*np.where(np.isfinite(spacing) & (spacing > 0), spacing, 0), 1])
+    return Grid.of_affine(affine, values.ndim).nowhere()
 
 
 def _of_affine(path: Path, affine: Floats, ndim: int) -> Grid:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 Kind = Literal["no target", "no prediction", "ambiguous", "format", "unreadable", "channels",
-               "values", "sizes", "axes", "grid", "labels", "instances",
+               "values", "sizes", "axes", "grid", "spacing", "labels", "instances",
                "colors", "frames", "large", "palettes",
-               "arrays", "one-hot", "volumes", "inaccessible"]  # fmt: skip
+               "arrays", "one-hot", "volumes", "segments", "inaccessible"]  # fmt: skip
 
 #: How a list of problems of a kind begins, and a fix.
 KINDS: dict[Kind, tuple[str, str]] = {
@@ -52,7 +52,8 @@ KINDS: dict[Kind, tuple[str, str]] = {
     "large": (
         "masks too large to be read at once",
         "TIFFs of any size are read in parts, if both masks of a pair are tiled or striped and "
-        "neither --boundary nor --iiou is asked for. Other masks hold up to 2³⁰ pixels.",
+        "only pixels are counted: without --boundary, --iiou, --errors and the like. Other masks "
+        "hold up to 2³⁰ pixels.",
     ),
     "palettes": (
         "predictions whose palette gives the target's colours other indices",
@@ -95,11 +96,21 @@ KINDS: dict[Kind, tuple[str, str]] = {
         "Resample predictions to their targets' grid, by nearest neighbour. To compare the arrays "
         "as they lie: --ignore-grid.",
     ),
+    "spacing": (
+        "masks with an impossible spacing",
+        "A spacing is positive, in the order of the header: x, y, z. Correct the header; --spacing "
+        "is for files that have none.",
+    ),
     "labels": (
         "masks with unknown labels",
         "Check --labels or --num-classes. A value that does not count is named by --ignore-index; "
         "predictions that hold indices of classes instead of the targets' values need "
         "--preds-are-classes.",
+    ),
+    "segments": (
+        "panoptic masks whose segments are not as they should be",
+        "Each segment of a PNG is in its JSON, under its colour's id R + 256 G + 65536 B, and each "
+        "segment of the JSON is in the PNG.",
     ),
     "instances": (
         "targets without a mask of instance ids",

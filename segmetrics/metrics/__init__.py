@@ -3,6 +3,10 @@
 from segmetrics.metrics.boundary import BoundaryF1Score, BoundaryIoU
 from segmetrics.metrics.collection import SegmentationMetrics
 from segmetrics.metrics.image import ImageScores
+from segmetrics.metrics.object_images import ObjectImageScores
+from segmetrics.metrics.objects import ObjectMetrics
+from segmetrics.metrics.panoptic import PanopticQuality
+from segmetrics.metrics.panoptic_images import PanopticImageScores
 from segmetrics.metrics.region import (
     CohenKappa,
     ConfusionMatrix,
@@ -21,8 +25,8 @@ from segmetrics.metrics.surface import (
     AverageSurfaceDistance,
     HausdorffDistance,
     SurfaceDice,
-    SurfaceMetrics,
 )
+from segmetrics.metrics.surface_metrics import SurfaceMetrics
 
 __all__ = [
     "AverageSurfaceDistance",
@@ -37,6 +41,10 @@ __all__ = [
     "ImageScores",
     "MatthewsCorrCoef",
     "MeanIoU",
+    "ObjectImageScores",
+    "ObjectMetrics",
+    "PanopticImageScores",
+    "PanopticQuality",
     "PixelAccuracy",
     "Precision",
     "Recall",

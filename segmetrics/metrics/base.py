@@ -423,7 +423,7 @@ class CountingMetric(SumMetric):
         if not self.counting.per_image:
             return (counts,)
         of_images = means.summed(self._score(counts), means.OF_SCORES).to(counts.device)
-        return (torch.cat([of_images, self.counting.bad(counts)]),)
+        return (torch.cat([of_images, counts[..., -len(BAD_KINDS) :].sum(0)]),)
 
     def _value(self, *states: Tensor) -> Any:
         if not self.counting.per_image:

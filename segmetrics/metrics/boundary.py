@@ -19,7 +19,7 @@ from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics import means
 from segmetrics.metrics.base import MetricKwargs, RecipeMetric, uncompiled
-from segmetrics.metrics.surface import ImageMetric
+from segmetrics.metrics.per_image import ImageMetric
 from segmetrics.recipes import AggregationLevel, class_recipe
 from segmetrics.scores import Average
 from segmetrics.surfaces import BandCounting, bad_pixels, images, measure_surfaces
@@ -149,8 +149,8 @@ class BoundaryF1Score(ImageMetric):
         ``target``: integer or bool labels ``(N, H, W)``; one-hot ``(N, C, H, W)`` beside scores.
 
     Returns (``compute`` and ``forward``):
-        float32 scalar, or ``(C,)`` for ``average="none"`` (``(C - 1,)`` without background); nan if
-        no image has the class.
+        float32 scalar, or ``(C,)`` for ``average="none"`` (``(C - 1,)`` without background, one a
+        region with ``regions=True``); nan if no image has the class.
 
     Example:
         >>> import torch
@@ -173,6 +173,7 @@ class BoundaryF1Score(ImageMetric):
         num_classes: int | LabelSpace | None = None,
         *,
         tolerance: float = 0.0075,
+        regions: bool = False,
         ignore_index: int | Sequence[int] | None = None,
         average: Literal["macro", "none"] | None = "macro",
         include_background: bool = True,
@@ -186,6 +187,7 @@ class BoundaryF1Score(ImageMetric):
     ) -> None:
         super().__init__(
             num_classes,
+            regions=regions,
             ignore_index=ignore_index,
             average=average,
             include_background=include_background,
@@ -200,7 +202,7 @@ class BoundaryF1Score(ImageMetric):
         self.tolerance = number("tolerance", tolerance)
         if not 0 < self.tolerance < inf:
             raise ValueError(f"`tolerance` must be greater than 0 and finite, got {tolerance}.")
-        self._add_states((len(self.classes),), "boundary_f1", self.tolerance)
+        self._add_states((len(self.entries),), "boundary_f1", self.tolerance)
 
     def _measure(self, maps: Maps, spacing: tuple[float, ...], judged: Tensor) -> Tensor:
         tolerance = self.tolerance
@@ -209,13 +211,13 @@ class BoundaryF1Score(ImageMetric):
         measure = partial(boundary_f1, tolerance=tolerance)
         scores_ = measure_surfaces(
             maps,
-            {c: [measure] for c in self._left_in()},
+            [(mask, [measure]) for mask in self._left_in().values()],
             [0.0],
             labels=self.labels,
             surface="contour",
             spacing=spacing,
         )
-        return self._of_classes(scores_[0])
+        return self._of_entries(scores_[0])
 
     def _arguments(self) -> dict[str, tuple[object, object]]:
         return super()._arguments() | {"tolerance": (self.tolerance, 0.0075)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import nan, prod
 from typing import Any
 
@@ -13,6 +14,7 @@ from typing_extensions import Unpack
 from segmetrics import scores
 from segmetrics._arguments import boolean
 from segmetrics._help import explained
+from segmetrics.counting import count
 from segmetrics.counting.settings import (
     Counting,
     CountingArguments,
@@ -47,8 +49,8 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
     ``dice_category/<category>``: the scores of masks in which the classes of a category are one, as
     Cityscapes reports them. One with ``regions`` adds ``iou_region/<region>`` and
     ``dice_region/<region>``: each region is scored as the union of its classes, whichever classes
-    averages leave out. All are read off the one confusion matrix, which
-    ``aggregation_level="samplewise"`` and multilabel do not have: there these keys are missing.
+    averages leave out. All are read off the one confusion matrix, or samplewise off that of each
+    image. Multilabel has none: there these keys are missing.
 
     In a LightningModule ``self.log_dict(self.seg)`` in ``on_validation_epoch_end`` logs every key,
     with one sync an epoch and an automatic reset; ``self.seg["mIoU"]`` is the metric of one key.
@@ -137,11 +139,17 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
             if regions := _regions(num_classes, accuracy.counting):
                 for key, formula in (("iou_region/", scores.iou), ("dice_region/", scores.dice)):
                     recipes[key] = group_recipe(of_classes(formula, "none"), list(regions.values()))
+        counting_of_all = accuracy.counting
+        if categories or regions:  # of an image, too, they need the matrix
+            whole = replace(counting_of_all, per_image=False)
+            recipes = {name: replace(recipe, counting=whole) for name, recipe in recipes.items()}
+        names = [recipe.score.name for recipe in recipes.values()]
+        names += ["u".join(map(str, group)) for r in recipes.values() for group in r.groups]
         super().__init__(
-            accuracy.counting,
+            counting_of_all,
             num_classes,
             class_names,
-            scores_name="_".join(recipe.score.name for recipe in recipes.values()),
+            scores_name="_".join(names),
             scores_shape=(sum(prod(recipe.shape) for recipe in recipes.values()),),
             **metric_kwargs,
         )
@@ -169,6 +177,16 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
             names = self._names()
             keys += [None if label in ignored else name + names[label] for label in labels]
         return {self.prefix + key: i for i, key in enumerate(keys) if key is not None}
+
+    def _count(self, preds: Tensor, target: Tensor) -> Tensor:
+        counting = next(iter(self.recipes.values())).counting
+        if counting.per_image == self.counting.per_image or len(preds) != len(target):
+            return super()._count(preds, target)  # raises where the batches differ
+        images = range(len(target))
+        parts = [count(preds[i : i + 1], target[i : i + 1], counting) for i in images]
+        if not parts:
+            return count(preds, target, counting).expand(0, -1)
+        return torch.stack(parts)
 
     def _score(self, counts: Tensor) -> Tensor:
         values = [recipe.of(counts) for recipe in self.recipes.values()]
@@ -237,5 +255,5 @@ def _regions(
 
 
 def _has_matrix(counting: Counting) -> bool:
-    """Whether which class is taken for which is counted; of an image only the marginals are."""
-    return counting.task == "multiclass" and not counting.per_image
+    """Whether which class is taken for which is counted."""
+    return counting.task == "multiclass"

@@ -22,7 +22,7 @@ from segmetrics.report.numbers import Distribution, Result
 from segmetrics.report.page import checked_path, rendered, versions
 from segmetrics.report.pictures import Example, shown
 from segmetrics.scores import Statistics
-from segmetrics.statistics import HasImageCounts, ImageCounts
+from segmetrics.statistics import Groups, HasImageCounts, ImageCounts
 
 __all__ = ["Example", "Section", "write", "write_comparison"]
 
@@ -52,6 +52,7 @@ def write(
     title: str = "Segmentation scores",
     images: HasImageCounts | None = None,
     level: float = 0.95,
+    groups: Groups | None = None,
     examples: Sequence[Example] = (),
     scores: Mapping[str, float] | None = None,
     how: Mapping[str, str] | None = None,
@@ -70,6 +71,8 @@ def write(
         images: an ``ImageScores`` or its ``image_counts()``, for the intervals and the distribution
             over images. It must have counted the same pixels.
         level: the coverage that the intervals aim at, in (0, 1).
+        groups: what belongs together (patients, video sequences) and is drawn as one for intervals:
+            a mapping from image id to group; ``None`` draws images.
         examples: images to look at, the worst ones say, in the order to show them.
         scores: more scores for the head of the page, by name.
         how: how it was counted: what to write under which heading. The versions of segmetrics,
@@ -105,8 +108,8 @@ def write(
     confusion = _checked(confusion, space)
     if counts is not None:
         _check_same_pixels(counts, confusion)
-    result = Result(confusion, space, counts, level)
-    distribution = None if counts is None else Distribution.of(counts, level)
+    result = Result(confusion, space, counts, level, groups)
+    distribution = None if counts is None else Distribution.of(counts, level, groups)
     histogram = None if distribution is None else distribution.histogram_data()
     content = {
         "title": title,

@@ -15,7 +15,8 @@ from segmetrics._arguments import number
 from segmetrics.labels import LabelSpace
 from segmetrics.report.pictures import hex_color, share
 from segmetrics.scores import Statistics
-from segmetrics.statistics import KEYS_OF_IMAGES, ImageCounts, confidence_interval
+from segmetrics.statistics import KEYS_OF_IMAGES, Groups, ImageCounts, confidence_interval
+from segmetrics.statistics.intervals import groups_of
 
 LISTED_IMAGES = 10_000
 LISTED_CONFUSIONS = 200  # and the three largest of every class
@@ -76,6 +77,7 @@ class Result:
     space: LabelSpace
     images: ImageCounts | None
     level: float
+    groups: Groups | None
 
     @property
     def ignored(self) -> tuple[int, ...]:
@@ -125,9 +127,9 @@ class Result:
             # all classes pooled into one, whose accuracy is that of the pixels
             tp, fp, fn = (part.sum(1, keepdim=True) for part in (counts.tp, counts.fp, counts.fn))
             counts, key_of_images = ImageCounts(tp, fp, fn, ids=counts.ids), "mAcc_D"
-        if counts is None or len(counts) < 2 or key_of_images is None:
+        if counts is None or _drawn(counts, self.groups) < 2 or key_of_images is None:
             return Tile(title, value)
-        interval = confidence_interval(counts, key_of_images, level=self.level)
+        interval = confidence_interval(counts, key_of_images, level=self.level, groups=self.groups)
         return Tile(title, value, interval.low, interval.high)
 
     def classes(self) -> list[ClassRow]:
@@ -224,6 +226,7 @@ class Distribution:
 
     tiles: list[Tile]
     number: int
+    drawn: int
     undefined: int
     edges: list[float]
     bins: list[int]
@@ -232,7 +235,7 @@ class Distribution:
     images: list[tuple[str, float, float, str, float]]
 
     @staticmethod
-    def of(counts: ImageCounts, level: float) -> Distribution:
+    def of(counts: ImageCounts, level: float, groups: Groups | None) -> Distribution:
         values = counts.per_image("IoU")
         defined = values[~values.isnan()].numpy()
         bins, edges = np.histogram(defined, 40 if len(defined) >= 400 else 20, (0, 1))
@@ -241,12 +244,13 @@ class Distribution:
             ("mIoU of an image, mean", "mIoU_I"),
             ("mean of the worst 5\u202f%", "mIoU_I_5"),
         ):
-            if len(counts) > 1:
-                interval = confidence_interval(counts, key, level=level)
+            if _drawn(counts, groups) > 1:
+                interval = confidence_interval(counts, key, level=level, groups=groups)
                 tiles.append(Tile(name, interval.estimate, interval.low, interval.high))
         return Distribution(
             tiles=tiles,
             number=len(counts),
+            drawn=_drawn(counts, groups),
             undefined=len(values) - len(defined),
             edges=[round(edge, 4) for edge in edges.tolist()],
             bins=bins.tolist(),
@@ -259,6 +263,11 @@ class Distribution:
         """What the histogram is drawn from."""
         mean = None if isnan(self.mean) else self.mean
         return {"edges": self.edges, "bins": self.bins, "mean": mean}
+
+
+def _drawn(counts: ImageCounts, groups: Groups | None) -> int:
+    """How many images, or groups of them, a bootstrap draws."""
+    return len(counts) if groups is None else len(set(groups_of(counts, groups)))
 
 
 def _listed(counts: ImageCounts, values: Tensor) -> list[tuple[str, float, float, str, float]]:

@@ -6,6 +6,7 @@ pass over the data, and the data set itself is the resample in which every weigh
 functions ask of a table is ``Resampled``; ``ImageCounts`` is the table of pixel counts.
 """
 
+from segmetrics.statistics.cases import CaseScores
 from segmetrics.statistics.classes import ClassDifferences, ClassOfModel, class_differences
 from segmetrics.statistics.counts import (
     FORMULAS,
@@ -24,7 +25,10 @@ from segmetrics.statistics.intervals import (
     Method,
     compare,
     confidence_interval,
+    confidence_intervals,
 )
+from segmetrics.statistics.objects import ObjectCounts
+from segmetrics.statistics.panoptic import PanopticCounts
 from segmetrics.statistics.planning import SampleSize, sample_size
 from segmetrics.statistics.ranks import ModelPair, RankedModel, Ranking, RankingMethod, ranking
 from segmetrics.statistics.resampled import ImageId, PerImage, Resampled, statistic
@@ -40,6 +44,7 @@ __all__ = [
     "KEYS_OF_IMAGES",
     "USUAL_KEYS",
     "WORST",
+    "CaseScores",
     "ClassDifferences",
     "ClassOfModel",
     "Comparison",
@@ -52,6 +57,8 @@ __all__ = [
     "Interval",
     "Method",
     "ModelPair",
+    "ObjectCounts",
+    "PanopticCounts",
     "PerImage",
     "Presence",
     "RankedModel",
@@ -68,6 +75,7 @@ __all__ = [
     "class_differences",
     "compare",
     "confidence_interval",
+    "confidence_intervals",
     "conventions",
     "mean_of",
     "ranking",

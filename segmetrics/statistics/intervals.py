@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
 from typing import Any, Literal
@@ -121,7 +121,8 @@ def confidence_interval(
 
     Args:
         scores: an ``ImageScores`` (on several processes every one must call this, unless
-            ``compute`` has gathered the images before), or its ``image_counts()``.
+            ``compute`` has gathered the images before), its ``image_counts()``, or another table
+            with one row an image (``Resampled``).
 
     Returns:
         The score, its interval, and how it was made; ``print`` writes it as people do. All numbers
@@ -148,6 +149,48 @@ def confidence_interval(
 
 
 @explained
+def confidence_intervals(
+    scores: PerImage,
+    keys: Sequence[str],
+    *,
+    level: float = 0.95,
+    method: Method = "percentile",
+    n_resamples: int = 2000,
+    groups: Groups | None = None,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """The ``confidence_interval`` of several scores, from the same resamples, drawn once.
+
+    Args:
+        scores: as in ``confidence_interval``.
+        keys: the scores, each as ``score`` there.
+
+    Returns:
+        The intervals by key.
+
+    Raises:
+        ValueError: an unknown score, or fewer than two images or groups.
+
+    Example:
+        >>> from segmetrics.statistics import ImageCounts, confidence_intervals
+        >>> tp, fp, fn = torch.tensor([[[90], [20], [50]], [[5], [9], [8]], [[5], [1], [22]]])
+        >>> found = confidence_intervals(ImageCounts(tp, fp, fn), ["mIoU_D", "mDice_D"], level=0.9)
+        >>> print(found["mDice_D"])
+        mDice 0.865 [0.774, 0.930] (90 %, 3 images)
+    """
+    table = table_of(scores)
+    order = canonical_order(table)
+    bootstrap = Bootstrap.of(table, order, groups, level, method, n_resamples, seed)
+    ordered, weights = table.images(order), list(bootstrap.resamples())
+    drawn, number = len(table), bootstrap.number_of_groups
+    found = {}
+    for key in keys:
+        estimate, low, high, _ = bootstrap.interval(ordered.statistic(key), weights)
+        found[key] = Interval(key, estimate, low, high, level, method, drawn, number)
+    return found
+
+
+@explained
 def compare(
     a: PerImage,
     b: PerImage,
@@ -167,7 +210,7 @@ def compare(
     after which they differ as much; every exchange is tried where there are at most 2¹⁶.
 
     Args:
-        a: the one model's ``ImageScores`` or ``image_counts()``.
+        a: the one model's ``ImageScores``, ``image_counts()`` or other ``Resampled`` table.
         b: the other's, over the same images with the same classes.
 
     Returns:
@@ -261,10 +304,16 @@ class Bootstrap:
     def number_of_groups(self) -> int | None:
         return self.units if self.grouped else None
 
-    def interval(self, statistic: Statistic) -> tuple[float, float, float, Tensor]:
-        """The estimate, the bounds, and the score of every resample in which it is defined."""
+    def interval(
+        self, statistic: Statistic, weights: Iterable[Tensor] | None = None
+    ) -> tuple[float, float, float, Tensor]:
+        """The estimate, the bounds, and the score of every resample in which it is defined.
+
+        ``weights`` are those of ``resamples``, where they have been drawn already.
+        """
         estimate = statistic(torch.ones(1, len(self.unit), dtype=torch.float64))
-        resampled = torch.cat([statistic(block) for block in self.resamples()])
+        blocks = self.resamples() if weights is None else weights
+        resampled = torch.cat([statistic(block) for block in blocks])
         resampled = resampled[~resampled.isnan()]
         if estimate.isnan() or not len(resampled):
             return nan, nan, nan, resampled
@@ -305,7 +354,7 @@ class Bootstrap:
         values = torch.cat([one(everything) for one in statistics])
         return values, resampled[~resampled.isnan().any(1)]
 
-    def evaluate(self, statistic: Statistic, weights: Iterator[Tensor]) -> Tensor:
+    def evaluate(self, statistic: Statistic, weights: Iterable[Tensor]) -> Tensor:
         """The statistic of every resample of groups, as weights of their images."""
         return torch.cat([statistic(block[:, self.unit]) for block in weights])
 

@@ -58,7 +58,8 @@ def sample_size(
     The images to come must be like those at hand.
 
     Args:
-        counts: an ``ImageScores`` or its ``image_counts()``: the pilot.
+        counts: an ``ImageScores``, its ``image_counts()`` or another table with one row an image
+            (``Resampled``): the pilot.
         score: as in ``confidence_interval``.
         width: the distance between the bounds, in the score's own units; 0.02 is ± 0.01.
         level: the coverage of the interval, and that of ``[low, high]``.

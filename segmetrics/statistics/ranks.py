@@ -161,8 +161,10 @@ def ranking(
     number of pairs needs them.
 
     Args:
-        models: an ``ImageScores`` or its ``image_counts()`` by the name of the model, two or more.
-            All must have seen the same images with the same targets and classes.
+        models: an ``ImageScores``, its ``image_counts()`` or another table with one row an image
+            (``Resampled``) by the name of the model, two or more. All must have seen the same
+            images with the same targets and classes. Where a lower score is better, as a distance,
+            the lowest ranks first.
         score: as in ``confidence_interval``. Sign flips of scores of the worst images
             (``"mIoU_I_10"``) take longest.
         method: ``"mean-then-rank"`` ranks the models by their score. ``"rank-then-mean"`` ranks

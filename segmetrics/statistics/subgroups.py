@@ -37,10 +37,10 @@ class Slices(Tabular):
 
     The words are those of fairlearn's ``MetricFrame``. ``by`` names the columns of metadata;
     ``by_group`` has the interval of every value, of every tuple of values where several columns are
-    crossed. ``difference`` is that of the best and the ``worst`` group, ``ratio`` the worst by the
-    best; a group without a score is in neither. ``p_value`` says how often groups of these sizes
-    that are drawn at random differ as much. ``small`` are the groups of fewer than 30 images, whose
-    intervals are too narrow.
+    crossed. ``difference`` is that of the best and the ``worst`` group, ``ratio`` the lowest score
+    by the highest; a group without a score is in neither. ``p_value`` says how often groups of
+    these sizes that are drawn at random differ as much. ``small`` are the groups of fewer than 30
+    images, whose intervals are too narrow.
     """
 
     score: str
@@ -110,7 +110,8 @@ def slices(
     them together where that makes sense.
 
     Args:
-        counts: an ``ImageScores`` or its ``image_counts()``.
+        counts: an ``ImageScores``, its ``image_counts()`` or another table with one row an image
+            (``Resampled``).
         by: what the images are split by.
 
             - a mapping from image id to a value; tuples as values cross several properties.

@@ -6,7 +6,7 @@ functions below; the kernels of the former are defined in ``plain.py``, and comp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import hypot, nan
@@ -17,7 +17,7 @@ from segmetrics import counting as counts
 from segmetrics._arguments import identifier
 from segmetrics.counting import BAD_KINDS, Counting, installed
 from segmetrics.counting.settings import Pixels
-from segmetrics.surfaces.maps import Maps, Surface, read_maps
+from segmetrics.surfaces.maps import Maps, Mask, Surface, read_maps
 
 if TYPE_CHECKING:  # imported when there are tensors: the command does without torch
     import torch
@@ -48,8 +48,8 @@ def images(
     pixels = _without_single_slices(read(preds, target, counting))
     if pixels.target.ndim not in (4, 5):
         raise ValueError(
-            "contours and surfaces need two or three spatial dimensions, got `target` of shape "
-            f"{tuple(target.shape)}."
+            "contours, surfaces and objects need two or three spatial dimensions, got `target` of "
+            f"shape {tuple(target.shape)}."
         )
     on_cpu = target.device.type == "cpu"
     for i in range(len(pixels.target)):
@@ -128,7 +128,7 @@ class BandCounting(Counting):
 
 def measure_surfaces(
     maps: Maps,
-    measures: Mapping[int, Sequence[Measure]],
+    measures: Sequence[tuple[Mask, Sequence[Measure]]],
     empty: Sequence[float],
     *,
     both_empty: Sequence[float] | None = None,
@@ -136,14 +136,15 @@ def measure_surfaces(
     surface: Surface,
     spacing: tuple[float, ...],
 ) -> Tensor:
-    """Measure the distances between the surfaces of classes, float64 ``(measures, classes)``.
+    """Measure the distances between the surfaces of masks, float64 ``(measures, masks)``.
 
     They are where they were measured, on the CPU or the maps' device.
 
     Args:
         maps: of ``labels`` classes, or one channel a class with ``labels=1``; without ignored
             pixels, unless the surface is the contour.
-        measures: the classes, each with what is read off its distances.
+        measures: masks, each with what is read off its distances. A mask is a class, or the union
+            of a tuple of classes of one channel.
         empty: the measures' values where one of the surfaces is empty.
         both_empty: their values where both are; by default nan.
         labels: number of classes in a channel.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics.counting.codes import IGNORED, preds_codes, target_codes, to_int64
-from segmetrics.counting.settings import Pixels
+from segmetrics.counting.settings import Counting, Pixels
 from segmetrics.surfaces import BandCounting, axes_of_size
 from segmetrics.surfaces.cpu import band_counts, inner
 from segmetrics.surfaces.cpu_maps import read_maps, readable
@@ -26,7 +26,7 @@ def count_bands(preds: Array, target: Array, counting: BandCounting) -> NDArray[
         counting: what is counted.
     """
     shape = [target.shape[axis] for axis in axes_of_size(target.shape)]
-    maps = _maps(preds.reshape(shape), target.reshape(shape), counting)
+    maps = label_maps(preds.reshape(shape), target.reshape(shape), counting)
     (preds,), (target,) = map(volumes, maps)
     reach = counting.reach(shape)
     counts: NDArray[np.int64] = band_counts(
@@ -36,7 +36,18 @@ def count_bands(preds: Array, target: Array, counting: BandCounting) -> NDArray[
     return counts
 
 
-def _maps(preds: Array, target: Array, counting: BandCounting) -> Maps:
+def volumes_of(
+    preds: Array, target: Array, counting: BandCounting
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The labels of both as volumes ``(depth, height, width)`` without padding, see ``maps``."""
+    shape = [target.shape[axis] for axis in axes_of_size(target.shape)]
+    maps = label_maps(preds.reshape(shape), target.reshape(shape), counting)
+    inner = tuple(slice(1, -1) for _ in shape)
+    (of_preds,), (of_target,) = (volumes([side[0][inner]]) for side in maps)
+    return np.ascontiguousarray(of_preds), np.ascontiguousarray(of_target)
+
+
+def label_maps(preds: Array, target: Array, counting: Counting) -> Maps:
     """The label maps, see ``maps.read_maps``."""
     pixels = Pixels(preds[None, None], target[None, None], "labels", "labels")
     if readable(pixels, counting):

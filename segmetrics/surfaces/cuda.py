@@ -10,7 +10,7 @@ separable transform of every surface.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from math import inf
 from operator import mul
@@ -23,7 +23,7 @@ from torch.nn.functional import max_pool1d
 
 from segmetrics.surfaces.distances import Distances, Measure, share_of_size
 from segmetrics.surfaces.elements import sizes
-from segmetrics.surfaces.maps import IGNORED_PIXEL, Maps, Surface, moves
+from segmetrics.surfaces.maps import IGNORED_PIXEL, Maps, Mask, Surface, moves
 
 #: Outputs of a program along a line, and its lines.
 OUTPUTS, LINES = 32, 32
@@ -46,7 +46,7 @@ def band_counts(maps: Maps, reach: int, labels: int) -> Tensor:
 
 def measure_surfaces(
     maps: Maps,
-    measures: Mapping[int, Sequence[Measure]],
+    measures: Sequence[tuple[Mask, Sequence[Measure]]],
     empty: Sequence[float],
     both_empty: Sequence[float],
     *,
@@ -55,16 +55,18 @@ def measure_surfaces(
     spacing: tuple[float, ...],
 ) -> Tensor:
     """The numbers of ``surfaces.measure_surfaces``."""
-    columns = []
-    for c, of_class in measures.items():
-        channel, label = divmod(c, labels)
+    columns, in_pixels = [], surface != "elements"
+    for mask, of_mask in measures:
+        classes = mask if isinstance(mask, tuple) else (mask,)
+        channel = classes[0] // labels
         target = maps.target[channel]
         preds_sizes, target_sizes = (
-            _sizes(side[channel], target, label, surface, spacing) for side in maps
+            _sizes(_union(side[channel], classes, labels), target, surface, spacing)
+            for side in maps
         )
         distances = Distances(
-            Way(_distances(target_sizes > 0, spacing), preds_sizes, surface),
-            Way(_distances(preds_sizes > 0, spacing), target_sizes, surface),
+            Way(_distances(target_sizes > 0, spacing), preds_sizes, in_pixels=in_pixels),
+            Way(_distances(preds_sizes > 0, spacing), target_sizes, in_pixels=in_pixels),
         )
         found = (preds_sizes > 0).any().int() + (target_sizes > 0).any().int()
         columns.append(
@@ -74,7 +76,7 @@ def measure_surfaces(
                     .double()
                     .where(found == 2, one)
                     .where(found > 0, both)
-                    for measure, one, both in zip(of_class, empty, both_empty, strict=True)
+                    for measure, one, both in zip(of_mask, empty, both_empty, strict=True)
                 ]
             )
         )
@@ -84,10 +86,10 @@ def measure_surfaces(
 class Way:
     """A way on CUDA: distances everywhere, and sizes of pieces, 0 where there is none."""
 
-    def __init__(self, values: Tensor, piece_sizes: Tensor, surface: Surface) -> None:
+    def __init__(self, values: Tensor, piece_sizes: Tensor, *, in_pixels: bool) -> None:
         self.values = values.flatten()
         self.sizes = piece_sizes.flatten()
-        self.in_pixels = surface != "elements"
+        self.in_pixels = in_pixels
 
     @property
     def size(self) -> Tensor:
@@ -102,6 +104,12 @@ class Way:
         """The size of what lies within a tolerance."""
         limit = self.values.new_full((), tolerance)
         return self.sizes.where(self.values <= limit, 0.0).sum()
+
+    def pooled(self, other: Way) -> Way:
+        """The distances of both surfaces as those of one."""
+        values = torch.cat([self.values, other.values])
+        of_both = torch.cat([self.sizes, other.sizes])
+        return Way(values, of_both, in_pixels=self.in_pixels)
 
     def percentile(self, percent: float) -> Tensor:
         """The distance within which this share of the surface lies."""
@@ -120,21 +128,27 @@ class Way:
         return values.gather(0, torch.minimum(first, last).clamp(min=0).view(1))[0]
 
 
-def _sizes(
-    labels: Tensor, target: Tensor, label: int, surface: Surface, spacing: tuple[float, ...]
-) -> Tensor:
-    """Sizes of the pieces of a class's surface in one map, in float64, 0 where there is none."""
-    flat = labels.flatten()
-    offsets = [sum(map(mul, move, labels.stride())) for move in moves(surface, labels.ndim)]
+def _union(labels: Tensor, classes: Sequence[int], of_channel: int) -> Tensor:
+    """Where a map has one of the classes, of which each channel has so many."""
+    inside = torch.zeros_like(labels, dtype=torch.bool)
+    for c in classes:
+        inside |= labels == c % of_channel
+    return inside
+
+
+def _sizes(inside: Tensor, target: Tensor, surface: Surface, spacing: tuple[float, ...]) -> Tensor:
+    """Sizes of the pieces of a mask's surface in one map, in float64, 0 where there is none."""
+    flat = inside.flatten()
+    offsets = [sum(map(mul, move, inside.stride())) for move in moves(surface, inside.ndim)]
     if surface == "elements":
-        code = torch.zeros_like(flat)
+        code = torch.zeros_like(flat, dtype=torch.int32)
         for corner, offset in enumerate(offsets):
-            code |= (flat.roll(-offset) == label).int() << corner
-        return _table(spacing, labels.device)[code.long()].view_as(labels)
-    uneven = torch.zeros_like(flat, dtype=torch.bool)
+            code |= flat.roll(-offset).int() << corner
+        return _table(spacing, inside.device)[code.long()].view_as(inside)
+    uneven = torch.zeros_like(flat)
     for offset in offsets:
         uneven |= flat.roll(-offset) != flat
-    found = uneven.view_as(labels) & (labels == label)
+    found = uneven.view_as(inside) & inside
     return (found & (target != IGNORED_PIXEL)).double()
 
 

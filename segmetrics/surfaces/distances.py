@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import Self
 
 Scalar = float | Tensor
 
@@ -40,6 +41,9 @@ class Way(Protocol):
         see ``share_of_size``.
         """
 
+    def pooled(self, other: Self) -> Self:
+        """The distances of both surfaces as those of one."""
+
 
 class Distances(NamedTuple):
     """The distances between two surfaces, both ways."""
@@ -51,13 +55,21 @@ class Distances(NamedTuple):
 Measure = Callable[[Distances], Scalar]
 
 
-def hausdorff(distances: Distances, *, percentile: float = 100.0, directed: bool = False) -> Scalar:
-    """The ``percentile`` of the distances, the larger of both ways unless ``directed``."""
-    to_target = distances.to_target.percentile(percentile)
+def hausdorff(
+    distances: Distances,
+    *,
+    percentile: float = 100.0,
+    directed: bool = False,
+    pooled: bool = False,
+) -> Scalar:
+    """The ``percentile`` of the distances: the larger of both ways, of one, or of both pooled."""
+    there, back = distances
     if directed:
-        return to_target
-    to_preds = distances.to_preds.percentile(percentile)
-    return torch.maximum(torch.as_tensor(to_target), torch.as_tensor(to_preds))
+        return there.percentile(percentile)
+    if pooled:
+        return there.pooled(back).percentile(percentile)
+    to_target, to_preds = (torch.as_tensor(way.percentile(percentile)) for way in distances)
+    return torch.maximum(to_target, to_preds)
 
 
 def average_distance(distances: Distances, *, symmetric: bool = True) -> Scalar:
@@ -110,6 +122,12 @@ class Pieces:
     def within(self, tolerance: float) -> float:
         near = self.values <= np.float32(tolerance)
         return float(near.sum() if self.sizes is None else near @ self.sizes)
+
+    def pooled(self, other: Pieces) -> Pieces:
+        values = np.concatenate([self.values, other.values])
+        if self.sizes is None or other.sizes is None:
+            return Pieces(values, None)
+        return Pieces(values, np.concatenate([self.sizes, other.sizes]))
 
     def percentile(self, percent: float) -> float:
         if percent == 100:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import chain, pairwise
+from itertools import pairwise
 from operator import mul
 from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
@@ -18,7 +18,15 @@ from segmetrics._parallel import share
 from segmetrics.counting import installed
 from segmetrics.surfaces.distances import Distances, Measure, Pieces
 from segmetrics.surfaces.elements import sizes
-from segmetrics.surfaces.maps import IGNORED_PIXEL, Maps, Surface, moves, volumes
+from segmetrics.surfaces.maps import (
+    IGNORED_PIXEL,
+    NO_CLASS,
+    Maps,
+    Mask,
+    Surface,
+    moves,
+    volumes,
+)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -50,7 +58,7 @@ def band_counts(maps: Maps, reach: int, labels: int) -> Tensor:
 
 def measure_surfaces(
     maps: Maps,
-    measures: Mapping[int, Sequence[Measure]],
+    measures: Sequence[tuple[Mask, Sequence[Measure]]],
     empty: Sequence[float],
     both_empty: Sequence[float],
     *,
@@ -61,24 +69,51 @@ def measure_surfaces(
     """The numbers of ``surfaces.measure_surfaces``."""
     maps = maps.cpu()
     pixels = maps.target[0].numel()
+    masks = list(dict.fromkeys(mask for mask, _ in measures))
+    regions = [mask for mask in masks if isinstance(mask, tuple)]
     tasks = [
-        (channel.numpy(), target.numpy(), labels, surface, spacing)
+        (channel.numpy(), target.numpy(), labels, regions, surface, spacing)
         for side in maps
         for channel, target in zip(side, maps.target, strict=True)
     ]
-    preds, target = map(list, map(chain.from_iterable, _halves(_run(_find, tasks, pixels))))
+    preds, target = map(_joined, _halves(_run(_find, tasks, pixels)))
     size = volumes(maps.target)[0].shape
-    pairs = {c: (preds[c], target[c]) for c in measures}
-    found = {c: sum(len(points.places) > 0 for points in pair) for c, pair in pairs.items()}
-    both = [c for c in measures if found[c] == 2]
-    directions = [(*way, size, spacing) for c in both for way in (pairs[c], pairs[c][::-1])]
+    pairs = {mask: (preds[mask], target[mask]) for mask in masks}
+    found = {mask: sum(len(points.places) > 0 for points in pair) for mask, pair in pairs.items()}
+    both = [mask for mask in masks if found[mask] == 2]
+    directions = [(*way, size, spacing) for m in both for way in (pairs[m], pairs[m][::-1])]
     ways = _run(_way, directions, pixels)
-    of_both = zip(ways[::2], ways[1::2], strict=True)
-    applied = [(measures[c], *pair) for c, pair in zip(both, of_both, strict=True)]
-    values = _run(_apply, applied, pixels)
-    measured = dict(zip(both, values, strict=True))
-    columns = [measured.get(c, empty if found[c] else both_empty) for c in measures]
+    of_both = dict(zip(both, zip(ways[::2], ways[1::2], strict=True), strict=True))
+    applied = [(of_mask, *of_both[mask]) for mask, of_mask in measures if mask in of_both]
+    measured = iter(_run(_apply, applied, pixels))
+    columns = [
+        next(measured) if mask in of_both else empty if found[mask] else both_empty
+        for mask, _ in measures
+    ]
     return torch.tensor(columns, dtype=torch.float64).T
+
+
+def inner(labels: NDArray[np.int32], reach: int) -> NDArray[np.bool_]:
+    """Pixels of a volume with one label throughout their window; see ``plain.inner``."""
+    found: NDArray[np.bool_] = _kernels().inner(labels, reach)
+    return found
+
+
+def distances_of_masks(
+    preds: NDArray[np.bool_], target: NDArray[np.bool_], surface: Surface, spacing: Spacing
+) -> Distances:
+    """The distances between the surfaces of two masks ``(H, W)`` or ``(D, H, W)``, none empty."""
+    sides = [
+        np.full([length + 2 for length in m.shape], NO_CLASS, np.int32) for m in (preds, target)
+    ]
+    for side, mask in zip(sides, (preds, target), strict=True):
+        side[(slice(1, -1),) * mask.ndim][mask] = 0
+    of_preds, of_target = (_find(side, sides[1], 1, [], surface, spacing)[0] for side in sides)
+    depth, height, width = (1,) * (3 - preds.ndim) + sides[0].shape
+    size = depth, height, width
+    return Distances(
+        _way(of_preds, of_target, size, spacing), _way(of_target, of_preds, size, spacing)
+    )
 
 
 class Points(NamedTuple):
@@ -92,24 +127,54 @@ def _find(
     labels: NDArray[np.int32],
     target: NDArray[np.int32],
     classes: int,
+    regions: Sequence[tuple[int, ...]],
     surface: Surface,
     spacing: Spacing,
-) -> list[Points]:
-    """The surfaces of all classes in a map."""
+) -> dict[Mask, Points]:
+    """The surfaces of all classes in a map, and of regions."""
     steps = [stride // labels.itemsize for stride in labels.strides]
     offsets = np.array(
         [sum(map(mul, move, steps)) for move in moves(surface, len(steps))], np.int64
     )
     flat = labels.reshape(-1)
+    found: dict[Mask, Points]
     if surface == "elements":
         places, codes, start = _kernels().find_elements(flat, offsets, classes)
         piece_sizes = sizes(spacing)[codes]
-        return [Points(places[s], piece_sizes[s]) for s in _slices(start)]
-    places, start = _kernels().find_pixels(flat, offsets, classes)
-    found = [places[s] for s in _slices(start)]
-    if surface == "contour":
-        found = [p[target.reshape(-1)[p] != IGNORED_PIXEL] for p in found]
-    return [Points(p, None) for p in found]
+        found = {c: Points(places[s], piece_sizes[s]) for c, s in enumerate(_slices(start))}
+    else:
+        places, start = _kernels().find_pixels(flat, offsets, classes)
+        parts = [places[s] for s in _slices(start)]
+        if surface == "contour":
+            parts = [p[target.reshape(-1)[p] != IGNORED_PIXEL] for p in parts]
+        found = {c: Points(p, None) for c, p in enumerate(parts)}
+    for region in regions:
+        touched = np.unique(np.concatenate([found[c].places for c in region]))
+        places, codes = _of_region(flat, touched, offsets, region, classes)
+        found[region] = Points(places, sizes(spacing)[codes] if surface == "elements" else None)
+    return found
+
+
+def _of_region(
+    flat: NDArray[np.int32],
+    places: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+    region: tuple[int, ...],
+    classes: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The surface of a union of classes, of those of its classes, and the codes of its elements.
+
+    Where the union ends, one of its classes ends. What two of them share is no surface of it.
+    """
+    inside = np.zeros(classes + 2, np.int64)  # labels of no class, -1 and -2, are the last two
+    inside[list(region)] = 1
+    full = np.ones(len(places), np.bool_)
+    codes = np.zeros(len(places), np.int64)
+    for corner, offset in enumerate(offsets.tolist()):
+        filled = inside[flat[places + offset]]
+        full &= filled > 0
+        codes |= filled << corner
+    return places[~full], codes[~full]
 
 
 def _way(queries: Points, seeds: Points, size: tuple[int, int, int], spacing: Spacing) -> Pieces:
@@ -133,6 +198,13 @@ def _run(
     threads = len(tasks) if pixels >= FEWEST else 1
     done = dict(pair for part in share(work, enumerate(tasks), at_most=threads) for pair in part)
     return [done[i] for i in range(len(tasks))]
+
+
+def _joined(channels: Sequence[Mapping[Mask, Points]]) -> dict[Mask, Points]:
+    """The surfaces of all channels; with several, each has one class, which is its number."""
+    if len(channels) == 1:
+        return dict(channels[0])
+    return {c: found[0] for c, found in enumerate(channels)}
 
 
 def _halves(items: list[Item]) -> tuple[list[Item], list[Item]]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 #: Pixels of a class with a direct neighbour outside it; pieces of the surface between pixels; or
 #: pixels with any neighbour outside it, those ignored left out.
 Surface = Literal["pixels", "elements", "contour"]
+#: A class, or the union of several classes: a region.
+Mask = int | tuple[int, ...]
 
 #: A pixel of no class: outside the image, or an abstention.
 NO_CLASS = -1

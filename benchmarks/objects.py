@@ -1,0 +1,327 @@
+"""Objects against cc3d and SciPy; panoptic quality against torchmetrics and others.
+
+``python -m benchmarks.objects`` prints medians of interleaved runs, their ratios, and peak memory
+above the inputs. Panopticapi is its published algorithm, whose cost is that of ``np.unique``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
+from functools import partial
+from pathlib import Path
+
+import cc3d
+import numpy as np
+import torch
+from hotcoco.panoptic import PanopticEval
+from PIL import Image
+from scipy import ndimage
+from torchmetrics.detection import PanopticQuality as TorchmetricsPanopticQuality
+from vernier import panoptic as vernier
+
+from benchmarks.machine import machine, versions
+from benchmarks.memory import peak_of
+from benchmarks.timing import ROUNDS, interleaved
+from segmetrics import PanopticQuality
+from segmetrics.evaluate.panoptic import count, plan
+from segmetrics.evaluate.segments import SegmentSettings
+from segmetrics.objects import object_pairs
+
+PARTS = ("table", "quality", "files", "memory")
+#: Name → size, segments an image, categories that are things and stuff.
+DATA = {"Cityscapes": ((1024, 2048), 60, 8, 11), "COCO": ((480, 640), 12, 80, 53)}
+#: Different images that are cycled through: a hundred would not fit into memory.
+DISTINCT = 5
+
+Step = Callable[[], object]
+
+
+def regions(size: tuple[int, ...], number: int, values: int, seed: int = 0) -> np.ndarray:
+    """A map of boxes and balls of all sizes, -1 between them."""
+    rng = np.random.default_rng(seed)
+    labels = np.full(size, -1, np.int32)
+    for _ in range(number):
+        half = np.maximum(1, rng.uniform(0.01, 0.06) * np.array(size) * rng.uniform(0.5, 2)).astype(
+            int
+        )
+        middle = [int(rng.integers(length)) for length in size]
+        box = tuple(slice(max(0, m - h), m + h) for m, h in zip(middle, half, strict=True))
+        places = np.indices(labels[box].shape)
+        away = sum(
+            ((p + b.start - m) / h) ** 2
+            for p, b, m, h in zip(places, box, middle, half, strict=True)
+        )
+        labels[box][away <= rng.choice([1, 3])] = rng.integers(values)
+    return labels
+
+
+def moved(labels: np.ndarray) -> np.ndarray:
+    """A prediction: the same, a little elsewhere."""
+    return np.roll(labels, 2, tuple(range(labels.ndim)))
+
+
+# --- components and pairs -------------------------------------------------------------------------
+
+
+def by_cc3d(preds: np.ndarray, target: np.ndarray) -> None:
+    """Components by cc3d, pairs by one ``np.unique``."""
+    of_preds, of_target = (
+        cc3d.connected_components(x + 1, connectivity=26 if x.ndim == 3 else 8)
+        for x in (preds, target)
+    )
+    np.unique(of_target.astype(np.int64) << 32 | of_preds, return_counts=True)
+
+
+def by_scipy(preds: np.ndarray, target: np.ndarray) -> None:
+    """Components by SciPy, class by class, pairs by one ``np.unique``."""
+    structure = np.ones((3,) * target.ndim)
+    sides = []
+    for labels in (preds, target):
+        found, number = np.zeros(labels.shape, np.int64), 0
+        for value in np.unique(labels[labels >= 0]):
+            pieces, more = ndimage.label(labels == value, structure)
+            found += np.where(pieces > 0, pieces + number, 0)
+            number += more
+        sides.append(found)
+    np.unique(sides[1] << 32 | sides[0], return_counts=True)
+
+
+def tables(small: bool) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Maps whose objects are paired."""
+    rng = np.random.default_rng(0)
+    shrink = 4 if small else 1
+    flat, deep = (1024 // shrink, 2048 // shrink), (100 // shrink, 512 // shrink, 512 // shrink)
+    street, lesions = regions(flat, 300, 19), regions(deep, 300, 1)
+    noise = [rng.integers(-1, 2, flat).astype(np.int32) for _ in range(2)]
+    return {
+        f"{flat}, 300 regions": (moved(street), street),
+        f"{flat}, noise": (noise[0], noise[1]),
+        f"{deep}, 300 lesions": (moved(lesions), lesions),
+    }
+
+
+def time_tables(rounds: int, small: bool) -> None:
+    """Print times of components and pairs."""
+    for name, (preds, target) in tables(small).items():
+        steps: dict[str, Step] = {
+            "segmetrics": lambda p=preds, t=target: object_pairs(p, t),
+            "cc3d + unique": lambda p=preds, t=target: by_cc3d(p, t),
+            "SciPy + unique": lambda p=preds, t=target: by_scipy(p, t),
+        }
+        show(name, steps, preds.sum, rounds)
+
+
+# --- panoptic quality -----------------------------------------------------------------------------
+
+
+class Images:
+    """Images of a data set's size as every contender takes them."""
+
+    def __init__(self, name: str, small: bool) -> None:
+        size, segments, self.things, self.stuffs = DATA[name]
+        size = tuple(length // 4 for length in size) if small else size
+        self.pairs = []
+        for seed in range(DISTINCT):
+            ids = regions(size, segments, 2**20, seed) + 1
+            self.pairs.append(tuple(self.categories(x) for x in (moved(ids), ids)))
+
+    def categories(self, ids: np.ndarray) -> np.ndarray:
+        """Category and instance of every pixel; where there is no region it is stuff."""
+        category = np.where(ids > 0, ids % (self.things + self.stuffs), self.things)
+        return np.stack([category, np.where(category < self.things, ids, 0)], -1).astype(np.int64)
+
+    def tensors(self, i: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """As torchmetrics takes them, ``(1, H, W, 2)``."""
+        preds, target = (torch.from_numpy(x)[None] for x in self.pairs[i % DISTINCT])
+        return preds, target
+
+    def as_coco(self, i: int) -> list[tuple[np.ndarray, list[dict[str, int]]]]:
+        """As COCO has them: ids, and the segments of each side."""
+        sides = []
+        for side in self.pairs[i % DISTINCT]:
+            keys, place = np.unique(side.reshape(-1, 2), axis=0, return_inverse=True)
+            ids = (place.reshape(side.shape[:2]) + 1).astype(np.uint32)
+            infos = [
+                {"id": n + 1, "category_id": int(c), "iscrowd": 0} for n, (c, _) in enumerate(keys)
+            ]
+            sides.append((ids, infos))
+        return sides
+
+    def listed(self) -> list[dict[str, object]]:
+        """The categories of COCO's JSON."""
+        number = range(self.things + self.stuffs)
+        return [{"id": c, "name": str(c), "isthing": int(c < self.things)} for c in number]
+
+
+def panopticapi_uniques(images: list[list[tuple[np.ndarray, list[dict[str, int]]]]]) -> None:
+    """What takes panopticapi its time: two ``np.unique`` over the pixels of an image."""
+    for (preds, _), (target, _) in images:
+        np.unique(preds, return_counts=True)
+        np.unique(target.astype(np.uint64) * 2**24 + preds, return_counts=True)
+
+
+def by_vernier(images: Images, sides: list[list[tuple[np.ndarray, list[dict[str, int]]]]]) -> None:
+    """vernier on arrays: both of its ``from_arrays`` and the evaluation."""
+    maps = [{i: of_image[side][0] for i, of_image in enumerate(sides)} for side in range(2)]
+    infos = [
+        json.dumps({str(i): of_image[side][1] for i, of_image in enumerate(sides)}).encode()
+        for side in range(2)
+    ]
+    target = vernier.Dataset.from_arrays(maps[1], infos[1], json.dumps(images.listed()).encode())
+    preds = vernier.Predictions.from_arrays(maps[0], infos[0])
+    vernier.Evaluator().evaluate(target, preds, num_threads=torch.get_num_threads())
+
+
+def time_quality(rounds: int, small: bool, number: int) -> None:
+    """Print times of panoptic quality on arrays, of as many images each."""
+    for name in DATA:
+        images = Images(name, small)
+        every, few = [images.tensors(i) for i in range(number)], max(1, number // 50)
+        coco = [images.as_coco(i) for i in range(number)]
+        classes = range(images.things), range(images.things, images.things + images.stuffs)
+        ours, theirs = PanopticQuality(*classes), TorchmetricsPanopticQuality(*classes)
+
+        def update(metric: torch.nn.Module, some: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+            for preds, target in some:
+                metric.update(preds, target)
+
+        steps: dict[str, Step] = {
+            "segmetrics": partial(update, ours, every),
+            "panopticapi's uniques": partial(panopticapi_uniques, coco[: 5 * few]),
+            "torchmetrics": partial(update, theirs, every[:few]),
+            "vernier": partial(by_vernier, images, coco),
+        }
+        of_images = {"panopticapi's uniques": min(5 * few, number), "torchmetrics": few}
+        title = f"panoptic quality, {number} images of {name}'s size, a time an image"
+        per = {who: of_images.get(who, number) for who in steps}
+        show(title, steps, every[0][0].sum, rounds, per)
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def write_coco(folder: Path, images: Images, number: int) -> tuple[Path, Path]:
+    """COCO's format in a folder."""
+    entries: dict[str, list[dict[str, object]]] = {"preds": [], "target": []}
+    for i in range(number):
+        for side, (ids, infos) in zip(("preds", "target"), images.as_coco(i), strict=True):
+            path = folder / side / f"{i:06}.png"
+            path.parent.mkdir(exist_ok=True)
+            colors = np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)
+            Image.fromarray(colors).save(path)
+            entries[side].append({"image_id": i, "file_name": path.name, "segments_info": infos})
+    for side, of_side in entries.items():
+        content = {
+            "annotations": of_side,
+            "categories": images.listed(),
+            "images": [{"id": i, "file_name": f"{i:06}.png"} for i in range(number)],
+        }
+        (folder / f"{side}.json").write_text(json.dumps(content))
+    return folder / "preds.json", folder / "target.json"
+
+
+def by_hotcoco(preds: Path, target: Path) -> None:
+    """hotcoco on COCO's files."""
+    with redirect_stdout(io.StringIO()):
+        PanopticEval(str(target), str(preds)).run()
+
+
+def by_us(preds: Path, target: Path) -> None:
+    """What the command does, but for its start."""
+    format_, pairs, _ = plan(preds, target, None, None)
+    count(pairs, SegmentSettings(format_), None, lambda done, number, problems: None)
+
+
+def time_files(rounds: int, small: bool, number: int) -> None:
+    """Print times of panoptic quality of COCO's files."""
+    for name in DATA:
+        with tempfile.TemporaryDirectory() as folder:
+            paths = write_coco(Path(folder), Images(name, small), number)
+            steps: dict[str, Step] = {
+                "segmetrics": partial(by_us, *paths),
+                "hotcoco": partial(by_hotcoco, *paths),
+            }
+            title = f"files, {number} images of {name}'s size, a time an image"
+            floor = torch.rand(1000, 1000).sum
+            show(title, steps, floor, rounds, dict.fromkeys(steps, number))
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+def memory_of(who: str, name: str, small: bool) -> int:
+    """Bytes above the inputs for one image, in this process."""
+    images = Images(name, small)
+    preds, target = images.tensors(0)
+    classes = range(images.things), range(images.things, images.things + images.stuffs)
+    if who == "vernier":
+        coco = [images.as_coco(0)]
+        return peak_of(lambda: by_vernier(images, coco), "cpu")
+    metric = {"segmetrics": PanopticQuality, "torchmetrics": TorchmetricsPanopticQuality}[who](
+        *classes
+    )
+    metric.update(preds[:, :32, :32], target[:, :32, :32])  # loads and compiles
+    return peak_of(lambda: metric.update(preds, target), "cpu")
+
+
+def show_memory(small: bool) -> None:
+    """Print peak memory, each measured in a process of its own."""
+    for name in DATA:
+        print(f"\npeak memory above the inputs, one image of {name}'s size")
+        for who in ("segmetrics", "torchmetrics", "vernier"):
+            command = [sys.executable, "-m", "benchmarks.objects", "--memory-of", who, name]
+            command += ["--small"] * small
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            print(f"  {who:24} {int(done.stdout.split()[-1]) / 2**20:8.1f} MiB", flush=True)
+
+
+def show(
+    title: str,
+    steps: Mapping[str, Step],
+    floor: Step,
+    rounds: int,
+    per: Mapping[str, int] | None = None,
+) -> None:
+    """Print times, those of the others beside ours."""
+    timing = interleaved(floor, steps, device="cpu", rounds=rounds).contenders
+    times = {who: seconds / (per or {}).get(who, 1) for who, seconds in timing.items()}
+    print(f"\n{title}")
+    for who, seconds in times.items():
+        print(
+            f"  {who:24} {1e3 * seconds:10.2f} ms   {seconds / times['segmetrics']:7.1f} ×",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Run the parts that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--small", action="store_true", help="only to see that it runs")
+    parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.memory_of:
+        print(memory_of(*given.memory_of, given.small))
+        return
+    print(machine("cpu"), versions())
+    if "table" in given.parts:
+        time_tables(given.rounds, given.small)
+    if "quality" in given.parts:
+        time_quality(given.rounds, given.small, given.images)
+    if "files" in given.parts:
+        time_files(given.rounds, given.small, given.images)
+    if "memory" in given.parts:
+        show_memory(given.small)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""The options of ``segmetrics evaluate --objects``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from segmetrics.evaluate.metadata import Groups
+from segmetrics.evaluate.objects import Objects
+from segmetrics.evaluate.settings import Settings
+from segmetrics.evaluate.spacing import spacing_option
+from segmetrics.objects.rules import PRESETS, Rules, preset
+
+OBJECTS = "Objects"
+
+# fmt: off
+WithObjects = Annotated[
+    bool,
+    typer.Option(
+        "--objects", rich_help_panel=OBJECTS,
+        help="Objects, too: lesions, cells, instances, as connected pixels of one class. How many "
+        "are found and invented, and their Dice; in the report the worst are shown.",
+    ),
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--object-preset", metavar="NAME", rich_help_panel=OBJECTS,
+        help=f"Objects as a challenge counts them: {', '.join(PRESETS)}.",
+    ),
+]
+ObjectMatching = Annotated[
+    str | None,
+    typer.Option(
+        "--object-matching", metavar="overlap|iou", rich_help_panel=OBJECTS,
+        help="An object is found by overlap, the default, or one to one by IoU.",
+    ),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        "--object-threshold", metavar="T", rich_help_panel=OBJECTS,
+        help="The share of an object, or the IoU, above which it is found; by default any pixel, "
+        "or an IoU of 0.5.",
+    ),
+]
+Connected = Annotated[
+    str | None,
+    typer.Option(
+        "--connectivity", metavar="full|faces", rich_help_panel=OBJECTS,
+        help="Pixels that share a corner are connected, the default, or only those that share a "
+        "face (in images an edge).",
+    ),
+]
+MinSize = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SIZE", rich_help_panel=OBJECTS,
+        help="Smaller objects do not count; in pixels, or mm³ where files have a spacing.",
+    ),
+]
+ObjectSizes = Annotated[
+    str | None,
+    typer.Option(
+        "--object-sizes", metavar="EDGES", rich_help_panel=OBJECTS,
+        help="Recall by size, too: one edge for small and large, two for small, medium and large, "
+        "as in 100,1000, in the unit of --min-size. Images have 1024,9216 by default.",
+    ),
+]
+Distances = Annotated[
+    bool,
+    typer.Option(
+        "--object-distances", rich_help_panel=OBJECTS,
+        help="HD95 of the objects, too; one that is missed or invented has the diagonal.",
+    ),
+]
+# fmt: on
+
+#: The options by the rule that they give.
+OF_RULES = {
+    "matching": "object_matching",
+    "threshold": "object_threshold",
+    "connectivity": "connectivity",
+    "min_size": "min_size",
+    "sizes": "object_sizes",
+    "distances": "object_distances",
+}
+
+
+def extras_of(
+    given: Mapping[str, Any], settings: Settings, groups: Groups | None
+) -> tuple[Objects, ...]:
+    """What the options ask for.
+
+    Args:
+        given: the options of the command, by parameter.
+        settings: what values mean.
+        groups: what intervals draw.
+
+    Raises:
+        ValueError: options that contradict each other.
+    """
+    rules = {
+        rule: given[option]
+        for rule, option in OF_RULES.items()
+        if given[option] not in (None, False)
+    }
+    options = ", ".join(f"--{OF_RULES[rule].replace('_', '-')}" for rule in rules)
+    name, spacing = given["object_preset"], spacing_option(given["spacing"])
+    if name is not None:
+        if rules:
+            raise ValueError(f"--object-preset {name} fixes what {options} says. Leave it out.")
+        if name not in PRESETS:
+            raise ValueError(f"--object-preset is one of {', '.join(PRESETS)}, got {name}.")
+        return (Objects(settings, preset(name), spacing, groups),)
+    if not given["objects"]:
+        if rules:
+            raise ValueError(f"{options} says something of objects: give --objects, too.")
+        return ()
+    if "sizes" in rules:
+        rules["sizes"] = _edges(rules["sizes"])
+    try:
+        return (Objects(settings, Rules.of(**rules), spacing, groups),)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"--objects: {error}") from error
+
+
+def _edges(text: str) -> list[float]:
+    try:
+        return [float(edge) for edge in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--object-sizes is numbers, as in 100,1000, got {text}.") from None

@@ -1,0 +1,153 @@
+"""Pictures of the worst missed and invented objects, cut out of their images, for the report."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmetrics.evaluate.counter import Counter
+from segmetrics.evaluate.settings import Evaluation
+from segmetrics.files import MaskError
+from segmetrics.objects import NO_OBJECT
+from segmetrics.objects.find import pairs_of
+from segmetrics.objects.matching import matched
+
+if TYPE_CHECKING:
+    from segmetrics.evaluate.objects import Objects
+
+Labels = NDArray[Any]
+
+#: Pixels around an object that are shown, at least, and the side of a picture on the page.
+MARGIN, SIDE = 12, 160
+#: Objects of an image that are shown.
+OF_IMAGE = 3
+#: Colours of the target alone, of the prediction alone, and of both.
+MISSED, INVENTED, BOTH = (238, 102, 119), (68, 119, 170), (200, 200, 200)
+
+
+class Shown(NamedTuple):
+    """An object to look at."""
+
+    kind: str
+    class_name: str
+    size: int
+    picture: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures(Sequence[str]):
+    """The figures of a section; files are read again when a report asks for them.
+
+    Args:
+        objects: what was measured.
+        evaluation: the pairs.
+        names: those that are shown.
+    """
+
+    objects: Objects
+    evaluation: Evaluation
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self._figures)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        return self._figures[index]
+
+    @cached_property
+    def _figures(self) -> list[str]:
+        figures = [_figure(name, list(self._of_pair(name))) for name in self.names]
+        legend = "".join(
+            f'<span style="white-space:nowrap"><span style="display:inline-block;width:.8em;'
+            f'height:.8em;background:rgb{color}"></span> {text}</span> '
+            for color, text in (
+                (MISSED, "target only"), (INVENTED, "prediction only"), (BOTH, "both"),
+            )
+        )  # fmt: skip
+        return [f"<p>{legend}</p>", *figures] if figures else []
+
+    def _of_pair(self, name: str) -> list[Shown]:
+        """The largest missed and false objects of a pair."""
+        found: list[Shown] = []
+        counter = Counter(self.objects.settings)
+        try:
+            pair = self.evaluation.scored[name]
+            for class_name, of_preds, of_target in counter.masks(pair):
+                preds, target, spacing = self.objects.maps(of_preds, of_target, pair.target)
+                found += self._wrong(class_name, preds[0], target[0], spacing)
+        except MaskError as error:
+            self.evaluation.warnings.add(f"{error}. Its objects are not shown in the report.")
+        return sorted(found, key=lambda shown: -shown.size)[:OF_IMAGE]
+
+    def _wrong(
+        self, class_name: str, preds: Labels, target: Labels, spacing: Sequence[float]
+    ) -> Iterator[Shown]:
+        """The missed and false objects of two maps."""
+        rules = self.objects.rules
+        for label, name in self.objects.classes:
+            in_preds, in_target = preds == label, target == label
+            sides = (np.where(s == label, 0, np.minimum(s, NO_OBJECT)) for s in (preds, target))
+            of_preds, of_target = sides
+            pairs, counted = pairs_of(of_preds, of_target, rules, rules.smallest(spacing))
+            m = matched(pairs, rules.matching, rules.threshold, counted)
+            for kind, side, wrong in (
+                ("missed", pairs.target, ~m.found & counted), ("false", pairs.preds, ~m.right)
+            ):  # fmt: skip
+                for one in np.flatnonzero(wrong):
+                    box = [slice(a, b + 1) for a, b in side.boxes[one][3 - preds.ndim :].tolist()]
+                    shown = picture(in_target, in_preds, box)
+                    yield Shown(kind, class_name or name, int(side.sizes[one]), shown)
+
+
+def _figure(name: str, shown: Sequence[Shown]) -> str:
+    pictures = "".join(
+        f'<figure style="display:inline-block;margin:.4em"><img alt="" width="{SIDE}" '
+        f'style="image-rendering:pixelated" src="{_uri(one.picture)}"><figcaption>'
+        f"{one.kind}: {escape(one.class_name)}, {one.size:,} pixels</figcaption></figure>"
+        for one in shown
+    )
+    return f"<h3>{escape(name)}</h3><div>{pictures}</div>"
+
+
+def picture(
+    target: NDArray[np.bool_], preds: NDArray[np.bool_], box: Sequence[slice]
+) -> NDArray[np.uint8]:
+    """A class around an object, ``(H, W, 3)``; of a volume the slice in the object's middle.
+
+    Args:
+        target: where the class is in the target ``(H, W)`` or ``(D, H, W)``.
+        preds: where it is predicted.
+        box: the object's box.
+    """
+    *planes, rows, columns = box
+    middle = tuple((plane.start + plane.stop) // 2 for plane in planes)
+    side = max(rows.stop - rows.start, columns.stop - columns.start) + 2 * MARGIN
+    window = tuple(
+        slice(max(0, first := (s.start + s.stop - side) // 2), first + side)
+        for s in (rows, columns)
+    )
+    t, p = target[middle][window], preds[middle][window]
+    shown = np.full((*t.shape, 3), 30, np.uint8)
+    for where, color in ((t & ~p, MISSED), (p & ~t, INVENTED), (t & p, BOTH)):
+        shown[where] = color
+    return shown
+
+
+def _uri(shown: NDArray[Any]) -> str:
+    from PIL import Image
+
+    buffer = BytesIO()
+    Image.fromarray(shown).save(buffer, "PNG")
+    return f"data:image/png;base64,{b64encode(buffer.getvalue()).decode()}"

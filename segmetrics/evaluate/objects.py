@@ -1,0 +1,274 @@
+"""Objects of every pair: what ``segmetrics evaluate --objects`` measures and shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import isnan, nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmetrics.evaluate.extras import Row, Section
+from segmetrics.evaluate.metadata import Groups, number_drawn
+from segmetrics.evaluate.settings import Evaluation, Settings
+from segmetrics.evaluate.spacing import spacing_of
+from segmetrics.files import LabelMap, Pair
+from segmetrics.objects.counts import Scheme, read
+from segmetrics.objects.rules import DEFAULTS, Rules
+from segmetrics.surfaces import axes_of_size
+
+Ints = NDArray[np.int64]
+
+#: The scores of a class, a region, or all classes together, in the order of columns.
+OF_ROW = (
+    "target_objects",
+    "predicted_objects",
+    "missed_objects",
+    "false_objects",
+    "object_precision",
+    "object_recall",
+    "object_f1",
+    "object_dice",
+    "object_iou",
+    "object_hd95",
+    "object_surface_dice",
+    "false_negative_volume",
+    "false_positive_volume",
+)
+#: Those of an image.
+OF_IMAGE = ("target_objects", "predicted_objects", "missed_objects", "false_objects", "object_f1",
+            "object_dice")  # fmt: skip
+#: Images that are printed and whose objects are shown in the report.
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Objects:
+    """An ``Extra``: the sums over the objects of every pair.
+
+    Args:
+        settings: what values mean.
+        rules: what an object is, and when it is found.
+        spacing: that of files without one: one number, or one an axis.
+        groups: what intervals draw, the patient of each image, say; None draws images.
+    """
+
+    settings: Settings
+    rules: Rules
+    spacing: tuple[float, ...] | None = None
+    groups: Groups | None = None
+
+    name = "objects"
+    keys = ("objects", "objects_images")
+    summed = False
+
+    @property
+    def scores(self) -> Sequence[str]:
+        """Those that ``--fail-under`` takes: more is better."""
+        return [key for key in OF_ROW if key.startswith("object_") and key != "object_hd95"]
+
+    def describe(self) -> object:
+        """All that decides the sums."""
+        values = {name: str(value) for name, value in asdict(self.rules).items()}
+        values["spacing"] = str(self.spacing)
+        return {**values, "regions": [list(classes) for _, classes in self._regions]}
+
+    def load(self) -> None:
+        """Load the kernels, which workers that are forked then have."""
+        pixels = np.zeros((3, 3), np.uint8)
+        pixels[1:, 1:] = 1
+        mask = LabelMap(pixels)
+        self.measure(mask, mask, Pair("", Path(), Path()))
+
+    def measure(self, preds: LabelMap, target: LabelMap, pair: Pair) -> Ints:
+        """The sums ``(rows, columns)``; one row where each class has its own masks."""
+        return self._of_pair.count(*self.maps(preds, target, pair.target))
+
+    def maps(self, preds: LabelMap, target: LabelMap, path: Path) -> tuple[Ints, Ints, list[float]]:
+        """The labels of a pair ``(1, H, W)`` or ``(1, D, H, W)``, and the spacing of the pixels.
+
+        ``path`` is that of the target.
+
+        Raises:
+            MaskError: a spacing that is none, or not the one that was given.
+        """
+        from segmetrics.surfaces.bands import label_maps
+
+        shape = target.values.shape
+        axes = axes_of_size(shape)
+        size = [shape[axis] for axis in axes]
+        maps = label_maps(
+            preds.values.reshape(size), target.values.reshape(size), self.settings.counting
+        )
+        inside = (slice(None), *(slice(1, -1) for _ in axes))
+        steps, _ = spacing_of(target, path, self.spacing)
+        return maps.preds[inside], maps.target[inside], [steps[axis] for axis in axes]
+
+    def sections(
+        self, values: Ints, evaluation: Evaluation, level: float | None
+    ) -> Iterable[Section]:
+        """A row a class and region, and a row an image, those with the most errors first."""
+        from segmetrics.evaluate.object_pictures import Pictures
+
+        classes = self._scheme.of_classes
+        of_all = values[:, :classes].sum(1)
+        rows = [self._row("all classes", of_all)] if classes > 1 else []
+        rows += [self._row(name, values[:, i]) for i, name in enumerate(self._row_names)]
+        over_all = self._values(of_all)
+        scores = {key: over_all[key] for key in self._printed(over_all)}
+        yield Section(
+            "objects", "Objects", rows, columns=["name", *self._columns], scores=scores,
+            intervals=self._intervals(values, evaluation, level, scores),
+            notes=[self._note()],
+        )  # fmt: skip
+        of_images = self._of_images(values, evaluation.names)
+        worst = [row for row in of_images if row["missed_objects"] + row["false_objects"]][:SHOWN]
+        yield Section(
+            "objects_images", "Images with the most missed and false objects", of_images,
+            printed=SHOWN, figures=Pictures(self, evaluation, [row["image"] for row in worst]),
+        )  # fmt: skip
+
+    # --- What is looked at ------------------------------------------------------------------------
+
+    @property
+    def _of_pair(self) -> Scheme:
+        """What is summed of a pair, or of one class of it."""
+        classes = tuple(c for c, _ in self.classes)
+        regions = tuple(classes for _, classes in self._regions)
+        return Scheme(self.rules, self.settings.counting.labels, (0,), classes, regions)
+
+    @property
+    def _scheme(self) -> Scheme:
+        """What is summed of all classes of a pair."""
+        if self.settings.task != "multilabel":
+            return self._of_pair
+        return Scheme(self.rules, 2, tuple(range(self.settings.space.num_classes)), (1,))
+
+    @property
+    def classes(self) -> list[tuple[int, str]]:
+        """The classes that have objects: all but class 0, and but those ignored."""
+        if self.settings.task != "multiclass":
+            return [(1, "foreground")]
+        ignored = self.settings.counting.ignored_classes
+        names = enumerate(self.settings.space.names)
+        return [(c, name) for c, name in names if c and c not in ignored]
+
+    @property
+    def _row_names(self) -> list[str]:
+        """The names of the rows: of classes, then of regions."""
+        if self.settings.task == "multilabel":
+            return list(self.settings.space.names)
+        return [name for _, name in self.classes] + [name for name, _ in self._regions]
+
+    @property
+    def _regions(self) -> list[tuple[str, tuple[int, ...]]]:
+        space = self.settings.space
+        return (
+            list(space.classes_of_regions().items()) if self.settings.task == "multiclass" else []
+        )
+
+    @property
+    def _samplewise(self) -> bool:
+        """Whether scores are means over images, as challenges have them."""
+        return self.rules.preset is not None
+
+    @property
+    def _fill(self) -> tuple[float, float]:
+        """What a share is where it is 0/0, and a distance where there is no object."""
+        of_preset = DEFAULTS.get((self.rules.preset or "").split("-")[0], {})
+        zero_division = of_preset.get("zero_division", self.settings.zero_division)
+        return zero_division, of_preset.get("both_empty", nan)
+
+    # --- What is shown ----------------------------------------------------------------------------
+
+    def _values(self, sums: Ints) -> dict[str, float]:
+        """The scores of the sums of images ``(N, columns)``, or of presets their means."""
+        if not self._samplewise:
+            return {key: float(value) for key, value in self._read(sums.sum(0)).items()}
+        return {key: _mean(values) for key, values in self._read(sums).items()}
+
+    def _read(self, sums: Ints) -> dict[str, Any]:
+        zero_division, both_empty = self._fill
+        return read(
+            sums.astype(np.float64), self.rules, zero_division=zero_division, both_empty=both_empty
+        )
+
+    def _row(self, name: str, sums: Ints) -> Row:
+        """A row of a class, a region or all classes, from the images' sums."""
+        values = self._values(sums)
+        keys = [key for key in OF_ROW if key in values]
+        numbers: Row = {key: values[key] for key in keys}
+        if not self._samplewise:
+            numbers |= {key: int(n) for key, n in numbers.items() if key.endswith("_objects")}
+        return {"name": name, **numbers}
+
+    @property
+    def _columns(self) -> list[str]:
+        """The columns of a row that are printed."""
+        measured = {
+            "object_hd95": self.rules.distances,
+            "object_surface_dice": self.rules.tolerance is not None,
+            "object_iou": False,
+            "false_negative_volume": self.rules.volume_unit != 1,
+            "false_positive_volume": self.rules.volume_unit != 1,
+        }
+        return [key for key in OF_ROW if measured.get(key, True)]
+
+    def _printed(self, values: Mapping[str, float]) -> list[str]:
+        """The keys of the table of scores, without sizes that no object has."""
+        sizes = [f"object_recall/{name}" for name in self.rules.strata]
+        every = [key for key in self._columns if not key.endswith("_objects")]
+        return [*every, *(key for key in sizes if not isnan(values[key]))]
+
+    def _of_images(self, sums: Ints, names: Sequence[str]) -> list[Row]:
+        found = self._read(sums[:, : self._scheme.of_classes].sum(1))
+        rows: list[Row] = []
+        for i, name in enumerate(names):
+            numbers = {key: float(found[key][i]) for key in OF_IMAGE}
+            whole = {key: int(n) for key, n in numbers.items() if key.endswith("_objects")}
+            rows.append({"image": name, **numbers, **whole})
+        return sorted(rows, key=lambda r: (-r["missed_objects"] - r["false_objects"], r["image"]))
+
+    def _intervals(
+        self, sums: Ints, evaluation: Evaluation, level: float | None, scores: Iterable[str]
+    ) -> dict[str, Any]:
+        names = evaluation.names
+        groups = None if self.groups is None else self.groups.of(names, evaluation.warnings)
+        if level is None or number_drawn(names, groups) < 2:
+            return {}
+        import torch
+
+        from segmetrics.statistics import ObjectCounts, confidence_interval
+
+        zero_division, both_empty = self._fill
+        counts = ObjectCounts(
+            torch.from_numpy(sums), self._scheme, tuple(names),
+            samplewise=self._samplewise, zero_division=zero_division, both_empty=both_empty,
+        )  # fmt: skip
+        return {key: confidence_interval(counts, key, level=level, groups=groups) for key in scores}
+
+    def _note(self) -> str:
+        """What an object is and when it is found, in words."""
+        if self.rules.preset:
+            return f"Objects as in {self.rules.preset}; scores are means over images."
+        neighbours = {"full": "8 (in volumes 26)", "faces": "4 (in volumes 6)"}
+        by = neighbours.get(self.rules.connectivity, "")
+        least = f" of at least {self.rules.min_size:g} pixels" if self.rules.min_size else ""
+        threshold = self.rules.threshold
+        if self.rules.matching == "iou":
+            found = (
+                f"matched one to one above an IoU of {0.5 if threshold is None else threshold:g}"
+            )
+        elif threshold is None:
+            found = "found where any pixel of its class overlaps"
+        else:
+            found = f"found where its class covers more than {threshold:g} of it"
+        return f"An object is connected pixels of one class, {by} neighbours{least}; {found}."
+
+
+def _mean(values: Any) -> float:
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else nan

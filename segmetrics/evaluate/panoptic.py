@@ -1,0 +1,209 @@
+"""``segmetrics evaluate PREDICTIONS TARGETS --panoptic``: panoptic quality of files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import typer
+
+from segmetrics import files
+from segmetrics.evaluate import arguments, thresholds
+from segmetrics.evaluate.outputs import (
+    STANDARD_OUTPUT,
+    check_no_input,
+    check_outputs,
+    table_csv,
+    write_all,
+)
+from segmetrics.evaluate.screen import BAD_INPUT, BELOW, Screen, standard_output
+from segmetrics.evaluate.segments import Coco, Format, InstanceIds, SegmentCounter, SegmentSettings
+from segmetrics.evaluate.settings import NotScored
+from segmetrics.evaluate.workers import Progress, number_of_workers, outcomes
+from segmetrics.files import Match, Pair, Problem
+from segmetrics.files.panoptic import read_coco
+
+if TYPE_CHECKING:
+    from segmetrics.statistics import PanopticCounts
+
+#: The options that --panoptic goes with.
+OPTIONS = (
+    *("predictions", "targets", "panoptic", "labels_", "match", "boundary", "per_image"),
+    *("confidence", "fail_under", "json_", "csv_", "markdown", "workers", "keep_going"),
+)
+#: Cityscapes' names of targets and of their predictions.
+CITYSCAPES = Match("{key}*", "{key}_gtFine_instanceIds.png")
+
+
+def panoptic_command(context: typer.Context, screen: Screen) -> None:
+    """Score panoptic masks by the options of ``segmetrics evaluate``.
+
+    Raises:
+        ValueError: options that mean nothing here, or files that are not as they should be.
+        NotScored: there are images that cannot be scored.
+    """
+    from segmetrics.evaluate.panoptic_results import Results
+
+    given = context.params
+    _check(context)
+    limits = thresholds.limits_of(given["fail_under"] or [])
+    outputs = _outputs(given)
+    check_outputs(outputs)
+    format_, pairs, problems = plan(
+        given["predictions"], given["targets"], given["labels_"], given["match"]
+    )
+    if limits:
+        nothing, _ = count([], SegmentSettings(format_), 1, lambda done, number, problems: None)
+        thresholds.check_keys(limits, list(nothing.keys()))
+    check_no_input(outputs, [file for pair in pairs for file in pair.files])
+    keep_going = given["keep_going"]
+    if problems and not (keep_going and pairs):
+        raise NotScored(problems, rest=bool(pairs))
+    settings = SegmentSettings(format_, given["boundary"])
+    with screen.progress() as progress:
+        counts, others = count(pairs, settings, given["workers"], progress)
+    problems += others
+    if problems and not (keep_going and len(counts)):
+        raise NotScored(problems, rest=bool(len(counts)))
+    results = Results(
+        counts, problems, given["confidence"], given["per_image"], arguments.arguments_of(context)
+    )
+    below = thresholds.below(limits, results.scores)
+    console = screen.console if STANDARD_OUTPUT in outputs.values() else standard_output()
+    writers: list[tuple[str, Callable[[], None]]]
+    writers = [("standard output", lambda: results.print(console))]
+    for option, write in (
+        ("--json", results.write_json),
+        ("--csv", results.write_csv),
+        ("--markdown", lambda path: results.write_markdown(path, below)),
+    ):
+        if option in outputs:
+            writers.append((option, lambda write=write, path=outputs[option]: write(path)))  # type: ignore[misc]
+    if not write_all(writers, screen.error):
+        raise typer.Exit(BAD_INPUT)
+    if below:
+        screen.error(below)
+        raise typer.Exit(BELOW)
+
+
+def plan(
+    preds: Path, targets: Path, name: str | None, match: tuple[str, str] | None
+) -> tuple[Format, list[Pair], list[Problem]]:
+    """How segments are stored, the pairs of images, and what could not be paired."""
+    if targets.suffix == ".json" or preds.suffix == ".json":
+        if name or match:
+            option = "--labels" if name else "--match"
+            raise ValueError(f"{option} means nothing for JSON, which says it. Leave it out.")
+        return _plan_coco(preds, targets)
+    if name is None:
+        raise ValueError(
+            "--panoptic reads two JSON files of COCO's format, whose PNGs lie in folders of the "
+            "same names, or two folders of Cityscapes' masks of instance ids with --labels "
+            "cityscapes, or a file with `things`."
+        )
+    space = arguments.space_of(name)
+    if not space.things:
+        raise ValueError(
+            f"--labels {name} has no things, the classes whose instances count one by one. A file "
+            "has the key `things`, a list of names."
+        )
+    pairs, problems = files.find_pairs(preds, targets, Match(*match) if match else _usual(targets))
+    files.load_readers(path for pair in pairs for path in (pair.preds, pair.target))
+    return InstanceIds(space), pairs, problems
+
+
+def _plan_coco(preds: Path, targets: Path) -> tuple[Format, list[Pair], list[Problem]]:
+    for path in (preds, targets):
+        if path.suffix != ".json" or not path.is_file():
+            what = "is no JSON file" if path.exists() else "does not exist"
+            raise ValueError(f"{path} {what}; the other is one. Give two.")
+    categories, of_targets = read_coco(targets)
+    _, of_preds = read_coco(preds)
+    if not categories:
+        raise ValueError(f"{targets} has no `categories`, which say what are things.")
+    known = {category.id for category in categories}
+    for annotation in of_preds.values():
+        for id_, segment in annotation.segments.items():
+            if segment.category not in known:
+                raise ValueError(
+                    f"{preds}: image {annotation.image} has the segment {id_} of the category "
+                    f"{segment.category}, which {targets} does not have."
+                )
+    categories.sort(key=lambda category: not category.isthing)
+    pairs, problems = [], []
+    for image in [*of_targets, *(image for image in of_preds if image not in of_targets)]:
+        if image not in of_preds:
+            detail = f"image {image} is not in {preds}"
+            problems.append(Problem("no prediction", str(of_targets[image].path), detail))
+        elif image not in of_targets:
+            detail = f"image {image} is not in {targets}"
+            problems.append(Problem("no target", str(of_preds[image].path), detail))
+        else:
+            pairs.append(Pair(image, of_preds[image].path, of_targets[image].path))
+    format_ = Coco(
+        [category.name for category in categories],
+        sum(category.isthing for category in categories),
+        {category.id: i for i, category in enumerate(categories)},
+        of_preds,
+        of_targets,
+    )
+    files.load_readers(Path("x.png") for _ in pairs[:1])
+    return format_, pairs, problems
+
+
+def count(
+    pairs: Sequence[Pair], settings: SegmentSettings, workers: int | None, progress: Progress
+) -> tuple[PanopticCounts, list[Problem]]:
+    """Count pairs by workers: those scored, in the order of their names, and the problems."""
+    format_ = settings.format
+    number = number_of_workers(workers, len(format_.names), 1)
+    found: dict[str, Any] = {}
+    problems: list[Problem] = []
+    progress(0, len(pairs), 0)
+    for pair, outcome in outcomes(SegmentCounter(settings), pairs, number):
+        if isinstance(outcome, Problem):
+            problems.append(outcome)
+        else:
+            found[pair.name] = outcome.sums
+        progress(len(found) + len(problems), len(pairs), len(problems))
+
+    import torch
+
+    from segmetrics.statistics import PanopticCounts
+
+    names = sorted(found)
+    rows = np.array([found[name] for name in names], np.int64)
+    counts = torch.from_numpy(rows.reshape(len(names), len(format_.names), 4))
+    how = (("boundary", settings.boundary),)
+    table = PanopticCounts(counts, tuple(format_.names), format_.things, tuple(names), how)
+    return table, sorted(problems, key=lambda problem: problem.file)
+
+
+def _usual(targets: Path) -> Match | None:
+    """Cityscapes' own names, where the targets have them."""
+    return CITYSCAPES if next(targets.glob("**/*_gtFine_instanceIds.png"), None) else None
+
+
+def _check(context: typer.Context) -> None:
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in OPTIONS and source is not None and source.name != "DEFAULT":
+            option = f"--{name.strip('_').replace('_', '-')}"
+            raise ValueError(f"{option} does not go with --panoptic. Leave it out.")
+    level = context.params["confidence"]
+    if level is not None and not 0 < level < 1:
+        raise ValueError(f"--confidence must be in (0, 1), got {level:g}. For 95 % give 0.95.")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ValueError("--panoptic runs as one process: its workers use all processors.")
+
+
+def _outputs(given: dict[str, Any]) -> dict[str, Path]:
+    """The files that will be written, by the options that name them."""
+    table = given["csv_"]
+    found = {"--json": given["json_"], "--csv": table, "--markdown": given["markdown"]}
+    if given["per_image"] and table not in (None, STANDARD_OUTPUT):
+        found["the table of images of --csv"] = table_csv(table, "images")
+    return {option: path for option, path in found.items() if path is not None}

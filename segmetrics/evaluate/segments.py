@@ -1,0 +1,208 @@
+"""Pairs of panoptic masks become counts of segments: COCO's format, and Cityscapes'.
+
+Strict: what a PNG and its JSON do not say alike is an error that names the image and the id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import hypot
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmetrics import files
+from segmetrics.evaluate.counter import Counted
+from segmetrics.files import MaskError, Pair, Rows
+from segmetrics.files.masks import Array, Buffer
+from segmetrics.files.panoptic import Annotation, read_segments
+from segmetrics.labels import LabelSpace
+from segmetrics.objects import IGNORED, NO_OBJECT, Classify, segment_and_band_pairs, segment_pairs
+from segmetrics.objects.panoptic import matched_counts
+
+Longs = NDArray[np.int64]
+
+#: The id of void in COCO's PNGs.
+VOID = 0
+#: In Cityscapes' masks an instance is 1000 · class + its number; below 1000 it is a class alone.
+PER_CLASS = 1000
+#: Width of the bands of Boundary PQ, as a share of the diagonal.
+DILATION_RATIO = 0.02
+
+
+class Format(Protocol):
+    """How segments are stored.
+
+    Attributes:
+        names: of the categories, things first.
+        things: how many of them are things.
+    """
+
+    @property
+    def names(self) -> Sequence[str]: ...
+
+    @property
+    def things(self) -> int: ...
+
+    def read(self, pair: Pair, *, target: bool, buffer: Buffer) -> tuple[Array, Classify]:
+        """The values of the pixels ``(H, W, values)`` of a mask, and what they mean."""
+
+
+@dataclass(frozen=True)
+class Coco:
+    """COCO's format: PNGs whose colours are the ids of segments, and what a JSON says of these."""
+
+    names: Sequence[str]
+    things: int
+    class_of: Mapping[int, int]
+    preds: Mapping[str, Annotation]
+    target: Mapping[str, Annotation]
+
+    def read(self, pair: Pair, *, target: bool, buffer: Buffer) -> tuple[Array, Classify]:
+        """The colours of a mask, and what they mean."""
+        annotation = (self.target if target else self.preds)[pair.name]
+        classify = by_annotation(annotation, self.class_of, len(self.names), target=target)
+        return read_segments(annotation.path, buffer), classify
+
+
+@dataclass(frozen=True)
+class InstanceIds:
+    """Cityscapes' masks of instance ids, for a label space with things."""
+
+    space: LabelSpace
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the categories, things first."""
+        return [self.space.names[c] for c in self.space.things_first()]
+
+    @property
+    def things(self) -> int:
+        """How many of the categories are things."""
+        return sum(c in self.space.things for c in self.space.things_first())
+
+    def read(self, pair: Pair, *, target: bool, buffer: Buffer) -> tuple[Array, Classify]:
+        """The values of a mask, and what they mean."""
+        path = pair.target if target else pair.preds
+        values = files.read(path, None, buffer).values
+        return values[..., None], by_instance_ids(path, self.space, self.things, target=target)
+
+
+@dataclass(frozen=True)
+class SegmentSettings:
+    """What is counted: segments of a format, by the IoU of their bands too for ``boundary``."""
+
+    format: Format
+    boundary: bool = False
+
+
+class SegmentCounter:
+    """Reads and counts pairs of panoptic masks, one after the other."""
+
+    def __init__(self, settings: SegmentSettings) -> None:
+        self.settings = settings
+        self.buffers = Buffer(), Buffer()
+        for dtype in (np.uint8, np.uint16):  # loads the kernels, before workers are forked
+            pixel = np.zeros((1, 1, 1), dtype)
+            segment_pairs(pixel, pixel, *[lambda values: (values[:, 0], values[:, 0])] * 2)
+
+    def parts(self, pair: Pair) -> list[Rows | None]:
+        """The parts in which a pair is counted: always the whole."""
+        return [None]
+
+    def count_rows(self, pair: Pair, rows: Rows) -> Counted:
+        """Never called: segments are counted as a whole."""
+        raise NotImplementedError
+
+    def count(self, pair: Pair) -> Counted:
+        """The counts of a pair ``(C · 4,)``, see ``objects.panoptic``.
+
+        Raises:
+            MaskError: it cannot be scored.
+        """
+        format_, (of_preds, of_target) = self.settings.format, self.buffers
+        preds, classify_preds = format_.read(pair, target=False, buffer=of_preds)
+        target, classify_target = format_.read(pair, target=True, buffer=of_target)
+        size, expected = preds.shape[:-1], target.shape[:-1]
+        if size != expected:
+            sizes = ["×".join(map(str, shape)) for shape in (size, expected)]
+            detail = f"{sizes[0]}, its target {pair.target} is {sizes[1]}"
+            raise MaskError("sizes", pair.preds, detail)
+        sides = preds, target, classify_preds, classify_target
+        bands = None
+        if self.settings.boundary:
+            reach = max(1, round(DILATION_RATIO * hypot(*size)))
+            pairs, bands = segment_and_band_pairs(*sides, reach)
+        else:
+            pairs = segment_pairs(*sides)
+        return Counted(matched_counts(pairs, len(format_.names), bands=bands).reshape(-1))
+
+
+def by_annotation(
+    annotation: Annotation, class_of: Mapping[int, int], classes: int, *, target: bool
+) -> Classify:
+    """What colours mean, as an annotation says; a crowd's class is ``classes`` higher.
+
+    Void is ignored in the target, and so is an unknown category; in a prediction it is no segment.
+    """
+    segments, none = annotation.segments, IGNORED if target else NO_OBJECT
+
+    def classify(colors: Longs) -> tuple[Longs, Longs]:
+        ids = colors @ np.array([1, 256, 65536])
+        listed = ids.tolist()
+        for id_ in listed:
+            if id_ not in segments and id_ != VOID:
+                _refuse(annotation, f"has the segment {id_}, which its JSON does not have")
+        for id_ in segments.keys() - set(listed):
+            _refuse(annotation, f"lacks the segment {id_}, which its JSON has")
+        return np.array([meant(id_) for id_ in listed], np.int64), ids
+
+    def meant(id_: int) -> int:
+        segment = segments.get(id_)
+        class_ = None if segment is None else class_of.get(segment.category)
+        if segment is None or class_ is None:
+            return none
+        return class_ + classes * (target and segment.crowd)
+
+    return classify
+
+
+def _refuse(annotation: Annotation, detail: str) -> None:
+    raise MaskError("segments", annotation.path, f"image {annotation.image} {detail}")
+
+
+def by_instance_ids(path: Path, space: LabelSpace, things: int, *, target: bool) -> Classify:
+    """What the values of a mask of instance ids mean, for a label space.
+
+    Ignored values are void in the target, and no segment in a prediction. In the target a thing
+    without a number is a crowd, whose class is higher by the number of classes.
+    """
+    order = space.things_first()
+    ids = space.id_to_class or {c: c for c in range(space.num_classes)}
+    place = {value: order.index(c) for value, c in ids.items() if c in order}
+    none = IGNORED if target else NO_OBJECT
+
+    def meant(value: int) -> int:
+        of_class = value // PER_CLASS if value >= PER_CLASS else value
+        class_ = place.get(of_class)
+        if class_ is None and of_class in space.ignore_index:
+            return none
+        if class_ is None:
+            raise MaskError("labels", path, f"the value {value} is of the unknown class {of_class}")
+        if value >= PER_CLASS or class_ >= things:
+            return class_
+        if target:
+            return class_ + len(order)
+        name = space.names[order[class_]]
+        hint = f"An instance is {PER_CLASS} · class + its number, such as {PER_CLASS * value}."
+        raise MaskError("segments", path, f"a {name} without an id: the value {value}", hint)
+
+    def classify(values: Longs) -> tuple[Longs, Longs]:
+        classes = np.array([meant(value) for value in values[:, 0].tolist()], np.int64)
+        thing = (classes >= 0) & (classes < things)
+        return classes, np.where(thing, values[:, 0], 0)
+
+    return classify

@@ -1,0 +1,127 @@
+"""COCO's panoptic format: a JSON with the segments of images, and PNGs whose colours are ids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmetrics.files.formats import format_of, refusing
+from segmetrics.files.masks import Buffer, Reading
+from segmetrics.files.problems import MaskError
+
+#: Ids are the colours of pixels, R + 256 G + 65536 B; 0 is void.
+MOST_IDS = 2**24
+
+
+class Category(NamedTuple):
+    """A category of a JSON."""
+
+    id: int
+    name: str
+    isthing: bool
+
+
+class Segment(NamedTuple):
+    """A segment of an image."""
+
+    category: int
+    crowd: bool
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """An image of a JSON: its PNG, and its segments by id."""
+
+    image: str
+    path: Path
+    segments: Mapping[int, Segment]
+
+
+def read_coco(path: Path) -> tuple[list[Category], dict[str, Annotation]]:
+    """The categories of a panoptic JSON, none if it has none, and its images by id.
+
+    The PNGs lie in the folder of the JSON's name.
+
+    Raises:
+        ValueError: what is no such JSON; the message names the image and the id.
+    """
+    folder = path.with_suffix("")
+    if not folder.is_dir():
+        raise ValueError(f"{path}: its PNGs are expected in the folder {folder}, which is none.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    annotations = content.get("annotations") if isinstance(content, dict) else None
+    if not isinstance(annotations, list):
+        raise ValueError(f"{path} has no list `annotations`: COCO's panoptic JSON has one.")
+    categories = _categories(path, content.get("categories") or [])
+    found: dict[str, Annotation] = {}
+    for number, entry in enumerate(annotations):
+        image = str(_field(path, f"annotation {number}", entry, "image_id"))
+        if image in found:
+            raise ValueError(f"{path}: the image {image} is annotated twice.")
+        png = _field(path, f"image {image}", entry, "file_name")
+        found[image] = Annotation(image, folder / str(png), _segments(path, image, entry))
+    return categories, found
+
+
+def _categories(path: Path, entries: Any) -> list[Category]:
+    found: dict[int, Category] = {}
+    for entry in entries:
+        id_ = int(_field(path, "a category", entry, "id"))
+        if id_ in found:
+            raise ValueError(f"{path}: the category {id_} is there twice.")
+        isthing = bool(_field(path, f"category {id_}", entry, "isthing"))
+        found[id_] = Category(id_, str(entry.get("name", id_)), isthing)
+    names = [category.name for category in found.values()]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{path}: two categories are called {name!r}.")
+    return list(found.values())
+
+
+def _segments(path: Path, image: str, entry: Any) -> dict[int, Segment]:
+    of_image = f"image {image}"
+    found: dict[int, Segment] = {}
+    for segment in _field(path, of_image, entry, "segments_info"):
+        id_ = _field(path, of_image, segment, "id")
+        if not isinstance(id_, int) or not 0 < id_ < MOST_IDS:
+            raise ValueError(
+                f"{path}: image {image} has a segment with the id {id_!r}. Ids are R + 256 G + "
+                f"65536 B of a colour, 1 to {MOST_IDS - 1}; 0 is void."
+            )
+        if id_ in found:
+            raise ValueError(f"{path}: image {image} has the segment {id_} twice.")
+        category = _field(path, f"{of_image}, segment {id_}", segment, "category_id")
+        found[id_] = Segment(int(category), bool(segment.get("iscrowd", 0)))
+    return found
+
+
+def _field(path: Path, of: str, entry: Any, name: str) -> Any:
+    if not isinstance(entry, dict) or name not in entry:
+        raise ValueError(f"{path}: {of} has no `{name}`.")
+    return entry[name]
+
+
+def read_segments(path: Path, buffer: Buffer) -> NDArray[np.uint8]:
+    """The colours of a PNG of segments, ``(H, W, 3)``.
+
+    Raises:
+        MaskError: it cannot be read, or has no colours of 8 bits.
+    """
+    if not path.is_file():
+        raise MaskError("inaccessible", path, "there is no such file, which the JSON names")
+    with refusing(path):
+        stored = format_of(path).reader(path, Reading(), buffer)
+    if stored.bands not in ("RGB", "RGBA") or stored.values.dtype != np.uint8:
+        raise MaskError(
+            "segments", path, "no colours of 8 bits, which say the ids: R + 256 G + 65536 B"
+        )
+    return stored.values[..., :3]

@@ -1,0 +1,172 @@
+"""Panoptic quality: segments as objects, matched segments as integers, and what is read off them.
+
+Kirillov et al., "Panoptic Segmentation", CVPR 2019; rules of void and crowd as in panopticapi.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from segmetrics.objects.table import IGNORED, Ints, ObjectPairs
+
+#: What is summed of a class: segments matched, false and missed, and the IoU of those matched in
+#: units of ``UNIT``.
+TP, FP, FN, IOU = range(4)
+UNIT = 2.0**-40
+
+
+@dataclass(frozen=True)
+class Categories:
+    """What categories mean: things are the classes from 0 on, followed by stuff.
+
+    Attributes:
+        target: category in the target → class.
+        preds: predicted category → class.
+        things: number of classes that are things.
+        classes: number of classes.
+        allow_unknown: whether unknown predicted categories are void; otherwise they raise.
+    """
+
+    target: tuple[tuple[int, int], ...]
+    preds: tuple[tuple[int, int], ...]
+    things: int
+    classes: int
+    allow_unknown: bool = False
+
+    def of_target(self, values: Ints) -> tuple[Ints, Ints]:
+        """Classes and ids of (category, instance) or (category, instance, crowd).
+
+        An unknown category is void. The class of a crowd is ``classes`` higher.
+        """
+        classes = _looked_up(values[:, 0], self.target)
+        classes, ids = self._checked(classes, values, "target")
+        if values.shape[1] > 2:
+            crowd = (values[:, 2] != 0) & (classes >= 0)
+            classes = classes + self.classes * crowd
+        return classes, ids
+
+    def of_preds(self, values: Ints) -> tuple[Ints, Ints]:
+        """Classes and ids of (category, instance).
+
+        Raises:
+            ValueError: an unknown category.
+        """
+        classes = _looked_up(values[:, 0], self.preds)
+        unknown = np.unique(values[classes == IGNORED, 0]).tolist()
+        if unknown and not self.allow_unknown:
+            listed = ", ".join(map(str, unknown[:10])) + " …" * (len(unknown) > 10)
+            raise ValueError(
+                f"`preds` holds the unknown category {listed}: neither a thing nor stuff. If it "
+                "means void, pass `allow_unknown_preds_category=True`."
+            )
+        return self._checked(classes, values, "preds")
+
+    def _checked(self, classes: Ints, values: Ints, name: str) -> tuple[Ints, Ints]:
+        """The instances of stuff are one segment; a thing has an id."""
+        thing = (classes >= 0) & (classes < self.things)
+        if (without := thing & (values[:, 1] < 0)).any():
+            category, instance = values[without][0, :2].tolist()
+            raise ValueError(
+                f"`{name}` holds a thing without an id: category {category} with instance "
+                f"{instance}. Instances of things are numbered from 0 on; if the pixels are of no "
+                "instance, give them a category that is neither a thing nor stuff."
+            )
+        return classes, np.where(thing, values[:, 1], 0)
+
+
+def matched_counts(
+    pairs: ObjectPairs,
+    classes: int,
+    *,
+    modified_from: int | None = None,
+    bands: ObjectPairs | None = None,
+) -> Ints:
+    """The counts ``(classes, 4)`` of an image, see ``TP``, ``FP``, ``FN``, ``IOU``.
+
+    Segments match if their IoU is above 0.5. Void pixels are in no union; a segment mostly on void,
+    or a predicted one on void and crowds of its class, is no error if it matches none.
+
+    Args:
+        pairs: the segments; a crowd's class is ``classes`` higher.
+        classes: number of classes.
+        modified_from: for classes from here on, stuff, the IoU is summed of all pairs that share
+            pixels, over all segments of the target (Porzi et al., CVPR 2019).
+        bands: the same segments, of which only the pixels near their contours count: then the IoU
+            is the smaller of both (Cheng et al., CVPR 2021).
+    """
+    target, preds = pairs.target, pairs.preds
+    same = target.classes[pairs.pair_target] == preds.classes[pairs.pair_preds]
+    of_target, of_preds = pairs.pair_target[same], pairs.pair_preds[same]
+    shared, union = pairs.pair_pixels[same], _unions(pairs)[same]
+    iou, matches = shared / union, 2 * shared > union
+    if bands is not None:
+        shared, union = _shared(bands, of_target, of_preds)
+        iou = np.where(union > 0, np.minimum(iou, shared / np.maximum(union, 1)), iou)
+        matches &= (2 * shared > union) | (union == 0)
+    class_of_pair = target.classes[of_target]
+    if modified_from is not None:
+        matches |= class_of_pair >= modified_from
+
+    found, right = np.zeros(len(target.sizes), np.bool_), np.zeros(len(preds.sizes), np.bool_)
+    found[of_target[matches]] = right[of_preds[matches]] = True
+    lost = preds.ignored.copy()  # to void and to crowds of the class
+    crowd = target.classes[pairs.pair_target] == preds.classes[pairs.pair_preds] + classes
+    np.add.at(lost, pairs.pair_preds[crowd], pairs.pair_pixels[crowd])
+    missed = ~found & (target.ignored <= target.sizes) & (target.classes < classes)
+    false = ~right & (2 * lost <= preds.sizes + preds.ignored)
+
+    counts = np.zeros((classes, 4), np.int64)
+    np.add.at(counts[:, TP], class_of_pair[matches], 1)
+    np.add.at(counts[:, FP], preds.classes[false], 1)
+    np.add.at(counts[:, FN], target.classes[missed], 1)
+    fractions = np.round(iou[matches] / UNIT).astype(np.int64)
+    np.add.at(counts[:, IOU], class_of_pair[matches], fractions)
+    if modified_from is not None:
+        of_stuff = (target.classes >= modified_from) & (target.classes < classes)
+        segments = np.bincount(target.classes[of_stuff], minlength=classes)
+        counts[modified_from:, TP] = segments[modified_from:]
+        counts[modified_from:, [FP, FN]] = 0
+    return counts
+
+
+def quality(counts: Any) -> tuple[Any, Any, Any]:
+    """Panoptic, segmentation and recognition quality of counts ``(..., 4)``; nan of no segment.
+
+    Example:
+        >>> import torch
+        >>> from segmetrics.objects.panoptic import UNIT, quality
+        >>> quality(torch.tensor([3.0, 1.0, 1.0, 2.4 / UNIT]))
+        (tensor(0.6000), tensor(0.8000), tensor(0.7500))
+    """
+    tp, fp, fn, iou = (counts[..., column] for column in (TP, FP, FN, IOU))
+    segments = tp + (fp + fn) / 2
+    recognition = tp / segments
+    return iou * UNIT / segments, iou * UNIT / (tp + (tp == 0)) + 0 * recognition, recognition
+
+
+def _unions(pairs: ObjectPairs) -> Ints:
+    """The union of each pair that shares pixels."""
+    both = pairs.target.sizes[pairs.pair_target] + pairs.preds.sizes[pairs.pair_preds]
+    unions: Ints = both - pairs.pair_pixels
+    return unions
+
+
+def _shared(pairs: ObjectPairs, target: Ints, preds: Ints) -> tuple[Ints, Ints]:
+    """Intersection and union of some pairs, whether they share pixels or not."""
+    columns = max(1, len(pairs.preds.sizes))
+    keys, wanted = pairs.pair_target * columns + pairs.pair_preds, target * columns + preds
+    place = np.searchsorted(keys, wanted)
+    there = np.append(keys, -1)[place] == wanted
+    shared = np.where(there, np.append(pairs.pair_pixels, 0)[place], 0)
+    return shared, pairs.target.sizes[target] + pairs.preds.sizes[preds] - shared
+
+
+def _looked_up(values: Ints, table: Sequence[tuple[int, int]]) -> Ints:
+    """The class of each category, ``IGNORED`` for unknown ones."""
+    known, classes = np.array(sorted(table), np.int64).reshape(-1, 2).T
+    place = np.searchsorted(known, values).clip(max=len(known) - 1)
+    return np.where(known[place] == values, classes[place], IGNORED)

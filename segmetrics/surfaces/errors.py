@@ -1,0 +1,191 @@
+"""What wrong pixels are: errors at boundaries, of extent, of whole segments; and how far they lie
+from a boundary. No torch here.
+
+Label maps are volumes ``(depth, height, width)`` in int32 that hold ``NO_CLASS`` where there is no
+class and, in targets, ``IGNORED_PIXEL``; they have no padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmetrics._compile import kernel
+from segmetrics.objects.cpu import components
+from segmetrics.surfaces.maps import IGNORED_PIXEL, NO_CLASS
+
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int32]
+Longs = NDArray[np.int64]
+
+#: The columns of ``count_errors``.
+RIGHT, FALSE, MISSED = 0, slice(1, 4), slice(4, 7)
+#: The square of a distance that is out of reach.
+FAR = 2**30
+#: The kinds of errors, of false and of missed pixels alike.
+KINDS = ("boundary", "extent", "segment")
+
+
+def count_errors(preds: Ints, target: Ints, labels: int, reach: int) -> Longs:
+    """Pixels of every label ``(labels, 7)``: right, false of three kinds, missed of three kinds.
+
+    A wrong pixel of a class is a boundary error if right pixels of the class and pixels that are
+    rightly not of it are both at most ``reach`` away, or if such a pixel is that near; and if the
+    connected piece of such errors touches both. Any other is an extent error if its segment, the
+    connected pixels of the class in the prediction (false) or in the target (missed), holds a right
+    pixel, and a segment error if not. Pixels that touch at a corner are connected, and distances
+    are at most ``reach`` if they round to it. Segments are those of the whole maps; ignored pixels
+    are then left out.
+
+    Source: Bernhard et al., "What's Outside the Intersection? Fine-grained Error Analysis for
+    Semantic Segmentation Beyond IoU", WACV 2024, section 3.
+    """
+    right = (preds == target) & (target >= 0)
+    counts = np.zeros((labels, 7), np.int64)
+    counts[:, RIGHT] = np.bincount(target[right], minlength=labels)
+    at_boundary = _boundary_errors(preds, target, labels, reach)
+    for columns, of, boundary in ((FALSE, preds, at_boundary[0]), (MISSED, target, at_boundary[1])):
+        objects = components(of, True)
+        numbers = objects.map()
+        hit = np.zeros(len(objects.classes) + 1, np.bool_)
+        hit[numbers[right]] = True
+        wrong = (of >= 0) & ~right & (target != IGNORED_PIXEL)
+        kind = np.where(boundary[wrong], 0, np.where(hit[numbers[wrong]], 1, 2))
+        found = np.bincount(of[wrong] * 3 + kind, minlength=3 * labels)
+        counts[:, columns] = found.reshape(labels, 3)
+    return counts
+
+
+def count_near_boundaries(preds: Ints, target: Ints, labels: int, reach: int) -> Longs:
+    """Right, predicted and target pixels of every label ``(reach, labels, 3)`` near boundaries.
+
+    Entry d − 1 counts the pixels at most d from the nearest pixel with another label in the target,
+    ignored ones among these: the trimap of width d around all boundaries.
+
+    Source: Kohli, Ladický and Torr, "Robust Higher Order Potentials for Enforcing Label
+    Consistency", IJCV 82 (2009), section 5.3; Csurka et al., "What is a good evaluation measure for
+    semantic segmentation?", BMVC 2013, section 3.
+    """
+    ring = _rings(target, reach)
+    near = (ring <= reach) & (target >= 0)
+    ring, preds, target = ring[near] - 1, preds[near], target[near]
+    counts = np.zeros((reach, labels, 3), np.int64)
+    for column, (of, where) in enumerate(
+        ((target, preds == target), (preds, preds >= 0), (target, target >= 0))
+    ):
+        found = np.bincount(ring[where] * labels + of[where], minlength=reach * labels)
+        counts[..., column] = found.reshape(reach, labels)
+    return counts.cumsum(0)
+
+
+# --- Boundary errors ------------------------------------------------------------------------------
+
+
+def _boundary_errors(preds: Ints, target: Ints, labels: int, reach: int) -> tuple[Bools, Bools]:
+    """False and missed pixels that are boundary errors."""
+    false, missed = np.zeros((2, *preds.shape), np.bool_)
+    differ = preds != target
+    for c in np.union1d(preds[differ], target[differ]).tolist():
+        if not 0 <= c < labels:
+            continue
+        in_preds, in_target = preds == c, target == c
+        box = _box(in_preds | in_target, reach)
+        in_preds, in_target = in_preds[box], in_target[box]
+        wrong = in_preds != in_target
+        both = _near(wrong, in_preds & in_target, reach)
+        both &= _near(wrong, ~(in_preds | in_target), reach)
+        for of_class, found in ((in_preds & ~in_target, false), (in_target & ~in_preds, missed)):
+            found[box] |= _near(of_class, of_class & both, reach)
+    return _touching(false, preds, preds, target), _touching(missed, target, preds, target)
+
+
+def _touching(errors: Bools, of: Ints, preds: Ints, target: Ints) -> Bools:
+    """The connected pieces of errors of a class that touch its right pixels and those of others."""
+    pieces = components(np.where(errors, of, NO_CLASS), True)
+    numbers = pieces.map()[errors]
+    hit, neither = np.zeros((2, len(pieces.classes)), np.bool_)
+    sides = [1 if length > 1 else 0 for length in errors.shape]
+    pads = [(side, side) for side in sides]
+    # beyond the border there is nothing: neither right nor of another class
+    beyond = np.iinfo(np.int32).min
+    wide = [np.pad(side, pads, constant_values=beyond) for side in (preds, target)]
+    places = np.nonzero(errors)
+    own = of[errors]
+    for move in product(*(range(-side, side + 1) for side in sides)):
+        there = tuple(axis + side + m for axis, side, m in zip(places, sides, move, strict=True))
+        in_preds, in_target = (side[there] for side in wide)
+        hit[numbers[(in_preds == own) & (in_target == own)]] = True
+        neither[numbers[(in_preds != own) & (in_target != own) & (in_target != beyond)]] = True
+    kept: Bools = errors.copy()
+    kept[errors] = (hit & neither)[numbers]
+    return kept
+
+
+# --- Distances ------------------------------------------------------------------------------------
+
+
+def _rings(target: Ints, reach: int) -> Longs:
+    """The distance to the nearest pixel with another label, rounded up; beyond reach, reach + 1."""
+    rings = np.full(target.shape, reach + 1, np.int64)
+    for c in np.unique(target[target >= 0]).tolist():
+        inside = target == c
+        box = _box(inside, reach)
+        inside = inside[box]
+        squares = squared_distances(inside, ~inside, reach)[inside]
+        rings[box][inside] = np.minimum(np.ceil(np.sqrt(squares)), reach + 1)
+    return rings
+
+
+def _near(places: Bools, seeds: Bools, reach: int) -> Bools:
+    """The places whose distance to a seed rounds to at most ``reach``."""
+    near: Bools = places & (squared_distances(places, seeds, reach) <= reach * (reach + 1))
+    return near
+
+
+@kernel
+def squared_distances(places: Bools, seeds: Bools, reach: int) -> Ints:
+    """Squared distance from every place to the nearest seed; ``FAR`` if that is out of reach.
+
+    Out of reach is what is more than ``reach`` away along an axis. Two sweeps give the gap to the
+    nearest seed in every column; a place then looks at the columns around it.
+    """
+    depth, height, width = places.shape
+    gap = np.full(places.shape, reach + 1, np.int32)
+    for z in range(depth):
+        for y in range(height):
+            for x in range(width):
+                before = gap[z, y - 1, x] + 1 if y else reach + 1
+                gap[z, y, x] = 0 if seeds[z, y, x] else min(before, reach + 1)
+        for y in range(height - 2, -1, -1):
+            for x in range(width):
+                gap[z, y, x] = min(gap[z, y, x], gap[z, y + 1, x] + 1)
+    found = np.full(places.shape, FAR, np.int32)
+    for z in range(depth):
+        for y in range(height):
+            for x in range(width):
+                if not places[z, y, x]:
+                    continue
+                best = FAR
+                for plane in range(max(0, z - reach), min(depth, z + reach + 1)):
+                    for column in range(max(0, x - reach), min(width, x + reach + 1)):
+                        away = gap[plane, y, column]
+                        if away <= reach:
+                            dz, dx = plane - z, column - x
+                            best = min(best, away * away + dz * dz + dx * dx)
+                found[z, y, x] = best
+    return found
+
+
+def _box(inside: Bools, margin: int) -> tuple[slice, ...]:
+    """The smallest box of all pixels inside, with a margin."""
+    return tuple(_sides(inside, margin))
+
+
+def _sides(inside: Bools, margin: int) -> Iterator[slice]:
+    for axis, length in enumerate(inside.shape):
+        others = tuple(other for other in range(inside.ndim) if other != axis)
+        (filled,) = np.nonzero(inside.any(others))
+        yield slice(max(0, filled[0] - margin), min(length, filled[-1] + 1 + margin))

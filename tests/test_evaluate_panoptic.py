@@ -1,0 +1,373 @@
+"""The command with --panoptic: COCO's format and Cityscapes', against panopticapi's rules."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from longhand_panoptic import panoptic_counts, qualities
+from segmetrics.evaluate.command import app
+from segmetrics.labels import CITYSCAPES
+
+CATEGORIES = [
+    {"id": 1, "name": "person", "isthing": 1, "color": [220, 20, 60]},
+    {"id": 92, "name": "banner", "isthing": 0, "color": [255, 255, 128]},
+    {"id": 3, "name": "car", "isthing": 1, "color": [0, 0, 142]},
+    {"id": 200, "name": "rug", "isthing": 0, "color": [255, 9, 92]},
+]
+THINGS = {category["id"]: category["isthing"] == 1 for category in CATEGORIES}
+NAMES = {category["id"]: category["name"] for category in CATEGORIES}
+
+Drawn = list[tuple[np.ndarray, dict[int, tuple[int, bool]], np.ndarray, dict[int, int]]]
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+def drawn(number: int, size: tuple[int, int] = (40, 60)) -> Drawn:
+    """Images of blocks, most of them predicted well; void, crowds and ids of every byte."""
+    rng = np.random.default_rng(3)
+    images = []
+    for _ in range(number):
+        cells = rng.integers(0, 12, (8, 10))
+        ids = np.concatenate([[0, 1], rng.choice(2**24, 10, replace=False)])
+        target = ids[cells].repeat(size[0] // 8, 0).repeat(size[1] // 10, 1)
+        category = {int(i): int(rng.choice([*THINGS])) for i in np.unique(target) if i}
+        segments = {i: (c, bool(THINGS[c] and rng.random() < 0.2)) for i, c in category.items()}
+        new = rng.permutation(ids)
+        moved = np.roll(target, rng.integers(-2, 3, 2), (0, 1))
+        flips = rng.random((8, 10)).repeat(size[0] // 8, 0).repeat(size[1] // 10, 1) < 0.15
+        moved = np.where(flips, rng.choice(ids, target.shape[:1])[:, None], moved)
+        renamed = dict(zip(ids.tolist(), new.tolist(), strict=True))
+        preds = np.vectorize(renamed.get)(moved)
+        of_new = {renamed[i]: c for i, c in category.items()} | {renamed[0]: 3}
+        found = {
+            int(i): of_new[int(i)] if int(i) in of_new else int(rng.choice([*THINGS]))
+            for i in np.unique(preds)
+            if i
+        }
+        images.append((target, segments, preds, found))
+    return images
+
+
+def as_colors(ids: np.ndarray) -> np.ndarray:
+    return np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)
+
+
+def write_coco(folder: Path, images: Drawn) -> tuple[Path, Path]:
+    """COCO's format, as panopticapi reads it."""
+    for side in ("preds", "target"):
+        (folder / side).mkdir(parents=True)
+    annotations = defaultdict(list)
+    for number, (target, segments, preds, found) in enumerate(images):
+        name = f"{number:012}.png"
+        Image.fromarray(as_colors(target)).save(folder / "target" / name)
+        Image.fromarray(as_colors(preds)).save(folder / "preds" / name)
+        annotations["target"].append(
+            {
+                "image_id": number,
+                "file_name": name,
+                "segments_info": [
+                    {"id": i, "category_id": c, "iscrowd": int(crowd), "area": 1}
+                    for i, (c, crowd) in segments.items()
+                ],
+            }
+        )
+        annotations["preds"].append(
+            {
+                "image_id": number,
+                "file_name": name,
+                "segments_info": [{"id": i, "category_id": c} for i, c in found.items()],
+            }
+        )
+    for side, entries in annotations.items():
+        content = {"annotations": entries, "categories": CATEGORIES}
+        (folder / f"{side}.json").write_text(json.dumps(content))
+    return folder / "preds.json", folder / "target.json"
+
+
+def expected(images: Drawn, reach: int | None = None) -> dict[str, float]:
+    total: dict[int, np.ndarray] = defaultdict(lambda: np.zeros(4))
+    for target, segments, preds, found in images:
+        for category, counts in panoptic_counts(
+            target, preds, segments, found, reach=reach
+        ).items():
+            total[category] += counts
+    found_ = qualities(total, THINGS)
+    return {f"pq/{NAMES[int(k[3:])]}" if "/" in k else k: x for k, x in found_.items()}
+
+
+def assert_scores(scores: dict[str, float | None], of: dict[str, float]) -> None:
+    assert scores.keys() == of.keys()
+    for key, value in of.items():
+        got = np.nan if scores[key] is None else scores[key]
+        np.testing.assert_allclose(got, value, atol=1e-9, err_msg=key)
+
+
+@pytest.mark.parametrize("boundary", [False, True])
+def test_cocos_format_gives_the_numbers_of_panopticapi(tmp_path: Path, boundary: bool) -> None:
+    images = drawn(6)
+    paths = write_coco(tmp_path, images)
+    done = run(*paths, "--panoptic", *["--boundary"] * boundary, "--json", tmp_path / "out.json")
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["pairs"] == 6
+    reach = 1 if boundary else None  # 2 % of a diagonal of 72
+    assert_scores(found["scores"], expected(images, reach))
+    assert [row["name"] for row in found["classes"]] == ["person", "car", "banner", "rug"]
+    assert [row["isthing"] for row in found["classes"]] == [True, True, False, False]
+
+
+def test_tables_rows_of_images_and_intervals_are_written(tmp_path: Path) -> None:
+    images = drawn(7)
+    paths = write_coco(tmp_path, images)
+    done = run(
+        *paths, "--panoptic", "--per-image", "--confidence", 0.9, "--workers", 2,
+        "--json", tmp_path / "out.json", "--csv", tmp_path / "out.csv",
+        "--markdown", tmp_path / "out.md",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "out.json").read_text())
+    interval = found["intervals"]["PQ"]
+    assert interval["low"] < found["scores"]["PQ"] < interval["high"]
+    assert interval["level"] == 0.9
+    alone = {str(i): expected([image])["PQ"] for i, image in enumerate(images)}
+    listed = {row["name"]: row["PQ"] for row in found["images"]}
+    assert listed == pytest.approx(alone)
+    assert list(listed.values()) == sorted(listed.values())
+    worst = min(alone, key=alone.__getitem__)
+    assert done.stdout.index("worst images") < done.stdout.index(f"\n{worst} ")
+    for text in ("person", "things", "stuff", "90 % of PQ", "7 images, panoptic quality"):
+        assert text in done.stdout
+    with (tmp_path / "out.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["pq"]) for row in rows] == [row["pq"] for row in found["classes"]]
+    with (tmp_path / "out.images.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 7
+    assert "| person |" in (tmp_path / "out.md").read_text()
+
+
+Change = Callable[[dict[str, Any], dict[str, Any], np.ndarray], Any]
+
+
+def change_segment(side: int, **fields: object) -> Change:
+    def change(preds: dict[str, Any], target: dict[str, Any], png: np.ndarray) -> None:
+        segment = (preds, target)[side]["annotations"][1]["segments_info"][0]
+        segment.update(fields)
+
+    return change
+
+
+def repeat(side: int, *path: object) -> Change:
+    """Put an entry of a list into it once more."""
+
+    def change(preds: dict[str, Any], target: dict[str, Any], png: np.ndarray) -> None:
+        entries: Any = (preds, target)[side]
+        for step in path:
+            entries = entries[step]
+        entries.append(entries[0])
+
+    return change
+
+
+def new_segment_in_png(preds: dict[str, Any], target: dict[str, Any], png: np.ndarray) -> None:
+    png[0, 0] = 7, 1, 0
+
+
+def remove_annotation(preds: dict[str, Any], target: dict[str, Any], png: np.ndarray) -> None:
+    del preds["annotations"][1]
+
+
+def remove_categories(preds: dict[str, Any], target: dict[str, Any], png: np.ndarray) -> None:
+    del target["categories"]
+
+
+def remove_segments(preds: dict[str, Any], target: dict[str, Any], png: np.ndarray) -> None:
+    del preds["annotations"][1]["segments_info"]
+
+
+@pytest.mark.parametrize(
+    ("change", "messages"),
+    [
+        (new_segment_in_png, ["image 1 has the segment 263, which its JSON does not have"]),
+        (change_segment(0, id=12345), ["image 1 ", "which its JSON does not have"]),
+        (change_segment(1, id=12345), ["image 1 ", "which its JSON does not have"]),
+        (change_segment(0, id=2**24), ["image 1 has a segment with the id 16777216"]),
+        (change_segment(0, id=0), ["image 1 has a segment with the id 0", "0 is void"]),
+        (change_segment(0, category_id=77), ["image 1 has the segment", "of the category 77"]),
+        (repeat(0, "annotations", 1, "segments_info"), ["image 1 has the segment", "twice"]),
+        (repeat(1, "annotations", 1, "segments_info"), ["image 1 has the segment", "twice"]),
+        (repeat(0, "annotations"), ["the image 0 is annotated twice"]),
+        (repeat(1, "categories"), ["the category 1 is there twice"]),
+        (remove_annotation, ["targets without a prediction: 1", "image 1 is not in"]),
+        (remove_categories, ["has no `categories`"]),
+        (remove_segments, ["image 1 has no `segments_info`"]),
+    ],
+)
+def test_what_png_and_json_do_not_say_alike_is_named(
+    tmp_path: Path, change: Change, messages: list[str]
+) -> None:
+    preds, target = write_coco(tmp_path, drawn(3))
+    contents = [json.loads(path.read_text()) for path in (preds, target)]
+    png = tmp_path / "preds/000000000001.png"
+    colors = np.array(Image.open(png))
+    change(*contents, colors)
+    Image.fromarray(colors).save(png)
+    for path, content in zip((preds, target), contents, strict=True):
+        path.write_text(json.dumps(content))
+    done = run(preds, target, "--panoptic", "--json", tmp_path / "out.json")
+    assert done.exit_code == 2
+    for message in messages:
+        assert message in " ".join(done.stderr.split())
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_a_segment_of_the_json_that_the_png_lacks_is_named(tmp_path: Path) -> None:
+    preds, target = write_coco(tmp_path, drawn(2))
+    for path in (preds, target):
+        content = json.loads(path.read_text())
+        content["annotations"][1]["segments_info"].append({"id": 99, "category_id": 1})
+        path.write_text(json.dumps(content))
+        done = run(preds, target, "--panoptic")
+        assert done.exit_code == 2
+        assert "image 1 lacks the segment 99" in done.stderr
+
+
+def test_what_cannot_be_scored_is_left_out_and_listed(tmp_path: Path) -> None:
+    images = drawn(4)
+    preds, target = write_coco(tmp_path, images)
+    Image.fromarray(np.zeros((3, 3, 3), np.uint8)).save(tmp_path / "preds/000000000002.png")
+    (tmp_path / "preds/000000000000.png").unlink()
+    done = run(preds, target, "--panoptic", "--keep-going", "--json", "-")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["pairs"] == 2
+    assert_scores(found["scores"], expected([images[1], images[3]]))
+    assert len(found["left_out"]) == 2
+    assert run(preds, target, "--panoptic").exit_code == 2
+
+
+def test_an_unknown_category_of_the_target_is_void(tmp_path: Path) -> None:
+    images = drawn(3)
+    preds, target = write_coco(tmp_path, images)
+    content = json.loads(target.read_text())
+    segment = content["annotations"][0]["segments_info"][0]
+    segment["category_id"] = 7777
+    target.write_text(json.dumps(content))
+    truth, segments, *others = images[0]
+    left = {i: s for i, s in segments.items() if i != segment["id"]}
+    images[0] = (np.where(truth == segment["id"], 0, truth), left, *others)
+    done = run(preds, target, "--panoptic", "--json", "-")
+    assert_scores(json.loads(done.stdout)["scores"], expected(images))
+
+
+def test_a_score_below_its_limit_ends_with_a_status_of_its_own(tmp_path: Path) -> None:
+    paths = write_coco(tmp_path, drawn(3))
+    kept = run(*paths, "--panoptic", "--fail-under", "PQ=0.01", "--fail-under", "pq/car=0")
+    assert kept.exit_code == 0, kept.output
+    report = tmp_path / "out.md"
+    done = run(*paths, "--panoptic", "--fail-under", "PQ_things=0.99", "--markdown", report)
+    assert done.exit_code == 3
+    assert "PQ_things is 0." in done.stderr
+    assert "below --fail-under" in report.read_text().replace("\\", "")
+    unknown = run(*paths, "--panoptic", "--fail-under", "pq/bus=0.5")
+    assert unknown.exit_code == 2
+    assert "no score is called 'pq/bus'" in unknown.stderr
+
+
+# --- Cityscapes -----------------------------------------------------------------------------------
+
+
+def write_cityscapes(folder: Path, masks: dict[str, tuple[list[int], list[int]]]) -> list[Path]:
+    for name, sides in masks.items():
+        ends = "_pred.png", "_gtFine_instanceIds.png"
+        for side, end, values in zip(("preds", "target"), ends, sides, strict=True):
+            path = folder / side / "city" / f"{name}{end}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.array([values] * 4, np.uint16)).save(path)
+    return [folder / "preds", folder / "target"]
+
+
+def test_cityscapes_instance_ids_are_read_with_its_crowds_and_void(tmp_path: Path) -> None:
+    # road 7, car 26, unlabeled 0, caravan 29 (void); 26 alone is a group of cars
+    target = [7, 7, 7, 26001, 26001, 26, 26, 0, 29001, 7]
+    preds = [7, 7, 7, 26000, 26000, 26003, 26003, 26009, 26009, 0]
+    folders = write_cityscapes(tmp_path, {"a_000000_000019": (preds, target)})
+    done = run(*folders, "--panoptic", "--labels", "cityscapes", "--json", "-")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    rows = {row["name"]: row for row in found["classes"]}
+    assert [rows["car"][key] for key in ("tp", "fp", "fn")] == [1, 0, 0]
+    assert [rows["road"][key] for key in ("tp", "fp", "fn")] == [1, 0, 0]
+    assert rows["road"]["sq"] == pytest.approx(0.75)
+    assert rows["sky"]["pq"] is None
+    assert found["scores"]["PQ_things"] == 1
+    assert len(rows) == 19
+    assert [row["name"] for row in found["classes"]][:2] == ["person", "rider"]
+
+
+@pytest.mark.parametrize(
+    ("preds", "target", "message"),
+    [
+        ([7, 26], [7, 26001], "a car without an id: the value 26"),
+        ([7, 7], [7, 40], "the value 40 is of the unknown class 40"),
+        ([7, 40001], [7, 7], "the value 40001 is of the unknown class 40"),
+    ],
+)
+def test_values_that_mean_no_segment_are_named(tmp_path, preds, target, message) -> None:
+    folders = write_cityscapes(tmp_path, {"a": (preds, target)})
+    done = run(*folders, "--panoptic", "--labels", "cityscapes")
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert "a_" in done.stderr
+
+
+def test_a_file_says_what_are_things(tmp_path: Path) -> None:
+    folders = write_cityscapes(tmp_path, {"a": ([1, 2000, 2000], [1, 2000, 2001])})
+    labels = tmp_path / "labels.yaml"
+    labels.write_text("names: [void, grass, cell]\nignore_index: 0\nthings: [cell]\n")
+    done = run(*folders, "--panoptic", "--labels", labels, "--json", "-")
+    found = json.loads(done.stdout)["scores"]
+    assert found.keys() >= {"pq/cell", "pq/grass"}
+    assert "pq/void" not in found
+    labels.write_text("names: [void, grass, cell]\n")
+    assert "has no things" in run(*folders, "--panoptic", "--labels", labels).stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--num-classes", 3], "--num-classes does not go with --panoptic"),
+        (["--html", "report.html"], "--html does not go with --panoptic"),
+        (["--labels", "cityscapes"], "--labels means nothing for JSON"),
+        (["--confidence", 95], r"--confidence must be in (0, 1), got 95"),
+        (["--json", "none/out.json"], "the folder none does not exist"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(tmp_path: Path, options, message) -> None:
+    done = run(*write_coco(tmp_path, drawn(1)), "--panoptic", *options)
+    assert done.exit_code == 2
+    assert message in " ".join(done.stderr.split())
+
+
+def test_folders_need_to_know_what_values_mean(tmp_path: Path) -> None:
+    folders = write_cityscapes(tmp_path, {"a": ([7], [7])})
+    assert "--panoptic reads two JSON files" in " ".join(run(*folders, "--panoptic").stderr.split())
+    preds, _ = write_coco(tmp_path / "coco", drawn(1))
+    assert "the other is one" in " ".join(run(preds, folders[1], "--panoptic").stderr.split())
+
+
+def test_the_cityscapes_label_space_has_the_things_of_its_scripts() -> None:
+    labels = pytest.importorskip("cityscapesscripts.helpers.labels").labels
+    things = {label.name for label in labels if label.hasInstances and not label.ignoreInEval}
+    assert {CITYSCAPES.names[c] for c in CITYSCAPES.things} == things
