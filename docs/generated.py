@@ -13,6 +13,8 @@ from typing import Any
 import pictures
 from sphinx.application import Sphinx
 
+import segmetrics
+
 FOLDER = Path(__file__).parent / "_generated"
 #: Public modules by their page: its title, and the module's name.
 MODULES = {
@@ -33,7 +35,7 @@ def write_pages(app: Sphinx) -> None:
     """Write all pages."""
     FOLDER.mkdir(exist_ok=True)
     for page, (title, module) in MODULES.items():
-        _write(f"{page}.md", _of_module(title, import_module(module)))
+        _write(f"{page}.md", _of_module(page, title, import_module(module)))
     _write("command.md", _of_command())
     _write("problems.md", _of_problems())
     pictures.write(FOLDER / "pictures")
@@ -45,11 +47,12 @@ def _write(name: str, text: str) -> None:
         path.write_text(text)
 
 
-def _of_module(title: str, module: ModuleType) -> str:
+def _of_module(page: str, title: str, module: ModuleType) -> str:
     lines = [f"# {title}", "", f"`{module.__name__}`", ""]
     for name in _public(module):
         found = getattr(module, name)
-        if not callable(found):
+        elsewhere = found is segmetrics.LabelSpace and page != "labels"
+        if not callable(found) or elsewhere:
             continue
         directive = "class" if inspect.isclass(found) else "function"
         options = [":members:"] if directive == "class" and _own_members(found) else []
