@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import load, memory, report
+from benchmarks import load, memory, probability, report
 from benchmarks.cases import FORMS, Case, cases
 from benchmarks.contenders import CONTENDERS
 from benchmarks.share import shares, validation_share
 from benchmarks.timing import ROUNDS, interleaved
 
 SIZES = ["4x520x520", "1x1024x2048"]
-PARTS = ("speed", "memory", "share", "load", "logging")
+PARTS = ("speed", "memory", "share", "load", "logging", "probability")
 MEASURED_MEMORY = ("segmetrics", "torchmetrics Jaccard")
 
 
@@ -51,6 +51,12 @@ def main() -> None:
         print(load.table(rows), end="\n\n")
         if not options.no_save:
             report.keep(path, device, "load", rows)
+    if "probability" in options.parts:
+        names = [name for name in probability.CASES if options.only in name]
+        rows = probability.measure(names, options.scale, options.rounds)
+        print(probability.shown(rows), end="\n\n")
+        if not options.no_save:
+            report.keep(path, device, "probability", rows)
     if "logging" in options.parts:
         for classes in (c for c in options.classes if c > 2):
             for processes in (1, 2):
@@ -148,6 +154,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="CHECKOUT",
         help="whose code is timed under load, too",
     )
+    options.add_argument("--scale", type=int, default=1, help="divides the sides of probabilities")
     options.add_argument("--logging-steps", type=int, default=500)
     options.add_argument("--output", type=Path, help="results file; rows are added or replaced")
     options.add_argument("--no-save", action="store_true", help="only print")

@@ -30,7 +30,7 @@ from torchvision.models.segmentation import FCN, FCN_ResNet50_Weights, fcn_resne
 from torchvision.transforms import v2
 from voc_scenes import VOID, write_scenes
 
-from segmetrics import ConfusionMatrix, ImageScores
+from segmetrics import ConfusionMatrix, ImageScores, ProbabilityMetrics
 from segmetrics.distributed import ExactDistributedSampler
 from segmetrics.labels import VOC
 from segmetrics.lightning import SegmentationCallback
@@ -48,6 +48,9 @@ class Segmenter(pl.LightningModule):
         self.learning_rate = learning_rate
         self.head_logits = head_logits
         self.images = ImageScores(VOC, upsample="bilinear")  # the head's logits, where asked for
+        self.probabilities = ProbabilityMetrics(
+            VOC, from_logits=True, upsample="bilinear", prefix="val/"
+        )
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         images, masks = batch
@@ -73,10 +76,13 @@ class Segmenter(pl.LightningModule):
         images, masks, names = batch
         logits, masks = self.logits(images), masks.squeeze(1)
         self.images.update(logits, masks, names)
+        self.probabilities.update(logits, masks)
         return {"preds": logits, "target": masks}
 
     def on_validation_epoch_end(self) -> None:
         self.images.compute()  # on all devices, so that the first alone may look at images later
+        self.log_dict(self.probabilities)
+        self.reliability, _ = self.probabilities.plot()
 
     def logits(self, images: Tensor) -> Tensor:
         """`(N, 21, H, W)`, or as the head gives them, an eighth of that size."""
@@ -218,6 +224,8 @@ def main() -> None:
 
     scores = trainer.validate(segmenter, data, verbose=False)
     if args.max_steps:
+        if trainer.is_global_zero:
+            segmenter.reliability.savefig(args.output / "reliability_before.png")
         trainer.fit(segmenter, data)
         checkpoint = args.output / "model.ckpt"
         trainer.save_checkpoint(checkpoint, weights_only=True)
@@ -228,6 +236,7 @@ def main() -> None:
         counts = validation.counts[0][:, :-1]  # the last column: pixels without a prediction
         ConfusionMatrix(VOC).plot(counts)[0].savefig(args.output / "confusion.png")
         write_counts(counts, args.output / "confusion.csv")
+        segmenter.reliability.savefig(args.output / "reliability.png")
         print_scores(scores, counts)
         print_images(segmenter.images)
         print_files(args.output)
@@ -256,7 +265,8 @@ def print_scores(scores: list[dict[str, float]], counts: Tensor) -> None:
         cells = [f"{s[f'val/iou/{name}']:.3f}" for s in scores]
         table.add_row(name, f"{pixels:,}", *cells, f"{after[f'val/dice/{name}']:.3f}")
     Console().print(table)
-    print("mIoU", " -> ".join(f"{s['val/mIoU']:.3f}" for s in scores))
+    for key in ("mIoU", "ECE"):
+        print(key, " -> ".join(f"{s[f'val/{key}']:.3f}" for s in scores))
 
 
 def print_images(images: ImageScores) -> None:
@@ -270,6 +280,7 @@ def print_files(output: Path) -> None:
     """Print where everything is."""
     print("confusion matrix  ", output / "confusion.png")
     print("its counts        ", output / "confusion.csv")
+    print("reliability       ", output / "reliability.png")
     print("all scores        ", output / "csv" / "metrics.csv")
     print("TensorBoard        tensorboard --logdir", output / "tensorboard")
     if (checkpoint := output / "model.ckpt").exists():

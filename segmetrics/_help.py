@@ -93,6 +93,7 @@ REFUSED = {
         for of in ("", "class_", "pixel_", "sample_")
         for w in ("weight", "weights")
     },
+    "thresholds": "every threshold is read off cells that are finer than any list. Leave it out.",
     "validate_args": "inputs are always checked, in the pass that counts them. Leave it out.",
 }
 #: Arguments that have another name in other libraries.
@@ -109,23 +110,26 @@ Explained = TypeVar("Explained", bound=Callable[..., Any])
 Sections = dict[str, tuple[str, str]]
 
 
-def explained(target: Explained) -> Explained:
+def explained(target: Explained, further: str = "") -> Explained:
     """Explain every parameter of a class or function in its docstring, and refuse any other.
 
-    What neither its own docstring nor that of a base class says is taken from ``SHARED``.
+    What neither its own docstring nor that of a base class says is taken from ``further`` sections
+    or from ``SHARED``.
     """
     result: Any = target
     if isinstance(target, type):
         function = inspect.getattr_static(target, "__init__")
         known = parameters(function)[1:]
         ours = [base for base in target.__mro__ if base.__module__.startswith("segmetrics.")]
-        target.__doc__ = _docstring([base.__doc__ or "" for base in ours], known, of_class=True)
+        target.__doc__ = _docstring(
+            [*(base.__doc__ or "" for base in ours), further], known, of_class=True
+        )
         result.__init__ = _checked(function, target.__name__, known)
         result.__init__.__doc__ = f"Arguments as in ``help({target.__name__})``."
     else:
         known = [parameter for parameter in parameters(target) if parameter.name != "self"]
         result = _checked(target, target.__name__, known)
-        result.__doc__ = _docstring([target.__doc__ or ""], known)
+        result.__doc__ = _docstring([target.__doc__ or "", further], known)
     return result  # type: ignore[no-any-return]
 
 
@@ -155,9 +159,11 @@ def unpacked(function: Callable[..., Any], name: str) -> dict[str, Any]:
 def _defaults() -> dict[str, object]:
     """The defaults of arguments that are passed on to those who check them."""
     from segmetrics.counting import Counting
+    from segmetrics.probabilities.ranking import Ranking
     from segmetrics.recipes import class_recipe
 
-    signatures = inspect.signature(Counting.of), inspect.signature(class_recipe)
+    known: list[Callable[..., Any]] = [Ranking.ranking, Counting.of, class_recipe]
+    signatures = [inspect.signature(function) for function in known]
     parameters = chain.from_iterable(signature.parameters.values() for signature in signatures)
     return {parameter.name: parameter.default for parameter in parameters}
 

@@ -16,6 +16,7 @@ from segmetrics._arguments import one_of
 from segmetrics._help import explained
 from segmetrics.counting import Counting, CountingArguments, count
 from segmetrics.labels import LabelSpace
+from segmetrics.probabilities import functional as probabilities
 from segmetrics.recipes import (
     AgreementArguments,
     ClassArguments,
@@ -28,6 +29,11 @@ from segmetrics.recipes import (
     tversky_formula,
 )
 from segmetrics.scores import Normalize, WeightType
+
+auroc, average_precision = probabilities.auroc, probabilities.average_precision
+fpr_at_recall, best_threshold = probabilities.fpr_at_recall, probabilities.best_threshold
+calibration_error, brier_score = probabilities.calibration_error, probabilities.brier_score
+negative_log_likelihood = probabilities.negative_log_likelihood
 
 
 @explained

@@ -105,6 +105,66 @@ def histogram(
     return figure, ax
 
 
+def lines(
+    curves: Sequence[tuple[str, Tensor, Tensor]],
+    axes: tuple[str, str],
+    *,
+    title: str,
+    guide: bool = False,
+    points: Sequence[tuple[float, float]] = (),
+    ax: Axes | None = None,
+) -> tuple[Figure, Axes]:
+    """Curves in the unit square, each with a name; undefined ones are left out.
+
+    ``axes`` are the names of both directions, ``guide`` draws the diagonal, ``points`` are marked.
+    """
+    figure, ax = _axes(ax, (5.5, 5.0))
+    for name, x, y in curves:
+        if not (x.isnan().any() or y.isnan().any()):
+            ax.plot(x.cpu().numpy(), y.cpu().numpy(), label=name)
+    if guide:
+        ax.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
+    for x_at, y_at in points:
+        ax.plot([x_at], [y_at], "o", color="#bb5566")
+    if len(ax.get_legend_handles_labels()[0]):
+        ax.legend(fontsize="small", frameon=False)
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1.02)
+    ax.set_xlabel(axes[0])
+    ax.set_ylabel(axes[1])
+    ax.set_title(title, loc="left")
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure, ax
+
+
+def reliability(
+    pixels: Tensor,
+    confidence: Tensor,
+    accuracy: Tensor,
+    axes: tuple[str, str],
+    title: str,
+    *,
+    ax: Axes | None = None,
+) -> tuple[Figure, Axes]:
+    """Accuracy over confidence of bins ``(n,)``, their gaps to the diagonal, their pixels below."""
+    figure, ax = _axes(ax, (5.5, 5.0))
+    held = pixels > 0
+    x, y = (part[held].cpu().numpy() for part in (confidence, accuracy))
+    share = (pixels[held] / pixels.sum()).cpu().numpy()
+    ax.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
+    ax.bar(x, share, width=0.02, color="#bbbbbb", label="share of the pixels")
+    ax.vlines(x, x.clip(max=y), x.clip(min=y), color="#bb5566", linewidth=2, label="gap")
+    ax.plot(x, y, "o-", color="#4477aa")
+    ax.legend(fontsize="small", frameon=False, loc="upper left")
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1.02)
+    ax.set_xlabel(axes[0])
+    ax.set_ylabel(axes[1])
+    ax.set_title(title, loc="left")
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure, ax
+
+
 def row_of_axes(number: int, given: Sequence[Axes] | None) -> Sequence[Axes]:
     """So many axes in a row: those given, or those of a new figure."""
     if number < 1:

@@ -11,25 +11,37 @@ from torch import Tensor
 
 import segmetrics
 from segmetrics import (
+    AUROC,
+    ROC,
+    AveragePrecision,
     AverageSurfaceDistance,
+    BestThreshold,
     BoundaryF1Score,
     BoundaryIoU,
+    BrierScore,
+    CalibrationError,
+    CalibrationImageScores,
     CohenKappa,
     ConfusionMatrix,
+    CurveImageScores,
     DiceScore,
     FBetaScore,
+    FPRAtRecall,
     GeneralizedDiceScore,
     HausdorffDistance,
     ImageScores,
     LabelSpace,
     MatthewsCorrCoef,
     MeanIoU,
+    NegativeLogLikelihood,
     ObjectImageScores,
     ObjectMetrics,
     PanopticImageScores,
     PanopticQuality,
     PixelAccuracy,
     Precision,
+    PrecisionRecallCurve,
+    ProbabilityMetrics,
     Recall,
     SegmentationMetrics,
     Specificity,
@@ -53,6 +65,8 @@ class OfLabelMaps:
     """Reads label maps as segments: the halves of an image are instances."""
 
     def _batch(self, preds: Tensor, target: Tensor, *others: Any) -> tuple[Tensor, ...]:
+        if preds.is_floating_point():
+            preds = preds.argmax(1)
         half = torch.arange(target.shape[-1], device=target.device) * 2 // target.shape[-1]
         sides = (torch.stack(torch.broadcast_tensors(x, half), -1) for x in (preds, target))
         return super()._batch(*sides, *others)  # type: ignore[misc]
@@ -68,6 +82,8 @@ EVERY: dict[str, Callable[[], Any]] = {
     "ConfusionMatrix": partial(ConfusionMatrix, C, ignore_index=255),
     "ConfusionMatrix true": partial(ConfusionMatrix, C, normalize="true", ignore_index=255),
     "ImageScores": partial(ImageScores, C, ignore_index=255),
+    "CalibrationImageScores": partial(CalibrationImageScores, C, ignore_index=255),
+    "CurveImageScores": partial(CurveImageScores, C, ignore_index=255),
     **{
         f"{metric.__name__} {level}": partial(metric, C, aggregation_level=level, ignore_index=255)
         for metric in REGIONS
@@ -101,6 +117,21 @@ EVERY: dict[str, Callable[[], Any]] = {
         PanopticQualityOfMaps, [1, 2], [0, 3], modified=True, boundary=True
     ),
     "PanopticImageScores": partial(PanopticImageScoresOfMaps, [1, 2], [0, 3]),
+    **{
+        metric.__name__: partial(metric, C, ignore_index=255, cells=512)
+        for metric in (AveragePrecision, FPRAtRecall, ROC, PrecisionRecallCurve, BestThreshold)
+    },
+    "AUROC": partial(AUROC, C, ignore_index=255),
+    "AUROC right": partial(AUROC, C, positive="right", ignore_index=255),
+    "AUROC none": partial(AUROC, C, average="none", cells=512, ignore_index=255),
+    "CalibrationError": partial(CalibrationError, C, ignore_index=255),
+    "CalibrationError mass": partial(CalibrationError, C, binning="mass", ignore_index=255),
+    "CalibrationError none": partial(
+        CalibrationError, C, classwise=True, average="none", ignore_index=255
+    ),
+    "BrierScore": partial(BrierScore, C, ignore_index=255),
+    "NegativeLogLikelihood": partial(NegativeLogLikelihood, C, ignore_index=255),
+    "ProbabilityMetrics": partial(ProbabilityMetrics, C, ignore_index=255),
     "SurfaceMetrics": partial(SurfaceMetrics, C, tolerance=1, ignore_index=255),
     "SegmentationMetrics regions": partial(
         SegmentationMetrics, REGIONS_OF_CLASSES, aggregation_level="samplewise"
@@ -118,10 +149,14 @@ def test_every_public_metric_is_here() -> None:
 
 
 def images(seed: int, number: int = 3) -> tuple[Tensor, Tensor]:
-    """Predictions that are often right, void pixels, classes that are missing here and there."""
+    """Probabilities that are often right, void pixels, classes that are missing here and there."""
     generator = torch.Generator().manual_seed(seed)
     target = torch.randint(C, (number, 3, 3), generator=generator)
     target = target.repeat_interleave(4, 1).repeat_interleave(3, 2)
     other = torch.randint(C, target.shape, generator=generator)
     preds = other.where(torch.rand(target.shape, generator=generator) < 0.2, target)
-    return preds, target.where(torch.rand(target.shape, generator=generator) > 0.1, 255)
+    scores = torch.rand((number, C, *target.shape[1:]), generator=generator)
+    scores.scatter_add_(1, preds.unsqueeze(1), torch.ones_like(scores))
+    return scores.mul(4).softmax(1), target.where(
+        torch.rand(target.shape, generator=generator) > 0.1, 255
+    )

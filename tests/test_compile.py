@@ -160,6 +160,8 @@ def test_the_operator_keeps_the_rules_of_torch_library(counting: Counting) -> No
 BREAK_THE_GRAPH = (
     *(
         "ImageScores",
+        "CalibrationImageScores",
+        "CurveImageScores",
         "ObjectImageScores",
         "ObjectMetrics",
         "PanopticImageScores",

@@ -164,6 +164,23 @@ def test_counts_add_up_over_images_and_abstentions_are_misses() -> None:
         assert missed[c] == ((target == c) & (preds != c)).sum()
 
 
+def test_scores_ids_and_single_slices_are_read_as_metrics_read_them() -> None:
+    preds, target = map(torch.from_numpy, drawn((20, 24), 3, 0, 2))
+    plain = error_types(preds[None], target[None], 3)
+    scores = torch.nn.functional.one_hot(preds, 3).permute(2, 0, 1).float()
+    space = LabelSpace(["a", "b", "c"], ignore_index=VOID, id_to_class={7: 0, 8: 1, 9: 2})
+    for given_preds, given_target, classes in (
+        (scores[None], target[None], 3),
+        (preds[None], target[None] + 7, space),
+        (preds[None, None], target[None, None], 3),
+    ):
+        found = error_types(given_preds, given_target, classes)
+        assert all(torch.equal(found[name], plain[name]) for name in NAMES)
+        trimap = trimap_iou(given_preds, given_target, classes)
+        assert torch.equal(trimap, trimap_iou(preds[None], target[None], 3))
+    assert error_types(preds[None][:0], target[None][:0], 3)["right"].tolist() == [0, 0, 0]
+
+
 @given(
     st.integers(0, 10**6), st.sampled_from([(14, 19), (25, 12), (1, 30), (8, 7, 9)]),
     st.integers(2, 4), st.floats(0.5, 3), st.booleans(),

@@ -228,3 +228,13 @@ def test_a_device_without_an_image_counts_nothing(trained, tmp_path):
         *("--max-steps", 0, "--devices", 2),
     )
     np.testing.assert_array_equal(read_counts(tmp_path).sum(1), pixels_of_classes(tmp_path))
+
+
+def test_the_calibration_is_logged_printed_and_drawn_before_and_after_training(trained):
+    output, printed = trained
+    before, after = map(float, re.search(r"ECE ([\d.]+) -> ([\d.]+)", printed).groups())
+    assert 0 < before < 1
+    assert after == pytest.approx(read_scores(output)["val/ECE"], abs=5e-4)
+    for name in ("reliability_before.png", "reliability.png"):
+        with Image.open(output / name) as drawn:
+            assert min(drawn.size) > 200

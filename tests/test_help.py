@@ -47,7 +47,7 @@ METRICS = [
 FUNCTIONS = [
     each
     for name, each in vars(functional).items()
-    if inspect.isfunction(each) and each.__module__ == functional.__name__
+    if inspect.isfunction(each) and each.__module__.endswith(".functional")
 ]
 STATISTICS = [statistics.confidence_interval, statistics.compare]
 METHODS = [MeanIoU.update, BoundaryF1Score.update, ImageScores.update, SurfaceDice.update]

@@ -17,6 +17,7 @@ from skimage.measure import label as connected
 
 import longhand_objects as longhand
 from segmetrics import ObjectMetrics
+from segmetrics.objects import cpu, plain
 
 VOID = 255
 Maps = tuple[NDArray[Any], NDArray[Any]]
@@ -172,3 +173,14 @@ def test_sizes_and_volumes_are_in_the_units_of_the_spacing() -> None:
     metric = ObjectMetrics(2, min_size=3)
     found = metric(torch.from_numpy(preds)[None], torch.from_numpy(target)[None], (3.0, 0.5, 0.5))
     assert (found["target_objects"], found["predicted_objects"]) == (1, 0)
+
+
+@pytest.mark.parametrize("size", [(5, 7), (3, 5, 7)])
+def test_labels_are_looked_up_alike_on_every_backend(size: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    padded = rng.integers(-2, 4, [length + 2 for length in size]).astype(np.int32)
+    labels = padded[(slice(1, -1),) * len(size)]  # not contiguous
+    new = np.array([-2, -1, -1, 0, 7, 3], np.int32)
+    expected = [new[label + 2] for label in labels.ravel().tolist()]
+    for backend in (plain, cpu):
+        assert backend.relabelled(labels, new).ravel().tolist() == expected

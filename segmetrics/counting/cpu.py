@@ -29,17 +29,16 @@ from segmetrics.counting.cpu_kernels import (
     tally_together,
 )
 from segmetrics.counting.cpu_readers import (
+    SCORES,
     Area,
     Array,
     Box,
     Longs,
+    ScoreReaders,
     Values,
     flat,
     known_values,
     label_reader,
-    linear_score_reader,
-    nearest_score_reader,
-    score_reader,
     steps,
 )
 from segmetrics.counting.settings import Counting, Pixels
@@ -137,21 +136,30 @@ class Coding:
 
     Dimensions behind the first ``in_order`` (-1: all but the last) may be taken as they lie in
     memory. Boxes are cut by ``sizes``: the last is that of columns, the others together of rows.
+    They have at most ``largest`` pixels, by default ``BOX``. ``readers`` are those of scores.
     """
 
-    def __init__(self, pixels: Pixels, counting: Counting, *, in_order: int = 0) -> None:
+    def __init__(
+        self,
+        pixels: Pixels,
+        counting: Counting,
+        *,
+        in_order: int = 0,
+        readers: ScoreReaders = SCORES,
+        largest: int | None = None,
+    ) -> None:
         target, preds = pixels.target.swapaxes(0, 1), pixels.preds.swapaxes(0, 1)
-        widest = BOX
+        widest = largest = largest or BOX
         if pixels.resized:
             target, preds = _as_volumes(target), _as_volumes(preds)
             self.sizes, target_steps = list(target.shape[1:]), steps(target)[1:]
-            reader = nearest_score_reader if counting.upsample == "nearest" else linear_score_reader
+            reader = readers.nearest if counting.upsample == "nearest" else readers.linear
             self.read_preds = reader(preds, self.sizes, counting)
-            widest = max(1, min(BOX, RESIZED * len(target) // len(preds)))
+            widest = max(1, min(largest, RESIZED * len(target) // len(preds)))
         else:
             self.sizes, target_steps, preds_steps = _merged(target, preds, in_order)
             if pixels.preds_are == "scores":
-                self.read_preds = score_reader(preds, self.sizes, preds_steps, counting)
+                self.read_preds = readers.unresized(preds, self.sizes, preds_steps, counting)
             else:
                 self.read_preds = label_reader(
                     preds, self.sizes, preds_steps, counting, target=False
@@ -160,7 +168,8 @@ class Coding:
         self.pixels = target.size
         scores = len(preds) // len(target) if pixels.preds_are == "scores" else 0
         self.work = self.pixels * (LABELS_ARE + scores)
-        areas = _cut(prod(self.sizes[:-1]), self.sizes[-1], widest) if self.pixels else []
+        rows, columns = prod(self.sizes[:-1]), self.sizes[-1]
+        areas = _cut(rows, columns, widest, largest) if self.pixels else []
         self.boxes = list(starmap(Box, product(range(len(target)), areas)))
 
     def share(self, work: Callable[[Iterator[CodedBox]], Result]) -> list[Result]:
@@ -251,13 +260,13 @@ def _merged(target: Array, preds: Array, in_order: int) -> tuple[list[int], list
     return sizes, target_steps, preds_steps
 
 
-def _cut(rows: int, columns: int, widest: int) -> Iterator[Area]:
-    """Cut pixels into areas of at most ``BOX``, as wide as may be, and about equal.
+def _cut(rows: int, columns: int, widest: int, largest: int) -> Iterator[Area]:
+    """Cut pixels into areas of at most ``largest``, as wide as may be, and about equal.
 
     If there are several they are as many for every thread.
     """
     wide = ceil(columns / _parts(columns, widest))
-    tall = ceil(rows / _parts(rows, BOX // wide))
+    tall = ceil(rows / _parts(rows, largest // wide))
     for top, left in product(range(0, rows, tall), range(0, columns, wide)):
         yield top, min(top + tall, rows), left, min(left + wide, columns)
 

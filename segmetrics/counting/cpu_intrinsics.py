@@ -1,4 +1,4 @@
-"""What Numba has no words for: vectors of elements, memory asked for ahead, threads.
+"""LLVM intrinsics that Numba does not expose: SIMD vectors, prefetch, threads, bits of floats.
 
 Arrays are flat here, and those of a call have one dtype.
 """
@@ -166,6 +166,32 @@ def _prefetch(typing_context, array, place):
     return types.void(array, place), generate
 
 
+def _fma(typing_context, a, b, c):
+    """``a * b + c`` of fp32, rounded once, on every machine."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.fma(*arguments)
+
+    return types.float32(types.float32, types.float32, types.float32), generate
+
+
+def _bits_of(typing_context, number):
+    """The bits of fp32 as int32."""
+    return types.int32(types.float32), _bitcast(ir.IntType(32))
+
+
+def _float_of(typing_context, bits):
+    """The fp32 that has the bits of an int32."""
+    return types.float32(types.int32), _bitcast(ir.FloatType())
+
+
+def _bitcast(kind):
+    def generate(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], kind)
+
+    return generate
+
+
 class _Vectors:
     """Vectors of elements of the arrays among a function's arguments, the first of which is one."""
 
@@ -256,3 +282,6 @@ blend: Any = intrinsic(_blend)
 draw: Any = intrinsic(_draw)
 in_threads: Any = intrinsic(_in_threads)
 prefetch: Any = intrinsic(_prefetch)
+fma: Any = intrinsic(_fma)
+bits_of: Any = intrinsic(_bits_of)
+float_of: Any = intrinsic(_float_of)

@@ -453,45 +453,108 @@ def linear_codes(
     Source rows are resized along the width first, for all labels, and kept in ``wide`` for the
     rows that need them too. Neighbouring ones differ by one, so their parity tells them apart.
     """
-    depth, height, n = sizes[1], sizes[2], box[3] - box[2]
-    places, weight = columns[0, box[2] : box[3]], column_weights[1, box[2] : box[3]]
-    rest, runs = column_weights[0, box[2] : box[3]], _runs(columns, box[2], box[3])
-    wide, held = np.empty(4 * labels * n, weight.dtype), np.full(4, -1, np.int64)
-    slots = np.zeros((2, 2), np.int64)
-    resized, behind = np.empty(labels * n, weight.dtype), np.empty(n, weight.dtype)
-    best, index = np.empty(n, weight.dtype), np.empty(n, weight.dtype)
+    height, n = sizes[2], box[3] - box[2]
+    runs = _runs(columns, box[2], box[3])
+    wide, held = np.empty(4 * labels * n, row_weights.dtype), np.full(4, -1, np.int64)
+    resized, behind = np.empty(labels * n, wide.dtype), np.empty(n, wide.dtype)
+    best, index = np.empty(n, wide.dtype), np.empty(n, wide.dtype)
     k = 0
     for row in range(box[0], box[1]):
-        d, h = row // height % depth, depth + row % height
-        image = base + row // height // depth * strides[0]
-        for i in range(2 if linear[0] else 1):
-            for j in range(2 if linear[1] else 1):
-                start = image + rows[i, d] * strides[1] + rows[j, h] * strides[2]
-                slot = rows[i, d] % 2 * 2 + rows[j, h] % 2
-                slots[i, j] = slot * labels * n
-                if held[slot] != start:
-                    held[slot] = start
-                    source, out = scores[start:], wide[slot * labels * n :]
-                    if linear[2]:
-                        _widen(source, label_stride, labels, runs, rest, weight, half, out)
-                    else:
-                        _pick(source, label_stride, labels, places, half, out)
-        a, b = row_weights[0, h], row_weights[1, h]
+        slots = _hold_rows(
+            scores,
+            base,
+            label_stride,
+            labels,
+            sizes,
+            strides,
+            rows,
+            columns[:, box[2] : box[3]],
+            column_weights[:, box[2] : box[3]],
+            runs,
+            linear,
+            row,
+            half,
+            wide,
+            held,
+        )
         if linear[1] and not linear[0]:
+            a, b = row_weights[:, sizes[1] + row % height]
             _find_best_between(wide, slots[0, 0], slots[0, 1], a, b, labels, n, best, index)
         else:
-            for first in range(0, labels * n, n):
-                before, after = slots[0, 0] + first, slots[0, 1] + first
-                _between(wide, before, after, a, b, linear[1], resized, first, n)
-                if linear[0]:
-                    before, after = slots[1, 0] + first, slots[1, 1] + first
-                    _between(wide, before, after, a, b, linear[1], behind, 0, n)
-                    for x in range(n):
-                        y = np.uintp(first + x)
-                        resized[y] = row_weights[0, d] * resized[y] + row_weights[1, d] * behind[x]
+            _resize_row(wide, slots, row_weights, sizes, linear, row, labels, n, resized, behind)
             _find_best(resized, 0, n, labels, n, None, best, index)
         _choose(best, index, n, limits, impossible, codes[k : k + n])
         k += n
+
+
+@kernel
+def _hold_rows(
+    scores: Array,
+    base: int,
+    label_stride: int,
+    labels: int,
+    sizes: Longs,
+    strides: Longs,
+    rows: Longs,
+    columns: Longs,
+    weights: Array,
+    runs: Longs,
+    linear: tuple[bool, bool, bool],
+    row: int,
+    half: Array | None,
+    wide: Array,
+    held: Longs,
+) -> Any:
+    """Resize the source rows of a row along the width, unless ``wide`` holds them already.
+
+    Returns where in ``wide`` those before and after it begin ``(depth, height)``; ``held`` says
+    which they are.
+    """
+    depth, height, n = sizes[1], sizes[2], columns.shape[1]
+    slots = np.zeros((2, 2), np.int64)
+    d, h = row // height % depth, depth + row % height
+    image = base + row // height // depth * strides[0]
+    for i in range(2 if linear[0] else 1):
+        for j in range(2 if linear[1] else 1):
+            start = image + rows[i, d] * strides[1] + rows[j, h] * strides[2]
+            slot = rows[i, d] % 2 * 2 + rows[j, h] % 2
+            slots[i, j] = slot * labels * n
+            if held[slot] != start:
+                held[slot] = start
+                source, out = scores[start:], wide[slot * labels * n :]
+                if linear[2]:
+                    _widen(source, label_stride, labels, runs, weights[0], weights[1], half, out)
+                else:
+                    _pick(source, label_stride, labels, columns[0], half, out)
+    return slots
+
+
+@kernel
+def _resize_row(
+    wide: Array,
+    slots: Longs,
+    weights: Array,
+    sizes: Longs,
+    linear: tuple[bool, bool, bool],
+    row: int,
+    labels: int,
+    n: int,
+    resized: Array,
+    behind: Array,
+) -> None:
+    """A resized row ``(labels, n)`` of the rows that ``_hold_rows`` holds."""
+    depth, height = sizes[1], sizes[2]
+    d, h = row // height % depth, depth + row % height
+    a, b = weights[0, h], weights[1, h]
+    for first in range(0, labels * n, n):
+        before, after = slots[0, 0] + first, slots[0, 1] + first
+        _between(wide, before, after, a, b, linear[1], resized, first, n)
+        if linear[0]:
+            before, after = slots[1, 0] + first, slots[1, 1] + first
+            _between(wide, before, after, a, b, linear[1], behind, 0, n)
+            for x in range(n):
+                y = np.uintp(first + x)
+                resized[y] = weights[0, d] * resized[y] + weights[1, d] * behind[x]
 
 
 @kernel

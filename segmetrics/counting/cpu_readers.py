@@ -188,7 +188,7 @@ def score_reader(scores: Array, sizes: list[int], strides: list[int], counting: 
     """Reads scores ``(C, ...)`` of the target's size."""
     maps = Maps.of(scores, sizes, strides)
     infinity, limits = INFINITY.get(scores.dtype), _limits(counting, scores.dtype)
-    classes, impossible = _classes(counting), counting.labels + codes.IMPOSSIBLE
+    classes, impossible = score_classes(counting), counting.labels + codes.IMPOSSIBLE
     kernel: Any = cpu_kernels.strided_score_codes
     if maps.step == 1:
         kernel = cpu_kernels.contiguous_score_codes
@@ -219,16 +219,9 @@ def nearest_score_reader(scores: Array, size: list[int], counting: Counting) -> 
 
     Every pixel takes the scores of its nearest neighbour.
     """
-    maps = Maps.of(scores, size, steps(scores)[1:])
-    places = [
-        lower * step
-        for ((lower, _), _), step in zip(
-            _neighbours(scores, size, counting), steps(scores)[1:], strict=True
-        )
-    ]
-    rows, columns = np.concatenate(places[:-1]), places[-1]
+    maps, rows, columns = nearest_places(scores, size, counting)
     infinity, limits = INFINITY.get(scores.dtype), _limits(counting, scores.dtype)
-    classes, impossible = _classes(counting), counting.labels + codes.IMPOSSIBLE
+    classes, impossible = score_classes(counting), counting.labels + codes.IMPOSSIBLE
 
     def read(box: Box, out: Array) -> None:
         cpu_kernels.nearest_codes(
@@ -254,32 +247,20 @@ def linear_score_reader(scores: Array, size: list[int], counting: Counting) -> R
 
     A pixel's scores are interpolated between those of its neighbours, see ``plain.resize``.
     """
-    maps = Maps.of(scores, size, steps(scores)[1:])
-    half = None
-    if scores.dtype in INFINITY:
-        half = _values_of_halves(scores.dtype)
-        maps = maps._replace(flat=maps.flat.view(np.uint16))
-    _, *of_rows, of_columns = _neighbours(scores, size, counting)
-    rows, row_weights = (np.concatenate(part, axis=1) for part in zip(*of_rows, strict=True))
-    columns, column_weights = of_columns
-    columns = columns * maps.step
-    depth, height, width = (a != b for a, b in zip(size[1:], scores.shape[2:], strict=True))
+    maps, between, half = linear_places(scores, size, counting)
+    kernel: Any = cpu_kernels.linear_codes
     limits = _limits(counting, np.dtype(np.float64 if scores.dtype == np.float64 else np.float32))
-    classes, impossible = _classes(counting), counting.labels + codes.IMPOSSIBLE
+    classes, impossible = score_classes(counting), counting.labels + codes.IMPOSSIBLE
 
     def read(box: Box, out: Array) -> None:
-        cpu_kernels.linear_codes(
+        kernel(
             maps.flat,
             maps.base(box),
             maps.channel,
             classes,
             maps.sizes,
             maps.strides,
-            rows,
-            row_weights,
-            columns,
-            column_weights,
-            (depth, height, width),
+            *between,
             box.area,
             limits,
             half,
@@ -288,6 +269,51 @@ def linear_score_reader(scores: Array, size: list[int], counting: Counting) -> R
         )
 
     return read
+
+
+class ScoreReaders(NamedTuple):
+    """How scores are read: as they lie, and resized in two ways."""
+
+    unresized: Callable[[Array, list[int], list[int], Any], Any]
+    nearest: Callable[[Array, list[int], Any], Any]
+    linear: Callable[[Array, list[int], Any], Any]
+
+
+#: Readers of the codes of the labels that scores choose.
+SCORES = ScoreReaders(score_reader, nearest_score_reader, linear_score_reader)
+
+
+def nearest_places(scores: Array, size: list[int], counting: Counting) -> tuple[Maps, Longs, Longs]:
+    """Scores as maps, and where the nearest neighbours of rows and columns lie in them."""
+    maps = Maps.of(scores, size, steps(scores)[1:])
+    places = [
+        lower * step
+        for ((lower, _), _), step in zip(
+            _neighbours(scores, size, counting), steps(scores)[1:], strict=True
+        )
+    ]
+    return maps, np.concatenate(places[:-1]), places[-1]
+
+
+def linear_places(
+    scores: Array, size: list[int], counting: Counting
+) -> tuple[Maps, tuple[Any, ...], Array | None]:
+    """Scores as maps, what ``cpu_kernels.linear_codes`` interpolates between, values of halves.
+
+    In between are rows, their weights, columns, their weights, and whether each of the three
+    dimensions is resized.
+    """
+    maps = Maps.of(scores, size, steps(scores)[1:])
+    half = None
+    if scores.dtype in INFINITY:
+        half = values_of_halves(scores.dtype)
+        maps = maps._replace(flat=maps.flat.view(np.uint16))
+    _, *of_rows, of_columns = _neighbours(scores, size, counting)
+    rows, row_weights = (np.concatenate(part, axis=1) for part in zip(*of_rows, strict=True))
+    columns, column_weights = of_columns
+    columns = columns * maps.step
+    resized = tuple(a != b for a, b in zip(size[1:], scores.shape[2:], strict=True))
+    return maps, (rows, row_weights, columns, column_weights, resized), half
 
 
 def _neighbours(scores: Array, size: list[int], counting: Counting) -> list[tuple[Longs, Array]]:
@@ -311,7 +337,7 @@ def _neighbours_along(length: int, wanted: int, nearest: bool, dtype: Dtype) -> 
     return np.stack([lower, upper]), np.stack([1 - weight, weight])
 
 
-def _classes(counting: Counting) -> int:
+def score_classes(counting: Counting) -> int:
     """How many scores decide about a pixel of a map."""
     return counting.labels if counting.task == "multiclass" else 1
 
@@ -329,7 +355,7 @@ def _limits(counting: Counting, dtype: Dtype) -> Array:
             lowest, highest = 0, 1
     if dtype not in INFINITY:
         return np.array([lowest, highest, cut], dtype)
-    values = _values_of_halves(dtype)
+    values = values_of_halves(dtype)
     bits = np.arange(2**16)
     keys = np.where(bits < 2**15, bits, 2**15 - bits)
 
@@ -340,7 +366,7 @@ def _limits(counting: Counting, dtype: Dtype) -> Array:
 
 
 @cache
-def _values_of_halves(dtype: Dtype) -> Array:
+def values_of_halves(dtype: Dtype) -> Array:
     """What the 2**16 halves are in fp32."""
     bits = np.arange(2**16, dtype=np.uint16)
     if dtype == BFLOAT16:  # the upper half of an fp32

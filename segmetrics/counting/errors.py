@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from segmetrics.counting import plain
 from segmetrics.counting.codes import IGNORED, OUTSIDE, preds_codes, target_codes
-from segmetrics.counting.settings import BAD_KINDS, Counting, Pixels
+from segmetrics.counting.settings import Counting, Pixels
 
 
-def raise_if_bad(bad: Tensor, counting: Counting, pixels: Pixels | None = None) -> None:
-    """Raise ``ValueError`` if any bad pixel was counted (int64, in the order of ``BAD_KINDS``).
+def raise_if_bad(
+    bad: Tensor,
+    counting: Counting,
+    pixels: Pixels | None = None,
+    messages: Mapping[str, str] | None = None,
+) -> None:
+    """Raise ``ValueError`` if any bad pixel was counted.
 
-    With ``pixels`` the message also names the label values found there.
+    Args:
+        bad: their numbers, in the order of the messages.
+        counting: what was counted.
+        pixels: where the message looks for the label values that are bad.
+        messages: what is said of every kind of bad pixel; by default of ``BAD_KINDS``.
     """
-    found = dict(zip(BAD_KINDS, bad.tolist(), strict=True))
+    messages = kinds(counting) if messages is None else messages
+    found = dict(zip(messages, bad.tolist(), strict=True))
     if not any(found.values()):
         return
-    messages = [
-        f"{found[kind]} {message}" for kind, message in _messages(counting).items() if found[kind]
-    ]
+    sentences = [f"{n} {messages[kind]}" for kind, n in found.items() if n]
     if pixels is not None:
-        messages += _values(pixels, counting)
-    raise ValueError(" ".join(messages))
+        sentences += _values(pixels, counting)
+    raise ValueError(" ".join(sentences))
 
 
-def _messages(counting: Counting) -> dict[str, str]:
-    """A sentence or two for every kind of bad pixel, to be put behind their number."""
+def kinds(counting: Counting) -> dict[str, str]:
+    """A sentence or two for each of ``BAD_KINDS``, in their order, to be put behind a number."""
     target_is = preds_is = f"neither a class (0 to {counting.labels - 1}) nor ignored"
     void = "If 255 marks void pixels, pass `ignore_index=255`"
     if counting.ids:

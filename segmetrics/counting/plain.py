@@ -54,13 +54,14 @@ def histogram(pixels: Pixels, counting: Counting) -> Tensor:
     return counts.view(shape)
 
 
-def boxes(pixels: Pixels, counting: Counting) -> Iterator[Box]:
+def boxes(pixels: Pixels, counting: Counting, *, copied: bool = False) -> Iterator[Box]:
     """Cut the label maps ``(N, channels, *size)`` into boxes of at most ``BLOCK`` entries.
 
-    Where all classes' scores are resized, a box holds at most ``BLOCK`` resized scores.
+    Where all classes' scores are resized, or ``copied``, a box holds at most ``BLOCK`` of them.
     """
     shape = (len(pixels.target), counting.channels, *pixels.target.shape[2:])
-    scores_an_entry = counting.labels if pixels.resized and counting.task == "multiclass" else 1
+    of_classes = (pixels.resized or copied) and counting.task == "multiclass"
+    scores_an_entry = counting.labels if of_classes else 1
     limit = max(1, BLOCK // scores_an_entry)
     if not prod(shape):
         return
@@ -75,25 +76,37 @@ def boxes(pixels: Pixels, counting: Counting) -> Iterator[Box]:
 
 def codes_of(pixels: Pixels, box: Box, counting: Counting) -> tuple[Tensor, Tensor]:
     """Codes of target and prediction in a box, each ``(n, channels, *size)`` in int64."""
-    all_channels = (box[0], slice(None), *box[2:])
-    if pixels.target_are == "one-hot":
-        target = target_codes(from_one_hot(pixels.target[all_channels]), counting, one_hot=True)
-    else:
-        target = target_codes(as_int64(pixels.target[box]), counting)
-
+    target = codes_of_target(pixels, box, counting)
     if pixels.preds_are == "one-hot":
-        preds = preds_codes(from_one_hot(pixels.preds[all_channels]), counting, one_hot=True)
+        channels = pixels.preds[_all_channels(box)]
+        preds = preds_codes(from_one_hot(channels), counting, one_hot=True)
     elif pixels.preds_are == "labels":
         preds = preds_codes(as_int64(pixels.preds[box]), counting)
     else:
-        where = all_channels if counting.task == "multiclass" else box
-        if pixels.resized:
-            scores = resize(pixels.preds[where[:2]], pixels.target.shape[2:], box[2:], counting)
-        else:
-            scores = pixels.preds[where]
-        preds, impossible = decide(scores, counting)
+        preds, impossible = decide(scores_of(pixels, box, counting), counting)
         preds = preds.where(~impossible, counting.labels + IMPOSSIBLE)
     return target, preds
+
+
+def codes_of_target(pixels: Pixels, box: Box, counting: Counting) -> Tensor:
+    """Codes of the target in a box, ``(n, channels, *size)`` in int64."""
+    if pixels.target_are == "one-hot":
+        channels = pixels.target[_all_channels(box)]
+        return target_codes(from_one_hot(channels), counting, one_hot=True)
+    return target_codes(as_int64(pixels.target[box]), counting)
+
+
+def scores_of(pixels: Pixels, box: Box, counting: Counting) -> Tensor:
+    """The scores in a box, of all classes for multiclass, resized where they are to be."""
+    where = _all_channels(box) if counting.task == "multiclass" else box
+    if pixels.resized:
+        return resize(pixels.preds[where[:2]], pixels.target.shape[2:], box[2:], counting)
+    scores: Tensor = pixels.preds[where]
+    return scores
+
+
+def _all_channels(box: Box) -> Box:
+    return (box[0], slice(None), *box[2:])
 
 
 def decide(scores: Tensor, counting: Counting) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,7 @@ from segmetrics.evaluate.outputs import (
     table_csv,
     write_all,
 )
+from segmetrics.evaluate.probabilities import Probabilities
 from segmetrics.evaluate.processes import rank_and_number
 from segmetrics.evaluate.screen import BAD_INPUT, BELOW, Screen, standard_output
 from segmetrics.evaluate.settings import Settings
@@ -191,6 +192,15 @@ def evaluate_command(
             "and mIoU near boundaries.",
         ),
     ] = False,
+    probabilities: Annotated[
+        bool,
+        typer.Option(
+            "--probabilities", rich_help_panel=SCORES,
+            help="Predictions are probabilities of the foreground, in [0, 1] or scaled to 8 or 16 "
+            "bits, with --binary or masks of one class each: calibration, AUROC, AP, FPR95 and "
+            "the best threshold, too. Masks are what is above 0.5.",
+        ),
+    ] = False,
     by: arguments.By = None,
     fail_under: Annotated[
         list[str] | None,
@@ -261,6 +271,8 @@ def evaluate_command(
         )
         if errors:
             settings = replace(settings, extras=(*settings.extras, _errors(settings)))
+        if probabilities:
+            settings = _with_probabilities(settings, per_image=confidence is not None)
         _check(settings, labels_, confidence)
         if format_ == "nnunet":
             if json_ is None:
@@ -361,6 +373,22 @@ def _groups(text: str | None, *, intervals: bool) -> Groups | None:
 def _errors(settings: Settings) -> Errors:
     counting = BandCounting(**vars(settings.counting), dilation_ratio=WIDTH)
     return Errors(counting, own_masks=settings.task == "multilabel")
+
+
+def _with_probabilities(settings: Settings, *, per_image: bool) -> Settings:
+    """The settings of predictions that are probabilities."""
+    if settings.task == "multiclass":
+        raise ValueError(
+            "--probabilities: a map holds the probability of one foreground. Pass --binary, or "
+            "--match with {class} where each class has maps of its own."
+        )
+    binary = settings.task == "binary"
+    names = ["foreground"] if binary else list(settings.space.names)
+    extra = Probabilities(names, per_image=per_image)
+    extra.load()
+    preds = replace(settings.readings.preds, probabilities=True)
+    readings = settings.readings._replace(preds=preds)
+    return replace(settings, readings=readings, extras=(*settings.extras, extra))
 
 
 def _outputs(

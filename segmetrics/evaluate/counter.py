@@ -218,11 +218,16 @@ class Counter:
         right, _ = self._target(target)
         if preds is None:
             found = right._replace(values=np.zeros_like(right.values))
+            if readings.preds.probabilities:
+                found = found.with_scores(np.zeros(right.values.shape, np.float32))
         else:
             found, right = files.united(files.read(preds, readings.preds, of_preds), right)
-            values = files.aligned(found, right, (preds, target))
+            if found.scores is not None:
+                scores = files.aligned(found._replace(values=found.scores), right, (preds, target))
+                found = found.with_scores(scores)
+            else:
+                found = found._replace(values=files.aligned(found, right, (preds, target)))
             self._check_agreement(preds, found, right, right.values.shape)
-            found = found._replace(values=values)
         return self._labels(found, sums), self._labels(right, sums)
 
     def _target(self, path: Path, rows: Rows | None = None) -> tuple[LabelMap, tuple[int, ...]]:

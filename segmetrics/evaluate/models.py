@@ -93,7 +93,7 @@ def evaluate_models(
     seconds = time.monotonic() - begin
     evaluations = {}
     for model, ledger in ledgers.items():
-        of_model = Warnings(lambda text, model=model: warnings.add(f"{model}: {text}"))  # type: ignore[misc]
+        of_model = _of_model(model, warnings)
         those = [pairs[model][image] for image in sorted(scored)]
         for warning in implausible(settings, those, ledger):
             of_model.add(warning)
@@ -118,6 +118,11 @@ def _plan(
             if all(problem != known for _, known in problems):  # of a target: said once
                 problems.append((model, problem))
     return pairs, problems
+
+
+def _of_model(model: str, warnings: Warnings) -> Warnings:
+    """Warnings that say which model they are of."""
+    return Warnings(lambda text: warnings.add(f"{model}: {text}"))
 
 
 def _add(

@@ -41,6 +41,22 @@ OF_ROW = (
 #: Those of an image.
 OF_IMAGE = ("target_objects", "predicted_objects", "missed_objects", "false_objects", "object_f1",
             "object_dice")  # fmt: skip
+#: What they are called in tables.
+TITLES = {
+    "target_objects": "objects",
+    "predicted_objects": "predicted",
+    "missed_objects": "missed",
+    "false_objects": "false",
+    "object_precision": "object precision",
+    "object_recall": "object recall",
+    "object_f1": "object F1",
+    "object_dice": "object Dice",
+    "object_iou": "object IoU",
+    "object_hd95": "object HD95",
+    "object_surface_dice": "object surface Dice",
+    "false_negative_volume": "missed volume",
+    "false_positive_volume": "false volume",
+}
 #: Images that are printed and whose objects are shown in the report.
 SHOWN = 5
 
@@ -119,16 +135,18 @@ class Objects:
         rows += [self._row(name, values[:, i]) for i, name in enumerate(self._row_names)]
         over_all = self._values(of_all)
         scores = {key: over_all[key] for key in self._printed(over_all)}
+        sizes = {f"object_recall/{size}": f"object recall, {size}" for size in self.rules.strata}
         yield Section(
             "objects", "Objects", rows, columns=["name", *self._columns], scores=scores,
             intervals=self._intervals(values, evaluation, level, scores),
-            notes=[self._note()],
+            titles=TITLES | sizes, notes=[self._note()],
         )  # fmt: skip
         of_images = self._of_images(values, evaluation.names)
         worst = [row for row in of_images if row["missed_objects"] + row["false_objects"]][:SHOWN]
         yield Section(
             "objects_images", "Images with the most missed and false objects", of_images,
-            printed=SHOWN, figures=Pictures(self, evaluation, [row["image"] for row in worst]),
+            printed=SHOWN, titles=TITLES,
+            figures=Pictures(self, evaluation, [row["image"] for row in worst]),
         )  # fmt: skip
 
     # --- What is looked at ------------------------------------------------------------------------

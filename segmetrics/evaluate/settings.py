@@ -122,6 +122,7 @@ class Settings:
             "keys": list(self.readings.target.keys),
             "one-hot axis": self.readings.target.one_hot,
             "ignore grid": self.readings.target.ignore_grid,
+            "probabilities": self.readings.preds.probabilities,
             **{extra.name: extra.describe() for extra in self.extras},
         }
 

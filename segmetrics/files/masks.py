@@ -25,12 +25,14 @@ class Reading:
         keys: names of the mask in NPZ files that hold several arrays, one of them in a file.
         one_hot: the axis of the classes, where arrays are one-hot.
         ignore_grid: say nothing of where voxels lie, only in which order.
+        probabilities: files hold probabilities of the foreground.
     """
 
     colors: tuple[tuple[Color, int], ...] = ()
     keys: tuple[str, ...] = ()
     one_hot: int | None = None
     ignore_grid: bool = False
+    probabilities: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,13 +60,21 @@ class Stored:
 
 
 class LabelMap(NamedTuple):
-    """Labels as NumPy integers ``(H, W)`` or ``(D, H, W)``, and where they lie."""
+    """Labels as NumPy integers ``(H, W)`` or ``(D, H, W)``, and where they lie.
+
+    Of a file of probabilities ``scores`` are these, in float32, and the labels are 1 above 0.5.
+    """
 
     values: Array
     grid: Grid | None = None
     palette: bytes = b""
     nodata: float | None = None
     place: Place | None = None
+    scores: Array | None = None
+
+    def with_scores(self, scores: Array) -> LabelMap:
+        """The labels of probabilities."""
+        return self._replace(values=(scores > 0.5).view(np.uint8), scores=scores)
 
 
 class Buffer:

@@ -37,6 +37,8 @@ def to_labels(path: Path, stored: Stored, reading: Reading) -> LabelMap:
     Raises:
         MaskError: colours that are no labels, fractions, or neither two nor three dimensions.
     """
+    if reading.probabilities:
+        return to_probabilities(path, stored)
     values, grid = stored.values, stored.grid
     if stored.bands:
         values = labels_of_channels(path, values, stored.bands, reading.colors)
@@ -61,6 +63,36 @@ def to_labels(path: Path, stored: Stored, reading: Reading) -> LabelMap:
     return LabelMap(
         labels, grid, stored.palette, stored.nodata, None if reading.ignore_grid else stored.place
     )
+
+
+def to_probabilities(path: Path, stored: Stored) -> LabelMap:
+    """Stored values as probabilities: floats as they are, 8 and 16 bits scaled to [0, 1].
+
+    Raises:
+        MaskError: colours, other integers, NaN, values outside [0, 1], or neither two nor three
+            dimensions.
+    """
+    values = stored.values
+    if stored.bands or stored.palette:
+        raise MaskError("values", path, "a colour image, expected one channel of probabilities")
+    largest = {"u1": 255, "u2": 65535}.get(values.dtype.str[1:])
+    if largest is None and values.dtype.kind != "f":
+        expected = "floats in [0, 1], or 8 or 16 bits that stand for them"
+        raise MaskError("values", path, f"{_kind(values.dtype)}, expected {expected}")
+    values, grid = _without_ones(values, stored.grid)
+    if not 2 <= values.ndim <= 3:
+        detail = f"{times(values.shape) or '()'}, expected probabilities (H, W) or (D, H, W)"
+        raise MaskError("values", path, detail)
+    scores = np.ascontiguousarray(values, np.float32)
+    if largest is not None:
+        scores /= np.float32(largest)
+    elif wrong := np.count_nonzero(~((values >= 0) & (values <= 1))):
+        first = values[~((values >= 0) & (values <= 1))][0]
+        detail = f"{wrong:,} of {values.size:,} values are outside [0, 1], {first!s} the first"
+        hint = "" if first != first else ". Logits? Store their sigmoid"
+        raise MaskError("values", path, f"{detail}{hint}")
+    empty = np.zeros(0, np.uint8)
+    return LabelMap(empty, grid, place=stored.place).with_scores(scores)
 
 
 def one_hot_axis(values: Array) -> int | None:

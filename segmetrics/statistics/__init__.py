@@ -6,6 +6,7 @@ pass over the data, and the data set itself is the resample in which every weigh
 functions ask of a table is ``Resampled``; ``ImageCounts`` is the table of pixel counts.
 """
 
+from segmetrics.statistics.calibration import CalibrationCounts
 from segmetrics.statistics.cases import CaseScores
 from segmetrics.statistics.classes import ClassDifferences, ClassOfModel, class_differences
 from segmetrics.statistics.counts import (
@@ -18,6 +19,7 @@ from segmetrics.statistics.counts import (
     Presence,
     all_scores,
 )
+from segmetrics.statistics.curves import CurveCounts
 from segmetrics.statistics.intervals import (
     Comparison,
     Groups,
@@ -34,6 +36,7 @@ from segmetrics.statistics.ranks import ModelPair, RankedModel, Ranking, Ranking
 from segmetrics.statistics.resampled import ImageId, PerImage, Resampled, statistic
 from segmetrics.statistics.subgroups import Slices, slices
 from segmetrics.statistics.tables import Table, Tabular
+from segmetrics.statistics.temperature import best_temperature
 from segmetrics.statistics.treatments import Convention, Conventions, conventions
 from segmetrics.statistics.weighting import ALL_SHARES, WORST, Statistic, Sums, mean_of
 
@@ -44,12 +47,14 @@ __all__ = [
     "KEYS_OF_IMAGES",
     "USUAL_KEYS",
     "WORST",
+    "CalibrationCounts",
     "CaseScores",
     "ClassDifferences",
     "ClassOfModel",
     "Comparison",
     "Convention",
     "Conventions",
+    "CurveCounts",
     "Groups",
     "HasImageCounts",
     "ImageCounts",
@@ -72,6 +77,7 @@ __all__ = [
     "Table",
     "Tabular",
     "all_scores",
+    "best_temperature",
     "class_differences",
     "compare",
     "confidence_interval",

@@ -1,0 +1,239 @@
+"""``--probabilities``: predictions are maps of the foreground's probability.
+
+torch is loaded when this is asked for, see ``load``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from segmetrics.evaluate.extras import Array, Row, Section
+from segmetrics.evaluate.settings import Evaluation
+from segmetrics.files import VOID, LabelMap, MaskError, Pair
+
+if TYPE_CHECKING:
+    from segmetrics.statistics import Resampled
+
+#: Cells of all images together, and of each where they are resampled.
+TOGETHER, PER_IMAGE = 2**13, 2**9
+BINS = 15
+#: Scores in the order of the columns.
+KEYS = ("ECE", "MCE", "ACE", "brier", "NLL", "AUROC", "AP", "FPR95", "best_dice", "best_threshold")
+#: The side of a figure in the report.
+SIDE = 220
+
+
+@dataclass(frozen=True)
+class Probabilities:
+    """An ``Extra``: calibration, ranking and the best threshold of probability maps.
+
+    Args:
+        names: the foreground, or the classes that have their own masks.
+        per_image: keep the tables of every image, in fewer cells, for intervals.
+    """
+
+    names: Sequence[str]
+    per_image: bool = False
+
+    name = "probabilities"
+    keys = ("probabilities", "reliability")
+    scores = KEYS
+
+    @property
+    def summed(self) -> bool:
+        """Without intervals the tables of all pairs are added up."""
+        return not self.per_image
+
+    @property
+    def cells(self) -> int:
+        """How many cells there are."""
+        return PER_IMAGE if self.per_image else TOGETHER
+
+    def load(self) -> None:
+        """Load torch and what counts, once for all workers that are forked afterwards."""
+        pixel = LabelMap(np.zeros((1, 1), np.uint8)).with_scores(np.zeros((1, 1), np.float32))
+        self.measure(pixel, pixel, Pair("", Path(), Path()))
+
+    def describe(self) -> object:
+        """All that decides the tables."""
+        return [BINS, self.cells]
+
+    def measure(self, preds: LabelMap, target: LabelMap, pair: Pair) -> Array:
+        """Bins, sums of errors, and cells ``(1, K)``."""
+        import torch
+
+        from segmetrics.probabilities import Probabilities as Reading
+        from segmetrics.probabilities import count
+        from segmetrics.probabilities.ranking import Ranking, count_cells
+
+        if preds.scores is None:
+            raise MaskError("values", pair.preds, "no probabilities")
+        scores, labels = (torch.from_numpy(x)[None] for x in (preds.scores, target.values))
+        reading = Reading.reading(task="binary", ignore_index=VOID, n_bins=BINS)
+        ranking = Ranking.ranking(task="binary", ignore_index=VOID, cells=self.cells)
+        sums = reading.sums(count(scores, labels, reading))
+        table = ranking.table(count_cells(scores, labels, ranking))
+        parts = (sums.table, sums.squares, sums.losses, sums.infinite, table)
+        return torch.cat([part.flatten() for part in parts])[None].numpy()
+
+    def sections(
+        self, values: Array, evaluation: Evaluation, level: float | None
+    ) -> Iterable[Section]:
+        """A row a class, and a row a bin."""
+        from segmetrics.statistics import CalibrationCounts, CurveCounts, confidence_interval
+
+        values = values if self.per_image else values[None]
+        bins, (squares, losses, infinite), cells = self._parts(values)
+        ids = tuple(evaluation.names) if self.per_image else None
+        of_names = range(values.shape[1])
+        rows: list[Row] = []
+        for c in of_names:
+            one = slice(c, c + 1)
+            errors = squares[:, one], losses[:, one], infinite[:, one]
+            scores = _scores(CalibrationCounts(bins[:, one], *errors), CurveCounts(cells[:, one]))
+            rows.append({"name": self.names[c], **scores})
+        everything: list[Resampled] = [
+            CalibrationCounts(bins, squares, losses, infinite, ids),
+            CurveCounts(cells, ids, class_names=tuple(self.names) if len(self.names) > 1 else ()),
+        ]
+        intervals = {}
+        if level is not None and self.per_image and len(values) > 1:
+            for table in everything:
+                for key in (key for key in table.keys() if key in KEYS):  # noqa: SIM118
+                    intervals[key] = confidence_interval(table, key, level=level)
+        figures = []
+        for c in of_names:
+            points = cells[:, c].sum(0)
+            figures += _figures(self.names[c], bins[:, c].sum(0), points)
+        yield Section(
+            "probabilities",
+            "probabilities",
+            rows,
+            scores={key: _mean([row[key] for row in rows]) for key in KEYS},
+            intervals=intervals,
+            notes=[
+                f"ECE, MCE and ACE of {BINS} bins of equal width: the foreground's share against "
+                f"its probability. AUROC, AP and FPR95 of {self.cells:,} cells. best_dice is the "
+                "Dice of all pixels at best_threshold; all other scores of masks are at 0.5."
+            ],
+            figures=figures,
+        )
+        yield Section(
+            "reliability",
+            "reliability",
+            [row for c in of_names for row in _bins(self.names[c], bins[:, c].sum(0))],
+            printed=0,
+        )
+
+    def _parts(self, values: Array) -> tuple[Any, Any, Any]:
+        """Bins ``(N, C, bins, 3)``, three sums ``(N, C)`` and cells ``(N, C, cells, 2)``."""
+        import torch
+
+        of_bins = 3 * BINS
+        tensor = torch.from_numpy(np.ascontiguousarray(values, np.int64))
+        return (
+            tensor[..., :of_bins].unflatten(-1, (BINS, 3)),
+            tensor[..., of_bins : of_bins + 3].unbind(-1),
+            tensor[..., of_bins + 3 :].unflatten(-1, (self.cells, 2)),
+        )
+
+
+def _scores(*tables: Resampled) -> dict[str, float]:
+    """The scores over all images by key."""
+    import torch
+
+    found = {}
+    for table in tables:
+        everything = torch.ones(1, len(table), dtype=torch.float64)
+        for key in (key for key in table.keys() if key in KEYS):  # noqa: SIM118
+            found[key] = table.statistic(key)(everything).item()
+    return {key: found[key] for key in KEYS}
+
+
+def _bins(name: str, table: Any) -> list[Row]:
+    """The bins of a class that hold pixels."""
+    from segmetrics.probabilities.calibration import real
+
+    rows = []
+    for i, (pixels, right) in enumerate(table[:, :2].tolist()):
+        if pixels:
+            mean = real(table[i, 2]).item() / pixels
+            rows.append(
+                {
+                    "name": name,
+                    "bin": f"{i / BINS:.3f}-{(i + 1) / BINS:.3f}",
+                    "pixels": pixels,
+                    "probability": mean,
+                    "foreground": right / pixels,
+                }
+            )
+    return rows
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean of those that are defined."""
+    defined = [value for value in values if value == value]
+    return sum(defined) / len(defined) if defined else float("nan")
+
+
+# --- Figures --------------------------------------------------------------------------------------
+
+
+def _figures(name: str, bins: Any, cells: Any) -> list[str]:
+    """The reliability diagram, the ROC and the precision-recall curve of a class."""
+    from segmetrics.probabilities import curves
+
+    rows = _bins(name, bins)
+    reliability = [(row["probability"], row["foreground"]) for row in rows]
+    used = cells[cells.any(-1)]
+    found = curves.points(used, used[:, 0])  # thresholds are not drawn
+    order = range(len(found.recall) - 1, -1, -1)
+    roc = [(0.0, 0.0)] + [(found.fpr[i].item(), found.recall[i].item()) for i in order]
+    precision = [(found.recall[i].item(), found.precision[i].item()) for i in order]
+    return [
+        _figure(f"{name}: reliability", "probability", "foreground", reliability, dots=True),
+        _figure(f"{name}: ROC", "false positive rate", "recall", roc),
+        _figure(f"{name}: precision and recall", "recall", "precision", precision, guide=False),
+    ]
+
+
+def _figure(
+    title: str,
+    x: str,
+    y: str,
+    points: Sequence[tuple[float, float]],
+    *,
+    guide: bool = True,
+    dots: bool = False,
+) -> str:
+    """A curve in the unit square as a picture."""
+    from html import escape
+
+    left, top, side = 40, 20, SIDE - 60
+    known = [(a, b) for a, b in points if a == a and b == b]
+    step = max(1, len(known) // 200)
+    thinned = [*known[::step], *known[-1:]]
+    places = [(left + side * a, top + side * (1 - b)) for a, b in thinned]
+    line = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
+    marks = "".join(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in places) * dots
+    diagonal = (
+        f'<path d="M{left} {top + side}L{left + side} {top}" stroke="currentColor" '
+        'stroke-opacity="0.3" stroke-dasharray="4"/>'
+    ) * guide
+    return (
+        f'<svg viewBox="0 0 {SIDE} {SIDE}" role="img" font-size="11" fill="currentColor" '
+        f'style="max-width:{SIDE}px" aria-label="{escape(title)}">'
+        f'<text x="{left}" y="12">{escape(title)}</text>'
+        f'<rect x="{left}" y="{top}" width="{side}" height="{side}" fill="none" '
+        f'stroke="currentColor" stroke-opacity="0.3"/>{diagonal}'
+        f'<text x="{left}" y="{top + side + 14}">0</text>'
+        f'<text x="{left + side}" y="{top + side + 14}" text-anchor="end">1 {escape(x)}</text>'
+        f'<text x="12" y="{top + side}" transform="rotate(-90 12 {top + side})">{escape(y)}</text>'
+        f'<polyline points="{line}" fill="none" stroke="currentColor" stroke-width="1.5"/>'
+        f"{marks}</svg>"
+    )

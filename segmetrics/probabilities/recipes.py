@@ -1,0 +1,259 @@
+"""What a score of ranked pixels is made of: what is ranked, and what is read off its tables.
+
+The metrics and the functional interface both build recipes, so their arguments mean the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import Unpack
+
+from segmetrics._arguments import number, one_of
+from segmetrics._help import explained
+from segmetrics.labels import LabelSpace
+from segmetrics.probabilities import curves
+from segmetrics.probabilities.ranking import Ranking, RankingArguments, count_cells
+from segmetrics.recipes import exact
+from segmetrics.scores import Average
+
+#: What arguments mean where scores are ranked.
+ARGUMENTS = """
+Args:
+    preds: scores in fp32, fp64, fp16 or bf16: ``(N, C, ...)``, or for ``task="binary"``
+        ``(N, ...)`` or ``(N, 1, ...)``. ``...`` is any number of spatial dimensions. All batches
+        are fp16 or none.
+    average: over classes: ``"macro"``, ``"weighted"`` by positives, ``"micro"`` (their pixels
+        pooled), or ``"none"`` (``None``) for one score a class. Not given for ``task="binary"``.
+    from_logits: whether scores are logits instead of probabilities.
+    positive: ``"class"`` ranks every class against the rest. ``"right"`` asks whether the
+        prediction is right and ranks it by its confidence, the largest of the probabilities, for
+        ``task="multiclass"``: misclassification detection.
+    cells: from 2 to 2**16. Fewer take less memory: they are of equal width in
+        ``arcsin(sqrt(p))``.
+    upsample: ``"bilinear"`` or ``"nearest"`` resizes scores, logits before their softmax, to the
+        target's size while they are counted; ``None`` takes scores of that size only.
+"""
+
+#: ``explained`` with them.
+explained_curve = partial(explained, further=ARGUMENTS)
+
+#: A table ``(..., tables, cells, 2)`` → a value of every table.
+OfTable = Callable[[Any], Any]
+#: The lower and the upper bound of every table.
+Bounds = Callable[[Any], tuple[Any, Any]]
+
+
+class CurveArguments(RankingArguments, total=False):
+    """The arguments of scores per class that are read off a curve."""
+
+    average: Average | None
+
+
+@dataclass(frozen=True)
+class CurveRecipe:
+    """What is ranked and how it is scored; made by the functions below, which check arguments."""
+
+    ranking: Ranking
+    value: OfTable
+    average: Average
+    bounds: Bounds | None = None
+
+    def of(self, counts: Tensor) -> Tensor:
+        """Score what ``count_cells`` gave: ``(...)``, or ``(..., C)``, in float64."""
+        table = self.table(counts)
+        (value,) = read(lambda cells: (self.value(cells),), table)
+        if self.bounds is not None:
+            lower, upper = read(self.bounds, table)
+            rounded = self.ranking.rounded(exact(counts)).unsqueeze(-1) > 0
+            value = ((lower + upper) / 2).where(rounded, value)
+        return self.averaged(value, table)
+
+    def bounds_of(self, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Between which values the score lies, whatever the order of scores in a cell."""
+        assert self.bounds is not None
+        table = self.table(counts)
+        (value,) = read(lambda cells: (self.value(cells),), table)
+        exactly = self.ranking.rounded(exact(counts)).unsqueeze(-1) == 0
+        lower, upper = (
+            self.averaged(value.where(exactly, bound), table) for bound in read(self.bounds, table)
+        )
+        return lower, upper
+
+    def table(self, counts: Tensor) -> Tensor:
+        """The tables that are scored, one of all classes for ``"micro"``."""
+        table = self.ranking.table(exact(counts))
+        if self.average == "micro":
+            table = (table * self.kept(table).view(-1, 1, 1)).sum(-3, keepdim=True)
+        return table
+
+    def averaged(self, values: Tensor, table: Tensor) -> Tensor:
+        """Values ``(..., tables)`` averaged over those that are kept and defined."""
+        if self.average == "micro" or (self.ranking.tables == 1 and not self.shape):
+            return values.squeeze(-1)
+        values = values.where(self.kept(table), torch.nan)
+        if self.average == "none":
+            return values
+        defined = ~values.isnan()
+        weights = defined.double()
+        if self.average == "weighted":
+            weights = table[..., 1].sum(-1) * weights
+        return (weights * values.nan_to_num()).sum(-1) / weights.sum(-1)
+
+    def kept(self, like: Tensor) -> Tensor:
+        """Which tables count: not those of an ignored class."""
+        kept = torch.ones(self.ranking.tables, dtype=torch.bool, device=like.device)
+        if self.ranking.tables > 1:
+            for ignored in self.ranking.ignored_classes:
+                kept &= torch.arange(len(kept), device=like.device) != ignored
+        return kept
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the score of one image or data set."""
+        scalar = self.average != "none" or self.ranking.task == "binary"
+        return () if scalar or self.ranking.positive == "right" else (self.ranking.tables,)
+
+    def evaluate(self, preds: Tensor, target: Tensor) -> Tensor:
+        """Count and score one batch; on a GPU this waits, to raise for bad pixels."""
+        counts = count_cells(preds, target, self.ranking, check=True)
+        return self.of(counts).float().to(preds.device)
+
+
+def read(function: Callable[[Any], tuple[Any, ...]], table: Tensor) -> tuple[Tensor, ...]:
+    """What a function reads off the cells of a table that are not empty in all its tables.
+
+    On a GPU, which would wait to know them, off all cells. On the CPU by NumPy: torch would share
+    operations this small among its threads, and wait for each of them.
+    """
+    if table.device.type != "cpu":
+        return function(table)
+    cells = table.numpy()
+    used = np.asarray(cells.any(-1).reshape(-1, cells.shape[-2]).any(0))
+    used[0] = True  # where nothing is counted
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = function(cells[..., used, :])
+    return tuple(torch.from_numpy(np.asarray(values, np.float64)) for values in found)
+
+
+def points(recipe: CurveRecipe, counts: Tensor) -> list[curves.Points]:
+    """The points of every table's curve, without empty cells; a GPU is waited for."""
+    lowest, _ = recipe.ranking.edges(exact(counts))
+    found = []
+    for table in recipe.table(counts):
+        used = table.any(-1)
+        found.append(curves.points(table[used], lowest[used]))
+    return found
+
+
+def auroc_recipe(
+    num_classes: int | LabelSpace | None = None,
+    *,
+    max_fpr: float | None = None,
+    **arguments: Unpack[CurveArguments],
+) -> CurveRecipe:
+    """The area under the ROC curve, up to a false positive rate."""
+    up_to = 1.0 if max_fpr is None else number("max_fpr", max_fpr)
+    if not 0 < up_to <= 1:
+        raise ValueError(f"`max_fpr` must be in (0, 1], got {max_fpr}.")
+    return curve_recipe(
+        partial(curves.auroc, max_fpr=up_to),
+        num_classes,
+        bounds=partial(curves.auroc_bounds, max_fpr=up_to),
+        **arguments,
+    )
+
+
+def average_precision_recipe(
+    num_classes: int | LabelSpace | None = None, **arguments: Unpack[CurveArguments]
+) -> CurveRecipe:
+    """Average precision."""
+    return curve_recipe(
+        curves.average_precision,
+        num_classes,
+        bounds=curves.average_precision_bounds,
+        **arguments,
+    )
+
+
+def fpr_at_recall_recipe(
+    num_classes: int | LabelSpace | None = None,
+    *,
+    recall: float = 0.95,
+    **arguments: Unpack[CurveArguments],
+) -> CurveRecipe:
+    """The false positive rate at a recall."""
+    recall = number("recall", recall)
+    if not 0 < recall <= 1:
+        raise ValueError(f"`recall` must be in (0, 1], got {recall}.")
+    at = partial(curves.fpr_at_recall, recall=recall)
+    return curve_recipe(at, num_classes, **arguments)
+
+
+def curve_recipe(
+    value: OfTable,
+    num_classes: int | LabelSpace | None = None,
+    *,
+    bounds: Bounds | None = None,
+    average: Average | None = "macro",
+    **arguments: Unpack[RankingArguments],
+) -> CurveRecipe:
+    """A score per class, averaged as asked."""
+    ranking = Ranking.ranking(num_classes, **arguments)
+    average = "none" if average is None else average
+    one_of("average", average, ("macro", "micro", "weighted", "none"))
+    if average != "macro" and (ranking.task == "binary" or ranking.positive == "right"):
+        raise ValueError(
+            f"`average={average!r}` means nothing where there is one curve. Leave it out."
+        )
+    recipe = CurveRecipe(ranking, value, average, bounds)
+    if not recipe.kept(torch.zeros(0)).any():
+        raise ValueError(
+            f"no class is left to average: `ignore_index={list(ranking.ignore_index)}` leaves out "
+            f"all {ranking.num_classes}."
+        )
+    return recipe
+
+
+@dataclass(frozen=True)
+class BestRecipe(CurveRecipe):
+    """A score that is best at some threshold."""
+
+    score: str = "dice"
+
+    def best(self, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """The best score of every table, and its threshold, ``(..., tables)`` in float64."""
+        _, cut = self.ranking.edges(exact(counts))
+        return curves.best(self.table(counts), cut, self.score)
+
+    def over_thresholds(self, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """The score of every table over the thresholds ``(tables, n)``, and these ``(n,)``."""
+        _, cut = self.ranking.edges(exact(counts))
+        known = ~cut.isnan()
+        return curves.over_thresholds(self.table(counts), self.score)[..., known], cut[known]
+
+    def evaluate_best(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Count one batch: the best scores and their thresholds, a scalar where there is one."""
+        counts = count_cells(preds, target, self.ranking, check=True)
+        highest, threshold = self.best(counts)
+        one = self.ranking.task == "binary" or self.ranking.positive == "right"
+        values = highest.float().to(preds.device), threshold.to(preds.device)
+        return (values[0][0], values[1][0]) if one else values
+
+
+def best_recipe(
+    num_classes: int | LabelSpace | None = None,
+    *,
+    score: str = "dice",
+    **arguments: Unpack[RankingArguments],
+) -> BestRecipe:
+    """A score at the threshold that is best for it."""
+    one_of("score", score, tuple(curves.FORMULAS))
+    recipe = curve_recipe(partial(curves.over_thresholds, score=score), num_classes, **arguments)
+    return BestRecipe(recipe.ranking, recipe.value, recipe.average, None, score)

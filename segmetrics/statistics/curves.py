@@ -1,0 +1,173 @@
+"""How every image's pixels are ranked: AUROC, average precision, best Dice, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segmetrics.probabilities import curves
+from segmetrics.probabilities.cells import edges
+from segmetrics.scores import Statistics
+from segmetrics.statistics.resampled import ImageId, Resampled
+from segmetrics.statistics.tables import Tabular
+from segmetrics.statistics.weighting import Statistic, Sums
+
+
+def _average_precision(tables: Tensor) -> Tensor:
+    """The middle of its bounds: these cells hold several scores."""
+    lower, upper = curves.average_precision_bounds(tables)
+    middle: Tensor = (lower + upper) / 2
+    return middle
+
+
+#: What is read off pooled tables, by key; thresholds and Dice further below.
+OF_TABLES: dict[str, Callable[[Tensor], Tensor]] = {
+    "AUROC": curves.auroc,
+    "AP": _average_precision,
+    "FPR95": partial(curves.fpr_at_recall, recall=0.95),
+}
+#: Numbers of pooled tables that are looked at at once: 16 MiB.
+AT_ONCE = 2**21
+
+
+@dataclass(frozen=True, eq=False)
+class CurveCounts(Tabular, Resampled):
+    """The negatives and positives of every cell of scores, for every image and class.
+
+    Made by ``CurveImageScores.image_counts()``. As a table it has one row an image. A resample of
+    the images pools their tables.
+
+    Args:
+        tables: int64 ``(N, C, cells, 2)``, C = 1 where there is one curve.
+        ids: N different names or integers; ``None`` where the images have none of their own.
+        class_names: C different names; empty where there is one curve.
+        ignored: classes that are left out, by index.
+        score: what the best threshold is best for, see ``BestThreshold``.
+        from_logits: whether cells are those of logits.
+        halves: whether they are those of fp16.
+    """
+
+    tables: Tensor
+    ids: tuple[ImageId, ...] | None = None
+    class_names: tuple[str, ...] = ()
+    ignored: tuple[int, ...] = ()
+    score: str = "dice"
+    from_logits: bool = False
+    halves: bool = False
+
+    def image_counts(self) -> CurveCounts:
+        """Itself: what ``confidence_interval`` and ``compare`` ask a metric for."""
+        return self
+
+    def keys(self) -> tuple[str, ...]:
+        """``AUROC``, ``AP``, ``FPR95``, ``best_<score>``, ``OIS`` and ``best_threshold``.
+
+        For several classes the means over them, then ``<key>/<class>``.
+        """
+        means = (*OF_TABLES, f"best_{self.score}", "OIS")
+        if not self.class_names:
+            return (*means, "best_threshold")
+        names = [name for c, name in enumerate(self.class_names) if c not in self.ignored]
+        of_classes = (f"{key}/{name}" for key in (*means, "best_threshold") for name in names)
+        return (*means, *of_classes)
+
+    def statistic(self, score: str) -> Statistic:
+        """A score as a function of weights ``(B, N)`` → ``(B,)`` in float64.
+
+        Raises:
+            ValueError: there is no such score.
+        """
+        key, choose = self._chosen(score)
+        if key == "OIS":
+            parts = self._at_own_thresholds()
+            shape = parts.shape[1:]
+
+            def ois(sums: Tensor) -> Tensor:
+                s = Statistics(*sums.unflatten(-1, shape).unbind(-1))
+                value: Tensor = choose(curves.FORMULAS[self.score](s))
+                return value
+
+            return Sums(parts.flatten(1), ois)
+        return partial(self._pooled, key, choose)
+
+    def values(self, score: str) -> Tensor:
+        """The score of each image alone ``(N,)`` in float64; nan where it is undefined."""
+        key, choose = self._chosen(score)
+        return choose(self._of(f"best_{self.score}" if key == "OIS" else key, self.tables))
+
+    def targets(self) -> Tensor:
+        """Negatives and positives of every class ``(N, 2 C)``."""
+        return self.tables.sum(2).flatten(1)
+
+    def higher_is_better(self, score: str) -> bool:
+        """All are better the higher, but for false positive rates."""
+        return not score.startswith("FPR95")
+
+    def columns(self) -> dict[str, list[Any]]:
+        """One row an image: its own scores."""
+        labels = list(range(len(self))) if self.ids is None else list(self.ids)
+        keys = [key for key in self.keys() if not key.startswith("OIS")]
+        return {"image": labels, **{key: self.values(key).tolist() for key in keys}}
+
+    def best_threshold(self) -> Tensor:
+        """The best threshold of every class over all images ``(C,)``, in float64."""
+        threshold: Tensor = curves.best(self.tables.sum(0), self._cut, self.score)[1]
+        return threshold
+
+    @property
+    def _cut(self) -> Tensor:
+        of_cells = edges(self.tables.shape[2], from_logits=self.from_logits, halves=self.halves)
+        return torch.from_numpy(of_cells.cut)
+
+    def _chosen(self, score: str) -> tuple[str, Callable[[Tensor], Tensor]]:
+        """A key without its class, and what is taken of the classes' values ``(..., C)``."""
+        if score not in self.keys():
+            raise ValueError(f"`score` must be one of {', '.join(self.keys())}, got {score!r}.")
+        key, _, name = score.partition("/")
+        if name:
+            column = self.class_names.index(name)
+            return key, lambda values: values[..., column]
+        kept = [c for c in range(self.tables.shape[1]) if c not in self.ignored]
+        return key, lambda values: values[..., kept].nanmean(-1)
+
+    def _of(self, key: str, tables: Tensor) -> Tensor:
+        """Values of tables ``(..., C, cells, 2)``."""
+        if key in OF_TABLES:
+            return OF_TABLES[key](tables)
+        best: tuple[Tensor, Tensor] = curves.best(tables, self._cut, self.score)
+        return best[1] if key == "best_threshold" else best[0]
+
+    def _pooled(self, key: str, choose: Callable[[Tensor], Tensor], weights: Tensor) -> Tensor:
+        """A score of each resample's pooled tables."""
+        parts, shape = self.tables.flatten(1).double(), self.tables.shape[1:]
+        step = max(1, AT_ONCE // parts.shape[1])
+        return torch.cat(
+            [
+                choose(self._of(key, (some @ parts).unflatten(-1, shape)))
+                for some in weights.split(step)
+            ]
+        )
+
+    def _at_own_thresholds(self) -> Tensor:
+        """What each image has at its best threshold ``(N, C, 4)``: tp, fp, fn, tn, in float64.
+
+        An image without a positive or without a negative has none: it takes that of all images.
+        """
+        _, thresholds = curves.best(self.tables, self._cut, self.score)
+        thresholds = thresholds.where(~thresholds.isnan(), self.best_threshold())
+        above = (self._cut > thresholds.unsqueeze(-1)).unsqueeze(-1)
+        fp, tp = (self.tables * above).sum(2).double().unbind(-1)
+        negatives, positives = self.tables.sum(2).double().unbind(-1)
+        return torch.stack([tp, fp, positives - tp, negatives - fp], -1)
+
+
+def of_keys(counts: CurveCounts) -> Iterator[tuple[str, Tensor]]:
+    """The scores over all images by key, scalars in float64."""
+    everything = torch.ones(1, len(counts), dtype=torch.float64)
+    for key in counts.keys():  # noqa: SIM118  # no mapping
+        yield key, counts.statistic(key)(everything)[0]
