@@ -29,7 +29,19 @@ METRICS: dict[str, Callable[[], Any]] = {
     "hausdorff-distance": lambda: segmetrics.HausdorffDistance(2, average="none"),
     "average-surface-distance": lambda: segmetrics.AverageSurfaceDistance(2, average="none"),
     "surface-dice": lambda: segmetrics.SurfaceDice(2, tolerance=2, average="none"),
+    "object-metrics": lambda: _object_f1,
 }
+#: Metrics of probabilities, which draw themselves.
+CURVES: dict[str, Callable[[], Any]] = {
+    "calibration-error": lambda: segmetrics.CalibrationError(task="binary"),
+    "auroc": lambda: segmetrics.ROC(task="binary"),
+    "average-precision": lambda: segmetrics.PrecisionRecallCurve(task="binary"),
+}
+
+
+def _object_f1(preds: Tensor, target: Tensor) -> Tensor:
+    score: Tensor = segmetrics.ObjectMetrics(2)(preds, target)["object_f1"]
+    return score
 
 
 def scenes() -> tuple[Tensor, dict[str, Tensor]]:
@@ -53,10 +65,23 @@ def scenes() -> tuple[Tensor, dict[str, Tensor]]:
 def write(folder: Path) -> None:
     """Write one SVG for each metric."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, metric in METRICS.items():
-        path = folder / f"{name}.svg"
-        if not path.is_file():
-            _draw(path, metric)
+    for metrics, draw in ((METRICS, _draw), (CURVES, _draw_curve)):
+        for name, metric in metrics.items():
+            path = folder / f"{name}.svg"
+            if not path.is_file():
+                draw(path, metric)
+
+
+def _draw_curve(path: Path, make: Callable[[], Any]) -> None:
+    """What a metric draws of an overconfident model."""
+    draw = torch.Generator().manual_seed(0)
+    probability = torch.rand(1, 200, 200, generator=draw)
+    target = (torch.rand(1, 200, 200, generator=draw) < 0.2 + 0.6 * probability).long()
+    metric = make()
+    metric.update(probability, target)
+    figure, _ = metric.plot()
+    figure.set_size_inches(4, 3.2)
+    figure.savefig(path, metadata={"Date": None}, transparent=True)
 
 
 def _draw(path: Path, metric: Callable[[], Any]) -> None:
