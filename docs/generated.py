@@ -1,4 +1,4 @@
-"""Pages that are made from the code when the site is built: the command's options, all names."""
+"""What is made from the code when the site is built: the command's options, all names, pictures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pictures
 from sphinx.application import Sphinx
+
+import segmetrics
 
 FOLDER = Path(__file__).parent / "_generated"
 #: Public modules by their page: its title, and the module's name.
@@ -32,8 +35,10 @@ def write_pages(app: Sphinx) -> None:
     """Write all pages."""
     FOLDER.mkdir(exist_ok=True)
     for page, (title, module) in MODULES.items():
-        _write(f"{page}.md", _of_module(title, import_module(module)))
+        _write(f"{page}.md", _of_module(page, title, import_module(module)))
     _write("command.md", _of_command())
+    _write("problems.md", _of_problems())
+    pictures.write(FOLDER / "pictures")
 
 
 def _write(name: str, text: str) -> None:
@@ -42,11 +47,12 @@ def _write(name: str, text: str) -> None:
         path.write_text(text)
 
 
-def _of_module(title: str, module: ModuleType) -> str:
+def _of_module(page: str, title: str, module: ModuleType) -> str:
     lines = [f"# {title}", "", f"`{module.__name__}`", ""]
     for name in _public(module):
         found = getattr(module, name)
-        if not callable(found):
+        elsewhere = found is segmetrics.LabelSpace and page != "labels"
+        if not callable(found) or elsewhere:
             continue
         directive = "class" if inspect.isclass(found) else "function"
         options = [":members:"] if directive == "class" and _own_members(found) else []
@@ -72,6 +78,16 @@ def _public(module: ModuleType) -> list[str]:
 
 def _own_members(found: Any) -> list[str]:
     return [name for name, value in vars(found).items() if name[0] != "_" and callable(value)]
+
+
+def _of_problems() -> str:
+    """What can be wrong with files, and what helps."""
+    from segmetrics.files.problems import KINDS
+
+    lines = []
+    for title, fix in KINDS.values():
+        lines += [f"**{_text(title)}**", f": {_text(fix)}", ""]
+    return "\n".join(lines)
 
 
 # --- The command ----------------------------------------------------------------------------------

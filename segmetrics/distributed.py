@@ -20,7 +20,7 @@ class ExactDistributedSampler(Sampler[int]):
     depends on the number of processes. Here process ``rank`` of ``num_replicas`` gets the samples
     ``rank``, ``rank + num_replicas``, ...; some processes get one sample less, and with fewer
     samples than processes some get none. Lightning refuses a loader without a batch: there such a
-    process needs a batch whose pixels are all ignored (the README shows how).
+    process needs a batch whose pixels are all ignored (the site shows how).
 
     Pass it to the ``DataLoader`` and ``use_distributed_sampler=False`` to Lightning's ``Trainer``.
 

@@ -344,6 +344,25 @@ def test_the_report_has_means_distributions_and_slices(
         assert int(number) - 1 == (preds != target).sum((0, 1)).argmax()
 
 
+def test_intervals_of_the_report_draw_groups(
+    volumes: dict[str, tuple[np.ndarray, np.ndarray]], tmp_path: Path
+) -> None:
+    rows = "".join(f"case_{i},{i % 3}\n" for i in range(9))
+    (tmp_path / "g.csv").write_text(f"case,patient\n{rows}")
+    given = "--num-classes", 3, "--per-image", "--confidence", 0.9
+    groups = "--groups", f"{tmp_path / 'g.csv'}:patient"
+    found = content(tmp_path, *given, *groups, "--html", tmp_path / "o.html")
+    page = (tmp_path / "o.html").read_text()
+    for key, title in (("mIoU", "mIoU"), ("mIoU_I", "mIoU of an image, mean")):
+        interval = found["intervals"][key]
+        shown = rf"<dt>{title}</dt>.*?{interval['low']:.3f} to {interval['high']:.3f}</span>"
+        (tile,) = re.findall(rf"<dt>{title}</dt>.*?</dd>", page, re.DOTALL)
+        assert re.match(shown, tile, re.DOTALL)
+    assert "3 groups of images drawn anew" in page
+    alone = content(tmp_path, *given)["intervals"]["mIoU"]
+    assert (alone["low"], alone["groups"]) != (found["intervals"]["mIoU"]["low"], 3)
+
+
 def test_slices_are_upright_whatever_the_orientation_of_the_file(tmp_path: Path) -> None:
     preds, target = blobs((12, 14, 8), seed=3)
     expected = None

@@ -1,7 +1,7 @@
-"""Which number is it? Every row of the README's tables, against the real peer.
+"""Which number is it? Every row of the site's tables, against the real peer.
 
-The rows are read from the README: its first cell is evaluated with the peer's names, its second
-with ours, on the same masks. Where a peer is wrong or inexact, a test below shows the case.
+The rows are read from `docs/which-number`: the first cell is evaluated with the peer's names, the
+second with ours, on the same masks. Where a peer is wrong or inexact, a test below shows the case.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from segmetrics.functional import confusion_matrix
 C = 5
 VOID = 255
 PUBLIC = {name: getattr(segmetrics, name) for name in segmetrics.__all__}
-README = Path(__file__).parents[1] / "README.md"
+PAGES = Path(__file__).parents[1] / "docs" / "which-number"
 
 
 #: Masks that differ in their seed and in what the classes lack.
@@ -175,14 +175,14 @@ def reference_script(preds: Tensor, target: Tensor) -> dict[str, Tensor]:
     }
 
 
-# --- The README's rows ----------------------------------------------------------------------------
+# --- The rows of the pages ------------------------------------------------------------------------
 
 
 def rows() -> Iterator[Any]:
-    """The rows of the tables in "Which number is it?": section, their cell, our cell."""
-    part = README.read_text().split("## Which number is it?", 1)[1].split("\n## ", 1)[0]
-    for section in part.split("\n### ")[1:]:
-        title = section.splitlines()[0].strip()
+    """The rows of the tables: library, their cell, our cell."""
+    for path in sorted(PAGES.glob("*.md")):
+        section = path.read_text()
+        title = section.splitlines()[0].removeprefix("# ")
         for line in section.splitlines():
             cells = [re.findall(r"`([^`]+)`", cell) for cell in line.split("|")[1:3]]
             if len(cells) == 2 and all(len(code) == 1 for code in cells):

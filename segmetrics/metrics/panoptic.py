@@ -61,7 +61,8 @@ class PanopticQuality(KeyedMetric):
             the smaller of that and the IoU of the bands along their contours.
         dilation_ratio: width of the bands as a share of the image's diagonal, greater than 0.
         allow_unknown_preds_category: whether predicted categories that are neither thing nor stuff
-            are void, as in the target; otherwise they raise ``ValueError``.
+            are void, as in the target: they leave the unions, and a segment mostly on them is not
+            missed, as in torchmetrics. Otherwise they raise ``ValueError``.
         class_names: names of the categories for keys and ``repr``: category → name, or a sequence
             in the order of keys: things, then stuff, each rising. By default those of a label
             space, else the numbers.

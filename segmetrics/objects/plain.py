@@ -61,8 +61,10 @@ def segments(pixels: NDArray[Any], classify: Classify) -> Objects:
         pixels.reshape(-1, pixels.shape[-1]).astype(np.int64), axis=0, return_inverse=True
     )
     of_values, ids = classify(values)
+    place = place.ravel()  # NumPy 2.0 gives it one more dimension
     classes = of_values[place].reshape(pixels.shape[:-1])
-    found = np.unique(np.stack([of_values, ids]), axis=1, return_inverse=True)[1][place] + 1
+    _, named = np.unique(np.stack([of_values, ids]), axis=1, return_inverse=True)
+    found = named.ravel()[place] + 1
     return _in_raster_order(np.where(classes >= 0, found.reshape(classes.shape), 0), classes)
 
 

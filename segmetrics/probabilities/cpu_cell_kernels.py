@@ -210,7 +210,7 @@ def class_places(
 
 
 @kernel
-def add(places: Bits, merged: Codes | None, table: Longs) -> None:
+def add(places: Bits, merged: Codes | None, table: Array) -> None:
     """Count pixels at their places; those of a coarser table are ``merged``."""
     if merged is None:
         for i in range(len(places)):

@@ -73,7 +73,7 @@ def _counts(pixels: Pixels, ranking: Ranking) -> NDArray[np.int64]:
     reading = (
         OfClasses(pixels, ranking) if ranking.task == "multiclass" else OfMaps(pixels, ranking)
     )
-    tables, workers = Tables.of(ranking), numbers()
+    tables, workers = Tables.of(ranking, pixels.target.size), numbers()
     halves = ranking.has_halves(pixels.preds.dtype)
     merged: Any = None
     if ranking.resolution < CELLS:
@@ -94,36 +94,39 @@ def _counts(pixels: Pixels, ranking: Ranking) -> NDArray[np.int64]:
 class Tables(NamedTuple):
     """Copies of the tables ``(copies, tables, places)``, each with a lock."""
 
-    values: NDArray[np.int64]
+    values: Array
     locks: list[list[Lock]]
 
     @staticmethod
-    def of(ranking: Ranking) -> Tables:
-        """Tables of zeros."""
+    def of(ranking: Ranking, pixels: int) -> Tables:
+        """Tables of zeros, for so many pixels."""
         copies = max(1, min(number_of_threads(), TABLES // ranking.tables))
-        values = np.zeros((copies, ranking.tables, 2 * ranking.resolution + BEHIND), np.int64)
+        shape = copies, ranking.tables, 2 * ranking.resolution + BEHIND
+        values = np.zeros(shape, np.int32 if pixels < 2**31 else np.int64)
         return Tables(values, [[Lock() for _ in range(ranking.tables)] for _ in range(copies)])
 
     def lock(self, worker: int, table: int) -> AbstractContextManager[bool]:
         """What a worker holds while it counts."""
         return self.locks[worker % len(self.locks)][table]
 
-    def of_worker(self, worker: int, table: int) -> NDArray[np.int64]:
+    def of_worker(self, worker: int, table: int) -> Array:
         """Where a worker counts."""
-        part: NDArray[np.int64] = self.values[worker % len(self.values), table]
+        part: Array = self.values[worker % len(self.values), table]
         return part
 
     def counts(self, ranking: Ranking, rounded: int, *, halves: bool) -> NDArray[np.int64]:
         """The sums of all copies as ``plain_cells.count`` has them."""
-        total, places = self.values[0], 2 * ranking.resolution
-        for copy in self.values[1:]:
-            total += copy
-        counted = int(total[:, :places].sum())
-        kinds = total[:, places + 1 : places + 1 + len(BAD_KINDS)]
-        bad = kinds.sum(0) if ranking.task == "multilabel" else kinds[0]
-        rounded = counted if ranking.resolution < CELLS else rounded
-        dtypes = [counted, 0] if halves else [0, counted]
-        return np.concatenate([total[:, :places].ravel(), [rounded], dtypes, bad])
+        places = 2 * ranking.resolution
+        counts = np.zeros(ranking.cells + len(BAD_KINDS), np.int64)
+        tables, tail = counts[: ranking.cells - 3], counts[ranking.cells - 3 :]
+        for copy in self.values:
+            tables.reshape(len(copy), -1)[:] += copy[:, :places]
+        kinds = self.values[..., places + 1 : places + 1 + len(BAD_KINDS)].sum(0)
+        counted = tables.sum()
+        tail[0] = counted if ranking.resolution < CELLS else rounded
+        tail[1 if halves else 2] = counted
+        tail[3:] = kinds.sum(0) if ranking.task == "multilabel" else kinds[0]
+        return counts
 
 
 class OfMaps(Coding):

@@ -68,23 +68,23 @@ class CurveRecipe:
     def of(self, counts: Tensor) -> Tensor:
         """Score what ``count_cells`` gave: ``(...)``, or ``(..., C)``, in float64."""
         table = self.table(counts)
-        (value,) = read(lambda cells: (self.value(cells),), table)
-        if self.bounds is not None:
-            lower, upper = read(self.bounds, table)
+        value, *bounds = read(self._values, table)
+        if bounds:
             rounded = self.ranking.rounded(exact(counts)).unsqueeze(-1) > 0
-            value = ((lower + upper) / 2).where(rounded, value)
+            value = ((bounds[0] + bounds[1]) / 2).where(rounded, value)
         return self.averaged(value, table)
 
     def bounds_of(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Between which values the score lies, whatever the order of scores in a cell."""
-        assert self.bounds is not None
         table = self.table(counts)
-        (value,) = read(lambda cells: (self.value(cells),), table)
+        value, *bounds = read(self._values, table)
         exactly = self.ranking.rounded(exact(counts)).unsqueeze(-1) == 0
-        lower, upper = (
-            self.averaged(value.where(exactly, bound), table) for bound in read(self.bounds, table)
-        )
+        lower, upper = (self.averaged(value.where(exactly, bound), table) for bound in bounds)
         return lower, upper
+
+    def _values(self, table: Any) -> tuple[Any, ...]:
+        """The value of every table, and its bounds where it has some."""
+        return self.value(table), *(self.bounds(table) if self.bounds is not None else ())
 
     def table(self, counts: Tensor) -> Tensor:
         """The tables that are scored, one of all classes for ``"micro"``."""
@@ -135,7 +135,7 @@ def read(function: Callable[[Any], tuple[Any, ...]], table: Tensor) -> tuple[Ten
     if table.device.type != "cpu":
         return function(table)
     cells = table.numpy()
-    used = np.asarray(cells.any(-1).reshape(-1, cells.shape[-2]).any(0))
+    used = np.bitwise_or.reduce(cells.reshape(-1, *cells.shape[-2:])).any(-1)
     used[0] = True  # where nothing is counted
     with np.errstate(divide="ignore", invalid="ignore"):
         found = function(cells[..., used, :])
