@@ -28,7 +28,7 @@ from segmetrics.counting.cpu_readers import (
     values_of_halves,
 )
 from segmetrics.counting.settings import Pixels
-from segmetrics.probabilities import cpu_kernels
+from segmetrics.probabilities import cpu_kernels, cpu_tallies
 from segmetrics.probabilities.inputs import BAD_KINDS, Probabilities, tolerance_of
 
 #: Pixels of a box, at most, and probabilities where those of all classes are written.
@@ -60,16 +60,16 @@ def _tallied(measuring: Measuring, reading: Probabilities, boxes: Iterator[Measu
     for measured in boxes:
         box, codes, (found, confidence, loss, square, probabilities) = measured
         if reading.classwise:
-            cpu_kernels.tally_classes(codes, probabilities, labels, mass, tables)
+            cpu_tallies.tally_classes(codes, probabilities, labels, mass, tables)
         else:
-            cpu_kernels.tally(codes, found, confidence, labels, mass, tables[box.channel])
-        cpu_kernels.tally_bad(codes, labels, kinds)
+            cpu_tallies.tally(codes, found, confidence, labels, mass, tables[box.channel])
+        cpu_tallies.tally_bad(codes, labels, kinds)
         total = totals[box.channel]
-        total[0] += cpu_kernels.total_squares(square, codes, labels)
+        total[0] += cpu_tallies.total_squares(square, codes, labels)
         for place, temperature in enumerate(temperatures):
             if temperatures != (1.0,):
                 measuring.measure(measured, temperature)
-            total[1 + 2 * place : 3 + 2 * place] += cpu_kernels.total_losses(loss, codes, labels)
+            total[1 + 2 * place : 3 + 2 * place] += cpu_tallies.total_losses(loss, codes, labels)
     number, confidence = tables.sum(-2).transpose(2, 0, 1)
     of_bins = np.stack([number, tables[..., 1, 0], confidence], -1)
     return np.concatenate([of_bins.ravel(), totals.ravel(), kinds[1:]])

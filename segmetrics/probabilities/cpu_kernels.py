@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._compile import kernel
-from segmetrics.counting.cpu_intrinsics import bits_of, float_of, fma
+from segmetrics.counting.cpu_intrinsics import float_of, fma
 from segmetrics.counting.cpu_kernels import (
     Array,
     Box,
@@ -29,11 +29,8 @@ from segmetrics.counting.cpu_kernels import (
     _row_place,
     _runs,
 )
+from segmetrics.probabilities.cpu_functions import ONE, exp, log
 from segmetrics.probabilities.inputs import (
-    CELLS_AN_OCTAVE_BITS,
-    FRACTION_BITS,
-    INFINITE_LOSS,
-    MASS_CELLS,
     NOT_A_NUMBER,
     OUTSIDE_0_1,
     SUM_NOT_1,
@@ -47,13 +44,8 @@ Outputs = tuple[Codes, Floats, Floats, Floats, Floats]
 #: probabilities may miss 1 (both fp32), and True for fp64 scores, otherwise None.
 Settings = tuple[bool, float, float, "bool | None"]
 
-#: Copies of a table of at most so many bins, see ``tally``, and the bits of a number of pixels.
-COPIES, MOST_COPIED, PACKED = 8, 64, 20
 #: Pixels that are measured at once.
 TILE = 1024
-
-ONE, HALF = np.float32(1), np.float32(0.5)
-UNIT, SMALL, INFINITE = np.float32(2**FRACTION_BITS), np.float32(64), np.float32(INFINITE_LOSS)
 
 
 @kernel
@@ -429,182 +421,3 @@ def _loss(truth: float, exact: bool | None) -> Any:
     if exact is None:
         return -log(truth)
     return np.float32(-exact_log(truth) if truth > 0 else inf)
-
-
-# --- Tallies --------------------------------------------------------------------------------------
-
-
-@kernel
-def tally(
-    codes: Codes,
-    found: Codes,
-    confidence: Floats,
-    labels: int,
-    mass: bool | None,
-    table: Longs,
-) -> None:
-    """Count the confidences of a box in a table ``(bins, 2, 2)``, of at most 2**15 pixels.
-
-    There they are told apart by bin and by whether they are right; what is kept is their number
-    and their sum, at first both in one integer. ``mass`` is True for cells, None for bins of equal
-    width. Adding waits for the addition before it, so that
-    neighbours go to different copies, unless there are many bins.
-    """
-    bins = len(table)
-    copies = COPIES if bins <= MOST_COPIED else 1
-    packed, last = np.zeros((2 * bins + 1) * copies, np.int64), np.int32(2 * bins)
-    places, values = np.empty(TILE, np.int32), np.empty(TILE, np.int64)
-    for first in range(0, len(codes), TILE):
-        n = min(TILE, len(codes) - first)
-        some, of_class = codes[first : first + n], found[first : first + n]
-        chances = confidence[first : first + n]
-        for i in range(n):
-            counted = some[i] < labels
-            p = chances[i] if counted else np.float32(0)
-            cell = _bin(p, bins) if mass is None else _cell(p)
-            place = np.int32(2 * cell + np.int32(some[i] == of_class[i]))
-            places[i] = place if counted else last
-        for i in range(n):  # a loop of its own: of many arrays LLVM makes no vectors
-            p = chances[i] if some[i] < labels else np.float32(0)
-            values[i] = (np.int64(np.int32(p * UNIT + HALF)) << PACKED) + 1
-        for i in range(n):
-            copy = np.uintp(i & (copies - 1))
-            packed[np.uintp(places[i]) * np.uintp(copies) + copy] += values[i]
-    line = table.ravel()
-    for place in range(2 * bins):
-        for copy in range(copies):
-            value = packed[place * copies + copy]
-            line[2 * place] += value & ((1 << PACKED) - 1)
-            line[2 * place + 1] += value >> PACKED
-
-
-@kernel
-def tally_classes(
-    codes: Codes, probabilities: Floats, labels: int, mass: bool | None, tables: Longs
-) -> None:
-    """``tally`` the probability of every class ``(labels, pixels)`` in a table of its own."""
-    n = len(codes)
-    found = np.empty(n, np.uint16)
-    for label in range(labels):
-        found[:] = label
-        of_class = probabilities[label * n : label * n + n]
-        tally(codes, found, of_class, labels, mass, tables[label])
-
-
-@kernel
-def tally_bad(codes: Codes, labels: int, kinds: Longs) -> None:
-    """Count the codes that are no labels."""
-    for code in codes:
-        if code >= labels:
-            kinds[code - labels] += 1
-
-
-@kernel
-def total_squares(square: Floats, codes: Codes, labels: int) -> Any:
-    """The sum of squared errors of counted pixels in fixed point."""
-    total = np.int64(0)
-    for i in range(len(codes)):
-        value = square[i] if codes[i] < labels else np.float32(0)
-        total += np.int64(np.int32(value * UNIT + HALF))
-    return total
-
-
-@kernel
-def total_losses(loss: Floats, codes: Codes, labels: int) -> Any:
-    """The sum of the finite log losses of counted pixels in fixed point, and how many are not."""
-    total, large, infinite = np.int64(0), np.int64(0), np.int64(0)
-    for i in range(len(codes)):
-        counted, small = codes[i] < labels, loss[i] < SMALL  # which fit into an int32
-        total += np.int64(np.int32((loss[i] if counted & small else np.float32(0)) * UNIT + HALF))
-        large += np.int64(counted & (not small))
-    if large:
-        for i in range(len(codes)):
-            if codes[i] < labels and not loss[i] < SMALL:
-                if loss[i] < INFINITE:
-                    total += np.int64(loss[i] * UNIT + HALF)
-                else:
-                    infinite += 1
-    return total, infinite
-
-
-@kernel
-def _bin(p: float, bins: int) -> Any:
-    """The bin of a probability, see ``plain.cells_of``."""
-    n = np.float32(bins)
-    place = np.int32(p * n)
-    lower, upper = np.float32(place) / n, np.float32(place + np.int32(1)) / n
-    place = np.int32(place - np.int32(p < lower) + np.int32(p >= upper))
-    return place if place < bins else np.int32(bins - 1)
-
-
-@kernel
-def _cell(p: float) -> Any:
-    """The cell of a probability, see ``plain.cells_of``."""
-    rest = ONE - p
-    rank = np.int32(bits_of(p if p < rest else rest) >> np.int32(23 - CELLS_AN_OCTAVE_BITS))
-    rank = np.int32(rank - np.int32((103 << CELLS_AN_OCTAVE_BITS) - 1))
-    rank = rank if rank > 0 else np.int32(0)
-    return np.int32(rank if p <= HALF else np.int32(MASS_CELLS - 1) - rank)
-
-
-# --- exp and log ----------------------------------------------------------------------------------
-
-LOG2_E, LN_2, LN_2_REST = (
-    np.float32(1.4426950408889634),
-    np.float32(0.6931471805599453),
-    np.float32(-1.904654299957768e-09),
-)
-#: Adding it rounds to an integer, which is then in the last bits.
-ROUNDER = np.float32(1.5 * 2**23)
-#: Below it the exponential is less than the smallest normal fp32.
-LEAST = np.float32(-87.33654)
-#: (exp(r) - 1 - r) / r² for |r| <= ln(2) / 2, least squares.
-E5, E4, E3, E2, E1 = (
-    np.float32(0.00019826478091999888),
-    np.float32(0.0013946077087894082),
-    np.float32(0.008333430625498295),
-    np.float32(0.041666269302368164),
-    np.float32(0.1666666567325592),
-)
-#: (log(1 + m) - m + m²/2) / m³ for sqrt(1/2) <= 1 + m < sqrt(2): Cephes, ``logf``.
-L8, L7, L6, L5, L4, L3, L2, L1, L0 = (
-    np.float32(7.0376836292e-2),
-    np.float32(-1.1514610310e-1),
-    np.float32(1.1676998740e-1),
-    np.float32(-1.2420140846e-1),
-    np.float32(1.4249322787e-1),
-    np.float32(-1.6668057665e-1),
-    np.float32(2.0000714765e-1),
-    np.float32(-2.4999993993e-1),
-    np.float32(3.3333331174e-1),
-)
-SMALLEST, SQRT_HALF = np.float32(2.0**-126), np.int32(0x3F3504F3)
-INFINITY, NAN = np.float32(inf), np.float32(np.nan)
-
-
-@kernel
-def exp(x: float) -> Any:
-    """The exponential of an fp32 x <= 0, within 1 ulp; 0 where it is no normal number."""
-    shifted = fma(x, LOG2_E, ROUNDER)
-    power = shifted - ROUNDER
-    r = fma(power, -LN_2_REST, fma(power, -LN_2, x))
-    series = fma(fma(fma(fma(fma(E5, r, E4), r, E3), r, E2), r, E1), r, HALF)
-    mantissa = fma(series * r, r, r) + ONE
-    bits = np.int32((bits_of(shifted) << np.int32(23)) + np.int32(127 << 23))
-    return np.float32(0) if x < LEAST else mantissa * float_of(bits)
-
-
-@kernel
-def log(x: float) -> Any:
-    """The natural logarithm of an fp32 x >= 0, within 1 ulp, denormals too."""
-    denormal = x < SMALLEST
-    bits = bits_of(x * np.float32(2**23) if denormal else x)
-    power = np.int32(np.int32(bits - SQRT_HALF) >> np.int32(23))
-    m = float_of(np.int32(bits - np.int32(power << np.int32(23)))) - ONE
-    exponent = np.float32(power) - (np.float32(23) if denormal else np.float32(0))
-    series = fma(fma(fma(fma(L8, m, L7), m, L6), m, L5), m, L4)
-    series = fma(fma(fma(fma(series, m, L3), m, L2), m, L1), m, L0)
-    square = m * m
-    rest = fma(-HALF, square, fma(exponent, LN_2_REST, series * m * square))
-    value = fma(exponent, LN_2, m + rest)
-    return value if x > 0 else (-INFINITY if x == 0 else NAN)
