@@ -68,8 +68,7 @@ class OfLabelMaps:
         if preds.is_floating_point():
             preds = preds.argmax(1)
         half = torch.arange(target.shape[-1], device=target.device) * 2 // target.shape[-1]
-        maps = preds.argmax(1), target
-        sides = (torch.stack(torch.broadcast_tensors(x, half), -1) for x in maps)
+        sides = (torch.stack(torch.broadcast_tensors(x, half), -1) for x in (preds, target))
         return super()._batch(*sides, *others)  # type: ignore[misc]
 
 
