@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import load, memory, probability, report
+from benchmarks import curves, load, memory, probability, report
 from benchmarks.cases import FORMS, Case, cases
 from benchmarks.contenders import CONTENDERS
 from benchmarks.share import shares, validation_share
 from benchmarks.timing import ROUNDS, interleaved
 
 SIZES = ["4x520x520", "1x1024x2048"]
-PARTS = ("speed", "memory", "share", "load", "logging", "probability")
+PARTS = ("speed", "memory", "share", "load", "logging", "probability", "curves")
 MEASURED_MEMORY = ("segmetrics", "torchmetrics Jaccard")
 
 
@@ -57,6 +57,12 @@ def main() -> None:
         print(probability.shown(rows), end="\n\n")
         if not options.no_save:
             report.keep(path, device, "probability", rows)
+    if "curves" in options.parts:
+        names = [name for name in curves.CASES if options.only in name]
+        rows = curves.measure(names, options.scale, options.rounds)
+        print(curves.shown(rows), end="\n\n")
+        if not options.no_save:
+            report.keep(path, device, "curves", rows)
     if "logging" in options.parts:
         for classes in (c for c in options.classes if c > 2):
             for processes in (1, 2):

@@ -1,13 +1,8 @@
-"""AUROC and average precision, update and compute, beside torchmetrics' binned and exact forms.
-
-``python -m benchmarks.curves`` prints milliseconds and ratios; ``--scale 4`` divides the sides of
-images by four, ``--rounds 3`` takes fewer rounds. Each case runs in this one process.
-"""
+"""AUROC and average precision, update and compute, beside torchmetrics' binned and exact forms."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,59 +10,61 @@ from torch import Tensor
 from torchmetrics import AUROC as TheirAUROC
 from torchmetrics import AveragePrecision as TheirAveragePrecision
 
-from benchmarks.report import milliseconds, table
+from benchmarks.report import Row, milliseconds, table
 from benchmarks.timing import interleaved
 from segmetrics import AUROC, AveragePrecision, CurveImageScores
 
-#: The name of a case, its task, images, classes and side.
-CASES = (
-    ("binary 16x512x512", "binary", 16, 1, 512),
-    ("binary 16x64x64", "binary", 16, 1, 64),
-    ("multiclass 4x21x520x520", "multiclass", 4, 21, 520),
-)
+#: Task, images, classes and side.
+CASES = {
+    "binary 16x512x512": ("binary", 16, 1, 512),
+    "binary 16x64x64": ("binary", 16, 1, 64),
+    "multiclass 4x21x520x520": ("multiclass", 4, 21, 520),
+}
 PAIRS: dict[str, Any] = {
     "AUROC": (AUROC, TheirAUROC),
     "AveragePrecision": (AveragePrecision, TheirAveragePrecision),
 }
+OURS, BINNED, EXACT, IMAGES = "ours", "thresholds=100", "exact", "512 cells an image"
 
 
-def main() -> None:
-    """Measure and print."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--scale", type=int, default=1)
-    options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--threads", type=int, default=torch.get_num_threads())
-    given = options.parse_args()
-    torch.set_num_threads(given.threads)
-    rows = []
-    for name, task, images, classes, side in CASES:
-        for score, seconds in measured(task, images, classes, side // given.scale, given.rounds):
-            ours = seconds["ours"]
-            ratios = (f"{value / ours:.0f}x" for key, value in seconds.items() if key != "ours")
-            rows.append([name, score, *map(milliseconds, seconds.values()), *ratios])
-            print(f"measured {name} {score}", flush=True)
-    kinds = ["thresholds=100", "exact", "512 cells an image"]
-    print(table(["case", "score", "ours", *kinds, *(f"{kind}: ratio" for kind in kinds)], rows))
+def measure(names: Sequence[str], scale: int, rounds: int) -> list[Row]:
+    """Seconds of an update and its compute, by contender."""
+    rows: list[Row] = []
+    for name in names:
+        task, images, classes, side = CASES[name]
+        preds, target = inputs(task, images, classes, side // scale)
+        number = {"num_classes": classes} if task == "multiclass" else {}
+        for score, (ours, theirs) in PAIRS.items():
+            made: dict[str, Any] = {
+                OURS: ours(task=task, **number),
+                BINNED: theirs(task=task, thresholds=100, **number),
+                EXACT: theirs(task=task, **number),
+                IMAGES: CurveImageScores(task=task, **number),
+            }
+            steps = {key: step(metric, preds, target) for key, metric in made.items()}
+            timing = interleaved(preds.sum, steps, device="cpu", rounds=rounds)
+            rows.append(
+                {
+                    "form": f"{score}, {name}",
+                    "classes": classes,
+                    "size": list(target.shape),
+                    "floor": timing.floor,
+                    "seconds": timing.contenders,
+                }
+            )
+            print(f"measured {score}, {name}", flush=True)
+    return rows
 
 
-def measured(
-    task: Any, images: int, classes: int, side: int, rounds: int
-) -> list[tuple[str, dict[str, float]]]:
-    """Seconds of an update and its compute, by score and contender."""
-    preds, target = inputs(task, images, classes, side)
-    number = {"num_classes": classes} if task == "multiclass" else {}
-    found = []
-    for score, (ours, theirs) in PAIRS.items():
-        made: dict[str, Any] = {
-            "ours": ours(task=task, **number),
-            "thresholds=100": theirs(task=task, thresholds=100, **number),
-            "exact": theirs(task=task, **number),
-            "512 cells an image": CurveImageScores(task=task, **number),
-        }
-        steps = {key: step(metric, preds, target) for key, metric in made.items()}
-        timing = interleaved(preds.sum, steps, device="cpu", rounds=rounds)
-        found.append((score, timing.contenders))
-    return found
+def shown(rows: Sequence[Row]) -> str:
+    """A line a case: milliseconds, and how many times as long others take."""
+    lines = []
+    for row in rows:
+        seconds = row["seconds"]
+        ratios = (f"{seconds[name] / seconds[OURS]:.0f}x" for name in (BINNED, EXACT))
+        lines.append([row["form"], *map(milliseconds, seconds.values()), *ratios])
+    head = ["update and compute, ms", OURS, BINNED, EXACT, IMAGES]
+    return table([*head, f"{BINNED} / ours", f"{EXACT} / ours"], lines)
 
 
 def step(metric: Any, preds: Tensor, target: Tensor) -> Callable[[], None]:
@@ -91,7 +88,3 @@ def inputs(task: str, images: int, classes: int, side: int) -> tuple[Tensor, Ten
     logits = torch.randn((images, classes, side, side), generator=generator)
     logits.scatter_add_(1, target.unsqueeze(1), torch.full_like(logits, 4))
     return logits.softmax(1), target
-
-
-if __name__ == "__main__":
-    main()

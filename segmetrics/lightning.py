@@ -23,9 +23,11 @@ from segmetrics._help import explained
 from segmetrics.counting import Counting, plain
 from segmetrics.counting.inputs import read
 from segmetrics.labels import LabelSpace
-from segmetrics.metrics import SegmentationMetrics
+from segmetrics.metrics import ProbabilityMetrics, SegmentationMetrics
+from segmetrics.metrics.calibration import draw_bins
 from segmetrics.overlays import Picture, errors, overlay
 from segmetrics.plotting import heat_map
+from segmetrics.probabilities.calibration import Bins
 from segmetrics.recipes import JointArguments, statistics
 from segmetrics.report import Example
 from segmetrics.statistics import ImageCounts
@@ -67,7 +69,9 @@ class SegmentationCallback(Callback):
 
     Every epoch logs what :class:`~segmetrics.metrics.collection.SegmentationMetrics` computes:
     ``val/mIoU``, ``val/iou/<class>``, ... for all loggers, ``ModelCheckpoint(monitor="val/mIoU")``
-    and ``EarlyStopping``. It is that of all devices together, by one all-reduce. TensorBoard and
+    and ``EarlyStopping``. It is that of all devices together, by one all-reduce. With
+    ``probabilities=True`` also the keys of ``ProbabilityMetrics``: ``val/ECE``, ``val/NLL``, ...;
+    the step then returns scores, with ``from_logits`` said of several classes, too. TensorBoard and
     Weights & Biases also get pictures: ``val/confusion_matrix``, and as ``val/worst`` the worst
     images, by their mIoU as :class:`~segmetrics.metrics.image.ImageScores` has it, each as image,
     target, prediction and errors (wrong pixels red, ignored ones grey).
@@ -91,6 +95,8 @@ class SegmentationCallback(Callback):
         worst: how many images are shown. An image without a counted pixel never is.
         max_side: larger images are shrunk until no side has more pixels.
         confusion_matrix: whether it is drawn, by matplotlib.
+        probabilities: whether calibration is measured, too; its diagram is drawn as
+            ``val/reliability`` where ``confusion_matrix`` is.
         every_n_epochs: how often pictures are due in ``fit``; in ``validate`` and ``test`` always.
         prefix: of all keys; by default ``"val/"``, in ``test`` ``"test/"``.
         aggregation_level: ``"global"``: the scores are those of the confusion matrix.
@@ -134,6 +140,7 @@ class SegmentationCallback(Callback):
         worst: int = 4,
         max_side: int = 1024,
         confusion_matrix: bool = True,
+        probabilities: bool = False,
         every_n_epochs: int = 1,
         prefix: str | None = None,
         class_names: Sequence[str] | None = None,
@@ -181,7 +188,12 @@ class SegmentationCallback(Callback):
         )
         self.counts: list[Tensor] = []
         self.examples: list[list[Example]] = []
-        self._tallies = [_Tally(metric)]
+        calibration = None
+        if boolean("probabilities", probabilities):
+            of_segments = ("include_background", "zero_division", "aggregation_level", "threshold")
+            read_as: Any = {k: v for k, v in counting.items() if k not in of_segments}
+            calibration = ProbabilityMetrics(num_classes, **read_as)
+        self._tallies = [_Tally(metric, calibration)]
         self._warned: set[str] = set()
 
     # --- what Lightning calls ---------------------------------------------------------------------
@@ -229,7 +241,8 @@ class SegmentationCallback(Callback):
             return
         self.counts = counts
         for tally, suffix in self._with_suffix():
-            for key, score in tally.metric.items():
+            of_probabilities = () if tally.calibration is None else tally.calibration.items()
+            for key, score in (*tally.metric.items(), *of_probabilities):
                 # as a metric, since Lightning averages or complains about values of many devices;
                 # it has to be told a name because the module has no such attribute
                 pl_module.log(
@@ -396,6 +409,11 @@ class SegmentationCallback(Callback):
                 picture = _confusion_picture(self.counts[i][:, :-1], self.class_names)
                 for board in boards:
                     board(f"{prefix}confusion_matrix{suffix}", [picture], None, step)
+            if self.confusion_matrix and tally.calibration is not None and tally.bins:
+                read_as, ece = tally.calibration.counting, tally.calibration.compute()["ECE"]
+                drawn = draw_bins(tally.bins, read_as, self.class_names, f"ECE {ece:.4f}", None)
+                for board in boards:
+                    board(f"{prefix}reliability{suffix}", [_drawn(drawn[0])], None, step)
             if self.examples[i]:
                 score = next(iter(tally.metric.recipes))
                 captions = [f"{e.name}: {score} {e.score:.3f}" for e in self.examples[i]]
@@ -423,21 +441,29 @@ class _Tally:
     """What is known of one dataloader's epoch in this process."""
 
     metric: SegmentationMetrics
+    calibration: ProbabilityMetrics | None = None
+    bins: Bins | None = None
     kept: list[_Kept] = field(default_factory=list)
     seen: int = 0
 
     def another(self) -> _Tally:
-        other = _Tally(deepcopy(self.metric))
+        other = _Tally(deepcopy(self.metric), deepcopy(self.calibration))
         other.reset()
         return other
 
     def reset(self) -> None:
         self.metric.reset()
-        self.kept, self.seen = [], 0
+        if self.calibration is not None:
+            self.calibration.reset()
+        self.kept, self.seen, self.bins = [], 0, None
 
     def count(self, preds: Tensor, target: Tensor) -> None:
         if isinstance(target, Tensor) and target.device != self.metric.device:
             self.metric.to(target.device)
+            if self.calibration is not None:
+                self.calibration.to(target.device)
+        if self.calibration is not None:  # first, as it refuses labels
+            self.calibration.update(preds, target)
         self.metric.update(preds, target)
 
     def count_each(self, preds: Tensor, target: Tensor) -> list[float]:
@@ -468,6 +494,9 @@ class _Tally:
         with self.metric.sync_context():
             counts = self.metric.counting.matrices(self._state).cpu()
             self.metric.compute()  # last: torchmetrics ends the sync with it
+        if self.calibration is not None:  # by every process, as it syncs
+            self.calibration.to(device).compute()
+            self.bins = self.calibration.bins()
         return counts
 
     @property
@@ -535,10 +564,13 @@ def _board(logger: Any) -> Board | None:
 
 
 def _confusion_picture(matrix: Tensor, names: Sequence[str]) -> Picture:
+    return _drawn(heat_map(matrix, names, title="confusion matrix")[0])
+
+
+def _drawn(figure: Any) -> Picture:
     import matplotlib.pyplot as plt
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure, _ = heat_map(matrix, names, title="confusion matrix")
     canvas: Any = FigureCanvasAgg(figure)  # whatever a user's own figures are drawn by
     canvas.draw()
     picture: Picture = np.asarray(canvas.buffer_rgba())[..., :3].copy()

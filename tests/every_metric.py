@@ -65,10 +65,9 @@ class OfLabelMaps:
     """Reads the classes of probabilities as segments: the halves of an image are instances."""
 
     def _batch(self, preds: Tensor, target: Tensor, *others: Any) -> tuple[Tensor, ...]:
-        if preds.is_floating_point():
-            preds = preds.argmax(1)
         half = torch.arange(target.shape[-1], device=target.device) * 2 // target.shape[-1]
-        sides = (torch.stack(torch.broadcast_tensors(x, half), -1) for x in (preds, target))
+        maps = preds.argmax(1) if preds.is_floating_point() else preds, target
+        sides = (torch.stack(torch.broadcast_tensors(x, half), -1) for x in maps)
         return super()._batch(*sides, *others)  # type: ignore[misc]
 
 

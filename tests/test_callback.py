@@ -34,6 +34,7 @@ from processes import Collectives, run_processes
 pytest.importorskip("pytorch_lightning")
 pytest.importorskip("lightning")
 
+from segmetrics import ProbabilityMetrics
 from segmetrics.distributed import ExactDistributedSampler
 from segmetrics.labels import CITYSCAPES, LabelSpace
 from segmetrics.lightning import GAP, SegmentationCallback
@@ -558,6 +559,31 @@ def test_arguments_are_checked(
 ) -> None:
     with pytest.raises(error, match=message):
         callback(**arguments)
+
+
+class LogitSteps(Steps):
+    """Keeps the logits, too."""
+
+    logits: list[tuple[Tensor, Tensor]]
+
+    def predict(self, batch: Any) -> tuple[Tensor, Tensor]:
+        preds, target = super().predict(batch)
+        self.logits = [*getattr(self, "logits", []), (preds.detach(), target)]
+        return preds, target
+
+
+def test_probabilities_are_measured_and_their_diagram_drawn(tmp_path: Path) -> None:
+    logger = import_module("pytorch_lightning.loggers").TensorBoardLogger(tmp_path)
+    called = callback(probabilities=True, from_logits=True, worst=1)
+    model = module(steps=LogitSteps)
+    run = trainer(callbacks=called, logger=logger)
+    run.validate(model, verbose=False)
+    expected = ProbabilityMetrics(C, from_logits=True, ignore_index=VOID)
+    for preds, target in model.logits:
+        expected.update(preds, target)
+    for key, value in expected.compute().items():
+        assert run.callback_metrics[f"val/{key}"].item() == pytest.approx(value.item(), abs=1e-6)
+    assert "val/reliability" in tensorboard(logger).Tags()["images"]
 
 
 # --- the worst images -----------------------------------------------------------------------------
