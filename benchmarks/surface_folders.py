@@ -100,10 +100,12 @@ def difference(ours: Run, theirs: Run) -> float:
     """The largest relative difference of a score of a case and organ."""
     found = []
     for name, cases in theirs.scores.items():
-        expected = np.array(cases)
-        values = np.array(ours.scores[name])[: len(expected)]
-        found.append(np.abs(values - expected) / np.maximum(np.abs(expected), 1e-9))
-    return float(np.nanmax(found))
+        expected = np.array(cases, np.float64)
+        values = np.array(ours.scores[name], np.float64)[: len(expected)]  # "Infinity", too
+        both = np.isfinite(values) & np.isfinite(expected)
+        assert (np.isfinite(values) == np.isfinite(expected)).all()
+        found.append(np.abs(values - expected)[both] / np.maximum(np.abs(expected[both]), 1e-9))
+    return float(max(differences.max() for differences in found))
 
 
 # --- A process ------------------------------------------------------------------------------------
