@@ -122,9 +122,9 @@ def read_segments(path: Path, buffer: Buffer) -> ColorRuns:
     with refusing(path):
         found = format_of(path)
         runs = read_color_runs(path, buffer) if found == PNG else None
-        stored = None if runs else found.reader(path, Reading(), buffer)
-    if runs is not None:
-        return runs
+        if runs is not None:
+            return runs
+        stored = found.reader(path, Reading(), buffer)
     if stored.bands not in ("RGB", "RGBA") or stored.values.dtype != np.uint8:
         raise MaskError(
             "segments", path, "no colours of 8 bits, which say the ids: R + 256 G + 65536 B"

@@ -1,10 +1,11 @@
-"""Filtered RGB pixels of a PNG become runs of equal pixels, in Numba: its specification, section 9.
+"""Filtered RGB pixels of a PNG become runs of equal pixels, in Numba.
 
-Masks of segments are flat, so most filtered bytes are zero. Of eight zero pixels in line a row is
-written at once, see ``png_kernels``. Only two rows are kept, so that they stay in the cache.
+Only two rows are kept, so that they stay in the cache.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,15 @@ from segmetrics.files.masks import Array
 from segmetrics.files.png_kernels import AVERAGE, NONE, PAETH, SUB, UP, _paeth, load, store
 
 Runs = NDArray[np.int32]
-
-#: Bytes of a pixel, of two, and of eight pixels, which are three words of eight bytes.
-PIXEL, TWO, EIGHT, WORD = 3, 6, 24, 8
-#: The bits of a pixel and of two in a word; the highest bit of each byte of a pixel, and the others.
-ONE_PIXEL, TWO_PIXELS = np.uint64(0xFFFFFF), np.uint64(0xFFFFFFFFFFFF)
-HIGH, LOW, ZERO = np.uint64(0x808080), np.uint64(0x7F7F7F), np.uint64(0)
+Word = Any  #: eight bytes as one number
+WORD, EVERY, ZEROS = 8, np.uint64(0x0101010101010101), np.uint64(0)
+HIGH = np.uint64(0x80) * EVERY
+LOW = ~HIGH
+BYTE = np.uint64(8)
+#: Three words, which pixels of any number of bytes fill.
+BLOCK = 3 * WORD
+#: Bytes of an RGB pixel, and its bits in a word.
+RGB, COLOR = 3, np.uint64(0xFFFFFF)
 
 
 @kernel
@@ -37,36 +41,25 @@ def color_runs(filtered: Array, height: int, width: int) -> tuple[int, Runs, Run
         65536 B. A row begins with a run.
     """
     starts, colors = np.empty(4096, np.int32), np.empty(4096, np.int32)
-    length = PIXEL * width
-    # with a pixel of zeros on the left; on the right words are written that are longer than pixels
-    row, above = np.zeros(PIXEL + length + WORD, np.uint8), np.zeros(PIXEL + length + WORD, np.uint8)
+    length = RGB * width
+    row, above = np.zeros(length, np.uint8), np.zeros(length, np.uint8)
     found, of_above = 0, 0
     for y in range(height):
-        kind, stored = filtered[y * (length + 1)], y * (length + 1) + 1
+        begin = y * (length + 1)
+        kind, stored = filtered[begin], filtered[begin + 1 : begin + 1 + length]
         while found + width + 1 > len(starts):
             starts, colors = _longer(starts), _longer(colors)
-        begin = found
-        if y > 0 and (kind == UP or kind == PAETH) and _are_zero(filtered, stored, length):
-            for run in range(of_above, begin):  # the row above once more
+        first = found
+        if y > 0 and kind in (UP, PAETH) and _are_zero(stored):
+            for run in range(of_above, first):  # the row above once more
                 starts[found], colors[found] = starts[run] + width, colors[run]
                 found += 1
-            of_above = begin
-            continue
-        row, above = above, row
-        if kind == NONE:
-            _copy(filtered[stored : stored + length], row[PIXEL:])
-        elif kind == SUB:
-            _undo_sub(filtered, stored, length, row)
-        elif kind == UP:
-            _undo_up(filtered[stored : stored + length], above[PIXEL:], row[PIXEL:])
-        elif kind == AVERAGE:
-            _undo_average(filtered[stored : stored + length], above[PIXEL:], row, row[PIXEL:])
-        elif kind == PAETH:
-            _undo_paeth(filtered, stored, length, above, row)
         else:
-            return y, starts[:0], colors[:0]
-        found = _cut(row, length, y * width, starts, colors, found)
-        of_above = begin
+            row, above = above, row
+            if not undo_row(kind, stored, above, RGB, row):
+                return y, starts[:0], colors[:0]
+            found = _cut(row, y * width, starts, colors, found)
+        of_above = first
     starts[found] = height * width
     return height, starts[: found + 1].copy(), colors[:found].copy()
 
@@ -79,158 +72,190 @@ def _longer(array: Runs) -> Runs:
 
 
 @kernel
-def _are_zero(filtered: Array, start: int, length: int) -> bool:
-    end = start + length
-    while start + WORD <= end:
-        if load(filtered, start) != ZERO:
+def _are_zero(stored: Array) -> bool:
+    x = 0
+    while x + WORD <= len(stored):
+        if load(stored, x) != ZEROS:
             return False
-        start += WORD
-    for i in range(start, end):
-        if filtered[i]:
+        x += WORD
+    while x < len(stored):
+        if stored[x]:
             return False
+        x += 1
     return True
 
 
 @kernel
-def _cut(row: Array, length: int, base: int, starts: Runs, colors: Runs, found: int) -> int:
-    """Add the runs of a row, and say how many there are by now."""
-    starts[found], colors[found] = base, load(row, PIXEL) & ONE_PIXEL
-    found += 1
-    place = PIXEL  # of the pixel on the left
-    while place < length:
-        if place + EIGHT <= length:
-            one = load(row, place) ^ load(row, place + PIXEL)
-            two = load(row, place + 8) ^ load(row, place + 8 + PIXEL)
-            three = load(row, place + 16) ^ load(row, place + 16 + PIXEL)
-            if one | two | three == ZERO:
-                place += EIGHT
+def _cut(row: Array, base: int, starts: Runs, colors: Runs, found: int) -> int:
+    """Add the runs of a row whose first pixel is ``base``, and say how many there are by now."""
+    left, x = np.uint64(0xFFFFFFFF), 0  # no color
+    while x < len(row):
+        if x > 0 and x + BLOCK <= len(row):
+            same = load(row, x) ^ load(row, x - RGB)
+            same |= load(row, x + 8) ^ load(row, x + 8 - RGB)
+            same |= load(row, x + 16) ^ load(row, x + 16 - RGB)
+            if same == ZEROS:
+                x += BLOCK
                 continue
-        for _ in range(min(8, (length - place) // PIXEL)):
-            left, place = load(row, place) & ONE_PIXEL, place + PIXEL
-            color = load(row, place) & ONE_PIXEL
+        for _ in range(min(8, (len(row) - x) // RGB)):
+            color = _color(row, x)
             if color != left:
-                starts[found], colors[found] = base + place // PIXEL - 1, color
+                starts[found], colors[found] = base + x // RGB, color
                 found += 1
+            left = color
+            x += RGB
     return found
 
 
 @kernel
+def _color(row: Array, x: int) -> Word:
+    red, green, blue = np.uint64(row[x]), np.uint64(row[x + 1]), np.uint64(row[x + 2])
+    return red | green << BYTE | blue << np.uint64(16)
+
+
+# --- to png_kernels
+
+
+@kernel
+def undo_row(kind: int, stored: Array, above: Array, step: int, row: Array) -> bool:
+    """Undo the filter of a row; False if it is unknown."""
+    if kind == NONE:
+        _copy(stored, row)
+    elif kind == SUB:
+        _undo_sub(stored, step, row)
+    elif kind == UP:
+        _undo_up(stored, above, row)
+    elif kind == AVERAGE:
+        _undo_average(stored, above, step, row)
+    elif kind == PAETH:
+        _undo_paeth(stored, above, step, row)
+    else:
+        return False
+    return True
+
+
+@kernel
 def _copy(stored: Array, row: Array) -> None:
-    for i in range(len(stored)):
-        row[i] = stored[i]
+    for x in range(len(row)):  # slices are not assigned in vectors
+        row[x] = stored[x]
 
 
 @kernel
 def _undo_up(stored: Array, above: Array, row: Array) -> None:
-    for i in range(len(stored)):
-        row[i] = stored[i] + above[i]
+    for x in range(len(row)):
+        row[x] = stored[x] + above[x]
 
 
 @kernel
-def _undo_average(stored: Array, above: Array, left: Array, row: Array) -> None:
-    for i in range(len(stored)):
-        row[i] = stored[i] + ((np.int64(left[i]) + np.int64(above[i])) >> 1)
+def _undo_average(stored: Array, above: Array, step: int, row: Array) -> None:
+    for x in range(len(row)):
+        left = np.int64(row[x - step]) if x >= step else 0
+        row[x] = stored[x] + ((left + np.int64(above[x])) >> 1)
 
 
 @kernel
-def _undo_sub(filtered: Array, start: int, length: int, row: Array) -> None:
-    i = 0
-    while i < length:
-        left = load(row, i) & ONE_PIXEL
-        if i + EIGHT <= length:
-            stored = load(filtered, start + i)
-            if stored | load(filtered, start + i + 8) | load(filtered, start + i + 16) == ZERO:
-                _fill(left, row, PIXEL + i)
-                i += EIGHT
+def _undo_sub(stored: Array, step: int, row: Array) -> None:
+    pixel, left, x = _ones(step), ZEROS, 0
+    while x + BLOCK <= len(row):
+        word = load(stored, x)
+        if word | load(stored, x + 8) | load(stored, x + 16) == ZEROS:
+            _fill(left, step, row, x)
+            x += BLOCK
+            continue
+        left = _sum(left, word & pixel)
+        store(left, row, x)
+        x += step
+    while x < len(row):
+        row[x] = stored[x] + (row[x - step] if x >= step else 0)
+        x += 1
+
+
+@kernel
+def _undo_paeth(stored: Array, above: Array, step: int, row: Array) -> None:
+    pixel, left, corner, x = _ones(step), ZEROS, ZEROS, 0
+    while x + BLOCK <= len(row):
+        word, first = load(stored, x), load(above, x)
+        if word | load(stored, x + 8) | load(stored, x + 16) == ZEROS:
+            second, third = load(above, x + 8), load(above, x + 16)
+            if left == corner:
+                store(first, row, x)
+                store(second, row, x + 8)
+                store(third, row, x + 16)
+                left = corner = third >> (np.uint64(64) - BYTE * np.uint64(step))
+                x += BLOCK
                 continue
-            if stored & TWO_PIXELS == ZERO:
-                store(_repeated(left), row, PIXEL + i)
-                i += TWO
+            if _are(first, second, third, corner, step):
+                _fill(left, step, row, x)
+                x += BLOCK
                 continue
-        store(_sum(left, _pixel(filtered, start + i)), row, PIXEL + i)
-        i += PIXEL
-
-
-@kernel
-def _undo_paeth(filtered: Array, start: int, length: int, above: Array, row: Array) -> None:
-    i = 0
-    while i < length:
-        left, corner = load(row, i) & ONE_PIXEL, load(above, i) & ONE_PIXEL
-        word = load(above, PIXEL + i)
-        up = word & ONE_PIXEL
-        if i + EIGHT <= length and (left == corner or up == corner):
-            stored = load(filtered, start + i)
-            if stored | load(filtered, start + i + 8) | load(filtered, start + i + 16) == ZERO:
-                second, third = load(above, PIXEL + i + 8), load(above, PIXEL + i + 16)
-                if left == corner:
-                    store(word, row, PIXEL + i)
-                    store(second, row, PIXEL + i + 8)
-                    store(third, row, PIXEL + i + 16)
-                    i += EIGHT
-                    continue
-                if (
-                    word == _repeated(corner)
-                    and second == _repeated_from_third(corner)
-                    and third == _repeated_from_second(corner)
-                ):
-                    _fill(left, row, PIXEL + i)
-                    i += EIGHT
-                    continue
-            if stored & TWO_PIXELS == ZERO:
-                if left == corner:
-                    store(word, row, PIXEL + i)
-                    i += TWO
-                    continue
-                if (word ^ _repeated(corner)) & TWO_PIXELS == ZERO:
-                    store(_repeated(left), row, PIXEL + i)
-                    i += TWO
-                    continue
-        residual = _pixel(filtered, start + i)
+        up = first & pixel
         if left == corner:
-            store(_sum(up, residual), row, PIXEL + i)
-        elif up == corner:
-            store(_sum(left, residual), row, PIXEL + i)
-        else:
-            for j in range(i, i + PIXEL):
-                predicted = _paeth(row[j], above[PIXEL + j], above[j])
-                row[PIXEL + j] = filtered[start + j] + predicted
-        i += PIXEL
+            left = up
+        elif up != corner:
+            left = _paeth_of_pixel(left, up, corner, step)
+        left, corner = _sum(left, word & pixel), up
+        store(left, row, x)
+        x += step
+    while x < len(row):
+        a, c = (row[x - step], above[x - step]) if x >= step else (np.uint8(0), np.uint8(0))
+        row[x] = stored[x] + _paeth(a, above[x], c)
+        x += 1
 
 
 @kernel
-def _pixel(filtered: Array, place: int) -> int:
-    """A pixel as one number, without what is behind it, which may be the end of the memory."""
-    red, green, blue = filtered[place], filtered[place + 1], filtered[place + 2]
-    return np.uint64(red) | np.uint64(green) << np.uint64(8) | np.uint64(blue) << np.uint64(16)
+def _paeth_of_pixel(left: int, up: int, corner: int, step: int) -> Word:
+    found, byte = ZEROS, np.uint64(0xFF)
+    for i in range(step):
+        bits = BYTE * np.uint64(i)
+        one = _paeth(left >> bits & byte, up >> bits & byte, corner >> bits & byte)
+        found |= np.uint64(one) << bits
+    return found
 
 
 @kernel
-def _sum(one: int, other: int) -> int:
-    """The sum of two pixels, byte by byte modulo 256."""
-    return ((one & LOW) + (other & LOW)) ^ ((one ^ other) & HIGH)
+def _ones(step: int) -> Word:
+    """A word of which the bits of a pixel are ones."""
+    return ~ZEROS >> (np.uint64(64) - BYTE * np.uint64(step))
 
 
 @kernel
-def _fill(pixel: int, row: Array, place: int) -> None:
-    """Write a pixel eight times."""
-    store(_repeated(pixel), row, place)
-    store(_repeated_from_third(pixel), row, place + 8)
-    store(_repeated_from_second(pixel), row, place + 16)
+def _sum(a: int, b: int) -> Word:
+    """The sums of the bytes of two words, each modulo 256."""
+    return ((a & LOW) + (b & LOW)) ^ ((a ^ b) & HIGH)
 
 
 @kernel
-def _repeated(pixel: int) -> int:
+def _fill(pixel: int, step: int, row: Array, x: int) -> None:
+    """Write a pixel again and again into a block."""
+    word = _repeated(pixel, step)
+    store(word, row, x)
+    word = _next(word, step)
+    store(word, row, x + 8)
+    store(_next(word, step), row, x + 16)
+
+
+@kernel
+def _are(first: int, second: int, third: int, pixel: int, step: int) -> bool:
+    """Whether a block is a pixel again and again."""
+    word = _repeated(pixel, step)
+    after = _next(word, step)
+    return first == word and second == after and third == _next(after, step)
+
+
+@kernel
+def _repeated(pixel: int, step: int) -> Word:
     """A pixel again and again, as far as a word goes."""
-    return pixel | pixel << np.uint64(24) | pixel << np.uint64(48)
+    bits = BYTE * np.uint64(step)
+    while bits < np.uint64(64):
+        pixel |= pixel << bits
+        bits += bits
+    return pixel
 
 
 @kernel
-def _repeated_from_third(pixel: int) -> int:
-    """The same from the third byte on."""
-    return pixel >> np.uint64(16) | _repeated(pixel) << np.uint64(8)
-
-
-@kernel
-def _repeated_from_second(pixel: int) -> int:
-    """The same from the second byte on."""
-    return pixel >> np.uint64(8) | _repeated(pixel) << np.uint64(16)
+def _next(word: int, step: int) -> Word:
+    """What follows a word of repeated pixels."""
+    over = np.uint64(WORD % step)  # bytes of the pixel that the word cuts
+    if over == 0:
+        return word
+    return word >> (BYTE * over) | word << (BYTE * (np.uint64(step) - over))
