@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
@@ -15,10 +16,12 @@ from numpy.typing import NDArray
 
 from segmetrics.evaluate.counter import Counter
 from segmetrics.evaluate.settings import Evaluation
-from segmetrics.files import MaskError
+from segmetrics.files import LabelMap, MaskError
 from segmetrics.objects import NO_OBJECT
-from segmetrics.objects.find import pairs_of
+from segmetrics.objects.find import pairs_of, sized
+from segmetrics.objects.ids import pairs_of_ids
 from segmetrics.objects.matching import matched
+from segmetrics.objects.table import ObjectPairs
 
 if TYPE_CHECKING:
     from segmetrics.evaluate.objects import Objects
@@ -85,6 +88,9 @@ class Pictures(Sequence[str]):
         try:
             pair = self.evaluation.scored[name]
             for class_name, of_preds, of_target in counter.masks(pair):
+                if self.objects.rules.ids:
+                    found += self._wrong_ids(of_preds, of_target, pair.target)
+                    continue
                 preds, target, spacing = self.objects.maps(of_preds, of_target, pair.target)
                 found += self._wrong(class_name, preds[0], target[0], spacing)
         except MaskError as error:
@@ -97,18 +103,42 @@ class Pictures(Sequence[str]):
         """The missed and false objects of two maps."""
         rules = self.objects.rules
         for label, name in self.objects.classes:
-            in_preds, in_target = preds == label, target == label
+            masks = preds == label, target == label
             sides = (np.where(s == label, 0, np.minimum(s, NO_OBJECT)) for s in (preds, target))
             of_preds, of_target = sides
-            pairs, counted = pairs_of(of_preds, of_target, rules, rules.smallest(spacing))
-            m = matched(pairs, rules.matching, rules.threshold, counted)
-            for kind, side, wrong in (
-                ("missed", pairs.target, ~m.found & counted), ("false", pairs.preds, ~m.right)
-            ):  # fmt: skip
-                for one in np.flatnonzero(wrong):
-                    box = [slice(a, b + 1) for a, b in side.boxes[one][3 - preds.ndim :].tolist()]
-                    shown = picture(in_target, in_preds, box)
-                    yield Shown(kind, class_name or name, int(side.sizes[one]), shown)
+            found = pairs_of(of_preds, of_target, rules, rules.smallest(spacing))
+            yield from self._shown(class_name or name, *masks, *found)
+
+    def _wrong_ids(self, preds: LabelMap, target: LabelMap, path: Path) -> Iterator[Shown]:
+        """The missed and false objects of two maps of ids."""
+        rules, of_ids = self.objects.rules, self.objects.of_ids
+        of_preds, of_target, spacing = self.objects.instance_maps(preds, target, path)
+        pairs = pairs_of_ids(of_preds, of_target, of_ids, (NO_OBJECT, 0), maps=True)
+        pairs, counted = sized(pairs, rules, rules.smallest(spacing))
+        assert pairs.preds_map is not None
+        assert pairs.target_map is not None
+        masks = pairs.preds_map >= 0, pairs.target_map >= 0
+        ((_, name),) = self.objects.classes
+        yield from self._shown(name, *masks, pairs, counted)
+
+    def _shown(
+        self,
+        name: str,
+        in_preds: NDArray[np.bool_],
+        in_target: NDArray[np.bool_],
+        pairs: ObjectPairs,
+        counted: NDArray[np.bool_],
+    ) -> Iterator[Shown]:
+        """The missed and false objects of a class, where its masks are."""
+        rules = self.objects.rules
+        m = matched(pairs, rules.matching, rules.least, counted)
+        for kind, side, wrong in (
+            ("missed", pairs.target, ~m.found & counted), ("false", pairs.preds, ~m.right)
+        ):  # fmt: skip
+            for one in np.flatnonzero(wrong):
+                axes = side.boxes[one][3 - in_preds.ndim :].tolist()
+                shown = picture(in_target, in_preds, [slice(a, b + 1) for a, b in axes])
+                yield Shown(kind, name, int(side.sizes[one]), shown)
 
 
 def _figure(name: str, shown: Sequence[Shown]) -> str:
