@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -71,15 +71,7 @@ class Pictures(Sequence[str]):
 
     @cached_property
     def _figures(self) -> list[str]:
-        figures = [_figure(name, list(self._of_pair(name))) for name in self.names]
-        legend = "".join(
-            f'<span style="white-space:nowrap"><span style="display:inline-block;width:.8em;'
-            f'height:.8em;background:rgb{color}"></span> {text}</span> '
-            for color, text in (
-                (MISSED, "target only"), (INVENTED, "prediction only"), (BOTH, "both"),
-            )
-        )  # fmt: skip
-        return [f"<p>{legend}</p>", *figures] if figures else []
+        return figures({name: list(self._of_pair(name)) for name in self.names})
 
     def _of_pair(self, name: str) -> list[Shown]:
         """The largest missed and false objects of a pair."""
@@ -141,10 +133,24 @@ class Pictures(Sequence[str]):
                 yield Shown(kind, name, int(side.sizes[one]), shown)
 
 
+def figures(shown: Mapping[str, Sequence[Shown]]) -> list[str]:
+    """The objects of images by the images' names, below what the colours mean."""
+    legend = "".join(
+        f'<span style="white-space:nowrap"><span style="display:inline-block;width:.8em;'
+        f'height:.8em;background:rgb{color}"></span> {text}</span> '
+        for color, text in (
+            (MISSED, "target only"), (INVENTED, "prediction only"), (BOTH, "both"),
+        )
+    )  # fmt: skip
+    every = [_figure(name, objects) for name, objects in shown.items()]
+    return [f"<p>{legend}</p>", *every] if every else []
+
+
 def _figure(name: str, shown: Sequence[Shown]) -> str:
     pictures = "".join(
-        f'<figure style="display:inline-block;margin:.4em"><img alt="" width="{SIDE}" '
-        f'style="image-rendering:pixelated" src="{_uri(one.picture)}"><figcaption>'
+        f'<figure style="display:inline-block;margin:.4em;width:{SIDE}px">'
+        f'<button type="button" aria-label="Enlarge"><img class="labels" src="{_uri(one.picture)}" '
+        f'alt="{one.kind}: {escape(one.class_name)} in {escape(name)}"></button><figcaption>'
         f"{one.kind}: {escape(one.class_name)}, {one.size:,} pixels</figcaption></figure>"
         for one in shown
     )
@@ -168,7 +174,8 @@ def picture(
         slice(max(0, first := (s.start + s.stop - side) // 2), first + side)
         for s in (rows, columns)
     )
-    t, p = target[middle][window], preds[middle][window]
+    step = max(1, side // (2 * SIDE))
+    t, p = (mask[middle][window][::step, ::step] for mask in (target, preds))
     shown = np.full((*t.shape, 3), 30, np.uint8)
     for where, color in ((t & ~p, MISSED), (p & ~t, INVENTED), (t & p, BOTH)):
         shown[where] = color
