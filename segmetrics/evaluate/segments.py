@@ -24,6 +24,7 @@ from segmetrics.objects import (
     IGNORED,
     NO_OBJECT,
     Classify,
+    ObjectPairs,
     Runs,
     segment_and_band_pairs,
     segment_pairs,
@@ -132,6 +133,20 @@ class SegmentCounter:
         Raises:
             MaskError: it cannot be scored.
         """
+        pairs, bands = self.pairs(pair)
+        classes = len(self.settings.format.names)
+        return Counted(matched_counts(pairs, classes, bands=bands).reshape(-1))
+
+    def pairs(self, pair: Pair, *, maps: bool = False) -> tuple[ObjectPairs, ObjectPairs | None]:
+        """The table of the segments of a pair, and for ``boundary`` that of their bands.
+
+        Args:
+            pair: the files.
+            maps: whether the table of segments also has their maps.
+
+        Raises:
+            MaskError: it cannot be scored.
+        """
         format_, (of_preds, of_target) = self.settings.format, self.buffers
         preds, classify_preds = format_.read(pair, target=False, buffer=of_preds)
         target, classify_target = format_.read(pair, target=True, buffer=of_target)
@@ -141,13 +156,11 @@ class SegmentCounter:
             detail = f"{sizes[0]}, its target {pair.target} is {sizes[1]}"
             raise MaskError("sizes", pair.preds, detail)
         sides = preds, target, classify_preds, classify_target
-        bands = None
-        if self.settings.boundary:
-            reach = max(1, round(DILATION_RATIO * hypot(*size)))
-            pairs, bands = segment_and_band_pairs(*sides, reach)
-        else:
-            pairs = segment_pairs(*sides)
-        return Counted(matched_counts(pairs, len(format_.names), bands=bands).reshape(-1))
+        if not self.settings.boundary:
+            return segment_pairs(*sides, maps=maps), None
+        reach = max(1, round(DILATION_RATIO * hypot(*size)))
+        pairs, bands = segment_and_band_pairs(*sides, reach)
+        return (segment_pairs(*sides, maps=True) if maps else pairs), bands
 
 
 def by_annotation(
