@@ -25,6 +25,7 @@ class Mutant:
     line: int
     last: int
     text: str
+    on_import: bool  # whether it is in no function
     start: int
     stop: int
     before: str
@@ -49,14 +50,21 @@ def mutants_of(file: Path, source: str) -> Iterator[Mutant]:
     starts = [0]
     for line in source.encode().splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
-    for node in _expressions(ast.parse(source)):
+    tree = ast.parse(source)
+    functions = [
+        range(node.body[0].lineno, (node.end_lineno or 0) + 1)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+    ]
+    for node in _expressions(tree):
         start = starts[node.lineno - 1] + node.col_offset
         stop = starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
         before = source.encode()[start:stop].decode()
         for changed in _changes(node):
             after = f"({ast.unparse(changed)})"
             text, last = source.splitlines()[node.lineno - 1].strip(), node.end_lineno or 0
-            yield Mutant(file, node.lineno, last, text, start, stop, before, after)
+            on_import = not any(node.lineno in lines for lines in functions)
+            yield Mutant(file, node.lineno, last, text, on_import, start, stop, before, after)
 
 
 def _expressions(tree: ast.AST) -> Iterator[ast.expr]:

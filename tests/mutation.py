@@ -17,6 +17,7 @@ tried with all tests of the part. Linux only.
 from __future__ import annotations
 
 import argparse
+import gc
 import hashlib
 import importlib
 import os
@@ -99,19 +100,17 @@ class Recorded:
     seconds: dict[str, float] = field(default_factory=dict)
     lines: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
     elsewhere: set[str] = field(default_factory=set)  # tests that start programs: not traced
-    imported: set[tuple[str, int]] = field(default_factory=set)  # lines that run on import
 
     def add(self, other: Recorded) -> None:
         self.seconds |= other.seconds
         self.lines |= other.lines
         self.elsewhere |= other.elsewhere
-        self.imported |= other.imported
 
     def reaching(self, mutant: Mutant) -> list[str]:
         """The tests that may notice a change, quickest first."""
         lines = {(str(mutant.file), line) for line in range(mutant.line, mutant.last + 1)}
         reached = {test for test, seen in self.lines.items() if lines & seen}
-        if not reached or lines & self.imported:
+        if mutant.on_import or not reached:
             reached = set(self.seconds)
         # Those that start programs come last, as they may not reach the line at all.
         return sorted(
@@ -126,8 +125,9 @@ class Recorder:
         import coverage
 
         self.recorded, self.forks, self.test = Recorded(), forks, ""
+        self.root = f"{Path.cwd()}/"
         self.coverage = coverage.Coverage(
-            data_file=None, include=[f"{Path.cwd()}/segmetrics/*"], messages=False
+            data_file=None, include=[f"{self.root}segmetrics/*"], messages=False
         )
         parent, leave = os.getpid(), os._exit
 
@@ -156,18 +156,16 @@ class Recorder:
         """Those that were run since this was asked last."""
         data = self.coverage.get_data()
         found = {
-            (os.path.relpath(file), line)
+            (file.removeprefix(self.root), line)
             for file in data.measured_files()
             for line in data.lines(file) or ()
         }
         self.coverage.erase()
         return found
 
-    def pytest_collection_finish(self) -> None:
-        self.recorded.imported |= self.lines()
-
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self.test = nodeid
+        self.lines()  # what was run since the test before
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         seconds = self.recorded.seconds
@@ -202,20 +200,24 @@ class Chosen:
 class NoShrinking:
     """A plugin of pytest: a failing example of hypothesis is enough, the smallest is not needed."""
 
+    def __init__(self, examples: int) -> None:
+        self.examples = examples
+
     def pytest_collection(self) -> None:
         from hypothesis import Phase, settings
 
-        phases = (Phase.explicit, Phase.generate)
-        settings.register_profile("mutants", settings.get_profile("ci"), phases=phases)
+        phases, usual = (Phase.explicit, Phase.generate), settings.get_profile("ci")
+        settings.register_profile("mutants", usual, phases=phases, max_examples=self.examples)
         settings.load_profile("mutants")
 
 
-def run_tests(files: list[str], plugin: Any) -> int:
+def run_tests(files: list[str], plugin: Any, examples: int = 100) -> int:
     """The exit status of pytest."""
     import pytest
 
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:faulthandler"]
-    return int(pytest.main([*options, *files], plugins=[NoShrinking(), plugin]))
+    without = ("cacheprovider", "xdist", "faulthandler", "unraisableexception", "threadexception")
+    options = ["-x", "-q", "-W", "ignore", *(f"-pno:{name}" for name in without)]
+    return int(pytest.main([*options, *files], plugins=[NoShrinking(examples), plugin]))
 
 
 def record(tests: list[Path], sources: list[Path]) -> Recorded:
@@ -237,7 +239,8 @@ def record(tests: list[Path], sources: list[Path]) -> Recorded:
 def _record(file: Path) -> Recorded | None:
     with tempfile.TemporaryDirectory() as forks:
         recorder = Recorder(Path(forks))
-        return recorder.recorded if run_tests([str(file)], recorder) in (0, 5) else None
+        status = run_tests([str(file)], recorder, examples=10)  # they reach what 100 do
+        return recorder.recorded if status in (0, 5) else None
 
 
 def try_tests(tests: list[str], caches: str) -> tuple[int, str]:
@@ -362,6 +365,7 @@ def main() -> None:
 
     numba.njit(lambda x: x + 1)(1)  # what numba imports when it first compiles
     assert "segmetrics" not in sys.modules
+    gc.freeze()  # forks need not look at what is imported again and again
     checkout = Checkout(FOLDER / "checkout")
     copy_checkout(checkout.path)
     os.chdir(checkout.path)
