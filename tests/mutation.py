@@ -294,7 +294,7 @@ class Checkout:
     path: Path
     noticed_by: Counter[tuple[Path, str]] = field(default_factory=Counter)
 
-    def survives(self, mutant: Mutant, recorded: Recorded, seconds: float) -> bool:
+    def survives(self, mutant: Mutant, recorded: Recorded) -> bool:
         """Whether the tests pass with the change; a test that hangs has noticed it, too."""
         file = self.path / mutant.file
         source, stamp = file.read_text("utf-8"), file.stat().st_mtime_ns
@@ -304,8 +304,9 @@ class Checkout:
             file.write_text(mutant.applied(source), "utf-8")
             with tempfile.TemporaryDirectory() as caches:
                 folder = self._caches(mutant.file, Path(caches, "numba"))
-                for some in (tests[:5], tests[5:]):
-                    result = fork(try_tests, some, str(folder), seconds=seconds) if some else (0,)
+                for some in filter(None, (tests[:5], tests[5:])):
+                    seconds = 30 + 5 * sum(recorded.seconds[test] for test in some)
+                    result = fork(try_tests, some, str(folder), seconds=seconds)
                     if result is None or result[0]:
                         if result and result[1]:
                             self.noticed_by[mutant.file, result[1]] += 1
@@ -356,7 +357,6 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="leave out so many of those drawn")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--match", default="", help="only those whose line of output has this")
-    parser.add_argument("--seconds", type=int, default=300, help="a run that takes longer hangs")
     asked = parser.parse_args()
     for name in HEAVY:
         with suppress(ImportError):
@@ -384,7 +384,7 @@ def main() -> None:
     print(f"{asked.part}: {len(drawn)} of {len(every)} mutants, {len(recorded.seconds)} tests")
     begin, survivors = time.monotonic(), 0
     for number, mutant in enumerate(tried, start=1):
-        if checkout.survives(mutant, recorded, asked.seconds):
+        if checkout.survives(mutant, recorded):
             survivors += 1
             print(f"survived: {mutant}", flush=True)
         if number % 10 == 0:
