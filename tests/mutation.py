@@ -305,7 +305,7 @@ class Checkout:
             with tempfile.TemporaryDirectory() as caches:
                 folder = self._caches(mutant.file, Path(caches, "numba"))
                 for some in filter(None, (tests[:5], tests[5:])):
-                    seconds = 30 + 5 * sum(recorded.seconds[test] for test in some)
+                    seconds = 30 + 10 * sum(recorded.seconds[test] for test in some)
                     result = fork(try_tests, some, str(folder), seconds=seconds)
                     if result is None or result[0]:
                         if result and result[1]:
