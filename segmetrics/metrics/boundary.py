@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
-from math import ceil, hypot, inf, nan
-from typing import Any, Literal
+from math import ceil, hypot, inf
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,21 +13,20 @@ from typing_extensions import Unpack
 from segmetrics import scores
 from segmetrics._arguments import number
 from segmetrics._help import explained
-from segmetrics.counting.settings import InputFormat, Task, Upsample
+from segmetrics.counting import Counting
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics import means
-from segmetrics.metrics.base import MetricKwargs, uncompiled
-from segmetrics.metrics.counted import RecipeMetric
-from segmetrics.metrics.per_image import ImageMetric
-from segmetrics.recipes import AggregationLevel, class_recipe
-from segmetrics.scores import Average
+from segmetrics.metrics.base import uncompiled
+from segmetrics.metrics.per_image import ImageArguments, ImageMetric
+from segmetrics.metrics.region import ClassMetric, ClassMetricArguments
+from segmetrics.scores import Formula
 from segmetrics.surfaces import BandCounting, bad_pixels, images, measure_surfaces
 from segmetrics.surfaces.distances import boundary_f1
 from segmetrics.surfaces.maps import Maps
 
 
 @explained
-class BoundaryIoU(RecipeMetric):
+class BoundaryIoU(ClassMetric):
     """Boundary IoU: the intersection over union of the bands along the masks' inner contours.
 
     In [0, 1]. Cheng et al., "Boundary IoU: Improving Object-Centric Image Segmentation Evaluation",
@@ -68,6 +65,7 @@ class BoundaryIoU(RecipeMetric):
         tensor([0.4167, 0.5333])
     """
 
+    formula: Formula = staticmethod(scores.iou)
     counting: BandCounting
 
     def __init__(
@@ -75,44 +73,20 @@ class BoundaryIoU(RecipeMetric):
         num_classes: int | LabelSpace | None = None,
         *,
         dilation_ratio: float = 0.02,
-        ignore_index: int | Sequence[int] | None = None,
-        average: Average | None = "macro",
-        aggregation_level: AggregationLevel = "global",
-        include_background: bool = True,
-        zero_division: float = nan,
-        task: Task = "multiclass",
-        threshold: float = 0.5,
-        from_logits: bool = False,
-        upsample: Upsample | None = None,
-        input_format: InputFormat | None = None,
-        class_names: Sequence[str] | None = None,
-        **metric_kwargs: Unpack[MetricKwargs],
+        **arguments: Unpack[ClassMetricArguments],
     ) -> None:
-        recipe = class_recipe(
-            scores.iou,
-            num_classes,
-            average=average,
-            aggregation_level=aggregation_level,
-            include_background=include_background,
-            zero_division=zero_division,
-            ignore_index=ignore_index,
-            task=task,
-            threshold=threshold,
-            from_logits=from_logits,
-            upsample=upsample,
-            input_format=input_format,
-        )
-        dilation_ratio = number("dilation_ratio", dilation_ratio)
-        if not 0 < dilation_ratio < inf:
+        self.dilation_ratio = number("dilation_ratio", dilation_ratio)
+        if not 0 < self.dilation_ratio < inf:
             raise ValueError(
                 f"`dilation_ratio` must be greater than 0 and finite, got {dilation_ratio}."
             )
-        counting = BandCounting(**vars(recipe.counting), dilation_ratio=dilation_ratio)
-        recipe = replace(recipe, counting=counting)
-        super().__init__(recipe, num_classes, class_names, **metric_kwargs)
+        super().__init__(num_classes, **arguments)
+
+    def _counted(self, counting: Counting) -> BandCounting:
+        return BandCounting(**vars(counting), dilation_ratio=self.dilation_ratio)
 
     def _arguments(self) -> dict[str, tuple[object, object]]:
-        return super()._arguments() | {"dilation_ratio": (self.counting.dilation_ratio, 0.02)}
+        return super()._arguments() | {"dilation_ratio": (self.dilation_ratio, 0.02)}
 
     @uncompiled
     def _count(self, preds: Tensor, target: Tensor) -> Tensor:
@@ -174,32 +148,9 @@ class BoundaryF1Score(ImageMetric):
         num_classes: int | LabelSpace | None = None,
         *,
         tolerance: float = 0.0075,
-        regions: bool = False,
-        ignore_index: int | Sequence[int] | None = None,
-        average: Literal["macro", "none"] | None = "macro",
-        include_background: bool = True,
-        task: Task = "multiclass",
-        threshold: float = 0.5,
-        from_logits: bool = False,
-        upsample: Upsample | None = None,
-        input_format: InputFormat | None = None,
-        class_names: Sequence[str] | None = None,
-        **metric_kwargs: Unpack[MetricKwargs],
+        **arguments: Unpack[ImageArguments],
     ) -> None:
-        super().__init__(
-            num_classes,
-            regions=regions,
-            ignore_index=ignore_index,
-            average=average,
-            include_background=include_background,
-            task=task,
-            threshold=threshold,
-            from_logits=from_logits,
-            upsample=upsample,
-            input_format=input_format,
-            class_names=class_names,
-            **metric_kwargs,
-        )
+        super().__init__(num_classes, **arguments)
         self.tolerance = number("tolerance", tolerance)
         if not 0 < self.tolerance < inf:
             raise ValueError(f"`tolerance` must be greater than 0 and finite, got {tolerance}.")

@@ -27,13 +27,18 @@ from segmetrics.surfaces import bad_pixels, images
 from segmetrics.surfaces.maps import Maps, Mask
 
 
-class ImageArguments(CountingArguments, MetricKwargs, total=False):
-    """The arguments of every metric of contours or surfaces."""
+class MaskArguments(CountingArguments, MetricKwargs, total=False):
+    """The arguments that say which masks of an image are measured."""
+
+    include_background: bool
+    class_names: Sequence[str] | None
+
+
+class ImageArguments(MaskArguments, total=False):
+    """The arguments of ``ImageMetric``, for metrics that add arguments of their own."""
 
     regions: bool
     average: Literal["macro", "none"] | None
-    include_background: bool
-    class_names: Sequence[str] | None
 
 
 class ImageMetric(SumMetric):

@@ -14,10 +14,8 @@ from typing_extensions import Unpack
 from segmetrics._arguments import one_of
 from segmetrics._help import explained
 from segmetrics.counting import count
-from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
-from segmetrics.metrics.base import MetricKwargs
-from segmetrics.metrics.per_image import ImageArguments, ImageMetric
+from segmetrics.metrics.per_image import ImageArguments, ImageMetric, MaskArguments
 from segmetrics.metrics.readings import (
     DEFAULTS,
     EmptyDistance,
@@ -30,6 +28,17 @@ from segmetrics.metrics.spacing import Spacing, metric_spacing
 from segmetrics.surfaces import measure_surfaces
 from segmetrics.surfaces.distances import surface_dice
 from segmetrics.surfaces.maps import Maps
+
+
+class MeasuringArguments(MaskArguments, total=False):
+    """The arguments that say which surfaces are measured, and in which units."""
+
+    surface: Literal["pixels", "elements"]
+    spacing: Spacing
+
+
+class SurfaceArguments(MeasuringArguments, ImageArguments, total=False):
+    """The arguments of ``SurfaceMetric``, for metrics that add arguments of their own."""
 
 
 class SurfaceMetric(ImageMetric):
@@ -216,38 +225,10 @@ class HausdorffDistance(SurfaceMetric):
         pooled: bool = False,
         empty_distance: EmptyDistance = inf,
         both_empty: float = nan,
-        surface: Literal["pixels", "elements"] = "pixels",
-        spacing: Spacing = 1.0,
-        regions: bool = False,
-        ignore_index: int | Sequence[int] | None = None,
-        average: Literal["macro", "none"] | None = "macro",
-        include_background: bool = True,
-        task: Task = "multiclass",
-        threshold: float = 0.5,
-        from_logits: bool = False,
-        upsample: Upsample | None = None,
-        input_format: InputFormat | None = None,
-        class_names: Sequence[str] | None = None,
-        **metric_kwargs: Unpack[MetricKwargs],
+        **arguments: Unpack[SurfaceArguments],
     ) -> None:
         reading = hausdorff_reading(percentile, directed, pooled, empty_distance, both_empty)
-        super().__init__(
-            {"hausdorff": reading},
-            num_classes,
-            surface=surface,
-            spacing=spacing,
-            regions=regions,
-            ignore_index=ignore_index,
-            average=average,
-            include_background=include_background,
-            task=task,
-            threshold=threshold,
-            from_logits=from_logits,
-            upsample=upsample,
-            input_format=input_format,
-            class_names=class_names,
-            **metric_kwargs,
-        )
+        super().__init__({"hausdorff": reading}, num_classes, **arguments)
 
 
 @explained
@@ -285,38 +266,10 @@ class AverageSurfaceDistance(SurfaceMetric):
         symmetric: bool = True,
         empty_distance: EmptyDistance = inf,
         both_empty: float = nan,
-        surface: Literal["pixels", "elements"] = "pixels",
-        spacing: Spacing = 1.0,
-        regions: bool = False,
-        ignore_index: int | Sequence[int] | None = None,
-        average: Literal["macro", "none"] | None = "macro",
-        include_background: bool = True,
-        task: Task = "multiclass",
-        threshold: float = 0.5,
-        from_logits: bool = False,
-        upsample: Upsample | None = None,
-        input_format: InputFormat | None = None,
-        class_names: Sequence[str] | None = None,
-        **metric_kwargs: Unpack[MetricKwargs],
+        **arguments: Unpack[SurfaceArguments],
     ) -> None:
         reading = average_reading(symmetric, empty_distance, both_empty)
-        super().__init__(
-            {"average_surface_distance": reading},
-            num_classes,
-            surface=surface,
-            spacing=spacing,
-            regions=regions,
-            ignore_index=ignore_index,
-            average=average,
-            include_background=include_background,
-            task=task,
-            threshold=threshold,
-            from_logits=from_logits,
-            upsample=upsample,
-            input_format=input_format,
-            class_names=class_names,
-            **metric_kwargs,
-        )
+        super().__init__({"average_surface_distance": reading}, num_classes, **arguments)
 
 
 @explained
@@ -349,35 +302,7 @@ class SurfaceDice(SurfaceMetric):
         *,
         tolerance: float | Sequence[float],
         both_empty: float = nan,
-        surface: Literal["pixels", "elements"] = "pixels",
-        spacing: Spacing = 1.0,
-        regions: bool = False,
-        ignore_index: int | Sequence[int] | None = None,
-        average: Literal["macro", "none"] | None = "macro",
-        include_background: bool = True,
-        task: Task = "multiclass",
-        threshold: float = 0.5,
-        from_logits: bool = False,
-        upsample: Upsample | None = None,
-        input_format: InputFormat | None = None,
-        class_names: Sequence[str] | None = None,
-        **metric_kwargs: Unpack[MetricKwargs],
+        **arguments: Unpack[SurfaceArguments],
     ) -> None:
         reading = dice_reading(tolerance, both_empty)
-        super().__init__(
-            {"surface_dice": reading},
-            num_classes,
-            surface=surface,
-            spacing=spacing,
-            regions=regions,
-            ignore_index=ignore_index,
-            average=average,
-            include_background=include_background,
-            task=task,
-            threshold=threshold,
-            from_logits=from_logits,
-            upsample=upsample,
-            input_format=input_format,
-            class_names=class_names,
-            **metric_kwargs,
-        )
+        super().__init__({"surface_dice": reading}, num_classes, **arguments)

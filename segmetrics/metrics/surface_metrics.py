@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf, isnan, nan
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,17 +11,14 @@ from typing_extensions import Unpack
 
 from segmetrics._arguments import boolean
 from segmetrics._help import explained
-from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
-from segmetrics.metrics.base import MetricKwargs
 from segmetrics.metrics.readings import (
     EmptyDistance,
     average_reading,
     dice_reading,
     hausdorff_reading,
 )
-from segmetrics.metrics.spacing import Spacing
-from segmetrics.metrics.surface import SurfaceMetric
+from segmetrics.metrics.surface import MeasuringArguments, SurfaceMetric
 from segmetrics.metrics.views import KeyedMetric, checked_prefix
 from segmetrics.surfaces.maps import Mask
 
@@ -90,21 +86,11 @@ class SurfaceMetrics(KeyedMetric, SurfaceMetric):
         both_empty: float = nan,
         per_class: bool = True,
         prefix: str | None = None,
-        surface: Literal["pixels", "elements"] = "pixels",
-        spacing: Spacing = 1.0,
-        ignore_index: int | Sequence[int] | None = None,
-        include_background: bool = True,
-        task: Task = "multiclass",
-        threshold: float = 0.5,
-        from_logits: bool = False,
-        upsample: Upsample | None = None,
-        input_format: InputFormat | None = None,
-        class_names: Sequence[str] | None = None,
-        **metric_kwargs: Unpack[MetricKwargs],
+        **arguments: Unpack[MeasuringArguments],
     ) -> None:
         boolean("per_class", per_class)
         keys_prefix = checked_prefix(prefix)
-        self.class_keys = per_class and task != "binary"
+        self.class_keys = per_class and arguments.get("task") != "binary"
         readings = {
             "hausdorff": hausdorff_reading(
                 percentile, directed, pooled, empty_distance, both_empty
@@ -113,21 +99,7 @@ class SurfaceMetrics(KeyedMetric, SurfaceMetric):
             # two empty masks agree, whatever distance that is worth
             "surface_dice": dice_reading(tolerance, nan if isnan(both_empty) else 1.0),
         }
-        super().__init__(
-            readings,
-            num_classes,
-            surface=surface,
-            spacing=spacing,
-            ignore_index=ignore_index,
-            include_background=include_background,
-            task=task,
-            threshold=threshold,
-            from_logits=from_logits,
-            upsample=upsample,
-            input_format=input_format,
-            class_names=class_names,
-            **metric_kwargs,
-        )
+        super().__init__(readings, num_classes, **arguments)
         self.prefix = keys_prefix
         self._add_views()
 
