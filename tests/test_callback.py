@@ -38,7 +38,8 @@ pytest.importorskip("lightning")
 from segmetrics import ProbabilityMetrics
 from segmetrics.distributed import ExactDistributedSampler
 from segmetrics.labels import CITYSCAPES, LabelSpace
-from segmetrics.lightning import GAP, SegmentationCallback
+from segmetrics.lightning import SegmentationCallback
+from segmetrics.lightning.pictures import GAP
 from segmetrics.overlays import errors, overlay
 
 PACKAGES = ["pytorch_lightning", "lightning.pytorch"]
@@ -248,7 +249,7 @@ def test_every_epoch_logs_its_own_scores(package: str, tmp_path: Path) -> None:
     logger = import_module(f"{package}.loggers").CSVLogger(tmp_path)
     segmenter = module(package)
     called = callback(every_n_epochs=2, confusion_matrix=False)
-    with pytest.warns(UserWarning, match="CSVLogger has no place for pictures"):
+    with pytest.warns(UserWarning, match="CSVLogger takes no pictures"):
         trainer(package, max_epochs=3, logger=logger, callbacks=[called]).fit(segmenter)
     logged = rows(logger.log_dir)
     assert len(logged) == len(segmenter.epochs) == 3
