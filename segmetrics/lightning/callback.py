@@ -69,10 +69,11 @@ class SegmentationCallback(Callback):
     ``val/mIoU``, ``val/iou/<class>``, ... for all loggers, ``ModelCheckpoint(monitor="val/mIoU")``
     and ``EarlyStopping``. Scores are those of all devices together, by one all-reduce. With
     ``probabilities=True`` also the keys of ``ProbabilityMetrics``: ``val/ECE``, ``val/NLL``, ...;
-    the step must then return scores, and ``from_logits`` matters for several classes, too. TensorBoard,
-    Weights & Biases and MLflow also get pictures: ``val/confusion_matrix``, and as ``val/worst``
-    the worst images, by their mIoU as :class:`~segmetrics.metrics.image.ImageScores` defines it, each
-    as image, target, prediction and errors (wrong pixels red, ignored ones grey).
+    the step must then return scores, and ``from_logits`` matters for several classes, too.
+    TensorBoard, Weights & Biases and MLflow also get pictures: ``val/confusion_matrix``, and as
+    ``val/worst`` the worst images, by their mIoU as
+    :class:`~segmetrics.metrics.image.ImageScores` defines it, each as image, target, prediction and
+    errors (wrong pixels red, ignored ones grey).
 
     In epochs with pictures, each batch synchronizes with the device: it reads one score an image,
     then the images that are among the worst so far. Otherwise nothing waits for the device.
@@ -354,8 +355,8 @@ class SegmentationCallback(Callback):
             self._warn_once(
                 "images",
                 f"`image` has values from {lowest:.3g} to {highest:.3g}: below black, which is 0, "
-                f"or above white, {self.white:g}. They are clipped. Pass the `mean` and `std` of its "
-                "normalisation, and `white=255` if white was 255.",
+                f"or above white, {self.white:g}. They are clipped. Pass the `mean` and `std` of "
+                "its normalisation, and `white=255` if white was 255.",
             )
         return image * (255 / self.white)
 

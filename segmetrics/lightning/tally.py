@@ -69,7 +69,7 @@ class Tally:
         return image_scores(torch.stack(states), self.metric) if states else []
 
     def is_among_the_worst(self, score: float, number: int) -> bool:
-        """Whether an image belongs to the ``number`` worst; one without a counted pixel never does."""
+        """Whether a score belongs to the lowest ``number``; nan never does."""
         if score != score:
             return False
         return len(self.kept) < number or score < self.kept[-1].score

@@ -16,7 +16,7 @@ from segmetrics.labels import LabelSpace
 from segmetrics.report.pictures import hex_color, share
 from segmetrics.scores import Statistics
 from segmetrics.statistics import KEYS_OF_IMAGES, Groups, ImageCounts, confidence_interval
-from segmetrics.statistics.intervals import groups_of
+from segmetrics.statistics.pairing import groups_of
 
 LISTED_IMAGES = 10_000
 LISTED_CONFUSIONS = 200  # and the three largest of every class

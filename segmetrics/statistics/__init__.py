@@ -6,6 +6,7 @@ pass over the data, and the data set itself is the resample in which every weigh
 functions ask of a table is ``Resampled``; ``ImageCounts`` is the table of pixel counts.
 """
 
+from segmetrics.statistics.bootstrap import Method
 from segmetrics.statistics.calibration import CalibrationCounts
 from segmetrics.statistics.cases import CaseScores
 from segmetrics.statistics.classes import ClassDifferences, ClassOfModel, class_differences
@@ -22,14 +23,13 @@ from segmetrics.statistics.counts import (
 from segmetrics.statistics.curves import CurveCounts
 from segmetrics.statistics.intervals import (
     Comparison,
-    Groups,
     Interval,
-    Method,
     compare,
     confidence_interval,
     confidence_intervals,
 )
 from segmetrics.statistics.objects import ObjectCounts
+from segmetrics.statistics.pairing import Groups
 from segmetrics.statistics.panoptic import PanopticCounts
 from segmetrics.statistics.planning import SampleSize, sample_size
 from segmetrics.statistics.ranks import ModelPair, RankedModel, Ranking, RankingMethod, ranking

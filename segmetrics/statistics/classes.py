@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from segmetrics._arguments import one_of
+from segmetrics.statistics.bootstrap import Bootstrap
 from segmetrics.statistics.counts import FORMULAS, HasImageCounts, ImageCounts, pooled_parts
-from segmetrics.statistics.intervals import Bootstrap, Groups, canonical_order, sample
+from segmetrics.statistics.intervals import sample
+from segmetrics.statistics.pairing import Groups, canonical_order
 from segmetrics.statistics.ranks import aligned
 from segmetrics.statistics.tables import Tabular, layout
 

@@ -8,7 +8,9 @@ from math import ceil, exp, nan
 import torch
 
 from segmetrics._arguments import number
-from segmetrics.statistics.intervals import Bootstrap, Groups, canonical_order, printed
+from segmetrics.statistics.bootstrap import Bootstrap
+from segmetrics.statistics.intervals import printed
+from segmetrics.statistics.pairing import Groups, canonical_order
 from segmetrics.statistics.resampled import PerImage, table_of
 
 

@@ -12,15 +12,9 @@ import torch
 from torch import Tensor
 
 from segmetrics._arguments import one_of
-from segmetrics.statistics.intervals import (
-    Bootstrap,
-    Groups,
-    canonical_order,
-    paired,
-    printed,
-    sample,
-    share_as_extreme,
-)
+from segmetrics.statistics.bootstrap import Bootstrap, share_as_extreme
+from segmetrics.statistics.intervals import printed, sample
+from segmetrics.statistics.pairing import Groups, canonical_order, paired
 from segmetrics.statistics.resampled import PerImage, Resampled, table_of
 from segmetrics.statistics.tables import Table, Tabular, layout
 from segmetrics.statistics.weighting import Statistic, Sums, mean_of

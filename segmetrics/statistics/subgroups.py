@@ -11,18 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segmetrics.statistics.intervals import (
-    Bootstrap,
-    Groups,
-    Interval,
-    canonical_order,
-    confidence_interval,
-    groups_of,
-    printed,
-    sample,
-    share_as_extreme,
-    sort_key,
-)
+from segmetrics.statistics.bootstrap import Bootstrap, share_as_extreme
+from segmetrics.statistics.intervals import Interval, confidence_interval, printed, sample
+from segmetrics.statistics.pairing import Groups, canonical_order, groups_of, sort_key
 from segmetrics.statistics.resampled import PerImage, Resampled, table_of
 from segmetrics.statistics.tables import Tabular, layout, native, read_columns
 from segmetrics.statistics.weighting import Statistic
