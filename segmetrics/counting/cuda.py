@@ -1,10 +1,10 @@
 """Counting on CUDA: one Triton launch reads scores and labels once, with any strides.
 
-Each program maps a block of pixels to cells of the joint histogram. Neighbouring pixels mostly share
-a cell, so a program first reduces the pixels that share a cell with its first or its middle pixel,
-one atomic add each. The rest are added one by one. Programs are distributed over replicas of the
-histogram. Both keep a dominant class from serializing atomics on one address. Integer sums do not
-depend on the order.
+Each program maps a block of pixels to cells of the joint histogram. Neighbouring pixels mostly
+share a cell, so a program first reduces the pixels that share a cell with its first or its middle
+pixel, with one atomic add each. The rest are added one by one. Programs are distributed over
+replicas of the histogram. Both keep a dominant class from serializing atomics on one address.
+Integer sums do not depend on the order.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
