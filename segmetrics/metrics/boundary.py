@@ -1,4 +1,4 @@
-"""Scores of the contours of prediction and target, in pixels."""
+"""Scores of contours, in pixels."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class BoundaryIoU(ClassMetric):
     """Boundary IoU: the intersection over union of the bands along the masks' inner contours.
 
     In [0, 1]. Cheng et al., "Boundary IoU: Improving Object-Centric Image Segmentation Evaluation",
-    CVPR 2021. A mask's band are its pixels at most d pixels, along either axis, from a pixel
-    outside the mask or the image: what d erosions with a 3×3 (3×3×3) box take away. ``d`` is
+    CVPR 2021. The band of a mask: its pixels within d, along every axis, of a pixel outside the
+    mask or the image, which d erosions with a 3×3 (3×3×3) box remove. ``d`` is
     ``max(1, round(dilation_ratio * diagonal))``. Unlike the IoU it weighs the contours of large
     masks as much as those of small ones.
 
-    The bands are drawn on the full maps, in which an ignored pixel of the target is of no class;
-    then ignored pixels are left out.
+    Bands come from the full maps, in which an ignored pixel of the target has no class. Ignored
+    pixels are left out afterwards.
 
     Args:
         dilation_ratio: width of the bands as a share of the image's diagonal, greater than 0.
@@ -102,17 +102,17 @@ class BoundaryF1Score(ImageMetric):
     """Boundary F1 score: contour precision and recall within a tolerance, and their F score.
 
     In [0, 1]. Csurka et al., "What is a good evaluation measure for semantic segmentation?", BMVC
-    2013. A mask's contour are its pixels with one outside the mask or the image among their 8 (26)
-    neighbours. Precision is the share of the predicted contour within the tolerance of the
+    2013. The contour of a mask: its pixels with at least one of their 8 (26) neighbours outside the
+    mask or the image. Precision is the share of the predicted contour within the tolerance of the
     target's, in Euclidean distance, recall the reverse. The score of each image and class is
     averaged over images, then over classes; 0 where one contour is empty, nan where both are.
 
-    The contours are drawn on the full maps, in which an ignored pixel of the target is of no class;
-    then ignored pixels are left out.
+    Contours come from the full maps, in which an ignored pixel of the target has no class. Ignored
+    pixels are left out afterwards.
 
     Args:
-        tolerance: greater than 0. Below 1 a share of the image's diagonal, rounded up, and at least
-            one pixel; otherwise pixels.
+        tolerance: greater than 0. Below 1 a share of the image's diagonal, rounded up to at least
+            one pixel; from 1 on pixels.
         average: over classes: ``"macro"``, or ``"none"`` (``None``) for one score a class. Not
             given for ``task="binary"``.
         include_background: ``False`` leaves class 0 out. Not given for ``task="binary"``.

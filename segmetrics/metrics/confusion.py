@@ -23,11 +23,11 @@ from segmetrics.scores import Normalize
 
 @explained
 class ConfusionMatrix(CountingMetric):
-    """Confusion matrix: rows are the target, columns the prediction, as scikit-learn has it.
+    """Confusion matrix: rows are the target, columns the prediction, as in scikit-learn.
 
     Long et al., "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015, section 5
-    (``n_ij``). Pixels on which the model abstained, by predicting an ignored value outside
-    ``[0, C)``, are in :attr:`abstained`.
+    (``n_ij``). Abstentions, predictions of an ignored value outside ``[0, C)``, are counted in
+    :attr:`abstained` instead.
 
     Args:
         normalize: ``None`` for counts; ``"true"`` for shares of the row, abstained pixels
@@ -51,7 +51,7 @@ class ConfusionMatrix(CountingMetric):
         tensor([0, 1])
     """
 
-    higher_is_better = None  # type: ignore[assignment]  # neither, as torchmetrics says it
+    higher_is_better = None  # type: ignore[assignment]  # neither, as in torchmetrics
 
     def __init__(
         self,
@@ -101,20 +101,20 @@ class ConfusionMatrix(CountingMetric):
     def abstained(self) -> Tensor:
         """Counted pixels of each class for which no class was predicted, over all processes.
 
-        ``(C,)`` in int64, ``(C, 2)`` for multilabel. Like ``compute``, every process must ask.
+        ``(C,)`` in int64, ``(C, 2)`` for multilabel. Like ``compute``, every process must read it.
         """
         with self._synced():
             return self.counting.matrices(self._states[0])[..., -1].clone()
 
     def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> tuple[Any, Any]:
-        """Draw the matrix as an annotated heat map; counts are coloured by their share of the row.
+        """Draw the matrix as an annotated heat map, counts coloured by their share of the row.
 
         Needs matplotlib. For multilabel there is one matrix a channel: index ``compute()``. Like
         ``compute``, every process must call it, unless a value is given.
 
         Args:
             val: a value of ``compute`` or ``forward``, or a sequence of them, which are drawn in a
-                row; by default what is counted by now.
+                row; by default that of the current state.
             ax: matplotlib axes to draw on, instead of a new figure; for a sequence as many.
 
         Returns:

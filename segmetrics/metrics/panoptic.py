@@ -273,10 +273,10 @@ class PanopticQuality(KeyedMetric):
 
 
 def check_segments(counts: Tensor) -> None:
-    """Raise where the sum of the IoU ``(..., 4)`` may have overflown."""
+    """Raise where the sum of the IoU ``(..., 4)`` may have overflowed."""
     if (most := int(counts[..., TP].max())) > means.MOST_IMAGES:
         raise ValueError(
-            f"the IoU of {most} matched segments may have overflown: a metric sums those of at "
+            f"the IoU of {most} matched segments may have overflowed: a metric sums those of at "
             f"most {means.MOST_IMAGES} of a category. Use one for each part of the data set."
         )
 

@@ -79,7 +79,7 @@ class ClassMetric(RecipeMetric):
         super().__init__(recipe, num_classes, class_names, **metric_kwargs)
 
     def _counted(self, counting: Counting) -> Counting:
-        """What is counted, for subclasses that do not count every pixel."""
+        """What is counted; a subclass may count other pixels."""
         return counting
 
 
@@ -128,7 +128,7 @@ class Precision(ClassMetric):
     """Precision, the positive predictive value: ``tp / (tp + fp)`` per class.
 
     In [0, 1]. Van Rijsbergen, "Information Retrieval", 1979, chapter 7. A class that is never
-    predicted has none: it stays out of averages unless ``zero_division`` says otherwise.
+    predicted has no precision and stays out of averages, unless ``zero_division`` is a number.
 
     Example:
         >>> import torch
@@ -246,8 +246,8 @@ class GeneralizedDiceScore(RecipeMetric):
     """Generalised Dice score: ``2 Σ w tp / Σ w (|pred| + |target|)`` over the classes.
 
     In [0, 1]. Sudre et al., "Generalised Dice overlap as a deep learning loss function for highly
-    unbalanced segmentations", DLMIA 2017. The weights come from the target pixels of what is
-    scored, the data set or an image; a class absent from it gets the largest finite weight.
+    unbalanced segmentations", DLMIA 2017. Weights come from the target pixels of the data set, or
+    samplewise of the image; a class that is absent gets the largest finite weight.
 
     Args:
         weight_type: ``"square"`` (1 / pixels²), ``"simple"`` (1 / pixels) or ``"linear"`` (1), by
