@@ -62,8 +62,8 @@ Args:
     seed: the same seed gives the same numbers, whatever the order of images and the number of
         processes.
     metric_kwargs: arguments of ``torchmetrics.Metric``. ``sync_on_compute=True``: ``compute`` sums
-        over processes; ``dist_sync_on_step=False``: so does ``forward``; ``process_group=None``: the
-        processes; ``dist_sync_fn=None`` and ``distributed_available_fn=None``: functions that
+        over processes; ``dist_sync_on_step=False``: so does ``forward``; ``process_group=None``:
+        the processes; ``dist_sync_fn=None`` and ``distributed_available_fn=None``: functions that
         replace the sync; ``compute_with_cache=True``: a second ``compute`` returns the cached
         value; ``compute_on_cpu=False``: whether list states are kept on the CPU.
 

@@ -1,9 +1,9 @@
 """Per-image counts → intervals, comparisons, rankings, slices and sample sizes.
 
-Every score is a function of weights and counts: ``weights (B, N)`` say how often each of N images
-is in each of B resamples. So a bootstrap, a jackknife and a sign flip are matrix products, never a
-pass over the data, and the data set itself is the resample in which every weight is 1. What the
-functions ask of a table is ``Resampled``; ``ImageCounts`` is the table of pixel counts.
+Every score is a function of counts and of ``weights (B, N)``, the multiplicity of each of N images
+in each of B resamples. So a bootstrap, a jackknife and a sign flip are matrix products without
+another pass over the data, and the data set itself is the resample whose weights are 1.
+``Resampled`` is the protocol of tables; ``ImageCounts`` is the table of pixel counts.
 """
 
 from segmetrics.statistics.bootstrap import Method

@@ -18,12 +18,12 @@ from segmetrics.statistics.weighting import Statistic
 Method = Literal["percentile", "bca"]
 
 BLOCK = 2**21  # weights drawn at once: 16 MB
-EXACT_FLIPS = 2**16
+EXACT_FLIPS = 2**16  # the most sign flips that are all tried
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """What is drawn, and how often. ``unit (N,)`` is the number of each image's group."""
+    """The units that are resampled, and how often. ``unit (N,)`` is the unit of each image."""
 
     unit: Tensor
     units: int
@@ -71,7 +71,7 @@ class Bootstrap:
     ) -> tuple[float, float, float, Tensor]:
         """The estimate, the bounds, and the score of every resample in which it is defined.
 
-        ``weights`` are those of ``resamples``, where they have been drawn already.
+        ``weights`` are those of ``resamples``, if they are drawn already.
         """
         estimate = statistic(torch.ones(1, len(self.unit), dtype=torch.float64))
         blocks = self.resamples() if weights is None else weights
@@ -87,7 +87,7 @@ class Bootstrap:
         return estimate.item(), low, high, resampled
 
     def sign_flip(self, stacked: Statistic, difference: float) -> float:
-        """p-value of exchanging the two models, whose images stand one set behind the other."""
+        """p-value of exchanging two models, whose images are concatenated in ``stacked``."""
         flips, sampled = self.exchanges()
 
         def difference_of(exchanged: Tensor) -> Tensor:
@@ -99,15 +99,15 @@ class Bootstrap:
         return share_as_extreme(differences, difference, sampled=sampled)
 
     def exchanges(self) -> tuple[Iterator[Tensor], bool]:
-        """Which images are exchanged, 0 or 1 ``(B, N)``, and whether that is a sample of all."""
+        """The images that are exchanged, 0 or 1 ``(B, N)``, and whether they are sampled."""
         sampled = 2**self.units > EXACT_FLIPS
         flips = self._flips() if sampled else self._all_flips()
         return (block[:, self.unit] for block in flips), sampled
 
     def together(self, statistics: Sequence[Statistic]) -> tuple[Tensor, Tensor]:
-        """The values ``(M,)`` of several scores, and those of every resample ``(B, M)``.
+        """The values of several scores ``(M,)``, and of every resample ``(B, M)``.
 
-        Without the resamples in which one of them is undefined.
+        Resamples in which one of them is undefined are left out.
         """
         everything = torch.ones(1, len(self.unit), dtype=torch.float64)
         resampled = torch.cat(
@@ -117,16 +117,16 @@ class Bootstrap:
         return values, resampled[~resampled.isnan().any(1)]
 
     def evaluate(self, statistic: Statistic, weights: Iterable[Tensor]) -> Tensor:
-        """The statistic of every resample of groups, as weights of their images."""
+        """The statistic of every resample, from weights of the units ``(B, U)``."""
         return torch.cat([statistic(block[:, self.unit]) for block in weights])
 
     def blocks(self, rows: int) -> Iterator[range]:
-        """The numbers of rows, as many at once as fit a block of weights."""
+        """Row indices in blocks whose weights fit ``BLOCK``."""
         step = max(1, BLOCK // len(self.unit))
         return (range(start, min(start + step, rows)) for start in range(0, rows, step))
 
     def resamples(self) -> Iterator[Tensor]:
-        """Weights of the images ``(B, N)`` in resamples of the groups."""
+        """Weights of the images ``(B, N)`` in resamples of the units."""
         generator = torch.Generator().manual_seed(self.seed)
         for block in self.blocks(self.n_resamples):
             shape = (len(block), self.units)
@@ -136,7 +136,7 @@ class Bootstrap:
             yield times[:, self.unit]
 
     def leaving_one_out(self) -> Iterator[Tensor]:
-        """Weights of the groups ``(B, U)``, each once left out."""
+        """Weights of the units ``(B, U)``, with each left out once."""
         for block in self.blocks(self.units):
             weights = torch.ones(len(block), self.units, dtype=torch.float64)
             weights[range(len(block)), block] = 0
@@ -154,7 +154,7 @@ class Bootstrap:
 
 
 def _quantiles(values: Tensor, tails: Tensor) -> list[float]:
-    """Interpolated quantiles; between two infinite values they are infinite."""
+    """Interpolated quantiles; infinite between two infinite values."""
     found = values.quantile(tails)
     if found.isnan().any():
         found = found.where(~found.isnan(), values.quantile(tails, interpolation="nearest"))
@@ -162,24 +162,24 @@ def _quantiles(values: Tensor, tails: Tensor) -> list[float]:
 
 
 def _bca_tails(tails: Tensor, estimate: Tensor, resampled: Tensor, jackknifed: Tensor) -> Tensor:
-    """The shares of the bootstrap distribution at which a BCa interval ends.
+    """The shares of the bootstrap distribution at the ends of a BCa interval.
 
     Efron and Tibshirani (1993), equations 14.10, 14.14 and 14.15; resamples equal to the estimate
     count half.
     """
     below = ((resampled < estimate).double() + (resampled <= estimate).double()).mean() / 2
-    half = 0.5 / len(resampled)  # every resample on one side: the bias is not infinite
+    half = 0.5 / len(resampled)  # keeps the bias finite if all resamples are on one side
     bias = torch.special.ndtri(below.clamp(half, 1 - half))
     skew = jackknifed.mean() - jackknifed
-    spread = 6 * skew.square().sum() ** 1.5
-    acceleration = float(skew.pow(3).sum() / spread) if spread > 0 else 0.0
+    scale = 6 * skew.square().sum() ** 1.5
+    acceleration = float(skew.pow(3).sum() / scale) if scale > 0 else 0.0
     shifted = bias + torch.special.ndtri(tails)
     ends: Tensor = torch.special.ndtr(bias + shifted / (1 - acceleration * shifted))
     return ends
 
 
 def share_as_extreme(differences: Tensor, found: float, *, sampled: bool) -> float:
-    """Two-sided p-value; a sample counts the difference found itself as one more."""
+    """Two-sided p-value; for a random sample the observed difference counts as one more."""
     differences = differences[~differences.isnan()]
     extreme = int((differences.abs() >= abs(found) - 1e-12).sum())  # equal up to rounding
     if found != found or not len(differences):

@@ -1,4 +1,4 @@
-"""Per-image counts → intervals and comparisons: how far a score is chance."""
+"""Per-image counts → intervals and comparisons."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from segmetrics.statistics.resampled import PerImage, table_of
 
 @dataclass(frozen=True)
 class Interval:
-    """A score and its confidence interval; prints as people write it.
+    """A score and its confidence interval; ``print`` shows the usual notation.
 
     Attributes:
-        score: which score.
+        score: the name of the score.
         estimate: its value over all images.
         low: the lower end of the interval.
         high: the upper end.
         level: the coverage aimed at, in (0, 1).
         method: ``"percentile"`` or ``"bca"``.
-        images: how many images there are.
-        groups: how many groups were drawn; ``None`` where images were.
+        images: the number of images.
+        groups: the number of groups that were resampled; ``None`` if images were.
     """
 
     score: str
@@ -55,18 +55,18 @@ class Comparison:
     """Two models on the same images: the difference ``a − b``, its interval and two p-values.
 
     Attributes:
-        score: which score.
-        a: the one model's.
-        b: the other's.
+        score: the name of the score.
+        a: its value for the one model.
+        b: its value for the other.
         difference: ``a − b``.
         low: the lower end of the difference's interval.
         high: the upper end.
         level: the coverage aimed at, in (0, 1).
         method: ``"percentile"`` or ``"bca"``.
         p_bootstrap: two-sided p-value of "the models are equal", from the resamples.
-        p_sign_flip: the same, from exchanging the models; the one to believe where it matters.
-        images: how many images there are.
-        groups: how many groups were drawn; ``None`` where images were.
+        p_sign_flip: the same, from exchanging the models; the one to rely on.
+        images: the number of images.
+        groups: the number of groups that were resampled; ``None`` if images were.
     """
 
     score: str
@@ -111,13 +111,13 @@ def confidence_interval(
     """Bootstrap confidence interval of a score, with images or whole groups resampled.
 
     Args:
-        scores: an ``ImageScores`` (on several processes every one must call this, unless
-            ``compute`` has gathered the images before), its ``image_counts()``, or another table
-            with one row an image (``Resampled``).
+        scores: an ``ImageScores`` (all processes must call this, unless ``compute`` has gathered
+            the images before), its ``image_counts()``, or another table with one row an image
+            (``Resampled``).
 
     Returns:
-        The score, its interval, and how it was made; ``print`` writes it as people do. All numbers
-        are nan if no resample has a score.
+        The score with its interval; ``print`` shows both. All numbers are nan if no resample has a
+        score.
 
     Raises:
         ValueError: an unknown score, or fewer than two images or groups.
@@ -150,7 +150,7 @@ def confidence_intervals(
     groups: Groups | None = None,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """The ``confidence_interval`` of several scores, from the same resamples, drawn once.
+    """The ``confidence_interval`` of several scores from the same resamples, drawn once.
 
     Args:
         scores: as in ``confidence_interval``.
@@ -195,18 +195,17 @@ def compare(
 ) -> Comparison:
     """Compare two models on the same images: ``a − b``, paired image by image.
 
-    Two p-values for "the models are equal", two-sided. ``p_bootstrap``: the share of paired
-    resamples whose difference is as far from the one found as that is from zero.
-    ``p_sign_flip``: the share of random exchanges of the two models' counts of an image (or group)
-    after which they differ as much; every exchange is tried where there are at most 2¹⁶.
+    Two two-sided p-values for "the models are equal". ``p_bootstrap`` is the share of paired
+    resamples whose difference is at least as far from the observed one as that is from zero.
+    ``p_sign_flip`` is the share of random exchanges of both models' counts of an image (or group)
+    after which they differ at least as much; if there are at most 2¹⁶ exchanges, all are tried.
 
     Args:
         a: the one model's ``ImageScores``, ``image_counts()`` or other ``Resampled`` table.
         b: the other's, over the same images with the same classes.
 
     Returns:
-        Both scores, the difference with its interval, and the p-values; ``print`` writes them as
-        people do.
+        Both scores, the difference with its interval, and the p-values; ``print`` shows them.
 
     Raises:
         ValueError: the images, their targets or the classes differ.
@@ -247,14 +246,15 @@ def compare(
     )
 
 
-# --- In words -------------------------------------------------------------------------------------
+# --- As text --------------------------------------------------------------------------------------
 
 
 def printed(score: str) -> str:
-    """``mIoU_D`` is what everyone calls mIoU."""
+    """A score as it is printed: ``mIoU_D`` is usually called mIoU."""
     return score.removesuffix("_D")
 
 
 def sample(level: float, images: int, groups: int | None) -> str:
+    """The level and the size of a sample, as they are printed."""
     among = "" if groups is None else f" in {groups} groups"
     return f"{100 * level:g} %, {images} images{among}"

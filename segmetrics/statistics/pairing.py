@@ -1,4 +1,4 @@
-"""Images of a table: their canonical order, their groups, and the same images of two models."""
+"""Images of tables: their canonical order, their groups, and the pairing of two models."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Groups = Mapping[ImageId, Hashable] | Sequence[Hashable]
 
 
 def canonical_order(*models: Resampled) -> Tensor:
-    """The images in an order that does not depend on who delivered them first.
+    """An order of the images that does not depend on the order in which they were counted.
 
-    By id; without ids by the rows themselves, since images with equal rows are exchangeable.
+    By id; without ids by the rows, since images with equal rows are exchangeable.
     """
     ids = models[0].ids
     if ids is not None:
@@ -30,7 +30,7 @@ def canonical_order(*models: Resampled) -> Tensor:
 
 
 def sort_key(label: Hashable) -> tuple[str, Any]:
-    """Labels of different types are sorted by type."""
+    """A key that sorts labels of different types by type."""
     return type(label).__name__, label
 
 
@@ -58,7 +58,7 @@ def groups_of(counts: Resampled, groups: Groups) -> list[Hashable]:
 def paired(
     a: Resampled, b: Resampled, names: tuple[str, str] = ("a", "b")
 ) -> tuple[Resampled, Resampled]:
-    """Both with their images in the order of ``a``; raises unless they are the same images."""
+    """Both tables with images in the order of ``a``; raises unless they have the same images."""
     both = f"`{names[0]}` and `{names[1]}`"
     if type(a) is not type(b):
         raise ValueError(
