@@ -845,7 +845,7 @@ def test_weights_and_biases_offline_gets_the_same(
     ]
     segmenter, called = module(), callback(worst=2)
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*no place for pictures")
+        warnings.filterwarnings("error", message=".*takes no pictures")
         trainer(max_epochs=2, logger=several, callbacks=[called]).fit(segmenter)
     wandb.finish()
     wandb.teardown()
@@ -906,7 +906,7 @@ def test_mlflow_gets_scores_confusion_matrix_and_worst_images(
 
 def test_without_a_logger_the_results_are_on_the_callback() -> None:
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*no place for pictures")
+        warnings.filterwarnings("error", message=".*takes no pictures")
         segmenter, called = validated()
     (seen,) = segmenter.epochs
     np.testing.assert_array_equal(called.counts[0][:, :C], matrix_of(seen))
