@@ -48,7 +48,7 @@ class BoundaryIoU(ClassMetric):
         ``preds``: integer or bool labels ``(N, H, W)``, or scores ``(N, C, H, W)`` in fp32, fp64,
         fp16 or bf16; volumes have D in front of H. Binary: ``(N, H, W)`` or ``(N, 1, H, W)``.
         Multilabel: ``(N, C, H, W)``.
-        ``target``: integer or bool labels ``(N, H, W)``; one-hot ``(N, C, H, W)`` beside scores.
+        ``target``: integer or bool labels ``(N, H, W)``, or with scores one-hot ``(N, C, H, W)``.
 
     Returns (``compute`` and ``forward``):
         float32 scalar, or ``(C,)`` for ``average="none"`` (``(C - 1,)`` without background); nan
@@ -121,7 +121,7 @@ class BoundaryF1Score(ImageMetric):
         ``preds``: integer or bool labels ``(N, H, W)``, or scores ``(N, C, H, W)`` in fp32, fp64,
         fp16 or bf16; volumes have D in front of H. Binary: ``(N, H, W)`` or ``(N, 1, H, W)``.
         Multilabel: ``(N, C, H, W)``.
-        ``target``: integer or bool labels ``(N, H, W)``; one-hot ``(N, C, H, W)`` beside scores.
+        ``target``: integer or bool labels ``(N, H, W)``, or with scores one-hot ``(N, C, H, W)``.
 
     Returns (``compute`` and ``forward``):
         float32 scalar, or ``(C,)`` for ``average="none"`` (``(C - 1,)`` without background, one a

@@ -224,18 +224,7 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
         Returns:
             The matplotlib figure and axes.
         """
-        from segmetrics.plotting import bars
-
-        if isinstance(val, Sequence):
-            return self._plot(val, ax)
-        values = self.compute() if val is None else val
-        head = f"{self.prefix}iou/"
-        shown = {k.removeprefix(head): v for k, v in values.items() if k.startswith(head)}
-        if shown:
-            title, line = "IoU", ("mIoU", values[f"{self.prefix}mIoU"].item())
-        else:
-            shown, title, line = values, type(self).__name__, None
-        return bars(torch.stack(list(shown.values())), list(shown), title=title, line=line, ax=ax)
+        return self._plot_classes(val, ax, of_classes="iou/", mean="mIoU", title="IoU")
 
 
 def _categories(num_classes: int | LabelSpace | None, recipe: Recipe) -> dict[str, tuple[int, ...]]:

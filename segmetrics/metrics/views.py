@@ -5,11 +5,20 @@ from __future__ import annotations
 import sys
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import (
+    Callable,
+    ItemsView,
+    Iterator,
+    KeysView,
+    Mapping,
+    Sequence,
+    ValuesView,
+)
 from copy import deepcopy
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 from typing_extensions import Self
@@ -107,6 +116,28 @@ class KeyedMetric(_Views):
         """Forget everything that was counted."""
         super().reset()
         self._updates_when_logged = 0
+
+    def _plot_classes(
+        self,
+        val: dict[str, Tensor] | Sequence[dict[str, Tensor]] | None,
+        ax: Any,
+        *,
+        of_classes: str,
+        mean: str,
+        title: str,
+    ) -> tuple[Any, Any]:
+        """Bars of the keys that begin with ``of_classes`` and a line at ``mean``; else all keys."""
+        from segmetrics.plotting import bars
+
+        if isinstance(val, Sequence):
+            return self._plot(val, ax)
+        values = self.compute() if val is None else val
+        head = self.prefix + of_classes
+        shown = {k.removeprefix(head): v for k, v in values.items() if k.startswith(head)}
+        line = (mean, values[self.prefix + mean].item()) if shown else None
+        if not shown:
+            shown, title = values, type(self).__name__
+        return bars(torch.stack(list(shown.values())), list(shown), title=title, line=line, ax=ax)
 
     def _warn_if_logged_in_every_step(self) -> None:
         """Warn of the cost: Lightning copies and moves every metric that is logged."""
