@@ -6,8 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from functools import cache, wraps
-from itertools import chain
+from functools import wraps
 from reprlib import repr as short
 from textwrap import fill
 from types import UnionType
@@ -108,6 +107,8 @@ ELSEWHERE = {
 
 POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
 Explained = TypeVar("Explained", bound=Callable[..., Any])
+#: The defaults of arguments that other functions pass on, see ``spells``.
+DEFAULTS: dict[str, object] = {}
 #: Sections of a docstring: first word → heading and body.
 Sections = dict[str, tuple[str, str]]
 
@@ -132,6 +133,12 @@ def explained(target: Explained, further: str = "") -> Explained:
         result = _checked(target, target.__name__, parameters)
         result.__doc__ = _docstring([target.__doc__ or "", further], _named(parameters))
     return result  # type: ignore[no-any-return]
+
+
+def spells(function: Explained) -> Explained:
+    """Record the defaults of a function to which others pass on ``**arguments: Unpack[...]``."""
+    DEFAULTS.update({p.name: p.default for p in inspect.signature(function).parameters.values()})
+    return function
 
 
 def _named(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
@@ -163,7 +170,7 @@ def _of_function(function: Callable[..., Any]) -> list[inspect.Parameter]:
             continue
         for name, hint in unpacked(function, parameter.name).items():
             passed_on = parameter.replace(kind=parameter.KEYWORD_ONLY)
-            found.append(passed_on.replace(name=name, annotation=hint, default=_defaults()[name]))
+            found.append(passed_on.replace(name=name, annotation=hint, default=DEFAULTS[name]))
     return found
 
 
@@ -171,19 +178,6 @@ def unpacked(function: Callable[..., Any], name: str) -> dict[str, Any]:
     """The arguments that ``**name: Unpack[...]`` of a function accepts, each with its type."""
     (typed,) = get_args(get_type_hints(function)[name])
     return get_type_hints(typed)
-
-
-@cache
-def _defaults() -> dict[str, object]:
-    """The defaults of the arguments that functions pass on, from the functions that check them."""
-    from segmetrics.counting import Counting
-    from segmetrics.probabilities.ranking import Ranking
-    from segmetrics.recipes import class_recipe
-
-    checkers: list[Callable[..., Any]] = [Ranking.ranking, Counting.of, class_recipe]
-    signatures = [inspect.signature(function) for function in checkers]
-    parameters = chain.from_iterable(signature.parameters.values() for signature in signatures)
-    return {parameter.name: parameter.default for parameter in parameters}
 
 
 # --- Docstrings -----------------------------------------------------------------------------------

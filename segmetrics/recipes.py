@@ -16,6 +16,7 @@ from typing_extensions import Unpack
 
 from segmetrics import scores
 from segmetrics._arguments import boolean, number, one_of
+from segmetrics._help import spells
 from segmetrics.counting import Counting, CountingArguments, count
 from segmetrics.labels import LabelSpace
 from segmetrics.scores import Average, Formula, Score, Statistics, WeightType
@@ -76,6 +77,7 @@ class Recipe:
         return score.float().to(preds.device)
 
 
+@spells
 def class_recipe(
     formula: Formula,
     num_classes: int | LabelSpace | None,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._arguments import boolean, identifier, integer, number, one_of
+from segmetrics._help import spells
 from segmetrics.labels import LabelSpace
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Counting:
     per_image: bool
 
     @staticmethod
+    @spells
     def of(
         num_classes: int | LabelSpace | None = None,
         *,
