@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from segmetrics.labels import Color, LabelSpace, palette
-
-if TYPE_CHECKING:
-    from segmetrics.statistics import Comparison, Interval
 
 BLUE = "rgba(68,119,170,{alpha:.2f})"
 CELL = "padding:1px 8px;border:0;text-align:{align};white-space:nowrap;background:none"
@@ -38,9 +35,9 @@ def of_metric(metric: Any) -> str:
     return f"<div>{''.join(parts)}</div>"
 
 
-def of_interval(interval: Interval) -> str:
+def of_interval(text: str, low: float, estimate: float, high: float) -> str:
     """An interval as text, and drawn on a line from 0 to 1."""
-    low, high = (100 * max(0.0, min(1.0, end)) for end in (interval.low, interval.high))
+    low, high = (100 * max(0.0, min(1.0, end)) for end in (low, high))
     line = ""
     if low <= high:  # not nan
         line = (
@@ -49,15 +46,15 @@ def of_interval(interval: Interval) -> str:
             f'<span style="position:absolute;top:0;bottom:0;left:{low:.1f}%;'
             f'width:{max(0.5, high - low):.1f}%;background:{BLUE.format(alpha=0.6)}"></span>'
             '<span style="position:absolute;top:-2px;bottom:-2px;width:2px;'
-            f'left:{100 * interval.estimate:.1f}%;background:currentColor"></span></span>'
+            f'left:{100 * estimate:.1f}%;background:currentColor"></span></span>'
         )
-    return f"<div>{line}{escape(str(interval))}</div>"
+    return f"<div>{line}{escape(text)}</div>"
 
 
-def of_comparison(comparison: Comparison) -> str:
+def of_comparison(text: str, score: str, a: float, b: float) -> str:
     """The scores of both models with bars, and the difference as text."""
-    rows: list[Line] = [("a", None, [comparison.a]), ("b", None, [comparison.b])]
-    return f"<div>{_table([comparison.score], rows)}<div>{escape(str(comparison))}</div></div>"
+    rows: list[Line] = [("a", None, [a]), ("b", None, [b])]
+    return f"<div>{_table([score], rows)}<div>{escape(text)}</div></div>"
 
 
 def of_labels(space: LabelSpace) -> str:

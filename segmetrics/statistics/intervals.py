@@ -38,10 +38,10 @@ class Interval:
     groups: int | None = None
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """The result as a notebook shows it."""
         from segmetrics._notebook import of_interval
 
-        return of_interval(self)
+        return of_interval(str(self), self.low, self.estimate, self.high)
 
     def __str__(self) -> str:
         return (
@@ -83,10 +83,10 @@ class Comparison:
     groups: int | None = None
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """The result as a notebook shows it."""
         from segmetrics._notebook import of_comparison
 
-        return of_comparison(self)
+        return of_comparison(str(self), self.score, self.a, self.b)
 
     def __str__(self) -> str:
         return (
