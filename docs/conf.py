@@ -24,7 +24,7 @@ extensions = [
 html_theme = "furo"
 html_title = f"segmetrics {version}"
 html_static_path: list[str] = []
-exclude_patterns = ["_generated/problems.md"]  # included by a page
+exclude_patterns = ["_generated/problems.md", "_generated/speed-*.md"]  # included by pages
 
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence", "attrs_inline"]
 myst_heading_anchors = 4

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import charts
 import pictures
 from sphinx.application import Sphinx
 
@@ -39,6 +40,8 @@ def write_pages(app: Sphinx) -> None:
     _write("command.md", _of_command())
     _write("problems.md", _of_problems())
     pictures.write(FOLDER / "pictures")
+    for name, text in charts.write(FOLDER / "pictures" / "speed").items():
+        _write(f"speed-{name}.md", text)
 
 
 def _write(name: str, text: str) -> None:
