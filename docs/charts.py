@@ -29,6 +29,7 @@ PEER_COLORS = (
     "#aa99dd",
 )
 MARKERS = "osD^vPX*"
+MOST_SHOWN = 12  # rows of a table that is open
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,10 @@ def table(family: Family, rows: Sequence[Row]) -> str:
         if with_floor:
             cells.append("–" if floor is None else ratio(floor / ours))
         lines.append([*cells, *(_compared(family, who, seconds, ours) for who in others)])
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+    text = "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+    if len(rows) <= MOST_SHOWN:
+        return text
+    return f"<details><summary>{len(rows)} rows</summary>\n\n{text}\n</details>\n"
 
 
 def _compared(family: Family, who: str, seconds: Mapping[str, float], ours: float) -> str:

@@ -1,9 +1,10 @@
-"""What is made from the code when the site is built: the command's options, all names, pictures."""
+"""What is made from the code when the site is built: command, names, pictures, speeds, a report."""
 
 from __future__ import annotations
 
 import inspect
 import re
+import shutil
 from collections import defaultdict
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import charts
+import live
 import pictures
 from sphinx.application import Sphinx
 
@@ -133,7 +135,14 @@ def _text(text: str) -> str:
     return re.sub(r"([*<>{}|_])", r"\\\1", " ".join(text.split()))
 
 
+def write_report(app: Sphinx, error: Exception | None) -> None:
+    """Put the live report next to the pages."""
+    if error is None and app.builder.format == "html":
+        shutil.copy(live.write(FOLDER / "live"), Path(app.outdir) / "live-report.html")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.connect("builder-inited", write_pages)
+    app.connect("build-finished", write_report)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
