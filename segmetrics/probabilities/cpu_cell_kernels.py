@@ -131,9 +131,9 @@ def linear_scores(
 
 
 @kernel
-def logit_places(bits: Bits, codes: Codes, labels: int, places: Bits) -> int:
+def logit_places(bits: Bits, codes: Codes, labels: int, places: Bits) -> Any:
     """The places of logits ``(n,)``; returns how many of those that count are rounded."""
-    rounded = 0
+    rounded = np.int32(0)
     behind, nan = np.int32(2 * CELLS) - np.int32(labels), np.int32(2 * CELLS + NOT_A_NUMBER)
     for i in range(len(codes)):
         b = bits[i] if bits[i] != np.int32(-(2**31)) else np.int32(0)
@@ -143,7 +143,8 @@ def logit_places(bits: Bits, codes: Codes, labels: int, places: Bits) -> int:
         counts, possible = code < labels, (b & np.int32(0x7FFFFFFF)) <= INFINITY
         place = 2 * key + code if possible else nan
         places[i] = place if counts else behind + code
-        rounded += counts & possible & ((b & np.int32(2**OF_LOGIT - 1)) != 0)
+        inexact = counts & possible & ((b & np.int32(2**OF_LOGIT - 1)) != 0)
+        rounded = np.int32(rounded + np.int32(inexact))
     return rounded
 
 
@@ -167,14 +168,14 @@ def half_places(bits: Bits, codes: Codes, labels: int, logits: bool, places: Bit
 @kernel
 def probability_places(
     probabilities: Floats, smaller: Floats, codes: Codes, labels: int, places: Bits
-) -> int:
+) -> Any:
     """``logit_places`` of fp32 probabilities; ``smaller`` is for those of p and 1 - p."""
     n = len(codes)
     for i in range(n):
         p = probabilities[i] + np.float32(0)  # -0.0 becomes 0.0
         smaller[i] = p if p <= np.float32(0.5) else np.float32(1) - p
     bits = smaller.view(np.int32)
-    rounded, behind = 0, np.int32(2 * CELLS) - np.int32(labels)
+    rounded, behind = np.int32(0), np.int32(2 * CELLS) - np.int32(labels)
     nan, outside = np.int32(2 * CELLS + NOT_A_NUMBER), np.int32(2 * CELLS + OUTSIDE_0_1)
     for i in range(n):
         p, b, code = probabilities[i], bits[i], np.int32(codes[i])
@@ -185,28 +186,30 @@ def probability_places(
         place = place if possible else outside
         place = place if p == p else nan
         places[i] = place if counts else behind + code
-        rounded += counts & possible & ((b & np.int32(2**OF_PROBABILITY - 1)) != 0)
+        inexact = counts & possible & ((b & np.int32(2**OF_PROBABILITY - 1)) != 0)
+        rounded = np.int32(rounded + np.int32(inexact))
     return rounded
 
 
 @kernel
 def class_places(
     probabilities: Floats, smaller: Floats, label: int, codes: Codes, labels: int, places: Bits
-) -> int:
+) -> Any:
     """``probability_places`` of a class, where counted probabilities are known to be possible."""
     n = len(codes)
     for i in range(n):
         p = probabilities[i]
         smaller[i] = p if p <= np.float32(0.5) else np.float32(1) - p
     bits = smaller.view(np.int32)
-    rounded, behind = 0, np.int32(2 * CELLS) - np.int32(labels)
+    rounded, behind = np.int32(0), np.int32(2 * CELLS) - np.int32(labels)
     for i in range(n):
         b, code = bits[i], codes[i]
         prefix = b >> OF_PROBABILITY
         key = prefix if probabilities[i] <= np.float32(0.5) else np.int32(BAD - 1) - prefix
         counts = code < labels
         places[i] = 2 * key + (code == label) if counts else behind + np.int32(code)
-        rounded += counts & ((b & np.int32(2**OF_PROBABILITY - 1)) != 0)
+        inexact = counts & ((b & np.int32(2**OF_PROBABILITY - 1)) != 0)
+        rounded = np.int32(rounded + np.int32(inexact))
     return rounded
 
 

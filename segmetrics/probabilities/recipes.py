@@ -67,24 +67,26 @@ class CurveRecipe:
 
     def of(self, counts: Tensor) -> Tensor:
         """Score what ``count_cells`` gave: ``(...)``, or ``(..., C)``, in float64."""
-        table = self.table(counts)
-        value, *bounds = read(self._values, table)
-        if bounds:
-            rounded = self.ranking.rounded(exact(counts)).unsqueeze(-1) > 0
-            value = ((bounds[0] + bounds[1]) / 2).where(rounded, value)
-        return self.averaged(value, table)
+        table, rounded = self.table(counts), self._rounded(counts)
+        if self.bounds is None or _all(~rounded):
+            return self.averaged(read(self.value, table), table)
+        lower, upper = read_all(self.bounds, table)
+        values = (lower + upper) / 2
+        if not _all(rounded):
+            values = values.where(rounded, read(self.value, table))
+        return self.averaged(values, table)
 
     def bounds_of(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Between which values the score lies, whatever the order of scores in a cell."""
-        table = self.table(counts)
-        value, *bounds = read(self._values, table)
-        exactly = self.ranking.rounded(exact(counts)).unsqueeze(-1) == 0
+        assert self.bounds is not None, "there are no bounds of this score"
+        table, exactly = self.table(counts), ~self._rounded(counts)
+        value, bounds = read(self.value, table), read_all(self.bounds, table)
         lower, upper = (self.averaged(value.where(exactly, bound), table) for bound in bounds)
         return lower, upper
 
-    def _values(self, table: Any) -> tuple[Any, ...]:
-        """The value of every table, and its bounds where it has some."""
-        return self.value(table), *(self.bounds(table) if self.bounds is not None else ())
+    def _rounded(self, counts: Tensor) -> Tensor:
+        """Whether any score shares its cell with others ``(..., 1)``."""
+        return self.ranking.rounded(exact(counts)).unsqueeze(-1) > 0
 
     def table(self, counts: Tensor) -> Tensor:
         """The tables that are scored, one of all classes for ``"micro"``."""
@@ -126,19 +128,40 @@ class CurveRecipe:
         return self.of(counts).float().to(preds.device)
 
 
-def read(function: Callable[[Any], tuple[Any, ...]], table: Tensor) -> tuple[Tensor, ...]:
+def _all(values: Tensor) -> bool:
+    """Whether all are true, as far as is known without waiting for a GPU."""
+    return values.device.type == "cpu" and bool(values.all())
+
+
+def read(function: OfTable, table: Tensor, *, spread: bool = False) -> Tensor:
+    """What a function reads off a table, see ``read_all``."""
+    return read_all(lambda cells: (function(cells),), table, spread=spread)[0]
+
+
+def read_all(
+    function: Callable[[Any], tuple[Any, ...]], table: Tensor, *, spread: bool = False
+) -> tuple[Tensor, ...]:
     """What a function reads off the cells of a table that are not empty in all its tables.
 
     On a GPU, which would wait to know them, off all cells. On the CPU by NumPy: torch would share
     operations this small among its threads, and wait for each of them.
+
+    Args:
+        function: from tables ``(..., cells, 2)`` to values.
+        table: int64 ``(..., cells, 2)``.
+        spread: whether there is a value for every cell, which an empty cell has of the one before.
     """
     if table.device.type != "cpu":
         return function(table)
     cells = table.numpy()
-    used = np.bitwise_or.reduce(cells.reshape(-1, *cells.shape[-2:])).any(-1)
-    used[0] = True  # where nothing is counted
+    of_all = np.bitwise_or.reduce(cells.reshape(-1, *cells.shape[-2:]))
+    of_all[0] |= 1  # where nothing is counted
+    used = np.flatnonzero(of_all[:, 0] | of_all[:, 1])
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = function(cells[..., used, :])
+        found = function(cells.take(used, axis=-2))
+    if spread:
+        lengths = np.diff(used, append=len(of_all))
+        found = tuple(np.repeat(values, lengths, axis=-1) for values in found)
     return tuple(torch.from_numpy(np.asarray(values, np.float64)) for values in found)
 
 
@@ -229,14 +252,22 @@ class BestRecipe(CurveRecipe):
 
     def best(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         """The best score of every table, and its threshold, ``(..., tables)`` in float64."""
-        _, cut = self.ranking.edges(exact(counts))
-        return curves.best(self.table(counts), cut, self.score)
+        cut, values = self._cuts_and_values(counts)
+        if cut.device.type != "cpu":
+            return curves.best(values, cut)
+        highest, threshold = curves.best(values.numpy(), cut.numpy())
+        return torch.from_numpy(highest), torch.from_numpy(threshold)
 
     def over_thresholds(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         """The score of every table over the thresholds ``(tables, n)``, and these ``(n,)``."""
-        _, cut = self.ranking.edges(exact(counts))
+        cut, values = self._cuts_and_values(counts)
         known = ~cut.isnan()
-        return curves.over_thresholds(self.table(counts), self.score)[..., known], cut[known]
+        return values[..., known], cut[known]
+
+    def _cuts_and_values(self, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """The cut behind every cell, and the score at it."""
+        _, cut = self.ranking.edges(exact(counts))
+        return cut, read(self.value, self.table(counts), spread=True)
 
     def evaluate_best(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Count one batch: the best scores and their thresholds, a scalar where there is one."""
