@@ -177,6 +177,7 @@ def evaluate_command(
         ),
     ] = False,
     objects: object_options.WithObjects = False,
+    instances: object_options.Instances = False,
     object_preset: object_options.Preset = None,
     object_matching: object_options.ObjectMatching = None,
     object_threshold: object_options.Threshold = None,
@@ -388,6 +389,8 @@ def _errors(settings: Settings) -> Errors:
 
 def _with_probabilities(settings: Settings, *, logits: bool, per_image: bool) -> Settings:
     """The settings of predictions that are probabilities, or logits."""
+    if settings.ids:
+        raise ValueError("--instances: masks hold ids of objects, not --probabilities. Give one.")
     space, together = settings.space, settings.task == "multiclass"
     if together:  # the place of a score is the index of its class
         settings = replace(settings, space=replace(space, map_preds=False))

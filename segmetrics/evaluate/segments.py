@@ -20,7 +20,14 @@ from segmetrics.files import MaskError, Pair, Rows
 from segmetrics.files.masks import Array, Buffer
 from segmetrics.files.panoptic import Annotation, read_segments
 from segmetrics.labels import LabelSpace
-from segmetrics.objects import IGNORED, NO_OBJECT, Classify, segment_and_band_pairs, segment_pairs
+from segmetrics.objects import (
+    IGNORED,
+    NO_OBJECT,
+    Classify,
+    ObjectPairs,
+    segment_and_band_pairs,
+    segment_pairs,
+)
 from segmetrics.objects.panoptic import matched_counts
 
 Longs = NDArray[np.int64]
@@ -123,6 +130,20 @@ class SegmentCounter:
         Raises:
             MaskError: it cannot be scored.
         """
+        pairs, bands = self.pairs(pair)
+        classes = len(self.settings.format.names)
+        return Counted(matched_counts(pairs, classes, bands=bands).reshape(-1))
+
+    def pairs(self, pair: Pair, *, maps: bool = False) -> tuple[ObjectPairs, ObjectPairs | None]:
+        """The table of the segments of a pair, and for ``boundary`` that of their bands.
+
+        Args:
+            pair: the files.
+            maps: whether the table of segments also has their maps.
+
+        Raises:
+            MaskError: it cannot be scored.
+        """
         format_, (of_preds, of_target) = self.settings.format, self.buffers
         preds, classify_preds = format_.read(pair, target=False, buffer=of_preds)
         target, classify_target = format_.read(pair, target=True, buffer=of_target)
@@ -132,13 +153,11 @@ class SegmentCounter:
             detail = f"{sizes[0]}, its target {pair.target} is {sizes[1]}"
             raise MaskError("sizes", pair.preds, detail)
         sides = preds, target, classify_preds, classify_target
-        bands = None
-        if self.settings.boundary:
-            reach = max(1, round(DILATION_RATIO * hypot(*size)))
-            pairs, bands = segment_and_band_pairs(*sides, reach)
-        else:
-            pairs = segment_pairs(*sides)
-        return Counted(matched_counts(pairs, len(format_.names), bands=bands).reshape(-1))
+        if not self.settings.boundary:
+            return segment_pairs(*sides, maps=maps), None
+        reach = max(1, round(DILATION_RATIO * hypot(*size)))
+        pairs, bands = segment_and_band_pairs(*sides, reach)
+        return (segment_pairs(*sides, maps=True) if maps else pairs), bands
 
 
 def by_annotation(

@@ -69,6 +69,7 @@ class LabelMap(NamedTuple):
     Of a file of probabilities or logits ``scores`` are these, in float32: of the foreground, which
     is where the probability is above 0.5, or of every class ``(C, ...)``, of which the labels are
     the first that has the largest.
+    Of an instance map ``ids`` are those of objects, and the labels are 1 where there is one.
     """
 
     values: Array
@@ -77,6 +78,7 @@ class LabelMap(NamedTuple):
     nodata: float | None = None
     place: Place | None = None
     scores: Array | None = None
+    ids: Array | None = None
 
 
 class Buffer:

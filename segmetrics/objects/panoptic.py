@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from segmetrics.objects.table import IGNORED, Ints, ObjectPairs
+from segmetrics.objects.table import IGNORED, Bools, Ints, ObjectPairs
 
 #: What is summed of a class: segments matched, false and missed, and the IoU of those matched in
 #: units of ``UNIT``.
@@ -78,6 +79,53 @@ class Categories:
         return classes, np.where(thing, values[:, 1], 0)
 
 
+class Outcome(NamedTuple):
+    """What becomes of the segments of an image.
+
+    Attributes:
+        classes: class of the segments matched ``(k,)``.
+        iou: that of each match ``(k,)``.
+        missed: whether each segment of the target is missed ``(n,)``.
+        false: whether each predicted one is a false alarm ``(m,)``.
+    """
+
+    classes: Ints
+    iou: NDArray[np.float64]
+    missed: Bools
+    false: Bools
+
+
+def outcome_of(
+    pairs: ObjectPairs,
+    classes: int,
+    *,
+    modified_from: int | None = None,
+    bands: ObjectPairs | None = None,
+) -> Outcome:
+    """Match the segments of an image; see ``matched_counts``."""
+    target, preds = pairs.target, pairs.preds
+    same = target.classes[pairs.pair_target] == preds.classes[pairs.pair_preds]
+    of_target, of_preds = pairs.pair_target[same], pairs.pair_preds[same]
+    shared, union = pairs.pair_pixels[same], _unions(pairs)[same]
+    iou, matches = shared / union, 2 * shared > union
+    if bands is not None:
+        shared, union = _shared(bands, of_target, of_preds)
+        iou = np.where(union > 0, np.minimum(iou, shared / np.maximum(union, 1)), iou)
+        matches &= (2 * shared > union) | (union == 0)
+    class_of_pair = target.classes[of_target]
+    if modified_from is not None:
+        matches |= class_of_pair >= modified_from
+
+    found, right = np.zeros(len(target.sizes), np.bool_), np.zeros(len(preds.sizes), np.bool_)
+    found[of_target[matches]] = right[of_preds[matches]] = True
+    lost = preds.ignored.copy()  # to void and to crowds of the class
+    crowd = target.classes[pairs.pair_target] == preds.classes[pairs.pair_preds] + classes
+    np.add.at(lost, pairs.pair_preds[crowd], pairs.pair_pixels[crowd])
+    missed = ~found & (target.ignored <= target.sizes) & (target.classes < classes)
+    false = ~right & (2 * lost <= preds.sizes + preds.ignored)
+    return Outcome(class_of_pair[matches], iou[matches], missed, false)
+
+
 def matched_counts(
     pairs: ObjectPairs,
     classes: int,
@@ -99,32 +147,12 @@ def matched_counts(
             is the smaller of both (Cheng et al., CVPR 2021).
     """
     target, preds = pairs.target, pairs.preds
-    same = target.classes[pairs.pair_target] == preds.classes[pairs.pair_preds]
-    of_target, of_preds = pairs.pair_target[same], pairs.pair_preds[same]
-    shared, union = pairs.pair_pixels[same], _unions(pairs)[same]
-    iou, matches = shared / union, 2 * shared > union
-    if bands is not None:
-        shared, union = _shared(bands, of_target, of_preds)
-        iou = np.where(union > 0, np.minimum(iou, shared / np.maximum(union, 1)), iou)
-        matches &= (2 * shared > union) | (union == 0)
-    class_of_pair = target.classes[of_target]
-    if modified_from is not None:
-        matches |= class_of_pair >= modified_from
-
-    found, right = np.zeros(len(target.sizes), np.bool_), np.zeros(len(preds.sizes), np.bool_)
-    found[of_target[matches]] = right[of_preds[matches]] = True
-    lost = preds.ignored.copy()  # to void and to crowds of the class
-    crowd = target.classes[pairs.pair_target] == preds.classes[pairs.pair_preds] + classes
-    np.add.at(lost, pairs.pair_preds[crowd], pairs.pair_pixels[crowd])
-    missed = ~found & (target.ignored <= target.sizes) & (target.classes < classes)
-    false = ~right & (2 * lost <= preds.sizes + preds.ignored)
-
+    outcome = outcome_of(pairs, classes, modified_from=modified_from, bands=bands)
     counts = np.zeros((classes, 4), np.int64)
-    np.add.at(counts[:, TP], class_of_pair[matches], 1)
-    np.add.at(counts[:, FP], preds.classes[false], 1)
-    np.add.at(counts[:, FN], target.classes[missed], 1)
-    fractions = np.round(iou[matches] / UNIT).astype(np.int64)
-    np.add.at(counts[:, IOU], class_of_pair[matches], fractions)
+    np.add.at(counts[:, TP], outcome.classes, 1)
+    np.add.at(counts[:, FP], preds.classes[outcome.false], 1)
+    np.add.at(counts[:, FN], target.classes[outcome.missed], 1)
+    np.add.at(counts[:, IOU], outcome.classes, np.round(outcome.iou / UNIT).astype(np.int64))
     if modified_from is not None:
         of_stuff = (target.classes >= modified_from) & (target.classes < classes)
         segments = np.bincount(target.classes[of_stuff], minlength=classes)
