@@ -169,6 +169,43 @@ def points(table: Array, lowest: Array) -> Points:
     return Points(recall, fpr, tp / _positive(tp + fp), lowest)
 
 
+def roc(found: Points) -> tuple[Array, Array, Array]:
+    """False positive rates, recalls and thresholds, from the highest threshold on.
+
+    The first is 1, at which nothing is positive.
+    """
+    xp = namespace(found.fpr)
+    ends = (xp.zeros_like(found.fpr[:1]),) * 2 + (xp.ones_like(found.threshold[:1]),)
+    parts = found.fpr, found.recall, found.threshold
+    fpr, recall, thresholds = (
+        xp.concatenate([end, xp.flip(part, (0,))]) for end, part in zip(ends, parts, strict=True)
+    )
+    return fpr, recall, thresholds
+
+
+def precision_recall(found: Points) -> tuple[Array, Array, Array]:
+    """Precisions, recalls and thresholds, the lowest first; at the end 1 and 0 without one."""
+    xp = namespace(found.recall)
+    end = xp.ones_like(found.precision[:1])
+    return (
+        xp.concatenate([found.precision, end]),
+        xp.concatenate([found.recall, 0 * end]),
+        found.threshold,
+    )
+
+
+def risk_coverage(table: Array) -> tuple[Array, Array]:
+    """Coverage and risk of a table ``(cells, 2)`` at every cell in use, the most confident first.
+
+    Positives are right predictions.
+    """
+    xp, used = namespace(table), table[table.sum(-1) > 0]
+    wrong, right = to_float64(used[..., 0]), to_float64(used[..., 1])
+    covered = xp.cumsum(xp.flip(wrong + right, (0,)), 0)
+    risk = xp.cumsum(xp.flip(wrong, (0,)), 0) / covered
+    return covered / (wrong + right).sum(), risk
+
+
 # --- Thresholds -----------------------------------------------------------------------------------
 
 

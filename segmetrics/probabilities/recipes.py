@@ -5,10 +5,10 @@ The metrics and the functional interface both build recipes, so their arguments 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -17,8 +17,10 @@ from typing_extensions import Unpack
 
 from segmetrics._arguments import number, one_of
 from segmetrics._help import explained
+from segmetrics.counting.settings import InputFormat, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.probabilities import curves
+from segmetrics.probabilities.cells import CELLS
 from segmetrics.probabilities.ranking import Ranking, RankingArguments, count_cells
 from segmetrics.recipes import exact
 from segmetrics.scores import Average
@@ -54,6 +56,14 @@ class CurveArguments(RankingArguments, total=False):
     """The arguments of scores per class that are read off a curve."""
 
     average: Average | None
+
+
+class RiskArguments(TypedDict, total=False):
+    """The arguments that say what is read as the probabilities of several classes."""
+
+    ignore_index: int | Sequence[int] | None
+    upsample: Upsample | None
+    input_format: InputFormat | None
 
 
 @dataclass(frozen=True)
@@ -165,6 +175,10 @@ def read_all(
     return tuple(torch.from_numpy(np.asarray(values, np.float64)) for values in found)
 
 
+#: A curve, or the curves of all classes.
+Curves = tuple[Tensor, Tensor, Tensor] | tuple[list[Tensor], list[Tensor], list[Tensor]]
+
+
 def points(recipe: CurveRecipe, counts: Tensor) -> list[curves.Points]:
     """The points of every table's curve, without empty cells; a GPU is waited for."""
     lowest, _ = recipe.ranking.edges(exact(counts))
@@ -173,6 +187,36 @@ def points(recipe: CurveRecipe, counts: Tensor) -> list[curves.Points]:
         used = table.any(-1)
         found.append(curves.points(table[used], lowest[used]))
     return found
+
+
+@dataclass(frozen=True)
+class PointsRecipe(CurveRecipe):
+    """A curve over all thresholds."""
+
+    parts: Callable[[curves.Points], tuple[Tensor, Tensor, Tensor]] = curves.roc
+
+    def curves_of(self, counts: Tensor, device: torch.device) -> Curves:
+        """The three parts of the curve in float32, lists of them for several classes."""
+        parts = zip(*(self.parts(each) for each in points(self, counts)), strict=True)
+        first, second, thresholds = ([x.float().to(device) for x in part] for part in parts)
+        if self.ranking.task == "binary" or self.ranking.positive == "right":
+            return first[0], second[0], thresholds[0]
+        return first, second, thresholds
+
+    def evaluate_curves(self, preds: Tensor, target: Tensor) -> Curves:
+        """Count one batch; on a GPU this waits."""
+        counts = count_cells(preds, target, self.ranking, check=True)
+        return self.curves_of(counts, preds.device)
+
+
+def points_recipe(
+    parts: Callable[[curves.Points], tuple[Tensor, Tensor, Tensor]],
+    num_classes: int | LabelSpace | None = None,
+    **arguments: Unpack[RankingArguments],
+) -> PointsRecipe:
+    """A curve over all thresholds."""
+    recipe = curve_recipe(curves.auroc, num_classes, **arguments)
+    return PointsRecipe(recipe.ranking, recipe.value, recipe.average, None, parts)
 
 
 def auroc_recipe(
@@ -217,6 +261,20 @@ def fpr_at_recall_recipe(
         raise ValueError(f"`recall` must be in (0, 1], got {recall}.")
     at = partial(curves.fpr_at_recall, recall=recall)
     return curve_recipe(at, num_classes, **arguments)
+
+
+def aurc_recipe(
+    num_classes: int | LabelSpace,
+    *,
+    from_logits: bool = False,
+    cells: int = CELLS,
+    **arguments: Unpack[RiskArguments],
+) -> CurveRecipe:
+    """The area under the risk-coverage curve."""
+    return curve_recipe(
+        curves.aurc, num_classes, from_logits=from_logits, cells=cells, positive="right",
+        **arguments,
+    )  # fmt: skip
 
 
 def curve_recipe(
