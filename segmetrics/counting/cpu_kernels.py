@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._compile import kernel
-from segmetrics.counting.codes import ABSTAINED, BESIDE_BAD, HIT, MISSED, PREDICTED
+from segmetrics.counting.codes import ABSTAINED, HIT, MISSED, PREDICTED, WITH_BAD_PREDS
 from segmetrics.counting.cpu_intrinsics import (
     LANE,
     LANES,
@@ -193,7 +193,7 @@ def _tally_apart(rows: Codes, columns: Codes, labels: int, copies: Array) -> Non
         some_rows, some_columns = rows[first : first + n], columns[first : first + n]
         for i in range(n):
             row, column = some_rows[i], some_columns[i]
-            table = BESIDE_BAD if column > labels + ABSTAINED else MISSED
+            table = WITH_BAD_PREDS if column > labels + ABSTAINED else MISSED
             of_target[i] = row + codes * (HIT if row == column else table)
             of_preds[i] = (column if row < labels else codes - 1) + codes * PREDICTED
         for i in range(n // 4):

@@ -8,6 +8,7 @@ from segmetrics.metrics.calibration import (
 )
 from segmetrics.metrics.calibration_images import CalibrationImageScores
 from segmetrics.metrics.collection import SegmentationMetrics
+from segmetrics.metrics.confusion import ConfusionMatrix
 from segmetrics.metrics.curve_images import CurveImageScores
 from segmetrics.metrics.curves import AURC, AUROC, AveragePrecision, FPRAtRecall
 from segmetrics.metrics.image import ImageScores
@@ -18,7 +19,6 @@ from segmetrics.metrics.panoptic_images import PanopticImageScores
 from segmetrics.metrics.probability import ProbabilityMetrics
 from segmetrics.metrics.region import (
     CohenKappa,
-    ConfusionMatrix,
     DiceScore,
     FBetaScore,
     GeneralizedDiceScore,

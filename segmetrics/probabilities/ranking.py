@@ -13,6 +13,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from segmetrics._arguments import boolean, identifier, integer, one_of
+from segmetrics._help import spells
 from segmetrics.counting import Counting, installed, raise_if_bad
 from segmetrics.counting.inputs import as_arrays
 from segmetrics.counting.settings import InputFormat, Pixels, Task, Upsample
@@ -43,6 +44,7 @@ class Ranking(Counting):
     positive: Positive = "class"
 
     @staticmethod
+    @spells
     def ranking(
         num_classes: int | LabelSpace | None = None,
         *,
