@@ -23,9 +23,7 @@ from segmetrics.counting.cpu_intrinsics import (
     LANES,
     VECTOR,
     blend,
-    draw,
     find_best_of_vector,
-    in_threads,
     prefetch,
 )
 
@@ -90,36 +88,6 @@ def tally(
 
 
 @kernel
-def tally_pieces(
-    rows: Array,
-    columns: Array,
-    lowest: int | None,
-    start: int | None,
-    span: int | None,
-    histograms: Array,
-    piece: int,
-    drawn: Longs,
-) -> None:
-    """``tally`` of the pieces that a thread draws, into the first of the next thread's histograms.
-
-    ``drawn`` says how many pairs and how many threads' histograms were drawn before.
-    """
-    mine = histograms[draw(drawn, 1, 1)]
-    first = draw(drawn, 0, piece)
-    while first < len(rows):
-        some = slice(first, first + piece)
-        tally(rows[some], columns[some], lowest, start, span, mine)
-        first = draw(drawn, 0, piece)
-    sum_copies(mine.ravel())
-
-
-@kernel
-def tally_together(team: int, threads: int, arguments: tuple[Any, ...]) -> None:
-    """``tally_pieces`` in several threads at once, see ``_parallel.run_in_threads``."""
-    in_threads(team, threads, tally_pieces, arguments)
-
-
-@kernel
 def sum_copies(histograms: Array) -> None:
     """Add the ``COPIES`` of every cell, which are contiguous, to the first; zero the others."""
     for cell in range(0, len(histograms), COPIES):
@@ -148,15 +116,15 @@ def _place(label: Any, lowest: int | None, start: int | None, span: int | None) 
 
 @kernel
 def recode(places: Array, rows: Codes, columns: Codes, histogram: Longs) -> None:
-    """Add the pairs counted by ``tally_pieces`` to those of their codes, and forget them.
+    """Add the pairs counted by ``tally`` to those of their codes, and forget them.
 
     Those of unknown values are left out.
     """
     for row in range(len(rows)):
         for column in range(len(columns)):
-            for thread in range(len(places)):
-                histogram[rows[row], columns[column]] += places[thread, row, column, 0]
-    places[..., 0] = 0
+            for copy in range(COPIES):
+                histogram[rows[row], columns[column]] += places[row, column, copy]
+    places[:] = 0
 
 
 @kernel
