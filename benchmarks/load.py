@@ -11,16 +11,17 @@ from __future__ import annotations
 import multiprocessing
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter
 from typing import Any
 
-from benchmarks import report
+from benchmarks import loader, report
 
-#: Form → what is updated. Labels and logits are those of ``cases.py``, 4×520×520 and 21 classes.
+#: What is updated. Labels and logits are those of ``cases.py``, 4×520×520 and 21 classes. The loop
+#: is none of ours and never shares its work: what any such call takes in the same place.
 FORMS = (
     "labels uint8",
     "labels int64",
@@ -31,25 +32,37 @@ FORMS = (
     "BoundaryIoU 2×512×512",
     "HD95 2×32×32",
     "HD95 2×512×512",
+    "a loop of 4 ms",
+    *loader.FORMS,
 )
-CALLS = 200
+CALLS, LOOP = 200, 400_000
 BUSY = (0, 1, 2)
 ROOT = Path(__file__).parents[1]
 
 
-def measure(forms: list[str], before: Path | None, calls: int) -> list[dict[str, Any]]:
-    """Time every form with 0, 1 and 2 busy processes: median and 90th percentile in seconds."""
+def measure(
+    forms: list[str], before: Path | None, calls: int, busy_processes: Sequence[int] = BUSY
+) -> list[dict[str, Any]]:
+    """Time every form with several busy processes: median and 90th percentile in seconds.
+
+    In a validation with a loader its workers are what else is busy.
+    """
     contenders = {"2 threads": (ROOT, 2), "1 thread": (ROOT, 1)}
     if before is not None:
         contenders |= {"2 threads before": (before, 2), "1 thread before": (before, 1)}
     rows = []
     for form in forms:
+        if form in loader.FORMS:
+            found = loader.measure(form, before, calls)
+            rows.append({"form": form, "busy": loader.WORKERS, "seconds": found})
+            print(_line(form, loader.WORKERS, found), flush=True)
+            continue
         with ExitStack() as stack:
             steps = {
                 name: stack.enter_context(_served(form, path, threads))
                 for name, (path, threads) in contenders.items()
             }
-            for busy in BUSY:
+            for busy in busy_processes:
                 with _busy(busy):
                     times = _interleaved(steps, calls)
                 found = {
@@ -63,16 +76,18 @@ def measure(forms: list[str], before: Path | None, calls: int) -> list[dict[str,
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Milliseconds, median and 90th percentile."""
-    names = list(rows[0]["seconds"])
+    names = list(dict.fromkeys(name for row in rows for name in row["seconds"]))
     lines = [
-        [row["form"], str(row["busy"])]
-        + [
-            f"{report.milliseconds(s['median'])} / {report.milliseconds(s['p90'])}"
-            for s in row["seconds"].values()
-        ]
+        [row["form"], str(row["busy"]), *(_cell(row["seconds"].get(name)) for name in names)]
         for row in rows
     ]
     return report.table(["ms, median / 90 %", "busy processes", *names], lines)
+
+
+def _cell(seconds: Mapping[str, float] | None) -> str:
+    if seconds is None:
+        return "–"
+    return " / ".join(report.milliseconds(seconds[part]) for part in ("median", "p90"))
 
 
 def _line(form: str, busy: int, found: Mapping[str, Mapping[str, float]]) -> str:
@@ -159,6 +174,8 @@ def _step(form: str) -> Callable[[], object]:
     from benchmarks.cases import Case
     from benchmarks.contenders import segmetrics
 
+    if form == "a loop of 4 ms":
+        return lambda: sum(range(LOOP))
     if form.startswith(("labels", "logits")):
         case = Case(form, 21, (4, 520, 520))
         return segmetrics(case, *case.inputs("cpu"))

@@ -106,7 +106,7 @@ def number_of_threads() -> int:
 def _run(
     work: Callable[[Iterator[Job]], None], jobs: Iterable[Job], at_most: int
 ) -> list[BaseException]:
-    """Call ``work`` here and in other threads; return what was raised, to be filled by late ones."""
+    """Call ``work`` here and in other threads; the list of what they raise, late ones too."""
     queue, errors = deque(jobs), list[BaseException]()
 
     def run(_: Any = None) -> None:

@@ -1,9 +1,9 @@
 """Counting on the CPU: threads share boxes of pixels, and compiled kernels count them.
 
-A thread writes the codes of a box into two small buffers and counts their pairs in histograms of
-its own. Label maps mostly need no codes: pairs of their values are counted, and coded afterwards.
-Where images are counted apart a box may hold many small ones, whose targets and predictions are
-counted without making pairs.
+The codes of a box are written into two small buffers, and their pairs are counted in a histogram of
+the box. Label maps mostly need no codes: pairs of their values are counted, and coded afterwards.
+Where each image has counts of its own, a box may hold many small images; their targets and
+predictions are counted without making pairs.
 """
 
 from __future__ import annotations
@@ -18,14 +18,7 @@ import numpy as np
 
 from segmetrics._parallel import Result, number_of_threads, run_jobs
 from segmetrics.counting import codes
-from segmetrics.counting.cpu_kernels import (
-    CELLS,
-    COPIES,
-    recode,
-    sum_copies,
-    tally,
-    tally_images,
-)
+from segmetrics.counting.cpu_kernels import CELLS
 from segmetrics.counting.cpu_readers import (
     SCORES,
     Area,
@@ -39,17 +32,18 @@ from segmetrics.counting.cpu_readers import (
     label_reader,
     steps,
 )
+from segmetrics.counting.cpu_tally_kernels import COPIES, recode, sum_copies, tally, tally_images
 from segmetrics.counting.settings import Counting, Pixels
 
 #: Pixels of a box, at most.
 BOX = 2**17
 #: Pixels that are counted by their values in one go, at least.
 PIECE = 2**18
-#: Jobs of a call, at most: a job that is run again takes that part of the time, and each may have a
-#: histogram of its own.
-JOBS = 32
-#: Less work is not worth waking a thread that sleeps: about half a millisecond. Scores to compare,
-#: where reading a pixel's labels takes as long as ``LABELS_ARE`` of them; and pairs of labels.
+#: Jobs of a call at most, and cells of all their results: 2 MiB. Short jobs cost less where one is
+#: run again, see ``_parallel``, but each has a histogram of its own.
+JOBS, RESULTS = 32, 2**18
+#: What takes about half a millisecond: scores to compare, where reading a pixel's labels takes as
+#: long as ``LABELS_ARE`` of them; and pairs of labels.
 SCORES_A_THREAD, LABELS_ARE, PAIRS_A_THREAD = 2**21, 4, 2**19
 #: Scores of all classes that are resized at once, about: 512 KiB of fp32.
 RESIZED = 2**17
@@ -103,7 +97,7 @@ def _histogram(pixels: Pixels, counting: Counting) -> Longs:
             sum_copies(histograms.ravel())
         return histograms[..., 0].astype(np.int64)
 
-    histogram: Longs = reduce(iadd, Coding(pixels, counting).share(work, fewest=prod(shape)))
+    histogram: Longs = reduce(iadd, Coding(pixels, counting).share(work, prod(shape)))
     return histogram
 
 
@@ -173,15 +167,17 @@ class Coding:
         areas = _cut(rows, columns, widest, largest) if self.pixels else []
         self.boxes = list(starmap(Box, product(range(len(target)), areas)))
 
-    def share(self, work: Callable[[Iterator[CodedBox]], Result], fewest: int = 1) -> list[Result]:
+    def share(self, work: Callable[[Iterator[CodedBox]], Result], cells: int = 1) -> list[Result]:
         """Call ``work`` with boxes and their codes, in as many threads as these are worth.
 
-        A call gets at least ``fewest`` pixels, unless there are not so many.
+        The results of all calls have at most ``RESULTS`` cells, or one of ``cells`` a thread.
         """
-        boxes = max(1, len(self.boxes) // JOBS, ceil(fewest * len(self.boxes) / self.pixels))
-        jobs = [self.boxes[i : i + boxes] for i in range(0, len(self.boxes), boxes)]
         at_most = self.work // SCORES_A_THREAD
-        return run_jobs(lambda job: work(self._coded(job)), jobs, at_most=at_most)
+        threads = min(number_of_threads(), at_most)
+        jobs = max(threads, min(JOBS, RESULTS // cells)) if threads > 1 else 1
+        boxes = max(1, ceil(len(self.boxes) / jobs))
+        parts = [self.boxes[i : i + boxes] for i in range(0, len(self.boxes), boxes)]
+        return run_jobs(lambda part: work(self._coded(part)), parts, at_most=at_most)
 
     def _coded(self, boxes: list[Box]) -> Iterator[CodedBox]:
         codes_of_target, codes_of_preds = np.empty((2, max(box.pixels for box in boxes)), np.uint16)
