@@ -11,6 +11,7 @@ import io
 import json
 import os
 import pickle
+import re
 import socket
 import subprocess
 import sys
@@ -37,7 +38,8 @@ pytest.importorskip("lightning")
 from segmetrics import ProbabilityMetrics
 from segmetrics.distributed import ExactDistributedSampler
 from segmetrics.labels import CITYSCAPES, LabelSpace
-from segmetrics.lightning import GAP, SegmentationCallback
+from segmetrics.lightning import SegmentationCallback
+from segmetrics.lightning.pictures import GAP
 from segmetrics.overlays import errors, overlay
 
 PACKAGES = ["pytorch_lightning", "lightning.pytorch"]
@@ -247,7 +249,7 @@ def test_every_epoch_logs_its_own_scores(package: str, tmp_path: Path) -> None:
     logger = import_module(f"{package}.loggers").CSVLogger(tmp_path)
     segmenter = module(package)
     called = callback(every_n_epochs=2, confusion_matrix=False)
-    with pytest.warns(UserWarning, match="CSVLogger has no place for pictures"):
+    with pytest.warns(UserWarning, match="CSVLogger takes no pictures"):
         trainer(package, max_epochs=3, logger=logger, callbacks=[called]).fit(segmenter)
     logged = rows(logger.log_dir)
     assert len(logged) == len(segmenter.epochs) == 3
@@ -843,7 +845,7 @@ def test_weights_and_biases_offline_gets_the_same(
     ]
     segmenter, called = module(), callback(worst=2)
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*no place for pictures")
+        warnings.filterwarnings("error", message=".*takes no pictures")
         trainer(max_epochs=2, logger=several, callbacks=[called]).fit(segmenter)
     wandb.finish()
     wandb.teardown()
@@ -871,9 +873,40 @@ def test_weights_and_biases_offline_gets_the_same(
         assert {k: row[k] for k in expected} == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_mlflow_gets_scores_confusion_matrix_and_worst_images(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read back with MLflow's own client, from files."""
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    logger = import_module(f"{package}.loggers").MLFlowLogger(
+        experiment_name="scenes", tracking_uri=f"file:{tmp_path}"
+    )
+    segmenter, called = module(package), callback(worst=2)
+    trainer(package, max_epochs=2, logger=logger, callbacks=[called]).fit(segmenter)
+
+    client = mlflow.MlflowClient(f"file:{tmp_path}")
+    history = client.get_metric_history(logger.run_id, "val/mIoU")
+    assert [metric.value for metric in history] == pytest.approx(
+        [scores_of(seen)["val/mIoU"] for seen in segmenter.epochs], abs=1e-6
+    )
+    files = Path(client.download_artifacts(logger.run_id, ""))
+    for metric, seen in zip(history, segmenter.epochs, strict=True):
+        shown = {
+            re.sub(r"\W", "/", path.name.split("+step")[0]): path
+            for path in files.glob(f"images/*+step+{metric.step}+*.png")
+        }
+        assert set(shown) == {"val/confusion_matrix", "val/worst/1", "val/worst/2"}
+        listed = (files / f"val/worst/{metric.step}.md").read_text()
+        for i, (name, score) in enumerate(worst_of(seen, 2), start=1):
+            assert_shows(pixels(shown[f"val/worst/{i}"]), name, seen[int(name[6])][0])
+            assert f"{i}. {name}: mIoU {score:.3f}" in listed
+
+
 def test_without_a_logger_the_results_are_on_the_callback() -> None:
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*no place for pictures")
+        warnings.filterwarnings("error", message=".*takes no pictures")
         segmenter, called = validated()
     (seen,) = segmenter.epochs
     np.testing.assert_array_equal(called.counts[0][:, :C], matrix_of(seen))

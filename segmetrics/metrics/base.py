@@ -1,4 +1,4 @@
-"""The life of a metric: what its state is, and how it is kept, synced and restored."""
+"""The base of all metrics: how states are updated, synced, restored, and moved."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from functools import wraps
 from inspect import get_annotations
-from math import nan
 from types import FrameType
 from typing import Any, Generic, TypedDict, TypeVar, cast
 
@@ -19,25 +17,22 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
-from typing_extensions import Self, Unpack
+from typing_extensions import Self
 
-from segmetrics._help import explained, unknown
-from segmetrics.counting import BAD_KINDS, Counting, count, raise_if_bad
+from segmetrics._help import unknown
 from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.distributed import sum_over_processes
-from segmetrics.labels import LabelSpace
-from segmetrics.metrics import means
-from segmetrics.recipes import AggregationLevel, Recipe, exact
+from segmetrics.recipes import AggregationLevel
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Value = TypeVar("Value")
 
 
 def uncompiled(function: Function) -> Function:
-    """Run a function outside of the graphs of ``torch.compile``.
+    """Exclude a function from the graphs of ``torch.compile``.
 
-    Surfaces are measured by kernels of another compiler, on arrays of a size that depends on the
-    data, and a list of images would compile every update anew.
+    Surfaces are measured by kernels of other compilers, on arrays whose size depends on the data,
+    and a growing list of images would recompile every update.
     """
     reason = (
         "metrics of images, boundaries and surfaces are not compiled. Call their `update` outside "
@@ -47,7 +42,7 @@ def uncompiled(function: Function) -> Function:
 
 
 class MetricKwargs(TypedDict, total=False):
-    """The arguments of every ``torchmetrics.Metric``."""
+    """The arguments of ``torchmetrics.Metric``."""
 
     compute_on_cpu: bool
     dist_sync_on_step: bool
@@ -59,13 +54,13 @@ class MetricKwargs(TypedDict, total=False):
 
 
 class Fixed(Generic[Value]):
-    """An argument of a metric: it can be read, but assigning would not change what is counted."""
+    """A read-only argument of a metric: assigning it would not change what is counted."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
     def __get__(self, metric: SumMetric, owner: type | None = None) -> Value:
-        if metric is None:  # asked of the class
+        if metric is None:  # on the class
             raise AttributeError(self.name)
         counting = vars(metric).get("counting")
         if hasattr(counting, self.name):
@@ -85,11 +80,11 @@ class Fixed(Generic[Value]):
 
 
 class SumMetric(Metric):
-    """A metric whose states are sums of tensors, each batch adding its own.
+    """A metric whose states are sums of tensors over batches.
 
-    A failing update leaves everything as it was, and a sync is one all-reduce. A step that updates
+    A failing update leaves the metric as it was, and a sync is one all-reduce. A step that updates
     a metric of counted pixels compiles to one graph, also with ``fullgraph=True``. ``ImageScores``,
-    boundaries and surfaces break the graph: they run between two of them.
+    boundaries and surfaces cause a graph break.
     """
 
     is_differentiable = False
@@ -98,25 +93,25 @@ class SumMetric(Metric):
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
 
-    #: Whether a value is one number a class: a vector, even of one class.
+    #: Whether the value has one number a class: a vector, even of one class.
     per_class = False
-    #: What ``update`` and ``forward`` take.
+    #: The arguments of ``update`` and ``forward``.
     _inputs: tuple[str, ...] = ("preds", "target")
 
-    # arguments, as they act: ``ignore_index`` with those of the label space
+    # arguments as they take effect: ``ignore_index`` includes the values of the label space
     num_classes, task, threshold = Fixed[int](), Fixed[Task](), Fixed[float]()
     ignore_index, from_logits = Fixed[tuple[int, ...]](), Fixed[bool]()
     upsample, input_format = Fixed[Upsample | None](), Fixed[InputFormat | None]()
     average, include_background = Fixed[str](), Fixed[bool]()
     zero_division, aggregation_level = Fixed[float](), Fixed[AggregationLevel]()
 
-    #: The dataloaders for which Lightning has asked since the last reset.
+    #: The dataloaders for which Lightning has called ``compute`` since the last reset.
     _loaders: tuple[int, ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Keep ``torch.jit.script`` of a module that owns a metric from compiling it.
+        """Keep ``torch.jit.script`` of a module that owns a metric from compiling the metric.
 
-        It would evaluate annotations, without the names that they use, and call properties.
+        It would evaluate string annotations out of their scope, and call properties.
         """
         super().__init_subclass__(**kwargs)
         cls.__jit_unused_properties__ = [
@@ -127,14 +122,14 @@ class SumMetric(Metric):
 
     @abstractmethod
     def _batch(self, *args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
-        """What a batch adds to the states, in their order."""
+        """The summands of a batch, one a state."""
 
     @abstractmethod
     def _value(self, *states: Tensor) -> Any:
-        """What is reported for these states; on a GPU it does not wait."""
+        """The value that states give, without synchronizing a GPU."""
 
     def _check(self, *states: Tensor) -> None:
-        """Raise for what could not be raised in ``update``."""
+        """Raise the errors that ``update`` could not raise."""
 
     @property
     def _states(self) -> tuple[Tensor, ...]:
@@ -150,12 +145,11 @@ class SumMetric(Metric):
     def compute(self) -> Any:
         """The value over all batches and processes.
 
-        All processes must call it: it waits for their sum, unless nothing was added here since the
-        last call, whose value is then returned at once. Where that holds for some processes only,
-        the others wait for ever.
+        All processes must call it, as it sums over them. A process without an update since its last
+        call returns the cached value at once: if only some processes do, the others wait for ever.
 
-        What was gathered already must not be summed again: where every process is updated with the
-        batches of all, as after ``accelerator.gather_for_metrics``, make the metric with
+        Batches that were gathered already must not be summed again. If every process is updated
+        with the batches of all, as after ``accelerator.gather_for_metrics``, make the metric with
         ``sync_on_compute=False``. Otherwise every pixel counts once for each process.
         """
         states = self._states
@@ -168,9 +162,9 @@ class SumMetric(Metric):
         Like ``compute``, every process must call it.
 
         Returns:
-            The keys of ``compute`` where it has keys. Otherwise a score is under the name of the
-            metric's class; scores of classes are under the classes' names, without classes that
-            are left out; cells of a confusion matrix are under ``"<target>/<prediction>"``.
+            The keys of ``compute`` if it has keys. Otherwise one score has the name of the metric's
+            class as its key, scores of classes have the classes' names, without those left out, and
+            cells of a confusion matrix have ``"<target>/<prediction>"``.
 
         Example:
             >>> from segmetrics import MeanIoU
@@ -219,7 +213,7 @@ class SumMetric(Metric):
                 f"the inputs are on {batch[0].device}, the metric is on {self._states[0].device}. "
                 f"Move the metric with `.to({str(batch[0].device)!r})`."
             )
-        # assigned, not added in place: references that were handed out stay as they were
+        # assigned, not added in place, so that returned references keep their values
         self._assign([state + added for state, added in zip(self._states, batch, strict=True)])
 
     def _assign(self, states: Sequence[Tensor]) -> None:
@@ -229,7 +223,9 @@ class SumMetric(Metric):
     def _mark_updated(self) -> None:
         self._computed = None
         if torch.compiler.is_compiling():
-            self._update_count = 1  # only written: reading it would compile every call anew
+            self._update_count = (
+                1  # written but not read, as a guard on it would recompile every call
+            )
         else:
             self._update_count += 1
 
@@ -243,7 +239,7 @@ class SumMetric(Metric):
         return wrapped
 
     def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
-        squeezed = super()._wrap_compute(compute)  # torchmetrics makes a scalar of (1,)
+        squeezed = super()._wrap_compute(compute)  # torchmetrics squeezes (1,)
 
         @wraps(compute)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -255,10 +251,10 @@ class SumMetric(Metric):
         return wrapped
 
     def _note_loader(self, caller: FrameType) -> None:
-        """Warn, once, if Lightning asks for the value of a second dataloader without a reset.
+        """Warn, once, if Lightning computes the value of a second dataloader without a reset.
 
-        Lightning passes the number of the dataloader to nobody; what it calls ``compute`` from has
-        it. Only there are locals looked at, as this keeps them alive.
+        Lightning does not pass the index of the dataloader, but the frame that calls ``compute``
+        has it. The locals of other frames are not read, as that keeps them alive.
         """
         if not caller.f_globals.get("__name__", "").endswith("logger_connector.result"):
             return
@@ -301,7 +297,7 @@ class SumMetric(Metric):
         should_unsync: bool = True,
         distributed_available: Callable[..., Any] | None = None,
     ) -> Iterator[None]:
-        """Sync for the time of a block; torchmetrics' own stays synced if the block raises."""
+        """Sync within a block. Unlike torchmetrics' own, it unsyncs if the block raises."""
         self.sync(dist_sync_fn, process_group, should_sync, distributed_available)
         try:
             yield
@@ -309,7 +305,7 @@ class SumMetric(Metric):
             self.unsync(self._is_synced and should_unsync)
 
     def _synced(self) -> AbstractContextManager[None]:
-        """The states summed over processes, unless they are already."""
+        """A block in which the states are summed over processes."""
         todo = not self._is_synced
         return self.sync_context(
             self.dist_sync_fn, should_sync=todo and self._to_sync, should_unsync=todo
@@ -320,7 +316,7 @@ class SumMetric(Metric):
         dist_sync_fn: Callable[..., Any] = gather_all_tensors,
         process_group: Any | None = None,
     ) -> None:
-        if dist_sync_fn is not gather_all_tensors:  # the user's own
+        if dist_sync_fn is not gather_all_tensors:  # the user's
             super()._sync_dist(dist_sync_fn, process_group)
             return
         self._assign(sum_over_processes(self._states, process_group or self.process_group))
@@ -337,12 +333,12 @@ class SumMetric(Metric):
             self._restored()
 
     def _restored(self) -> None:
-        """A state came from elsewhere: it counts as an update, and a cached value is void."""
+        """Count a state from elsewhere as an update, and drop the cached value."""
         self._computed = None
         self._update_count = max(self._update_count, 1)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Self:
-        """Move to a device but convert nothing."""
+        """Move to a device, without a change of dtype."""
 
         def moved(tensor: Tensor) -> Tensor:
             result = fn(tensor)
@@ -352,13 +348,13 @@ class SumMetric(Metric):
         return self
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the scores of what this process has counted by now."""
+        """The scores of this process so far, as a notebook shows them."""
         from segmetrics._notebook import of_metric
 
         return of_metric(self)
 
     def _of_classes_here(self) -> Tensor | None:
-        """The classes' scores whatever the average, of this process; ``None`` if not known."""
+        """The scores of all classes in this process, whatever the average; ``None`` if unknown."""
         return None
 
     def __repr__(self) -> str:
@@ -368,221 +364,5 @@ class SumMetric(Metric):
         return f"{type(self).__name__}({text})"
 
     def _arguments(self) -> dict[str, tuple[object, object]]:
-        """The arguments that ``repr`` knows of, each with its default."""
+        """The arguments that ``repr`` shows, each with its default."""
         return {}
-
-
-class CountingMetric(SumMetric):
-    """A metric of counted pixels.
-
-    The state is one int64 tensor: counts, or samplewise the images' scores as ``means`` sums them,
-    and behind them the bad pixels. All that decides a state's value is in its name, so that
-    ``MetricCollection``, which shares states of equal name and value, never shares unequal ones.
-    """
-
-    def __init__(
-        self,
-        counting: Counting,
-        num_classes: int | LabelSpace | None,
-        class_names: Sequence[str] | None = None,
-        *,
-        scores_name: str = "",
-        scores_shape: tuple[int, ...] = (),
-        **metric_kwargs: Unpack[MetricKwargs],
-    ) -> None:
-        super().__init__(**metric_kwargs)
-        self.counting = counting
-        self.label_space = num_classes if isinstance(num_classes, LabelSpace) else None
-        self.class_names = checked_names(class_names, counting, self.label_space)
-        self.scores_shape = scores_shape
-        if counting.per_image:
-            name = f"means_{scores_name}_{counting.name}"
-            self._add_sum(name, means.size(scores_shape, means.OF_SCORES) + len(BAD_KINDS))
-        else:
-            self._add_sum(f"counts_{counting.name}", counting.cells + len(BAD_KINDS))
-
-    @abstractmethod
-    def _score(self, counts: Tensor) -> Tensor:
-        """Score counts, per image where they are, in float64."""
-
-    def _report(self, score: Tensor) -> Any:
-        """A float64 score as it is handed out."""
-        return score.float().to(self.device)
-
-    @explained
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        """Count a batch."""
-        self._add(self._batch(preds, target))
-
-    def _count(self, preds: Tensor, target: Tensor) -> Tensor:
-        """The counts of a batch, see ``counting.count``."""
-        return count(preds, target, self.counting)
-
-    def _batch(self, preds: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        counts = self._count(preds, target)
-        if not self.counting.per_image:
-            return (counts,)
-        of_images = means.summed(self._score(counts), means.OF_SCORES).to(counts.device)
-        return (torch.cat([of_images, counts[..., -len(BAD_KINDS) :].sum(0)]),)
-
-    def _value(self, *states: Tensor) -> Any:
-        if not self.counting.per_image:
-            return self._report(self._score(states[0]))
-        of_images = exact(states[0][: -len(BAD_KINDS)])
-        return self._report(means.mean(of_images, self.scores_shape, means.OF_SCORES))
-
-    def _check(self, *states: Tensor) -> None:
-        raise_if_bad(states[0][-len(BAD_KINDS) :], self.counting)
-        if self.counting.per_image:
-            means.check(states[0][: -len(BAD_KINDS)], self.scores_shape)
-        elif self.counting.task == "multiclass" and not self.counting.only_marginals:
-            self._warn_of_ids(states[0])
-
-    def _warn_of_ids(self, counts: Tensor) -> None:
-        """Warn if no pixel is right, but most would be if predictions held the target's ids."""
-        if not self.counting.ids or self.counting.map_preds:
-            return
-        matrix = self.counting.matrices(counts.cpu())
-        if matrix.diagonal().any():
-            return
-        pairs = zip(self.counting.ids, self.counting.classes_of_ids, strict=True)
-        hits = sum(int(matrix[c, i]) for i, c in pairs if 0 <= i < self.counting.num_classes)
-        if 2 * hits > int(matrix.sum()):
-            warnings.warn(
-                "Not a single pixel is right, but most would be if `preds` held ids as `target` "
-                "does. If they do, the label space needs `map_preds=True`.",
-                stacklevel=2,
-            )
-
-    def _names(self) -> list[str]:
-        """The classes' names, numbers where none were given."""
-        return self.class_names or [str(label) for label in range(self.counting.num_classes)]
-
-    def _arguments(self) -> dict[str, tuple[object, object]]:
-        names = self.class_names, default_names(self.label_space)
-        return counting_arguments(self.counting, self.label_space) | {"class_names": names}
-
-
-class RecipeMetric(CountingMetric):
-    """A metric that reports one recipe's score."""
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        num_classes: int | LabelSpace | None,
-        class_names: Sequence[str] | None = None,
-        **metric_kwargs: Unpack[MetricKwargs],
-    ) -> None:
-        super().__init__(
-            recipe.counting,
-            num_classes,
-            class_names,
-            scores_name=recipe.score.name,
-            scores_shape=recipe.shape,
-            **metric_kwargs,
-        )
-        self.recipe = recipe
-        self.per_class = bool(recipe.shape)
-
-    def _score(self, counts: Tensor) -> Tensor:
-        return self.recipe.of(counts)
-
-    def _entries(self) -> list[str | None]:
-        first, ignored = self.recipe.score.first, self.recipe.score.ignored
-        named = list(enumerate(self._names()))[first:]
-        return [None if label in ignored else name for label, name in named]
-
-    def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> tuple[Any, Any]:
-        """Draw the scores of the classes as sorted bars, the reported average as a line.
-
-        Needs matplotlib. A score without classes is drawn as torchmetrics does, and so are given
-        values. Like ``compute``, every process must call it, unless values are given.
-
-        Args:
-            val: a value of ``compute`` or ``forward``, or a sequence of them over time; by default
-                what is counted by now.
-            ax: matplotlib axes to draw on, instead of a new figure.
-
-        Returns:
-            The matplotlib figure and axes.
-        """
-        from segmetrics.plotting import bars
-
-        average = self.recipe.score.average
-        if val is None and self._classes_are_known:
-            score = per_class = self.compute()
-            if average != "none":
-                with self._synced():
-                    per_class = self._of_classes_here()
-            names = self._names()[self.recipe.score.first :]
-            line = None if average == "none" else (f"{average} average", score.item())
-            return bars(per_class, names, title=type(self).__name__, line=line, ax=ax)
-        return self._plot(val, ax)
-
-    def _of_classes_here(self) -> Tensor | None:
-        if not self._classes_are_known:
-            return None
-        recipe = replace(self.recipe, score=replace(self.recipe.score, average="none"))
-        per_class: Tensor = self._report(recipe.of(self._states[0]))
-        return per_class
-
-    @property
-    def _classes_are_known(self) -> bool:
-        """Whether a score of every class can be read off the state."""
-        average = self.recipe.score.average
-        of_classes = self.counting.task != "binary" and average != "joint"
-        return of_classes and not (self.counting.per_image and average != "none")
-
-    def _arguments(self) -> dict[str, tuple[object, object]]:
-        score = self.recipe.score
-        averages = self.counting.task != "binary" and score.average != "joint"
-        weights = getattr(score.formula, "keywords", {})
-        return super()._arguments() | {
-            "average": (score.average, "macro" if averages else score.average),
-            "include_background": (not score.first, True),
-            "zero_division": (score.zero_division, nan),
-            **{name: (weight, None) for name, weight in weights.items()},
-        }
-
-
-def counting_arguments(
-    counting: Counting, label_space: LabelSpace | None
-) -> dict[str, tuple[object, object]]:
-    """The arguments that made a ``Counting``, each with its default."""
-    ignored = list(label_space.ignore_index) if label_space else []
-    return {
-        "num_classes": (
-            label_space or counting.num_classes,
-            2 if counting.task == "binary" else None,
-        ),
-        "task": (counting.task, "multiclass"),
-        "ignore_index": ([v for v in counting.ignore_index if v not in ignored], []),
-        "threshold": (counting.threshold, 0.5),
-        "from_logits": (counting.from_logits, False),
-        "upsample": (counting.upsample, None),
-        "input_format": (counting.input_format, None),
-        "aggregation_level": ("samplewise" if counting.per_image else "global", "global"),
-    }
-
-
-def default_names(label_space: LabelSpace | None) -> list[str] | None:
-    """The classes' names where none are given."""
-    return list(label_space.names) if label_space else None
-
-
-def checked_names(
-    class_names: Sequence[str] | None, counting: Counting, label_space: LabelSpace | None
-) -> list[str] | None:
-    """The classes' names as given, or as by default."""
-    if class_names is None:
-        return default_names(label_space)
-    if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
-        raise TypeError(f"`class_names` must be a sequence of strings, got {class_names!r}.")
-    if len(class_names) != counting.num_classes:
-        raise ValueError(
-            f"`class_names` must name each of the {counting.num_classes} classes, "
-            f"got {len(class_names)} names."
-        )
-    if len(set(class_names)) < len(class_names):
-        raise ValueError(f"`class_names` must differ from each other, got {list(class_names)}.")
-    return list(class_names)

@@ -1,7 +1,7 @@
-"""A result as one page: scores, classes, confusions, images. It asks the network for nothing.
+"""Results as one HTML page: scores, classes, confusions, images. It makes no network requests.
 
-Everything that the page shows is computed here and stands in its HTML; ``page.js`` sorts and
-filters, ``charts.js`` draws. The page opens from a disk, on a phone and on paper.
+All content is computed here and is in the HTML; ``page.js`` sorts and filters, ``charts.js`` draws.
+The page works from disk, on a phone and in print.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from segmetrics._arguments import integer, number
 from segmetrics._files import replace_file
 from segmetrics.labels import LabelSpace
 from segmetrics.report.comparison import write_comparison
-from segmetrics.report.numbers import Distribution, Result
+from segmetrics.report.numbers import Distribution, Result, Tile
 from segmetrics.report.page import checked_path, rendered, versions
 from segmetrics.report.pictures import Example, shown
 from segmetrics.scores import Statistics
-from segmetrics.statistics import Groups, HasImageCounts, ImageCounts
+from segmetrics.statistics import Groups, HasImageCounts, ImageCounts, Interval
 
-__all__ = ["Example", "Section", "write", "write_comparison"]
+__all__ = ["Example", "Section", "write", "write_comparison", "write_sections"]
 
 
 class Section(NamedTuple):
     """A table of other results on the page.
 
     Args:
-        title: its heading.
-        rows: one mapping a row, all with the same columns, of which the first names the row: texts,
-            whole numbers, and scores.
+        title: the heading.
+        rows: one mapping a row, all with the same columns, of which the first names the row.
+            Values are strings, integers, and floats for scores.
         notes: sentences under the heading.
-        figures: HTML behind the table; it is shown as it is.
+        figures: HTML after the table, inserted as it is.
     """
 
     title: str
@@ -60,26 +60,26 @@ def write(
     warnings: Sequence[str] = (),
     sections: Sequence[Section] = (),
 ) -> Path:
-    """Write a report: one HTML file that needs no other and asks the network for nothing.
+    """Write a report: one self-contained HTML file that makes no network requests.
 
     Args:
-        path: where; its folder must exist. A file there is replaced, at once and as a whole.
+        path: the file, in a folder that exists. An existing file is replaced atomically.
         confusion: counts ``(C, C)``, rows the target, columns the prediction, or ``(C, C + 1)``
-            with what was abstained from in the last column; an integer type.
+            with abstentions in the last column; an integer type.
         labels: the classes, or their number C.
-        title: stands above the page.
+        title: the title of the page.
         images: an ``ImageScores`` or its ``image_counts()``, for the intervals and the distribution
             over images. It must have counted the same pixels.
         level: the coverage that the intervals aim at, in (0, 1).
-        groups: what belongs together (patients, video sequences) and is drawn as one for intervals:
-            a mapping from image id to group; ``None`` draws images.
-        examples: images to look at, the worst ones say, in the order to show them.
-        scores: more scores for the head of the page, by name.
-        how: how it was counted: what to write under which heading. The versions of segmetrics,
-            torch and Python and the date come by themselves.
+        groups: the patient or video sequence of each image, resampled as a whole for intervals: a
+            mapping from image id to group; ``None`` resamples images.
+        examples: images to show, such as the worst, in this order.
+        scores: more scores for the top of the page, by name.
+        how: how it was counted: heading → text. The versions of segmetrics, torch and Python and
+            the date are added.
         left_out: files that were not scored, each with the reason.
-        warnings: sentences shown at the head of the page.
-        sections: tables of other results, shown behind the classes.
+        warnings: sentences for the top of the page.
+        sections: tables of other results, after the classes.
 
     Returns:
         The path.
@@ -87,7 +87,7 @@ def write(
     Raises:
         FileNotFoundError: the folder does not exist.
         ImportError: jinja2, pillow or plotly is missing.
-        TypeError, ValueError: counts, classes, images and examples that do not fit each other.
+        TypeError, ValueError: counts, classes, images and examples that do not match.
 
     Example:
         >>> import tempfile, torch
@@ -127,10 +127,73 @@ def write(
         "warnings": [str(warning) for warning in warnings],
         "data": {"matrix": result.matrix_data(), "histogram": histogram},
     }
-    # file names that are no Unicode have characters which UTF-8 has not
+    # file names that are not valid Unicode hold surrogates, which UTF-8 cannot encode
     replace_file(
         path, rendered("report.html.jinja", content, charts=True).encode("utf-8", "replace")
     )
+    return path
+
+
+def write_sections(
+    path: str | os.PathLike[str],
+    sections: Sequence[Section],
+    *,
+    title: str,
+    summary: Sequence[str] = (),
+    scores: Mapping[str, float] | None = None,
+    intervals: Mapping[str, Interval] | None = None,
+    how: Mapping[str, str] | None = None,
+    left_out: Sequence[tuple[str, str]] = (),
+    warnings: Sequence[str] = (),
+) -> Path:
+    """Write a report of results that have no confusion matrix: scores and tables, one HTML file.
+
+    Args:
+        path: where; its folder must exist. A file there is replaced, at once and as a whole.
+        sections: the tables, in the order to show them.
+        title: stands above the page.
+        summary: what was scored, in a few words each.
+        scores: those at the head of the page by name, the main one first.
+        intervals: those of scores, all of one level.
+        how: how it was counted: what to write under which heading.
+        left_out: files that were not scored, each with the reason.
+        warnings: sentences shown at the head of the page.
+
+    Returns:
+        The path.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+        ImportError: jinja2, pillow or plotly is missing.
+
+    Example:
+        >>> import tempfile
+        >>> from segmetrics import report
+        >>> rows = [{"class": "car", "PQ": 0.71, "TP": 12}, {"class": "road", "PQ": 0.98, "TP": 3}]
+        >>> path = f"{tempfile.mkdtemp()}/panoptic.html"
+        >>> report.write_sections(path, [report.Section("Classes", rows)], title="Night").name
+        'panoptic.html'
+    """
+    path = checked_path(path)
+    of_scores = intervals or {}
+    content = {
+        "title": title,
+        "summary": summary,
+        "tiles": [
+            Tile(name, value, of_scores[name].low, of_scores[name].high)
+            if name in of_scores
+            else Tile(name, value)
+            for name, value in (scores or {}).items()
+        ],
+        "level": next((interval.level for interval in of_scores.values()), None),
+        "sections": sections,
+        "how": {**(how or {}), **versions()},
+        "left_out": [(str(file), str(reason)) for file, reason in left_out],
+        "warnings": [str(warning) for warning in warnings],
+    }
+    page = rendered("sections.html.jinja", content, charts=False)
+    # file names that are no Unicode have characters which UTF-8 has not
+    replace_file(path, page.encode("utf-8", "replace"))
     return path
 
 
@@ -138,7 +201,7 @@ def write(
 
 
 def _space(labels: LabelSpace | int, counts: ImageCounts | None) -> LabelSpace:
-    """The classes; where there is but their number, under the names of the images' counts."""
+    """The classes; if only their number is given, with the names of the images' counts."""
     if not isinstance(labels, LabelSpace):
         classes = integer("labels", labels, "a LabelSpace or the number of classes")
         if classes < 1:

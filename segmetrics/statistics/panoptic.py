@@ -1,4 +1,4 @@
-"""Segments of every image: panoptic quality as a table that statistics resample."""
+"""Segments of every image, the table of panoptic quality."""
 
 from __future__ import annotations
 
@@ -8,46 +8,25 @@ from typing import Any
 
 from torch import Tensor
 
-from segmetrics.objects.panoptic import FN, FP, TP, quality
+from segmetrics.objects.panoptic import FN, FP, KINDS, TP, panoptic_scores, quality
 from segmetrics.statistics.resampled import ImageId, Resampled
 from segmetrics.statistics.tables import Table, Tabular
 from segmetrics.statistics.weighting import Statistic, Sums
 
-KINDS = ("PQ", "SQ", "RQ")
-
-
-def panoptic_scores(
-    counts: Tensor, names: Sequence[str], things: int, *, modified: bool = False
-) -> dict[str, Tensor]:
-    """The scores ``(...)`` of float64 counts ``(..., C, 4)`` by key; see ``PanopticQuality``."""
-    of_class = dict(zip(KINDS, quality(counts), strict=True))
-    groups = {"": slice(None), "_things": slice(things), "_stuff": slice(things, None)}
-    if modified:
-        groups = {"": slice(None)}
-    elif things in (0, len(names)):  # one of them has no category
-        groups.pop("_stuff" if things else "_things")
-    found = {
-        f"{kind}{group}": of_class[kind][..., classes].nanmean(-1)
-        for group, classes in groups.items()
-        for kind in KINDS[: 1 if modified else None]
-    }
-    per_class = zip(names, of_class["PQ"].unbind(-1), strict=True)
-    return {**found, **{f"pq/{name}": value for name, value in per_class}}
-
 
 @dataclass(frozen=True, eq=False)
 class PanopticCounts(Tabular, Resampled):
-    """Segments per image and category: what intervals and comparisons of PQ are computed from.
+    """Segments per image and category, for intervals and comparisons of panoptic quality.
 
     As a table it has one row an image; ``by_class`` has one row a category.
 
     Args:
-        counts: int64 ``(N, C, 4)``: segments matched, false and missed, and the sum of the IoU of
-            those matched in units of 2⁻⁴⁰.
+        counts: int64 ``(N, C, 4)``: matched, false and missed segments, and the sum of the IoU of
+            matched ones in units of 2⁻⁴⁰.
         class_names: C different names; things first.
-        things: how many of the categories are things.
-        ids: N different names or integers; ``None`` where the images have none of their own.
-        settings: all else that decided the counts.
+        things: the number of categories that are things.
+        ids: N different names or integers; ``None`` if the images have no ids.
+        settings: all other settings that affect the counts.
 
     Example:
         >>> import torch
@@ -72,11 +51,11 @@ class PanopticCounts(Tabular, Resampled):
             )
 
     def image_counts(self) -> PanopticCounts:
-        """Itself: what ``confidence_interval`` and ``compare`` ask a metric for."""
+        """The table itself: statistics call this method of a metric."""
         return self
 
     def keys(self) -> tuple[str, ...]:
-        """The names of its scores."""
+        """The names of the scores."""
         return tuple(self._scores(self.counts[:0].sum(0)))
 
     def statistic(self, score: str) -> Statistic:
@@ -89,7 +68,7 @@ class PanopticCounts(Tabular, Resampled):
         )
 
     def targets(self) -> Tensor:
-        """The target's segments per image and category; unknown where predictions may be void."""
+        """The target's segments per image and category; none if predictions may be void."""
         if dict(self.settings).get("allow_unknown_preds_category"):
             return self.counts.new_zeros((len(self.counts), 0))
         return self.counts[..., TP] + self.counts[..., FN]
@@ -108,7 +87,7 @@ class PanopticCounts(Tabular, Resampled):
     def by_class(self) -> Table:
         """One row a category: its scores over all images, and its segments."""
         total = self.counts.sum(0)
-        qualities = zip(KINDS, quality(total.double()), strict=True)
+        qualities = zip(KINDS, quality(total), strict=True)
         return Table(
             {
                 "class": list(self.class_names),
@@ -123,4 +102,4 @@ class PanopticCounts(Tabular, Resampled):
 
     def _scores(self, counts: Tensor) -> Mapping[str, Tensor]:
         modified = bool(dict(self.settings).get("modified"))
-        return panoptic_scores(counts.double(), self.class_names, self.things, modified=modified)
+        return panoptic_scores(counts, self.class_names, self.things, modified=modified)
