@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from segmetrics._compile import kernel
-from segmetrics.counting.codes import ABSTAINED, BESIDE_BAD, HIT, MISSED, PREDICTED
+from segmetrics.counting.codes import ABSTAINED, WITH_BAD_PREDS, HIT, MISSED, PREDICTED
 from segmetrics.counting.cpu_intrinsics import prefetch
 from segmetrics.counting.cpu_kernels import CELLS, LABELS, VALUES, Array, Box, Codes, Longs
 
@@ -115,7 +115,7 @@ def _tally_marginals(rows: Codes, columns: Codes, labels: int, copies: Array) ->
         some_rows, some_columns = rows[first : first + n], columns[first : first + n]
         for i in range(n):
             row, column = some_rows[i], some_columns[i]
-            table = BESIDE_BAD if column > labels + ABSTAINED else MISSED
+            table = WITH_BAD_PREDS if column > labels + ABSTAINED else MISSED
             of_target[i] = row + codes * (HIT if row == column else table)
             of_preds[i] = (column if row < labels else codes - 1) + codes * PREDICTED
         for i in range(n // 4):
