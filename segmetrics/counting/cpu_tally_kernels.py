@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from segmetrics._compile import kernel
-from segmetrics.counting.codes import ABSTAINED, WITH_BAD_PREDS, HIT, MISSED, PREDICTED
+from segmetrics.counting.codes import ABSTAINED, HIT, MISSED, PREDICTED, WITH_BAD_PREDS
 from segmetrics.counting.cpu_intrinsics import prefetch
 from segmetrics.counting.cpu_kernels import CELLS, LABELS, VALUES, Array, Box, Codes, Longs
 
