@@ -51,27 +51,32 @@ def measure(
     if before is not None:
         contenders |= {"2 threads before": (before, 2), "1 thread before": (before, 1)}
     rows = []
-    for form in forms:
-        if form in loader.FORMS:
-            found = loader.measure(form, before, calls)
-            rows.append({"form": form, "busy": loader.WORKERS, "seconds": found})
-            print(_line(form, loader.WORKERS, found), flush=True)
-            continue
-        with ExitStack() as stack:
-            steps = {
-                name: stack.enter_context(_served(form, path, threads))
-                for name, (path, threads) in contenders.items()
-            }
+    with ExitStack() as stack:
+        served = {
+            name: stack.enter_context(_served(path, threads))
+            for name, (path, threads) in contenders.items()
+        }
+        for form in (form for form in forms if form not in loader.FORMS):
+            for ask in served.values():
+                ask(form)
             for busy in busy_processes:
                 with _busy(busy):
-                    times = _interleaved(steps, calls)
-                found = {
-                    name: {"median": median(some), "p90": quantiles(some, n=10)[-1]}
-                    for name, some in times.items()
-                }
-                rows.append({"form": form, "busy": busy, "seconds": found})
-                print(_line(form, busy, found), flush=True)
+                    rows.append(_row(form, busy, _summary(_interleaved(served, calls))))
+    for form in (form for form in forms if form in loader.FORMS):
+        rows.append(_row(form, loader.WORKERS, _summary(loader.measure(form, before, calls))))
     return rows
+
+
+def _summary(times: Mapping[str, list[float]]) -> dict[str, dict[str, float]]:
+    return {
+        name: {"median": median(some), "p90": quantiles(some, n=10)[-1]}
+        for name, some in times.items()
+    }
+
+
+def _row(form: str, busy: int, found: dict[str, dict[str, float]]) -> dict[str, Any]:
+    print(_line(form, busy, found), flush=True)
+    return {"form": form, "busy": busy, "seconds": found}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -97,12 +102,14 @@ def _line(form: str, busy: int, found: Mapping[str, Mapping[str, float]]) -> str
     return f"{form}, {busy} busy: {times}"
 
 
-def _interleaved(steps: Mapping[str, Callable[[], float]], calls: int) -> dict[str, list[float]]:
-    """The steps in turn; the first tenth warms up and does not count."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
+def _interleaved(
+    served: Mapping[str, Callable[[str], float]], calls: int
+) -> dict[str, list[float]]:
+    """Calls in turn; the first tenth warms up and does not count."""
+    times: dict[str, list[float]] = {name: [] for name in served}
     for _ in range(calls + calls // 10):
-        for name, step in steps.items():
-            times[name].append(step())
+        for name, ask in served.items():
+            times[name].append(ask(""))
     return {name: some[-calls:] for name, some in times.items()}
 
 
@@ -126,12 +133,12 @@ def _spin() -> None:
 
 
 @contextmanager
-def _served(form: str, path: Path, threads: int) -> Iterator[Callable[[], float]]:
-    """A process that times one call each time it is asked."""
+def _served(path: Path, threads: int) -> Iterator[Callable[[str], float]]:
+    """A process that makes the inputs of a form, or times one call of it; see ``serve``."""
     code = (
         f"import sys; sys.path.insert(0, {str(path)!r}); import segmetrics\n"
         f"sys.path.insert(0, {str(ROOT)!r}); from benchmarks.load import serve\n"
-        f"serve({form!r}, {threads})"
+        f"serve({threads})"
     )
     command = [sys.executable, "-c", code]
     with subprocess.Popen(
@@ -140,31 +147,36 @@ def _served(form: str, path: Path, threads: int) -> Iterator[Callable[[], float]
         assert process.stdin is not None
         assert process.stdout is not None
         sent, received = process.stdin, process.stdout
-        assert received.readline().strip() == "ready"
 
-        def step() -> float:
-            sent.write("\n")
+        def ask(form: str) -> float:
+            sent.write(f"{form}\n")
             sent.flush()
             return float(received.readline())
 
-        yield step
+        yield ask
         sent.close()
 
 
-def serve(form: str, threads: int) -> None:
-    """Time one call of a form's step for each line that comes in."""
+def serve(threads: int) -> None:
+    """Answer each line with seconds: those of one call of the last form, or of making its inputs.
+
+    A line that is not empty names the form.
+    """
     import torch
 
     torch.set_num_threads(threads)
-    step = _step(form)
-    for _ in range(3):
-        step()
-    print("ready", flush=True)
     passed = torch.rand(4, 21, 520, 520)
-    for _ in sys.stdin:
-        passed.sum()  # a forward pass has just ended: all of torch's threads are awake
+    for line in sys.stdin:
+        form = line.strip()
+        if not form:
+            passed.sum()  # a forward pass has just ended: all of torch's threads are awake
         begin = perf_counter()
-        step()
+        if form:
+            step = _step(form)
+            for _ in range(3):
+                step()
+        else:
+            step()
         print(perf_counter() - begin, flush=True)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -22,8 +21,8 @@ FORMS = ("logits fp32, loader", "labels uint8, loader")
 BATCH, SIDE, CLASSES, WORKERS, ROUNDS = 4, 520, 21, 2, 2
 
 
-def measure(form: str, before: Path | None, updates: int) -> dict[str, dict[str, float]]:
-    """Median and 90th percentile of an update in seconds, and those of a whole batch."""
+def measure(form: str, before: Path | None, updates: int) -> dict[str, list[float]]:
+    """Seconds of every update of every contender."""
     contenders = {"2 threads": (ROOT, True), "2 threads, calling thread only": (ROOT, False)}
     if before is not None:
         contenders["2 threads before"] = before, True
@@ -33,10 +32,7 @@ def measure(form: str, before: Path | None, updates: int) -> dict[str, dict[str,
         for _ in range(ROUNDS):
             for name, (path, helped) in contenders.items():
                 times[name] += _validated(form, path, helped, folder, updates // ROUNDS)
-    return {
-        name: {"median": median(some), "p90": quantiles(some, n=10)[-1]}
-        for name, some in times.items()
-    }
+    return times
 
 
 def draw_photos(folder: Path, number: int = 16) -> None:
