@@ -62,9 +62,11 @@ def measure(
             for busy in busy_processes:
                 with _busy(busy):
                     rows.append(_row(form, busy, _summary(_interleaved(served, calls))))
-    for form in (form for form in forms if form in loader.FORMS):
-        rows.append(_row(form, loader.WORKERS, _summary(loader.measure(form, before, calls))))
-    return rows
+    return rows + [
+        _row(form, loader.WORKERS, _summary(loader.measure(form, before, calls)))
+        for form in forms
+        if form in loader.FORMS
+    ]
 
 
 def _summary(times: Mapping[str, list[float]]) -> dict[str, dict[str, float]]:

@@ -37,8 +37,6 @@ from segmetrics.counting.settings import Counting, Pixels
 
 #: Pixels of a box, at most.
 BOX = 2**17
-#: Pixels that are counted by their values in one go, at least.
-PIECE = 2**18
 #: Jobs of a call at most, and cells of all their results: 2 MiB. Short jobs cost less where one is
 #: run again, see ``_parallel``, but each has a histogram of its own.
 JOBS, RESULTS = 32, 2**18
@@ -218,14 +216,16 @@ def _histogram_of_values(pixels: Pixels, counting: Counting) -> Longs | None:
         return None
     rows, columns = flat(target), flat(preds)
     places = COPIES * (int(values.span) + 1) ** 2
-    piece = ceil(size / max(1, min(JOBS, size // max(PIECE, places))))
+    at_most = size // max(PAIRS_A_THREAD, places)
+    pieces = min(JOBS, at_most) if min(number_of_threads(), at_most) > 1 else 1
+    piece = ceil(size / pieces)
 
     def work(first: int) -> Longs:
         pairs = ValuePairs(counting, values)
         pairs.add(rows[first : first + piece], columns[first : first + piece])
         return pairs.take()
 
-    of_pieces = run_jobs(work, range(0, size, piece), at_most=size // PAIRS_A_THREAD)
+    of_pieces = run_jobs(work, range(0, size, piece), at_most=at_most)
     histogram: Longs = reduce(iadd, of_pieces)[None]
     return histogram if histogram.sum() == size else None
 
