@@ -144,7 +144,7 @@ class Images:
         return preds, target
 
     def as_coco(self, i: int) -> list[tuple[np.ndarray, list[dict[str, int]]]]:
-        """As COCO has them: ids, and the segments of each side."""
+        """As in COCO: ids, and the segments of each side."""
         return self.coco[i % DISTINCT]
 
     @staticmethod
@@ -168,7 +168,7 @@ class Images:
 
 
 def panopticapi_uniques(images: list[list[tuple[np.ndarray, list[dict[str, int]]]]]) -> None:
-    """What takes panopticapi its time: two ``np.unique`` over the pixels of an image."""
+    """The hot part of panopticapi: two ``np.unique`` over the pixels of an image."""
     for (preds, _), (target, _) in images:
         np.unique(preds, return_counts=True)
         np.unique(target.astype(np.uint64) * 2**24 + preds, return_counts=True)
@@ -241,7 +241,7 @@ def by_hotcoco(preds: Path, target: Path) -> None:
 
 
 def by_us(preds: Path, target: Path) -> None:
-    """What the command does, but for its start."""
+    """The work of the command, without its start."""
     format_, pairs, _ = plan(preds, target, None, None)
     count(pairs, SegmentSettings(format_), None, lambda done, number, problems: None)
 
@@ -296,7 +296,7 @@ def show(
     rounds: int,
     per: Mapping[str, int] | None = None,
 ) -> None:
-    """Print times, those of the others beside ours."""
+    """Print our times and those of the others."""
     timing = interleaved(floor, steps, device="cpu", rounds=rounds).contenders
     times = {who: seconds / (per or {}).get(who, 1) for who, seconds in timing.items()}
     print(f"\n{title}")
@@ -308,7 +308,7 @@ def show(
 
 
 def main() -> None:
-    """Run the parts that are asked for."""
+    """Run the selected parts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
