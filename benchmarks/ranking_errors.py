@@ -79,7 +79,7 @@ def rates(
 
 
 def judged(result: Ranking, truth: dict[str, float]) -> tuple[bool, bool, bool, bool]:
-    """Whether equal models are called different, and whether intervals and ranks cover it."""
+    """Whether equal models are called different; whether intervals and ranks cover the truth."""
     false = any(pair.significant and truth[pair.a] == truth[pair.b] for pair in result.pairs)
     intervals = all(m.low <= truth[m.name] <= m.high for m in result.models)
     pairs = all(p.low <= truth[p.a] - truth[p.b] <= p.high for p in result.pairs)
