@@ -117,7 +117,7 @@ def _interleaved(
 
 @contextmanager
 def _busy(number: int) -> Iterator[None]:
-    """So many processes that never rest."""
+    """Some busy processes."""
     processes = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(number)]
     for process in processes:
         process.start()
