@@ -107,15 +107,12 @@ class Recorded:
         self.elsewhere |= other.elsewhere
 
     def reaching(self, mutant: Mutant) -> list[str]:
-        """The tests that may notice a change, quickest first."""
+        """The tests that may notice a change, quickest first; all where none is known to."""
         lines = {(str(mutant.file), line) for line in range(mutant.line, mutant.last + 1)}
         reached = {test for test, seen in self.lines.items() if lines & seen}
         if mutant.on_import or not reached:
             reached = set(self.seconds)
-        # Those that start programs come last, as they may not reach the line at all.
-        return sorted(
-            reached | self.elsewhere, key=lambda t: (t in self.elsewhere, self.seconds[t])
-        )
+        return sorted(reached, key=lambda test: (test in self.elsewhere, self.seconds[test]))
 
 
 class Recorder:
