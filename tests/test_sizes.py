@@ -125,6 +125,14 @@ def test_resamples_are_the_same_in_blocks_of_any_size(monkeypatch: pytest.Monkey
         assert repr(one) == repr(other)
 
 
+def test_scores_of_worst_images_are_the_same_in_blocks_of_any_size() -> None:
+    """More resamples than ``worst_of`` weighs at once."""
+    score = counts_of(0, 300).statistic("mIoU_C_10")
+    weights = torch.randint(3, (3600, 300), generator=torch.Generator().manual_seed(0)).double()
+    in_blocks = torch.cat([score(block) for block in weights.split(500)])
+    torch.testing.assert_close(score(weights), in_blocks, rtol=1e-12, atol=0)
+
+
 def test_exchanges_that_are_sampled_agree_with_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     few = counts_of(2, 8), counts_of(3, 8)
     exact = compare(*few, n_resamples=4000).p_sign_flip
