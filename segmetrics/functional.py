@@ -32,6 +32,8 @@ from segmetrics.scores import Normalize, WeightType
 
 auroc, average_precision = probabilities.auroc, probabilities.average_precision
 fpr_at_recall, best_threshold = probabilities.fpr_at_recall, probabilities.best_threshold
+roc, precision_recall_curve = probabilities.roc, probabilities.precision_recall_curve
+aurc = probabilities.aurc
 calibration_error, brier_score = probabilities.calibration_error, probabilities.brier_score
 negative_log_likelihood = probabilities.negative_log_likelihood
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import segmetrics
 from segmetrics import (
+    AURC,
     AUROC,
     ROC,
     AveragePrecision,
@@ -120,6 +121,7 @@ EVERY: dict[str, Callable[[], Any]] = {
         metric.__name__: partial(metric, C, ignore_index=255, cells=512)
         for metric in (AveragePrecision, FPRAtRecall, ROC, PrecisionRecallCurve, BestThreshold)
     },
+    "AURC": partial(AURC, C, ignore_index=255, cells=512),
     "AUROC": partial(AUROC, C, ignore_index=255),
     "AUROC right": partial(AUROC, C, positive="right", ignore_index=255),
     "AUROC none": partial(AUROC, C, average="none", cells=512, ignore_index=255),

@@ -271,6 +271,15 @@ def _code(
     codes_of_others: Codes,
     codes: Codes,
 ) -> None:
+    if last & (last + 1) == 0:  # labels are what has no other bits than the last one
+        bits, other_labels = last, False
+        for i in range(len(values)):
+            bits |= values[i]
+            codes[i] = np.uint16(values[i])
+        for other in others:
+            other_labels |= 0 <= other <= last
+        if bits == last and not other_labels:
+            return
     for i in range(len(values)):
         code = np.uint16(values[i]) if values[i] <= last else np.uint16(too_large)
         codes[i] = code if values[i] >= 0 else np.uint16(negative)

@@ -116,8 +116,14 @@ class CurveCounts(Tabular, Resampled):
 
     def best_threshold(self) -> Tensor:
         """The best threshold of every class over all images ``(C,)``, in float64."""
-        threshold: Tensor = curves.best(self.tables.sum(0), self._cut, self.score)[1]
-        return threshold
+        return self._best(self.tables.sum(0))[1]
+
+    def _best(self, tables: Tensor) -> tuple[Tensor, Tensor]:
+        """The best score of tables ``(..., cells, 2)``, and its threshold."""
+        best: tuple[Tensor, Tensor] = curves.best(
+            curves.over_thresholds(tables, self.score), self._cut
+        )
+        return best
 
     @property
     def _cut(self) -> Tensor:
@@ -139,7 +145,7 @@ class CurveCounts(Tabular, Resampled):
         """Values of tables ``(..., C, cells, 2)``."""
         if key in OF_TABLES:
             return OF_TABLES[key](tables)
-        best: tuple[Tensor, Tensor] = curves.best(tables, self._cut, self.score)
+        best = self._best(tables)
         return best[1] if key == "best_threshold" else best[0]
 
     def _pooled(self, key: str, choose: Callable[[Tensor], Tensor], weights: Tensor) -> Tensor:
@@ -158,7 +164,7 @@ class CurveCounts(Tabular, Resampled):
 
         An image without positives or without negatives takes the threshold of all images.
         """
-        _, thresholds = curves.best(self.tables, self._cut, self.score)
+        _, thresholds = self._best(self.tables)
         thresholds = thresholds.where(~thresholds.isnan(), self.best_threshold())
         above = (self._cut > thresholds.unsqueeze(-1)).unsqueeze(-1)
         fp, tp = (self.tables * above).sum(2).double().unbind(-1)
