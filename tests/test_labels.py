@@ -49,7 +49,15 @@ from segmetrics import (
     functional,
     labels,
 )
-from segmetrics.labels import ADE20K, CITYSCAPES, CITYSCAPES_TRAIN_IDS, VOC, checks, palette
+from segmetrics.labels import (
+    ADE20K,
+    CITYSCAPES,
+    CITYSCAPES_TRAIN_IDS,
+    VOC,
+    checks,
+    datasets,
+    palette,
+)
 from strategies import LABEL_DTYPES, LAYOUTS, generators, label_spaces, lay_out
 
 PUBLIC = {name: getattr(segmetrics, name) for name in segmetrics.__all__}
@@ -991,3 +999,8 @@ def test_few_names_are_shown_all_and_many_are_cut() -> None:
     assert repr(LabelSpace(list("abcd"))) == "LabelSpace(4 classes: a, b, c, d)"
     assert repr(LabelSpace(list("abcde"))) == "LabelSpace(5 classes: a, b, …, e)"
     assert palette(0) == ()
+
+
+def test_colours_of_pixels_that_do_not_count_are_those_of_the_official_labels() -> None:
+    official = {label.color for label in OFFICIAL_LABELS if label.ignoreInEval}
+    assert set(datasets.CITYSCAPES_VOID) == official - set(CITYSCAPES.colors or ())
