@@ -1,10 +1,11 @@
-"""Lesion-wise Dice and F1 beside panoptica and MONAI, in one process.
+"""Lesion-wise Dice and F1 beside panoptica and MONAI.
 
 ``python -m benchmarks.lesions`` prints medians of interleaved runs, their ratios, and peak memory
 beyond the inputs. All are given the same binary masks. panoptica (which pins NumPy: install it into
 an environment of its own, and name its Python in PANOPTICA_PYTHON) matches by IoU above 0.5 and
-gives the Dice of matched lesions; MONAI's ``DiceMetric(per_component=True)`` the Dice of each lesion of the target with what is predicted
-nearer to it than to the others. Who is not installed is left out.
+gives the Dice of matched lesions; MONAI's ``DiceMetric(per_component=True)`` the Dice of each
+lesion of the target with what is predicted nearer to it than to the others. Who is not installed is
+left out.
 """
 
 from __future__ import annotations

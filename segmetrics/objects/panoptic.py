@@ -12,12 +12,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from segmetrics._arrays import namespace, to_float64
 from segmetrics.objects.table import IGNORED, Bools, Ints, ObjectPairs
+from segmetrics.scores import ratio
+
+Array = Any  #: a tensor or a NumPy array
 
 #: What is summed of a class: segments matched, false and missed, and the IoU of those matched in
 #: units of ``UNIT``.
 TP, FP, FN, IOU = range(4)
 UNIT = 2.0**-40
+#: Panoptic, segmentation and recognition quality.
+KINDS = ("PQ", "SQ", "RQ")
 
 
 @dataclass(frozen=True)
@@ -161,19 +167,52 @@ def matched_counts(
     return counts
 
 
-def quality(counts: Any) -> tuple[Any, Any, Any]:
+def panoptic_scores(
+    counts: Array, names: Sequence[str], things: int, *, modified: bool = False
+) -> dict[str, Any]:
+    """The scores ``(...)`` of counts ``(..., C, 4)`` by key, see ``PanopticQuality``.
+
+    Args:
+        counts: a tensor or a NumPy array, as the scores are then.
+        names: of the C categories; things first.
+        things: how many of them are things.
+        modified: whether the counts are those of ``modified_from``.
+    """
+    of_class = dict(zip(KINDS, quality(counts), strict=True))
+    groups = {"": slice(None), "_things": slice(things), "_stuff": slice(things, None)}
+    if modified:
+        groups = {"": slice(None)}
+    elif things in (0, len(names)):  # one of them has no category
+        groups.pop("_stuff" if things else "_things")
+    found = {
+        f"{kind}{group}": _mean(of_class[kind][..., classes])
+        for group, classes in groups.items()
+        for kind in KINDS[: 1 if modified else None]
+    }
+    return found | {f"pq/{name}": of_class["PQ"][..., c] for c, name in enumerate(names)}
+
+
+def quality(counts: Array) -> tuple[Array, Array, Array]:
     """Panoptic, segmentation and recognition quality of counts ``(..., 4)``; nan of no segment.
 
     Example:
-        >>> import torch
+        >>> import numpy as np
         >>> from segmetrics.objects.panoptic import UNIT, quality
-        >>> quality(torch.tensor([3.0, 1.0, 1.0, 2.4 / UNIT]))
-        (tensor(0.6000), tensor(0.8000), tensor(0.7500))
+        >>> pq, sq, rq = quality(np.array([3, 1, 1, 2.4 / UNIT]))
+        >>> print(f"{pq:.2f} {sq:.2f} {rq:.2f}")
+        0.60 0.80 0.75
     """
-    tp, fp, fn, iou = (counts[..., column] for column in (TP, FP, FN, IOU))
+    tp, fp, fn, iou = (to_float64(counts[..., column]) for column in (TP, FP, FN, IOU))
     segments = tp + (fp + fn) / 2
-    recognition = tp / segments
-    return iou * UNIT / segments, iou * UNIT / (tp + (tp == 0)) + 0 * recognition, recognition
+    recognition = ratio(tp, segments)
+    of_matched = iou * UNIT / (tp + (tp == 0)) + 0 * recognition
+    return ratio(iou * UNIT, segments), of_matched, recognition
+
+
+def _mean(values: Array) -> Array:
+    """The mean over the last dimension of what is defined."""
+    xp = namespace(values)
+    return ratio(xp.nan_to_num(values).sum(-1), (~xp.isnan(values)).sum(-1))
 
 
 def _unions(pairs: ObjectPairs) -> Ints:
