@@ -239,7 +239,7 @@ def _are(first: int, second: int, third: int, pixel: int, step: int) -> bool:
     """Whether a block is a pixel again and again."""
     word = _repeated(pixel, step)
     after = _next(word, step)
-    return first == word and second == after and third == _next(after, step)
+    return bool(first == word and second == after and third == _next(after, step))
 
 
 @kernel
