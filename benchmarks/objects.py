@@ -155,7 +155,7 @@ class Images:
         return preds, target
 
     def as_coco(self, i: int) -> list[tuple[np.ndarray, list[dict[str, int]]]]:
-        """As COCO has them: ids, and the segments of each side."""
+        """As in COCO: ids, and the segments of each side."""
         return self.coco[i % DISTINCT]
 
     @staticmethod
@@ -250,7 +250,7 @@ def by_hotcoco(preds: Path, target: Path) -> None:
 
 
 def by_us(preds: Path, target: Path) -> None:
-    """What the command does, but for its start."""
+    """The work of the command, without its start."""
     format_, pairs, _ = plan(preds, target, None, None)
     count(pairs, SegmentSettings(format_), None, lambda done, number, problems: None)
 
@@ -318,7 +318,7 @@ def show(
 
 
 def main() -> None:
-    """Run the parts that are asked for."""
+    """Run the selected parts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
