@@ -155,14 +155,6 @@ def _fpr(axes: Any) -> None:
     axes.set(xlabel=f"false positive rate: {at:.2f}", ylabel="recall", xlim=(0, 1), ylim=(0, 1))
 
 
-def _risk(axes: Any) -> None:
-    """The error rate of the most confident pixels, by how many they are."""
-    probability, target = overconfident()
-    aurc = segmetrics.AURC(2)
-    aurc.update(torch.stack([1 - probability, probability], 1), target)
-    aurc.plot(ax=axes)
-
-
 def _heat_map(axes: Any) -> None:
     matrix = segmetrics.ConfusionMatrix(3, class_names=["road", "car", "sky"])
     matrix.update(*_street())
@@ -188,7 +180,6 @@ DRAWN: dict[str, Callable[[Any], None]] = {
     "negative-log-likelihood": lambda axes: _loss(axes, {"NLL": lambda p: -p.log()}),
     "best-threshold": _thresholds,
     "fpr-at-recall": _fpr,
-    "aurc": _risk,
     "confusion-matrix": _heat_map,
     "segmentation-metrics": _bars,
 }
