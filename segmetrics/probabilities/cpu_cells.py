@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 #: Pixels of a box.
-BOX = 2**17
+BOX = 2**18
 #: Tables of all copies together, and copies where there are more classes.
 TABLES, COPIES = 4, 2
 #: Parts of a copy that workers who share it lock one by one.
