@@ -36,6 +36,7 @@ CURVES: dict[str, Callable[[], Any]] = {
     "calibration-error": lambda: segmetrics.CalibrationError(task="binary"),
     "auroc": lambda: segmetrics.ROC(task="binary"),
     "average-precision": lambda: segmetrics.PrecisionRecallCurve(task="binary"),
+    "aurc": lambda: segmetrics.AURC(2),
 }
 
 
@@ -78,6 +79,8 @@ def _draw_curve(path: Path, make: Callable[[], Any]) -> None:
     probability = torch.rand(1, 200, 200, generator=draw)
     target = (torch.rand(1, 200, 200, generator=draw) < 0.2 + 0.6 * probability).long()
     metric = make()
+    if isinstance(metric, segmetrics.AURC):  # of several classes
+        probability = torch.stack([1 - probability, probability], 1)
     metric.update(probability, target)
     figure, _ = metric.plot()
     figure.set_size_inches(4, 3.2)
