@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from segmetrics import functional, labels, statistics
     from segmetrics.labels import LabelSpace
     from segmetrics.metrics import (
+        AURC,
         AUROC,
         ROC,
         AveragePrecision,
@@ -63,6 +64,7 @@ else:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AURC",
     "AUROC",
     "ROC",
     "AveragePrecision",
