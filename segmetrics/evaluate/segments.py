@@ -170,24 +170,23 @@ def by_annotation(
 
     Void is ignored in the target, and so is an unknown category; in a prediction it is no segment.
     """
-    segments, none = annotation.segments, IGNORED if target else NO_OBJECT
+    categories, none = annotation.categories, IGNORED if target else NO_OBJECT
 
     def classify(values: Longs) -> tuple[Longs, Longs]:
         ids = values[:, 0]
         listed = ids.tolist()
         for id_ in listed:
-            if id_ not in segments and id_ != VOID:
+            if id_ not in categories and id_ != VOID:
                 _refuse(annotation, f"has the segment {id_}, which its JSON does not have")
-        for id_ in segments.keys() - set(listed):
+        for id_ in categories.keys() - set(listed):
             _refuse(annotation, f"lacks the segment {id_}, which its JSON has")
         return np.array([meant(id_) for id_ in listed], np.int64), ids
 
     def meant(id_: int) -> int:
-        segment = segments.get(id_)
-        class_ = None if segment is None else class_of.get(segment.category)
-        if segment is None or class_ is None:
+        class_ = class_of.get(categories[id_]) if id_ in categories else None
+        if class_ is None:
             return none
-        return class_ + classes * (target and segment.crowd)
+        return class_ + classes * (target and id_ in annotation.crowds)
 
     return classify
 

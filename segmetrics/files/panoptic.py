@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,20 +30,21 @@ class Category(NamedTuple):
     isthing: bool
 
 
-class Segment(NamedTuple):
-    """A segment of an image."""
-
-    category: int
-    crowd: bool
-
-
 @dataclass(frozen=True)
 class Annotation:
-    """An image of a JSON: its PNG, and its segments by id."""
+    """An image of a JSON: its PNG, and its segments.
+
+    Attributes:
+        image: the id of the image.
+        path: of the PNG.
+        categories: id of every segment → id of its category.
+        crowds: ids of the segments that are crowds.
+    """
 
     image: str
     path: Path
-    segments: Mapping[int, Segment]
+    categories: Mapping[int, int]
+    crowds: frozenset[int]
 
 
 def read_coco(path: Path) -> tuple[list[Category], dict[str, Annotation]]:
@@ -55,6 +58,23 @@ def read_coco(path: Path) -> tuple[list[Category], dict[str, Annotation]]:
     folder = path.with_suffix("")
     if not folder.is_dir():
         raise ValueError(f"{path}: its PNGs are expected in the folder {folder}, which is none.")
+    with _without_collections():
+        return _parsed(path, folder)
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """No search for cycles, of which JSON has none: it would take twice the time of reading."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _parsed(path: Path, folder: Path) -> tuple[list[Category], dict[str, Annotation]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -69,7 +89,7 @@ def read_coco(path: Path) -> tuple[list[Category], dict[str, Annotation]]:
         if image in found:
             raise ValueError(f"{path}: the image {image} is annotated twice.")
         png = _field(path, f"image {image}", entry, "file_name")
-        found[image] = Annotation(image, folder / str(png), _segments(path, image, entry))
+        found[image] = Annotation(image, folder / str(png), *_segments(path, image, entry))
     return categories, found
 
 
@@ -88,9 +108,11 @@ def _categories(path: Path, entries: Any) -> list[Category]:
     return list(found.values())
 
 
-def _segments(path: Path, image: str, entry: Any) -> dict[int, Segment]:
+def _segments(path: Path, image: str, entry: Any) -> tuple[dict[int, int], frozenset[int]]:
+    """The categories of the segments of an image, and which are crowds."""
     of_image = f"image {image}"
-    found: dict[int, Segment] = {}
+    categories: dict[int, int] = {}
+    crowds = []
     for segment in _field(path, of_image, entry, "segments_info"):
         id_ = _field(path, of_image, segment, "id")
         if not isinstance(id_, int) or not 0 < id_ < MOST_IDS:
@@ -98,11 +120,12 @@ def _segments(path: Path, image: str, entry: Any) -> dict[int, Segment]:
                 f"{path}: image {image} has a segment with the id {id_!r}. Ids are R + 256 G + "
                 f"65536 B of a colour, 1 to {MOST_IDS - 1}; 0 is void."
             )
-        if id_ in found:
+        if id_ in categories:
             raise ValueError(f"{path}: image {image} has the segment {id_} twice.")
-        category = _field(path, f"{of_image}, segment {id_}", segment, "category_id")
-        found[id_] = Segment(int(category), bool(segment.get("iscrowd", 0)))
-    return found
+        categories[id_] = int(_field(path, f"{of_image}, segment {id_}", segment, "category_id"))
+        if segment.get("iscrowd", 0):
+            crowds.append(id_)
+    return categories, frozenset(crowds)
 
 
 def _field(path: Path, of: str, entry: Any, name: str) -> Any:
