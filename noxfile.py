@@ -16,10 +16,10 @@ nox.options.sessions = ["tests"]
 
 
 def oldest() -> list[str]:
-    """The oldest versions that ``pyproject.toml`` allows: every ``>=`` becomes ``==``."""
+    """The oldest versions that ``pyproject.toml`` allows: ``>=2.11`` becomes ``==2.11.*``."""
     extras = PROJECT["optional-dependencies"]
     named = [*PROJECT["dependencies"], *(line for some in extras.values() for line in some)]
-    return [f"{name}=={version}" for name, version in _lower_bounds(named)]
+    return [f"{name}=={version}.*" for name, version in _lower_bounds(named)]
 
 
 def _lower_bounds(requirements: list[str]) -> list[tuple[str, str]]:

@@ -131,6 +131,7 @@ class Images:
         for seed in range(DISTINCT):
             ids = regions(size, segments, 2**20, seed) + 1
             self.pairs.append(tuple(self.categories(x) for x in (moved(ids), ids)))
+        self.coco = [self._as_coco(pair) for pair in self.pairs]
 
     def categories(self, ids: np.ndarray) -> np.ndarray:
         """Category and instance of every pixel; where there is no region it is stuff."""
@@ -144,8 +145,14 @@ class Images:
 
     def as_coco(self, i: int) -> list[tuple[np.ndarray, list[dict[str, int]]]]:
         """As COCO has them: ids, and the segments of each side."""
+        return self.coco[i % DISTINCT]
+
+    @staticmethod
+    def _as_coco(
+        pair: tuple[np.ndarray, ...],
+    ) -> list[tuple[np.ndarray, list[dict[str, int]]]]:
         sides = []
-        for side in self.pairs[i % DISTINCT]:
+        for side in pair:
             keys, place = np.unique(side.reshape(-1, 2), axis=0, return_inverse=True)
             ids = (place.reshape(side.shape[:2]) + 1).astype(np.uint32)
             infos = [

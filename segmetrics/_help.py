@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache, wraps
 from itertools import chain
@@ -105,39 +105,56 @@ ELSEWHERE = {
     "multidim_average": "aggregation_level",
 }
 
+POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
 Explained = TypeVar("Explained", bound=Callable[..., Any])
 #: Sections of a docstring: by its first word a section's head and its body.
 Sections = dict[str, tuple[str, str]]
 
 
 def explained(target: Explained, further: str = "") -> Explained:
-    """Explain every parameter of a class or function in its docstring, and refuse any other.
+    """Document every parameter of a class or function, and reject calls with any other.
 
-    What neither its own docstring nor that of a base class says is taken from ``further`` sections
-    or from ``SHARED``.
+    The text of a parameter comes from its own docstring, else from a base class, from the
+    ``further`` sections or from ``SHARED``.
     """
     result: Any = target
     if isinstance(target, type):
         function = inspect.getattr_static(target, "__init__")
-        known = parameters(function)[1:]
         ours = [base for base in target.__mro__ if base.__module__.startswith("segmetrics.")]
-        target.__doc__ = _docstring(
-            [*(base.__doc__ or "" for base in ours), further], known, of_class=True
-        )
-        result.__init__ = _checked(function, target.__name__, known)
+        parameters = _of_init([init for base in ours if (init := vars(base).get("__init__"))])
+        docs = [*(base.__doc__ or "" for base in ours), further]
+        target.__doc__ = _docstring(docs, _named(parameters), of_class=True)
+        result.__init__ = _checked(function, target.__name__, parameters)
         result.__init__.__doc__ = f"Arguments as in ``help({target.__name__})``."
     else:
-        known = [parameter for parameter in parameters(target) if parameter.name != "self"]
-        result = _checked(target, target.__name__, known)
-        result.__doc__ = _docstring([target.__doc__ or "", further], known)
+        parameters = _of_function(target)
+        result = _checked(target, target.__name__, parameters)
+        result.__doc__ = _docstring([target.__doc__ or "", further], _named(parameters))
     return result  # type: ignore[no-any-return]
 
 
-def parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """The parameters of a function, with those of ``**arguments: Unpack[...]`` one by one.
+def _named(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
+    """The parameters that a caller passes."""
+    return [parameter for parameter in parameters if parameter.name != "self"]
 
-    Those of ``torchmetrics.Metric`` stay together as ``**metric_kwargs``.
+
+def _of_init(inits: Sequence[Callable[..., Any]]) -> list[inspect.Parameter]:
+    """The parameters of the first of a class's ``__init__`` methods, in method resolution order.
+
+    ``**arguments: Unpack[...]`` is replaced by the parameters of the base classes that it is passed
+    on to. Those of ``torchmetrics.Metric`` stay together as ``**metric_kwargs``.
     """
+    own = list(inspect.signature(inits[0]).parameters.values())
+    rest = own[-1]
+    if len(inits) == 1 or rest.kind is not rest.VAR_KEYWORD or rest.name == "metric_kwargs":
+        return _of_function(inits[0])
+    passed_on = unpacked(inits[0], rest.name)
+    of_bases = [p for p in _of_init(inits[1:]) if p.name in passed_on or p.kind is p.VAR_KEYWORD]
+    return own[:-1] + of_bases
+
+
+def _of_function(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters of a function, with those of ``**arguments: Unpack[...]`` one by one."""
     found = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is not parameter.VAR_KEYWORD or parameter.name == "metric_kwargs":
@@ -150,20 +167,20 @@ def parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
 
 
 def unpacked(function: Callable[..., Any], name: str) -> dict[str, Any]:
-    """The names that ``**name: Unpack[...]`` of a function takes, each with its type."""
+    """The arguments that ``**name: Unpack[...]`` of a function accepts, each with its type."""
     (typed,) = get_args(get_type_hints(function)[name])
     return get_type_hints(typed)
 
 
 @cache
 def _defaults() -> dict[str, object]:
-    """The defaults of arguments that are passed on to those who check them."""
+    """The defaults of the arguments that functions pass on, from the functions that check them."""
     from segmetrics.counting import Counting
     from segmetrics.probabilities.ranking import Ranking
     from segmetrics.recipes import class_recipe
 
-    known: list[Callable[..., Any]] = [Ranking.ranking, Counting.of, class_recipe]
-    signatures = [inspect.signature(function) for function in known]
+    checkers: list[Callable[..., Any]] = [Ranking.ranking, Counting.of, class_recipe]
+    signatures = [inspect.signature(function) for function in checkers]
     parameters = chain.from_iterable(signature.parameters.values() for signature in signatures)
     return {parameter.name: parameter.default for parameter in parameters}
 
@@ -230,32 +247,41 @@ def _entry(parameter: inspect.Parameter, texts: Mapping[str, str]) -> str:
 
 
 def _checked(
-    function: Callable[..., Any], name: str, known: Sequence[inspect.Parameter]
+    function: Callable[..., Any], name: str, parameters: Sequence[inspect.Parameter]
 ) -> Callable[..., Any]:
-    """The function, which answers arguments that it does not take with those that it does."""
+    """The function, which answers an argument that it does not take with those that it takes."""
     signature = inspect.signature(function)
-    own = signature.parameters
-    positional = [p.name for p in own.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    names = [parameter.name for parameter in known if parameter.kind is not parameter.VAR_KEYWORD]
-    of_torchmetrics = [*unpacked(function, "metric_kwargs")] if "metric_kwargs" in own else []
+    positional = [p.name for p in signature.parameters.values() if p.kind is POSITIONAL]
+    names = [p.name for p in _named(parameters) if p.kind is not p.VAR_KEYWORD]
+    of_torchmetrics = [each for each in _passed_on(function) if each not in names]
     every_name = frozenset([*names, *of_torchmetrics])
 
     @wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
         if len(args) > len(positional):
-            raise TypeError(_surplus(name, function, positional, args, kwargs))
+            free = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in kwargs]
+            hints = get_type_hints(function) | _passed_on(function)
+            surplus, types = args[len(positional) :], {each: hints[each] for each in free}
+            raise TypeError(_surplus(name, positional, surplus, types))
         for keyword in kwargs:
             if keyword not in every_name:
                 raise TypeError(unknown(name, keyword, names, of_torchmetrics))
         return function(*args, **kwargs)
 
     result: Any = checked
-    result.__signature__ = signature.replace(parameters=parameters(function))
+    result.__signature__ = signature.replace(parameters=list(parameters))
     return checked
 
 
+def _passed_on(function: Callable[..., Any]) -> dict[str, Any]:
+    """The arguments of a function's ``**name: Unpack[...]``, if it has one, each with its type."""
+    parameters = inspect.signature(function).parameters.values()
+    names = [parameter.name for parameter in parameters if parameter.kind is parameter.VAR_KEYWORD]
+    return unpacked(function, names[0]) if names else {}
+
+
 def unknown(name: str, keyword: str, known: Sequence[str], further: Sequence[str] = ()) -> str:
-    """What to say to an argument that there is not."""
+    """The message about an argument that does not exist."""
     if keyword in REFUSED:
         return f"`{name}` takes no `{keyword}`: {REFUSED[keyword]}"
     nearest = [ELSEWHERE.get(keyword), *get_close_matches(keyword, [*known, *further], 1)]
@@ -265,27 +291,21 @@ def unknown(name: str, keyword: str, known: Sequence[str], further: Sequence[str
 
 
 def _surplus(
-    name: str,
-    function: Callable[..., Any],
-    positional: Sequence[str],
-    args: Sequence[object],
-    given: Iterable[str],
+    name: str, positional: Sequence[str], surplus: Sequence[object], free: dict[str, Any]
 ) -> str:
-    """What to say to arguments that have to be named: the names that fit them."""
-    hints = get_type_hints(function)
-    hints |= {p.name: p.annotation for p in parameters(function) if p.name not in hints}
-    free = [
-        p.name for p in parameters(function) if p.kind is p.KEYWORD_ONLY and p.name not in given
-    ]
-    named = []
-    for value in args[len(positional) :]:
-        fitting = [candidate for candidate in free if _fits(value, hints[candidate])]
-        free = [candidate for candidate in free if candidate not in fitting[:1]]
-        named += [f"{fitting[0]}={short(value)}" for _ in fitting[:1]]
+    """The message about arguments that have to be named, with names whose types fit them.
+
+    ``free`` are the keyword arguments that were not given, each with its type.
+    """
+    candidates, named = list(free), []
+    for value in surplus:
+        if fitting := [each for each in candidates if _fits(value, free[each])]:
+            candidates.remove(fitting[0])
+            named.append(f"{fitting[0]}={short(value)}")
     by_position = " and ".join(f"`{p}`" for p in positional if p != "self")
     by_name = f", such as `{', '.join(named)}`" if named else f": {', '.join(free)}"
     return (
-        f"`{name}` takes {by_position} by position, got {len(args) - len(positional)} more. "
+        f"`{name}` takes {by_position} by position, got {len(surplus)} more. "
         f"Pass the others by name{by_name}."
     )
 

@@ -71,10 +71,10 @@ class SegmentationCallback(Callback):
     ``val/mIoU``, ``val/iou/<class>``, ... for all loggers, ``ModelCheckpoint(monitor="val/mIoU")``
     and ``EarlyStopping``. It is that of all devices together, by one all-reduce. With
     ``probabilities=True`` also the keys of ``ProbabilityMetrics``: ``val/ECE``, ``val/NLL``, ...;
-    the step then returns scores, with ``from_logits`` said of several classes, too. TensorBoard and
-    Weights & Biases also get pictures: ``val/confusion_matrix``, and as ``val/worst`` the worst
-    images, by their mIoU as :class:`~segmetrics.metrics.image.ImageScores` has it, each as image,
-    target, prediction and errors (wrong pixels red, ignored ones grey).
+    the step then returns scores, with ``from_logits`` said of several classes, too. TensorBoard,
+    Weights & Biases and MLflow also get pictures: ``val/confusion_matrix``, and as ``val/worst``
+    the worst images, by their mIoU as :class:`~segmetrics.metrics.image.ImageScores` has it, each
+    as image, target, prediction and errors (wrong pixels red, ignored ones grey).
 
     Where pictures are due, each batch waits for the device to read the scores of its images, one
     number each, and then those images that are among the worst so far. Otherwise nothing waits.
@@ -398,8 +398,8 @@ class SegmentationCallback(Callback):
                 self._warn_once(
                     "loggers",
                     f"{names} has no place for pictures: the confusion matrix and the worst images "
-                    "are not logged. Add a TensorBoardLogger or a WandbLogger, or pass `worst=0` "
-                    "and `confusion_matrix=False`.",
+                    "are not logged. Add a TensorBoardLogger, a WandbLogger or an MLFlowLogger, or "
+                    "pass `worst=0` and `confusion_matrix=False`.",
                 )
             return
         prefix = self._prefix(trainer)
@@ -558,8 +558,18 @@ def _board(logger: Any) -> Board | None:
             lines = "".join(f"{i}. {caption}\n" for i, caption in enumerate(captions, start=1))
             logger.experiment.add_text(key, lines, step)
 
+    def mlflow(key: str, pictures: list[Picture], captions: list[str] | None, step: int) -> None:
+        for i, picture in enumerate(pictures, start=1):
+            name = f"{key}/{i}" if captions else key
+            logger.experiment.log_image(logger.run_id, picture, key=name, step=step)
+        if captions:  # pictures have none there
+            lines = "".join(f"{i}. {caption}\n" for i, caption in enumerate(captions, start=1))
+            logger.experiment.log_text(logger.run_id, lines, f"{key}/{step}.md")
+
     if hasattr(logger, "log_image"):
         return weights_and_biases
+    if hasattr(logger, "run_id") and hasattr(logger.experiment, "log_image"):
+        return mlflow
     return tensorboard if hasattr(logger.experiment, "add_image") else None
 
 

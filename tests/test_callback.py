@@ -11,6 +11,7 @@ import io
 import json
 import os
 import pickle
+import re
 import socket
 import subprocess
 import sys
@@ -869,6 +870,37 @@ def test_weights_and_biases_offline_gets_the_same(
         np.testing.assert_array_equal(pixels(files / file), pixels(beside.encoded_image_string))
         row = rows(several[2].log_dir)[epoch]
         assert {k: row[k] for k in expected} == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_mlflow_gets_scores_confusion_matrix_and_worst_images(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read back with MLflow's own client, from files."""
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    logger = import_module(f"{package}.loggers").MLFlowLogger(
+        experiment_name="scenes", tracking_uri=f"file:{tmp_path}"
+    )
+    segmenter, called = module(package), callback(worst=2)
+    trainer(package, max_epochs=2, logger=logger, callbacks=[called]).fit(segmenter)
+
+    client = mlflow.MlflowClient(f"file:{tmp_path}")
+    history = client.get_metric_history(logger.run_id, "val/mIoU")
+    assert [metric.value for metric in history] == pytest.approx(
+        [scores_of(seen)["val/mIoU"] for seen in segmenter.epochs], abs=1e-6
+    )
+    files = Path(client.download_artifacts(logger.run_id, ""))
+    for metric, seen in zip(history, segmenter.epochs, strict=True):
+        shown = {
+            re.sub(r"\W", "/", path.name.split("+step")[0]): path
+            for path in files.glob(f"images/*+step+{metric.step}+*.png")
+        }
+        assert set(shown) == {"val/confusion_matrix", "val/worst/1", "val/worst/2"}
+        listed = (files / f"val/worst/{metric.step}.md").read_text()
+        for i, (name, score) in enumerate(worst_of(seen, 2), start=1):
+            assert_shows(pixels(shown[f"val/worst/{i}"]), name, seen[int(name[6])][0])
+            assert f"{i}. {name}: mIoU {score:.3f}" in listed
 
 
 def test_without_a_logger_the_results_are_on_the_callback() -> None:

@@ -56,6 +56,28 @@ def pairs_of(preds: Path, targets: Path) -> list[tuple[torch.Tensor, torch.Tenso
     return found  # type: ignore[return-value]
 
 
+def write_segments(folder: Path) -> list[Path]:
+    """Two images of two segments in COCO's panoptic format, predicted as they are."""
+    (folder / "preds").mkdir(parents=True)
+    (folder / "target").mkdir()
+    categories = [
+        {"id": i, "name": name, "isthing": 1 - i} for i, name in enumerate(["car", "sky"])
+    ]
+    segments = [{"id": 7 + i, "category_id": i} for i in range(2)]
+    colors = np.array([[[7, 0, 0], [8, 0, 0]]] * 10, np.uint8)
+    annotations = []
+    for image in range(2):
+        name = f"{image}.png"
+        annotations.append({"image_id": image, "file_name": name, "segments_info": segments})
+        for side in ("preds", "target"):
+            Image.fromarray(colors).save(folder / side / name)
+    content = json.dumps({"annotations": annotations, "categories": categories})
+    paths = [folder / "preds.json", folder / "target.json"]
+    for path in paths:
+        path.write_text(content)
+    return paths
+
+
 def scored(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
@@ -74,6 +96,7 @@ def test_plain_runs_never_import_torch(voc: tuple[Path, Path], tmp_path: Path) -
             Image.fromarray(np.eye(8, dtype=np.uint8)).save(folder / f"{name}.png")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "1.png").write_bytes(b"no PNG")
+    segments = write_segments(tmp_path / "coco")
     classes, out = ["--labels", "voc"], ["--json", tmp_path / "a.json", "--csv", tmp_path / "a.csv"]
     by_class = "{key}/{class}.png"
     commands: list[list[object]] = [
@@ -84,12 +107,14 @@ def test_plain_runs_never_import_torch(voc: tuple[Path, Path], tmp_path: Path) -
         [*voc, *classes, "--workers", 1, "--zero-division", 0, "--no-background"],
         [*city, "--labels", "cityscapes", "--iiou", *out],
         [tmp_path / "preds", tmp_path / "targets", "--match", by_class, by_class, "--boundary"],
+        [*segments, "--panoptic", *out, "--per-image", "--fail-under", "PQ=0.5"],
+        [*segments, "--panoptic", "--boundary", "--workers", 1],
         [tmp_path / "broken", tmp_path / "broken", "--num-classes", 3],
         [*voc, "--num-classes", 3],
     ]
     ends = runs(*commands)
-    assert [status for status, _ in ends] == [0] * 7 + [2] * 2
-    assert [loaded for _, loaded in ends] == [[]] * 9
+    assert [status for status, _ in ends] == [0] * 9 + [2] * 2
+    assert [loaded for _, loaded in ends] == [[]] * 11
 
 
 def test_what_needs_torch_loads_it(voc: tuple[Path, Path], tmp_path: Path) -> None:

@@ -173,19 +173,22 @@ def settings_of(given: Mapping[str, Any], targets: Path) -> tuple[Settings, Matc
     Raises:
         ValueError: options that contradict each other.
     """
-    name, binary = given["labels_"], given["binary"]
+    name, ids = given["labels_"], bool(given.get("instances"))
+    binary = given["binary"] or ids
     match = Match(*given["match"]) if given["match"] else _usual(name, targets)
     of_classes = match is not None and match.has_classes
     task: Task = "binary" if binary else "multilabel" if of_classes else "multiclass"
     found = find_classes(targets, match) if match and of_classes and not name else ()
     space = _space(
-        name, given["num_classes"], given["ignore_index"], given["preds_are_classes"], task, found
-    )
+        name, given["num_classes"], given["ignore_index"], given["preds_are_classes"], task, found,
+        "--instances" if ids else "--binary",
+    )  # fmt: skip
     if match and of_classes and name:
         match = replace(match, classes=space.names)
     settings = Settings(
         _with_regions(space, given.get("region") or [], task),
         task=task,
+        ids=ids,
         background=not given["no_background"],
         zero_division=_zero_division(given["zero_division"]),
         readings=_readings(None if of_classes else name, space).with_options(
@@ -253,17 +256,19 @@ def _space(
     preds_are_classes: bool,
     task: Task,
     found: Sequence[str],
+    binary: str,
 ) -> LabelSpace:
     """The label space that was asked for; predictions hold values as targets do, unless said.
 
-    ``found`` are the classes of targets that are masks of one class each.
+    ``found`` are the classes of targets that are masks of one class each, ``binary`` the option
+    that makes masks binary.
     """
     given = [
         option
         for option, is_given in (
             ("--labels", name is not None),
             ("--num-classes", num_classes is not None),
-            ("--binary", task == "binary"),
+            (binary, task == "binary"),
             ("--match with {class}", bool(found)),
         )
         if is_given

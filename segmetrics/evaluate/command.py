@@ -177,6 +177,7 @@ def evaluate_command(
         ),
     ] = False,
     objects: object_options.WithObjects = False,
+    instances: object_options.Instances = False,
     object_preset: object_options.Preset = None,
     object_matching: object_options.ObjectMatching = None,
     object_threshold: object_options.Threshold = None,
@@ -377,6 +378,8 @@ def _errors(settings: Settings) -> Errors:
 
 def _with_probabilities(settings: Settings, *, per_image: bool) -> Settings:
     """The settings of predictions that are probabilities."""
+    if settings.ids:
+        raise ValueError("--instances: masks hold ids of objects, not --probabilities. Give one.")
     if settings.task == "multiclass":
         raise ValueError(
             "--probabilities: a map holds the probability of one foreground. Pass --binary, or "

@@ -251,8 +251,11 @@ class Counter:
         """A mask as it is counted."""
         if self.settings.task == "multiclass":
             return mask
+        labels = self.settings.labels(mask.values)
+        if self.settings.ids:
+            return mask._replace(values=labels, ids=mask.values)
         sums[RAMPS] += _has_ramps(mask.values)
-        return mask._replace(values=self.settings.labels(mask.values))
+        return mask._replace(values=labels)
 
     def _check_agreement(
         self, path: Path, preds: LabelMap, target: LabelMap, shape: tuple[int, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -24,6 +25,14 @@ WithObjects = Annotated[
         "are found and invented, and their Dice; in the report the worst are shown.",
     ),
 ]
+Instances = Annotated[
+    bool,
+    typer.Option(
+        "--instances", rich_help_panel=OBJECTS,
+        help="Masks hold ids of objects, 0 where there is none: --objects by these ids, and pixels "
+        "as by --binary.",
+    ),
+]
 Preset = Annotated[
     str | None,
     typer.Option(
@@ -39,11 +48,11 @@ ObjectMatching = Annotated[
     ),
 ]
 Threshold = Annotated[
-    float | None,
+    str | None,
     typer.Option(
         "--object-threshold", metavar="T", rich_help_panel=OBJECTS,
         help="The share of an object, or the IoU, above which it is found; by default any pixel, "
-        "or an IoU of 0.5.",
+        "or an IoU of 0.5. Of several IoUs, as in 0.5,0.75,0.9, F1 and accuracy at each.",
     ),
 ]
 Connected = Annotated[
@@ -114,21 +123,32 @@ def extras_of(
             raise ValueError(f"--object-preset {name} fixes what {options} says. Leave it out.")
         if name not in PRESETS:
             raise ValueError(f"--object-preset is one of {', '.join(PRESETS)}, got {name}.")
+        if settings.ids:
+            raise ValueError(
+                f"--object-preset {name} says which pixels are an object: it takes masks of "
+                "classes, not --instances."
+            )
         return (Objects(settings, preset(name), spacing, groups),)
-    if not given["objects"]:
+    if not given["objects"] and not settings.ids:
         if rules:
             raise ValueError(f"{options} says something of objects: give --objects, too.")
         return ()
+    if settings.ids and "connectivity" in rules:
+        raise ValueError("--connectivity means nothing for --instances. Leave it out.")
     if "sizes" in rules:
-        rules["sizes"] = _edges(rules["sizes"])
+        rules["sizes"] = _numbers("--object-sizes", rules["sizes"], "100,1000")
+    if "threshold" in rules:
+        values = _numbers("--object-threshold", rules["threshold"], "0.5,0.75")
+        rules["threshold"] = values if len(values) > 1 else values[0]
     try:
-        return (Objects(settings, Rules.of(**rules), spacing, groups),)
+        checked = replace(Rules.of(**rules), ids=settings.ids)
+        return (Objects(settings, checked, spacing, groups),)
     except (TypeError, ValueError) as error:
         raise ValueError(f"--objects: {error}") from error
 
 
-def _edges(text: str) -> list[float]:
+def _numbers(option: str, text: str, example: str) -> list[float]:
     try:
-        return [float(edge) for edge in text.split(",")]
+        return [float(number) for number in text.split(",")]
     except ValueError:
-        raise ValueError(f"--object-sizes is numbers, as in 100,1000, got {text}.") from None
+        raise ValueError(f"{option} is numbers, as in {example}, got {text}.") from None

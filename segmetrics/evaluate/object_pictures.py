@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
@@ -15,10 +16,12 @@ from numpy.typing import NDArray
 
 from segmetrics.evaluate.counter import Counter
 from segmetrics.evaluate.settings import Evaluation
-from segmetrics.files import MaskError
+from segmetrics.files import LabelMap, MaskError
 from segmetrics.objects import NO_OBJECT
-from segmetrics.objects.find import pairs_of
+from segmetrics.objects.find import pairs_of, sized
+from segmetrics.objects.ids import pairs_of_ids
 from segmetrics.objects.matching import matched
+from segmetrics.objects.table import ObjectPairs
 
 if TYPE_CHECKING:
     from segmetrics.evaluate.objects import Objects
@@ -68,15 +71,7 @@ class Pictures(Sequence[str]):
 
     @cached_property
     def _figures(self) -> list[str]:
-        figures = [_figure(name, list(self._of_pair(name))) for name in self.names]
-        legend = "".join(
-            f'<span style="white-space:nowrap"><span style="display:inline-block;width:.8em;'
-            f'height:.8em;background:rgb{color}"></span> {text}</span> '
-            for color, text in (
-                (MISSED, "target only"), (INVENTED, "prediction only"), (BOTH, "both"),
-            )
-        )  # fmt: skip
-        return [f"<p>{legend}</p>", *figures] if figures else []
+        return figures({name: list(self._of_pair(name)) for name in self.names})
 
     def _of_pair(self, name: str) -> list[Shown]:
         """The largest missed and false objects of a pair."""
@@ -85,6 +80,9 @@ class Pictures(Sequence[str]):
         try:
             pair = self.evaluation.scored[name]
             for class_name, of_preds, of_target in counter.masks(pair):
+                if self.objects.rules.ids:
+                    found += self._wrong_ids(of_preds, of_target, pair.target)
+                    continue
                 preds, target, spacing = self.objects.maps(of_preds, of_target, pair.target)
                 found += self._wrong(class_name, preds[0], target[0], spacing)
         except MaskError as error:
@@ -97,24 +95,62 @@ class Pictures(Sequence[str]):
         """The missed and false objects of two maps."""
         rules = self.objects.rules
         for label, name in self.objects.classes:
-            in_preds, in_target = preds == label, target == label
+            masks = preds == label, target == label
             sides = (np.where(s == label, 0, np.minimum(s, NO_OBJECT)) for s in (preds, target))
             of_preds, of_target = sides
-            pairs, counted = pairs_of(of_preds, of_target, rules, rules.smallest(spacing))
-            m = matched(pairs, rules.matching, rules.threshold, counted)
-            for kind, side, wrong in (
-                ("missed", pairs.target, ~m.found & counted), ("false", pairs.preds, ~m.right)
-            ):  # fmt: skip
-                for one in np.flatnonzero(wrong):
-                    box = [slice(a, b + 1) for a, b in side.boxes[one][3 - preds.ndim :].tolist()]
-                    shown = picture(in_target, in_preds, box)
-                    yield Shown(kind, class_name or name, int(side.sizes[one]), shown)
+            found = pairs_of(of_preds, of_target, rules, rules.smallest(spacing))
+            yield from self._shown(class_name or name, *masks, *found)
+
+    def _wrong_ids(self, preds: LabelMap, target: LabelMap, path: Path) -> Iterator[Shown]:
+        """The missed and false objects of two maps of ids."""
+        rules, of_ids = self.objects.rules, self.objects.of_ids
+        of_preds, of_target, spacing = self.objects.instance_maps(preds, target, path)
+        pairs = pairs_of_ids(of_preds, of_target, of_ids, (NO_OBJECT, 0), maps=True)
+        pairs, counted = sized(pairs, rules, rules.smallest(spacing))
+        assert pairs.preds_map is not None
+        assert pairs.target_map is not None
+        masks = pairs.preds_map >= 0, pairs.target_map >= 0
+        ((_, name),) = self.objects.classes
+        yield from self._shown(name, *masks, pairs, counted)
+
+    def _shown(
+        self,
+        name: str,
+        in_preds: NDArray[np.bool_],
+        in_target: NDArray[np.bool_],
+        pairs: ObjectPairs,
+        counted: NDArray[np.bool_],
+    ) -> Iterator[Shown]:
+        """The missed and false objects of a class, where its masks are."""
+        rules = self.objects.rules
+        m = matched(pairs, rules.matching, rules.least, counted)
+        for kind, side, wrong in (
+            ("missed", pairs.target, ~m.found & counted), ("false", pairs.preds, ~m.right)
+        ):  # fmt: skip
+            for one in np.flatnonzero(wrong):
+                axes = side.boxes[one][3 - in_preds.ndim :].tolist()
+                shown = picture(in_target, in_preds, [slice(a, b + 1) for a, b in axes])
+                yield Shown(kind, name, int(side.sizes[one]), shown)
+
+
+def figures(shown: Mapping[str, Sequence[Shown]]) -> list[str]:
+    """The objects of images by the images' names, below what the colours mean."""
+    legend = "".join(
+        f'<span style="white-space:nowrap"><span style="display:inline-block;width:.8em;'
+        f'height:.8em;background:rgb{color}"></span> {text}</span> '
+        for color, text in (
+            (MISSED, "target only"), (INVENTED, "prediction only"), (BOTH, "both"),
+        )
+    )  # fmt: skip
+    every = [_figure(name, objects) for name, objects in shown.items()]
+    return [f"<p>{legend}</p>", *every] if every else []
 
 
 def _figure(name: str, shown: Sequence[Shown]) -> str:
     pictures = "".join(
-        f'<figure style="display:inline-block;margin:.4em"><img alt="" width="{SIDE}" '
-        f'style="image-rendering:pixelated" src="{_uri(one.picture)}"><figcaption>'
+        f'<figure style="display:inline-block;margin:.4em;width:{SIDE}px">'
+        f'<button type="button" aria-label="Enlarge"><img class="labels" src="{_uri(one.picture)}" '
+        f'alt="{one.kind}: {escape(one.class_name)} in {escape(name)}"></button><figcaption>'
         f"{one.kind}: {escape(one.class_name)}, {one.size:,} pixels</figcaption></figure>"
         for one in shown
     )
@@ -138,7 +174,8 @@ def picture(
         slice(max(0, first := (s.start + s.stop - side) // 2), first + side)
         for s in (rows, columns)
     )
-    t, p = target[middle][window], preds[middle][window]
+    step = max(1, side // (2 * SIDE))
+    t, p = (mask[middle][window][::step, ::step] for mask in (target, preds))
     shown = np.full((*t.shape, 3), 30, np.uint8)
     for where, color in ((t & ~p, MISSED), (p & ~t, INVENTED), (t & p, BOTH)):
         shown[where] = color

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from math import isnan, nan
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segmetrics.counting import Counting
 from segmetrics.evaluate.extras import Row, Section
 from segmetrics.evaluate.metadata import Groups, number_drawn
-from segmetrics.evaluate.settings import Evaluation, Settings
+from segmetrics.evaluate.settings import BINARY, Evaluation, Settings
 from segmetrics.evaluate.spacing import spacing_of
-from segmetrics.files import LabelMap, Pair
+from segmetrics.files import LabelMap, MaskError, Pair
+from segmetrics.labels import LabelSpace
 from segmetrics.objects.counts import Scheme, read
+from segmetrics.objects.ids import IdError
 from segmetrics.objects.rules import DEFAULTS, Rules
+from segmetrics.objects.scores import at_thresholds
 from segmetrics.surfaces import axes_of_size
 
 Ints = NDArray[np.int64]
@@ -84,7 +89,8 @@ class Objects:
     @property
     def scores(self) -> Sequence[str]:
         """Those that ``--fail-under`` takes: more is better."""
-        return [key for key in OF_ROW if key.startswith("object_") and key != "object_hd95"]
+        of_rows = [key for key in OF_ROW if key.startswith("object_") and key != "object_hd95"]
+        return [*of_rows, *at_thresholds(self.rules.thresholds)]
 
     def describe(self) -> object:
         """All that decides the sums."""
@@ -96,12 +102,33 @@ class Objects:
         """Load the kernels, which workers that are forked then have."""
         pixels = np.zeros((3, 3), np.uint8)
         pixels[1:, 1:] = 1
-        mask = LabelMap(pixels)
-        self.measure(mask, mask, Pair("", Path(), Path()))
+        for dtype in (np.uint8, np.uint16) if self.rules.ids else (np.uint8,):
+            mask = LabelMap(pixels, ids=pixels.astype(dtype))
+            self.measure(mask, mask, Pair("", Path(), Path()))
 
     def measure(self, preds: LabelMap, target: LabelMap, pair: Pair) -> Ints:
         """The sums ``(rows, columns)``; one row where each class has its own masks."""
-        return self._of_pair.count(*self.maps(preds, target, pair.target))
+        if not self.rules.ids:
+            return self._of_pair.count(*self.maps(preds, target, pair.target))
+        of_preds, of_target, spacing = self.instance_maps(preds, target, pair.target)
+        try:
+            return self._of_pair.count_ids(of_preds, of_target, self.of_ids, spacing)
+        except IdError as error:
+            path = pair.preds if error.side == "preds" else pair.target
+            raise MaskError("labels", path, error.detail) from error
+
+    def instance_maps(
+        self, preds: LabelMap, target: LabelMap, path: Path
+    ) -> tuple[NDArray[Any], NDArray[Any], list[float]]:
+        """The ids of a pair ``(H, W, 1)`` or ``(D, H, W, 1)``, and the spacing of the pixels."""
+        assert preds.ids is not None
+        assert target.ids is not None
+        shape = target.values.shape
+        axes = axes_of_size(shape)
+        size = *(shape[axis] for axis in axes), 1
+        steps, _ = spacing_of(target, path, self.spacing)
+        spacing = [steps[axis] for axis in axes]
+        return preds.ids.reshape(size), target.ids.reshape(size), spacing
 
     def maps(self, preds: LabelMap, target: LabelMap, path: Path) -> tuple[Ints, Ints, list[float]]:
         """The labels of a pair ``(1, H, W)`` or ``(1, D, H, W)``, and the spacing of the pixels.
@@ -135,11 +162,12 @@ class Objects:
         rows += [self._row(name, values[:, i]) for i, name in enumerate(self._row_names)]
         over_all = self._values(of_all)
         scores = {key: over_all[key] for key in self._printed(over_all)}
-        sizes = {f"object_recall/{size}": f"object recall, {size}" for size in self.rules.strata}
+        further = {f"object_recall/{size}": f"object recall, {size}" for size in self.rules.strata}
+        further |= _titles_at(self.rules.thresholds)
         yield Section(
             "objects", "Objects", rows, columns=["name", *self._columns], scores=scores,
             intervals=self._intervals(values, evaluation, level, scores),
-            titles=TITLES | sizes, notes=[self._note()],
+            titles=TITLES | further, notes=[self._note()],
         )  # fmt: skip
         of_images = self._of_images(values, evaluation.names)
         worst = [row for row in of_images if row["missed_objects"] + row["false_objects"]][:SHOWN]
@@ -148,6 +176,12 @@ class Objects:
             printed=SHOWN, titles=TITLES,
             figures=Pictures(self, evaluation, [row["image"] for row in worst]),
         )  # fmt: skip
+
+    @cached_property
+    def of_ids(self) -> Counting:
+        """What ids mean: those that do not count are said by the space, not by binary masks."""
+        space = LabelSpace(BINARY.names, ignore_index=self.settings.space.ignore_index)
+        return Counting.of(space, input_format="index")
 
     # --- What is looked at ------------------------------------------------------------------------
 
@@ -239,7 +273,8 @@ class Objects:
         """The keys of the table of scores, without sizes that no object has."""
         sizes = [f"object_recall/{name}" for name in self.rules.strata]
         every = [key for key in self._columns if not key.endswith("_objects")]
-        return [*every, *(key for key in sizes if not isnan(values[key]))]
+        thresholds = at_thresholds(self.rules.thresholds)
+        return [*every, *thresholds, *(key for key in sizes if not isnan(values[key]))]
 
     def _of_images(self, sums: Ints, names: Sequence[str]) -> list[Row]:
         found = self._read(sums[:, : self._scheme.of_classes].sum(1))
@@ -275,7 +310,7 @@ class Objects:
         neighbours = {"full": "8 (in volumes 26)", "faces": "4 (in volumes 6)"}
         by = neighbours.get(self.rules.connectivity, "")
         least = f" of at least {self.rules.min_size:g} pixels" if self.rules.min_size else ""
-        threshold = self.rules.threshold
+        threshold = self.rules.least
         if self.rules.matching == "iou":
             found = (
                 f"matched one to one above an IoU of {0.5 if threshold is None else threshold:g}"
@@ -284,7 +319,20 @@ class Objects:
             found = "found where any pixel of its class overlaps"
         else:
             found = f"found where its class covers more than {threshold:g} of it"
-        return f"An object is connected pixels of one class, {by} neighbours{least}; {found}."
+        what = (
+            "the pixels of one id"
+            if self.rules.ids
+            else f"connected pixels of one class, {by} neighbours"
+        )
+        return f"An object is {what}{least}; {found}."
+
+
+def _titles_at(thresholds: Sequence[float]) -> dict[str, str]:
+    """What scores at several thresholds are called."""
+    names = {"object_f1_iou": "object F1", "object_accuracy_iou": "object accuracy"}
+    every = {key: f"{name}, mean over IoUs" for key, name in names.items()}
+    of_one = {f"{key}/{t:g}": f"{names[key]}, IoU {t:g}" for key in names for t in thresholds}
+    return every | of_one if thresholds else {}
 
 
 def _mean(values: Any) -> float:

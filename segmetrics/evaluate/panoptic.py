@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import typer
@@ -19,15 +19,21 @@ from segmetrics.evaluate.outputs import (
     table_csv,
     write_all,
 )
+from segmetrics.evaluate.panoptic_results import Results
 from segmetrics.evaluate.screen import BAD_INPUT, BELOW, Screen, standard_output
-from segmetrics.evaluate.segments import Coco, Format, InstanceIds, SegmentCounter, SegmentSettings
+from segmetrics.evaluate.segments import (
+    Coco,
+    Format,
+    InstanceIds,
+    Longs,
+    SegmentCounter,
+    SegmentSettings,
+)
 from segmetrics.evaluate.settings import NotScored
 from segmetrics.evaluate.workers import Progress, number_of_workers, outcomes
 from segmetrics.files import Match, Pair, Problem
 from segmetrics.files.panoptic import read_coco
-
-if TYPE_CHECKING:
-    from segmetrics.statistics import PanopticCounts
+from segmetrics.objects.panoptic import panoptic_scores
 
 #: The options that --panoptic goes with.
 OPTIONS = (
@@ -45,8 +51,6 @@ def panoptic_command(context: typer.Context, screen: Screen) -> None:
         ValueError: options that mean nothing here, or files that are not as they should be.
         NotScored: there are images that cannot be scored.
     """
-    from segmetrics.evaluate.panoptic_results import Results
-
     given = context.params
     _check(context)
     limits = thresholds.limits_of(given["fail_under"] or [])
@@ -56,20 +60,28 @@ def panoptic_command(context: typer.Context, screen: Screen) -> None:
         given["predictions"], given["targets"], given["labels_"], given["match"]
     )
     if limits:
-        nothing, _ = count([], SegmentSettings(format_), 1, lambda done, number, problems: None)
-        thresholds.check_keys(limits, list(nothing.keys()))
+        nothing = np.zeros((len(format_.names), 4))
+        thresholds.check_keys(limits, [*panoptic_scores(nothing, format_.names, format_.things)])
     check_no_input(outputs, [file for pair in pairs for file in pair.files])
     keep_going = given["keep_going"]
     if problems and not (keep_going and pairs):
         raise NotScored(problems, rest=bool(pairs))
     settings = SegmentSettings(format_, given["boundary"])
     with screen.progress() as progress:
-        counts, others = count(pairs, settings, given["workers"], progress)
+        found, others = count(pairs, settings, given["workers"], progress)
     problems += others
-    if problems and not (keep_going and len(counts)):
-        raise NotScored(problems, rest=bool(len(counts)))
+    if problems and not (keep_going and found):
+        raise NotScored(problems, rest=bool(found))
     results = Results(
-        counts, problems, given["confidence"], given["per_image"], arguments.arguments_of(context)
+        np.stack(list(found.values())),
+        list(found),
+        format_.names,
+        format_.things,
+        settings.boundary,
+        problems,
+        given["confidence"],
+        given["per_image"],
+        arguments.arguments_of(context),
     )
     below = thresholds.below(limits, results.scores)
     console = screen.console if STANDARD_OUTPUT in outputs.values() else standard_output()
@@ -156,30 +168,20 @@ def _plan_coco(preds: Path, targets: Path) -> tuple[Format, list[Pair], list[Pro
 
 def count(
     pairs: Sequence[Pair], settings: SegmentSettings, workers: int | None, progress: Progress
-) -> tuple[PanopticCounts, list[Problem]]:
-    """Count pairs by workers: those scored, in the order of their names, and the problems."""
-    format_ = settings.format
-    number = number_of_workers(workers, len(format_.names), 1)
-    found: dict[str, Any] = {}
+) -> tuple[dict[str, Longs], list[Problem]]:
+    """Count pairs by workers: the counts ``(C, 4)`` by the images' names, sorted; the problems."""
+    classes = len(settings.format.names)
+    number = number_of_workers(workers, classes, 1)
+    found: dict[str, Longs] = {}
     problems: list[Problem] = []
     progress(0, len(pairs), 0)
     for pair, outcome in outcomes(SegmentCounter(settings), pairs, number):
         if isinstance(outcome, Problem):
             problems.append(outcome)
         else:
-            found[pair.name] = outcome.sums
+            found[pair.name] = outcome.sums.reshape(classes, 4)
         progress(len(found) + len(problems), len(pairs), len(problems))
-
-    import torch
-
-    from segmetrics.statistics import PanopticCounts
-
-    names = sorted(found)
-    rows = np.array([found[name] for name in names], np.int64)
-    counts = torch.from_numpy(rows.reshape(len(names), len(format_.names), 4))
-    how = (("boundary", settings.boundary),)
-    table = PanopticCounts(counts, tuple(format_.names), format_.things, tuple(names), how)
-    return table, sorted(problems, key=lambda problem: problem.file)
+    return dict(sorted(found.items())), sorted(problems, key=lambda problem: problem.file)
 
 
 def _usual(targets: Path) -> Match | None:

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 import segmetrics
@@ -23,62 +25,97 @@ from segmetrics.evaluate.writing import (
     write_rows,
 )
 from segmetrics.files import Problem, printable
-from segmetrics.statistics import Interval, PanopticCounts, confidence_interval
+from segmetrics.objects.panoptic import KINDS, panoptic_scores, quality
+
+if TYPE_CHECKING:
+    from segmetrics.statistics import Interval, PanopticCounts
 
 #: The worst images that are printed.
 WORST = 5
-KINDS = ("PQ", "SQ", "RQ")
 GROUPS = {"all": "", "things": "_things", "stuff": "_stuff"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Results:
     """What came of a run.
 
     Args:
-        counts: the segments of every image.
+        counts: of the segments of every image ``(N, C, 4)``, see ``objects.panoptic``.
+        images: their names.
+        categories: names of the categories; things first.
+        things: how many of them are things.
+        boundary: whether segments matched by their bands, too.
         left_out: what could not be scored.
         level: that of confidence intervals; None for none.
         per_image: whether the images are listed.
         arguments: what was asked for.
     """
 
-    counts: PanopticCounts
+    counts: NDArray[np.int64]
+    images: Sequence[str]
+    categories: Sequence[str]
+    things: int
+    boundary: bool
     left_out: Sequence[Problem]
     level: float | None
     per_image: bool
     arguments: Mapping[str, object]
 
     @cached_property
+    def table(self) -> PanopticCounts:
+        """The counts as statistics take them; loads torch."""
+        import torch
+
+        from segmetrics.statistics import PanopticCounts
+
+        return PanopticCounts(
+            torch.from_numpy(self.counts),
+            tuple(self.categories),
+            self.things,
+            tuple(self.images),
+            (("boundary", self.boundary),),
+        )
+
+    @cached_property
     def scores(self) -> dict[str, float]:
         """The scores over all images, by key."""
-        return self.counts.scores()
+        found = panoptic_scores(self.counts.sum(0), self.categories, self.things)
+        return {key: float(value) for key, value in found.items()}
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
         """The intervals of the means, by key."""
         if self.level is None or len(self.counts) < 2:
             return {}
+        from segmetrics.statistics import confidence_interval
+
         keys = [key for key in self.scores if "/" not in key]
-        return {key: confidence_interval(self.counts, key, level=self.level) for key in keys}
+        return {key: confidence_interval(self.table, key, level=self.level) for key in keys}
 
     @cached_property
-    def classes(self) -> list[Row]:
+    def of_classes(self) -> list[Row]:
         """One row a category."""
-        columns = self.counts.by_class().columns()
-        return _rows({"name": columns.pop("class"), **columns})
+        total = self.counts.sum(0)
+        qualities = [values.tolist() for values in quality(total)]
+        columns = {
+            "name": self.categories,
+            "isthing": [c < self.things for c in range(len(self.categories))],
+            **dict(zip(map(str.lower, KINDS), qualities, strict=True)),
+            **{name: total[:, i].tolist() for i, name in enumerate(("tp", "fp", "fn"))},
+        }
+        return _rows(columns)
 
     @cached_property
-    def images(self) -> list[Row]:
+    def of_images(self) -> list[Row]:
         """One row an image, the worst first."""
-        columns = self.counts.columns()
-        segments = self.counts.counts.sum(1)
-        found = {
-            "name": columns["image"],
-            **{key: columns[key] for key in self.scores if "/" not in key},
+        scores = panoptic_scores(self.counts, self.categories, self.things)
+        segments = self.counts.sum(1)
+        columns = {
+            "name": self.images,
+            **{key: values.tolist() for key, values in scores.items() if "/" not in key},
             **{name: segments[:, i].tolist() for i, name in enumerate(("tp", "fp", "fn"))},
         }
-        return sorted(_rows(found), key=lambda row: (row["PQ"] != row["PQ"], row["PQ"]))
+        return sorted(_rows(columns), key=lambda row: (row["PQ"] != row["PQ"], row["PQ"]))
 
     def tables(self) -> list[Table]:
         """The tables that are printed: of categories, of means, and of the worst images."""
@@ -88,12 +125,12 @@ class Results:
             return [{names.get(k, k): x for k, x in row.items() if k != "isthing"} for row in rows]
 
         tables = [
-            Table.of_rows("class", named(self.classes)),
+            Table.of_rows("class", named(self.of_classes)),
             Table.of_rows("categories", self._means()),
         ]
         if self.per_image:
             shown = ("name", *KINDS, "tp", "fp", "fn")
-            worst = [{key: row[key] for key in shown} for row in self.images[:WORST]]
+            worst = [{key: row[key] for key in shown} for row in self.of_images[:WORST]]
             tables.append(Table.of_rows("worst images", named(worst)))
         return tables
 
@@ -117,7 +154,7 @@ class Results:
 
     def notes(self) -> list[str]:
         """What was scored, and what not."""
-        kind = "boundary panoptic quality" if self.arguments.get("boundary") else "panoptic quality"
+        kind = "boundary panoptic quality" if self.boundary else "panoptic quality"
         notes = [f"{counted(len(self.counts), 'image')}, {kind}"]
         if self.level is not None and len(self.counts) < 2:
             notes.append("No intervals: there is one image, and images are resampled.")
@@ -161,8 +198,8 @@ class Results:
                 key: {"low": i.low, "high": i.high, "level": i.level, "method": i.method}
                 for key, i in self.intervals.items()
             },
-            "classes": self.classes,
-            "images": self.images if self.per_image else [],
+            "classes": self.of_classes,
+            "images": self.of_images if self.per_image else [],
             "left_out": [
                 {"file": problem.file, "kind": problem.kind, "reason": problem.reason}
                 for problem in self.left_out
@@ -172,9 +209,9 @@ class Results:
 
     def write_csv(self, path: Path) -> None:
         """Write a row a category, and into a file of its own a row an image."""
-        write_rows(path, self.classes, "class")
+        write_rows(path, self.of_classes, "class")
         if self.per_image and path != STANDARD_OUTPUT:
-            write_rows(table_csv(path, "images"), self.images, "image")
+            write_rows(table_csv(path, "images"), self.of_images, "image")
 
 
 def _rows(columns: Mapping[str, Sequence[Any]]) -> list[Row]:

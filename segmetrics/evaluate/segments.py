@@ -20,7 +20,16 @@ from segmetrics.files import MaskError, Pair, Rows
 from segmetrics.files.masks import Array, Buffer
 from segmetrics.files.panoptic import Annotation, read_segments
 from segmetrics.labels import LabelSpace
-from segmetrics.objects import IGNORED, NO_OBJECT, Classify, segment_and_band_pairs, segment_pairs
+from segmetrics.objects import (
+    IGNORED,
+    NO_OBJECT,
+    Classify,
+    ObjectPairs,
+    Runs,
+    segment_and_band_pairs,
+    segment_pairs,
+    size_of,
+)
 from segmetrics.objects.panoptic import matched_counts
 
 Longs = NDArray[np.int64]
@@ -47,8 +56,8 @@ class Format(Protocol):
     @property
     def things(self) -> int: ...
 
-    def read(self, pair: Pair, *, target: bool, buffer: Buffer) -> tuple[Array, Classify]:
-        """The values of the pixels ``(H, W, values)`` of a mask, and what they mean."""
+    def read(self, pair: Pair, *, target: bool, buffer: Buffer) -> tuple[Array | Runs, Classify]:
+        """The values of the pixels ``(H, W, 1)`` of a mask, or their runs, and what they mean."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +70,12 @@ class Coco:
     preds: Mapping[str, Annotation]
     target: Mapping[str, Annotation]
 
-    def read(self, pair: Pair, *, target: bool, buffer: Buffer) -> tuple[Array, Classify]:
-        """The colours of a mask, and what they mean."""
+    def read(self, pair: Pair, *, target: bool, buffer: Buffer) -> tuple[Runs, Classify]:
+        """The runs of ids of a mask, and what they mean."""
         annotation = (self.target if target else self.preds)[pair.name]
         classify = by_annotation(annotation, self.class_of, len(self.names), target=target)
-        return read_segments(annotation.path, buffer), classify
+        starts, ids, size = read_segments(annotation.path, buffer)
+        return Runs(starts, ids[:, None], size), classify
 
 
 @dataclass(frozen=True)
@@ -123,22 +133,34 @@ class SegmentCounter:
         Raises:
             MaskError: it cannot be scored.
         """
+        pairs, bands = self.pairs(pair)
+        classes = len(self.settings.format.names)
+        return Counted(matched_counts(pairs, classes, bands=bands).reshape(-1))
+
+    def pairs(self, pair: Pair, *, maps: bool = False) -> tuple[ObjectPairs, ObjectPairs | None]:
+        """The table of the segments of a pair, and for ``boundary`` that of their bands.
+
+        Args:
+            pair: the files.
+            maps: whether the table of segments also has their maps.
+
+        Raises:
+            MaskError: it cannot be scored.
+        """
         format_, (of_preds, of_target) = self.settings.format, self.buffers
         preds, classify_preds = format_.read(pair, target=False, buffer=of_preds)
         target, classify_target = format_.read(pair, target=True, buffer=of_target)
-        size, expected = preds.shape[:-1], target.shape[:-1]
+        size, expected = size_of(preds), size_of(target)
         if size != expected:
             sizes = ["×".join(map(str, shape)) for shape in (size, expected)]
             detail = f"{sizes[0]}, its target {pair.target} is {sizes[1]}"
             raise MaskError("sizes", pair.preds, detail)
         sides = preds, target, classify_preds, classify_target
-        bands = None
-        if self.settings.boundary:
-            reach = max(1, round(DILATION_RATIO * hypot(*size)))
-            pairs, bands = segment_and_band_pairs(*sides, reach)
-        else:
-            pairs = segment_pairs(*sides)
-        return Counted(matched_counts(pairs, len(format_.names), bands=bands).reshape(-1))
+        if not self.settings.boundary:
+            return segment_pairs(*sides, maps=maps), None
+        reach = max(1, round(DILATION_RATIO * hypot(*size)))
+        pairs, bands = segment_and_band_pairs(*sides, reach)
+        return (segment_pairs(*sides, maps=True) if maps else pairs), bands
 
 
 def by_annotation(
@@ -150,8 +172,8 @@ def by_annotation(
     """
     segments, none = annotation.segments, IGNORED if target else NO_OBJECT
 
-    def classify(colors: Longs) -> tuple[Longs, Longs]:
-        ids = colors @ np.array([1, 256, 65536])
+    def classify(values: Longs) -> tuple[Longs, Longs]:
+        ids = values[:, 0]
         listed = ids.tolist()
         for id_ in listed:
             if id_ not in segments and id_ != VOID:

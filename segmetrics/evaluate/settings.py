@@ -74,6 +74,7 @@ class Settings:
         boundary: count the bands along the contours, too.
         images: keep the counts of every image.
         instances: count Cityscapes' instances, too.
+        ids: masks hold the ids of objects, 0 where there is none; the task is binary.
         readings: how predictions and targets are read.
         extras: what is measured of every pair besides.
     """
@@ -85,6 +86,7 @@ class Settings:
     boundary: bool = False
     images: bool = False
     instances: bool = False
+    ids: bool = False
     readings: Readings = field(default_factory=Readings)
     extras: tuple[Extra, ...] = ()
 
@@ -119,6 +121,7 @@ class Settings:
             "boundary": self.boundary,
             "counts of images": self.images,
             "iiou": self.instances,
+            "instance ids": self.ids,
             "keys": list(self.readings.target.keys),
             "one-hot axis": self.readings.target.one_hot,
             "ignore grid": self.readings.target.ignore_grid,

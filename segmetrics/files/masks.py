@@ -62,6 +62,7 @@ class LabelMap(NamedTuple):
     """Labels as NumPy integers ``(H, W)`` or ``(D, H, W)``, and where they lie.
 
     Of a file of probabilities ``scores`` are these, in float32, and the labels are 1 above 0.5.
+    Of an instance map ``ids`` are those of objects, and the labels are 1 where there is one.
     """
 
     values: Array
@@ -70,6 +71,7 @@ class LabelMap(NamedTuple):
     nodata: float | None = None
     place: Place | None = None
     scores: Array | None = None
+    ids: Array | None = None
 
     def with_scores(self, scores: Array) -> LabelMap:
         """The labels of probabilities."""

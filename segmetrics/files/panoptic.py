@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segmetrics.files.formats import format_of, refusing
+from segmetrics.files.formats import PNG, format_of, refusing
 from segmetrics.files.masks import Buffer, Reading
+from segmetrics.files.png import ColorRuns, read_color_runs
 from segmetrics.files.problems import MaskError
 
 #: Ids are the colours of pixels, R + 256 G + 65536 B; 0 is void.
@@ -110,8 +111,8 @@ def _field(path: Path, of: str, entry: Any, name: str) -> Any:
     return entry[name]
 
 
-def read_segments(path: Path, buffer: Buffer) -> NDArray[np.uint8]:
-    """The colours of a PNG of segments, ``(H, W, 3)``.
+def read_segments(path: Path, buffer: Buffer) -> ColorRuns:
+    """The runs of pixels of one colour, the id of a segment, of an image.
 
     Raises:
         MaskError: it cannot be read, or has no colours of 8 bits.
@@ -119,9 +120,20 @@ def read_segments(path: Path, buffer: Buffer) -> NDArray[np.uint8]:
     if not path.is_file():
         raise MaskError("inaccessible", path, "there is no such file, which the JSON names")
     with refusing(path):
-        stored = format_of(path).reader(path, Reading(), buffer)
+        found = format_of(path)
+        runs = read_color_runs(path, buffer) if found == PNG else None
+        if runs is not None:
+            return runs
+        stored = found.reader(path, Reading(), buffer)
     if stored.bands not in ("RGB", "RGBA") or stored.values.dtype != np.uint8:
         raise MaskError(
             "segments", path, "no colours of 8 bits, which say the ids: R + 256 G + 65536 B"
         )
-    return stored.values[..., :3]
+    return _cut(stored.values[..., :3] @ np.array([1, 256, 65536], np.int32))
+
+
+def _cut(ids: NDArray[np.int32]) -> ColorRuns:
+    differs = np.ones(ids.shape, np.bool_)
+    differs[:, 1:] = ids[:, 1:] != ids[:, :-1]
+    starts = np.append(np.flatnonzero(differs), ids.size).astype(np.int32)
+    return ColorRuns(starts, ids[differs], ids.shape)

@@ -34,6 +34,20 @@ DEPTHS = {GREY: (1, 2, 4, 8, 16), PALETTE: (1, 2, 4, 8), **dict.fromkeys(COLORS,
 STRETCHED = {2: 85, 4: 17}
 
 
+class ColorRuns(NamedTuple):
+    """An image of colours cut into runs of equal pixels; a row begins with a run.
+
+    Attributes:
+        starts: the first pixel of every run, then the number of pixels.
+        colors: the colour of every run, R + 256 G + 65536 B.
+        size: height and width.
+    """
+
+    starts: NDArray[np.int32]
+    colors: NDArray[np.int32]
+    size: tuple[int, int]
+
+
 def read_png(path: Path, _: Reading, buffer: Buffer) -> Stored:
     """The stored values of a PNG of any depth; its checksums are verified."""
     return decoded(path, content_of(path), buffer)
@@ -41,13 +55,29 @@ def read_png(path: Path, _: Reading, buffer: Buffer) -> Stored:
 
 def decoded(path: Path, data: bytes, buffer: Buffer) -> Stored:
     """``read_png`` of a file's content."""
-    png = _parsed(path, data)
-    check_size(path, png.size)
-    check_ratio(path, png.bytes, len(png.data), "Deflate")
+    png = _checked(path, data)
     values = None if png.interlaced else _decoded(png, buffer)
     if values is None:
         values = _decoded_by_libraries(path, data, png)
     return Stored(values, png.bands, palette=png.palette if png.type == PALETTE else b"")
+
+
+def read_color_runs(path: Path, buffer: Buffer) -> ColorRuns | None:
+    """The runs of equal pixels of an image of RGB; None of any other, which ``read_png`` reads.
+
+    It takes a tenth of the time of the pixels.
+    """
+    png = _checked(path, content_of(path))
+    inflate, (height, width) = _inflate(png.type), png.size
+    if png.bands != "RGB" or png.bits != 8 or png.interlaced or inflate is None:
+        return None
+    filtered = buffer.empty(png.bytes)
+    if not height * width or not inflate(png.data, filtered):
+        return None
+    from segmetrics.files.png_runs import color_runs
+
+    rows, starts, colors = color_runs(filtered, height, width)
+    return ColorRuns(starts, colors, png.size) if rows == height else None
 
 
 def load_kernels() -> None:
@@ -91,6 +121,14 @@ class _Png(NamedTuple):
             ]
         bits = self.samples * self.bits
         return sum(h * (1 + -(-w * bits // 8)) for h, w in sizes if w)
+
+
+def _checked(path: Path, data: bytes) -> _Png:
+    """The header and the data of a PNG that can be what it says."""
+    png = _parsed(path, data)
+    check_size(path, png.size)
+    check_ratio(path, png.bytes, len(png.data), "Deflate")
+    return png
 
 
 def _parsed(path: Path, data: bytes) -> _Png:

@@ -18,7 +18,8 @@ from segmetrics._help import explained
 from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics import means
-from segmetrics.metrics.base import MetricKwargs, RecipeMetric, uncompiled
+from segmetrics.metrics.base import MetricKwargs, uncompiled
+from segmetrics.metrics.counted import RecipeMetric
 from segmetrics.metrics.per_image import ImageMetric
 from segmetrics.recipes import AggregationLevel, class_recipe
 from segmetrics.scores import Average

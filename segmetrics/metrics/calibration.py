@@ -11,13 +11,8 @@ from typing_extensions import Unpack
 from segmetrics.counting import raise_if_bad
 from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
-from segmetrics.metrics.base import (
-    MetricKwargs,
-    SumMetric,
-    checked_names,
-    counting_arguments,
-    default_names,
-)
+from segmetrics.metrics.base import MetricKwargs, SumMetric
+from segmetrics.metrics.counted import checked_names, counting_arguments, default_names
 from segmetrics.probabilities import BAD_KINDS, Probabilities, count, messages
 from segmetrics.probabilities.calibration import (
     Bins,

@@ -11,8 +11,9 @@ from typing_extensions import Unpack
 
 from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
-from segmetrics.metrics.base import MetricKwargs, counting_arguments
+from segmetrics.metrics.base import MetricKwargs
 from segmetrics.metrics.calibration import check
+from segmetrics.metrics.counted import counting_arguments
 from segmetrics.metrics.rows import ImageRows, each_once, rows_of, worst_images
 from segmetrics.metrics.views import checked_prefix
 from segmetrics.probabilities import BAD_KINDS, Probabilities, count

@@ -23,7 +23,8 @@ from segmetrics.counting.settings import (
     Upsample,
 )
 from segmetrics.labels import LabelSpace
-from segmetrics.metrics.base import CountingMetric, MetricKwargs
+from segmetrics.metrics.base import MetricKwargs
+from segmetrics.metrics.counted import CountingMetric
 from segmetrics.metrics.views import KeyedMetric, checked_prefix
 from segmetrics.recipes import (
     AggregationLevel,

@@ -12,12 +12,8 @@ from typing_extensions import Unpack
 from segmetrics._arguments import one_of
 from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
-from segmetrics.metrics.base import (
-    MetricKwargs,
-    checked_names,
-    counting_arguments,
-    default_names,
-)
+from segmetrics.metrics.base import MetricKwargs
+from segmetrics.metrics.counted import checked_names, counting_arguments, default_names
 from segmetrics.metrics.rows import ImageRows, each_once, rows_of, worst_images
 from segmetrics.metrics.views import checked_prefix
 from segmetrics.probabilities import curves

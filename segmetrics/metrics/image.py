@@ -15,12 +15,8 @@ from segmetrics._help import explained
 from segmetrics.counting import BAD_KINDS, count, raise_if_bad
 from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
-from segmetrics.metrics.base import (
-    MetricKwargs,
-    checked_names,
-    counting_arguments,
-    default_names,
-)
+from segmetrics.metrics.base import MetricKwargs
+from segmetrics.metrics.counted import checked_names, counting_arguments, default_names
 from segmetrics.metrics.rows import ImageRows, each_once, rows_of
 from segmetrics.metrics.views import checked_prefix
 from segmetrics.recipes import class_recipe, statistics

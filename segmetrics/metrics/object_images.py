@@ -18,7 +18,6 @@ from segmetrics.metrics.rows import ImageRows, each_once, rows_of, worst_images
 from segmetrics.metrics.spacing import Spacing
 from segmetrics.recipes import exact
 from segmetrics.statistics import ImageId, ObjectCounts
-from segmetrics.surfaces import bad_pixels
 
 
 @explained
@@ -38,6 +37,7 @@ class ObjectImageScores(ImageRows, ObjectMetrics):
         fp16 or bf16; volumes have D in front of H. Binary: ``(N, H, W)`` or ``(N, 1, H, W)``.
         Multilabel: ``(N, C, H, W)``.
         ``target``: integer or bool labels ``(N, H, W)``; one-hot ``(N, C, H, W)`` beside scores.
+        With ``input_format="instances"`` both are instance maps, see ``ObjectMetrics``.
         ``spacing``: optionally that of this batch, for all images or one row an image.
         ``image_ids``: optionally one name or integer an image.
 
@@ -90,7 +90,7 @@ class ObjectImageScores(ImageRows, ObjectMetrics):
         image_ids: Tensor | Iterable[ImageId] | None = None,
     ) -> tuple[Tensor, ...]:
         counting = replace(self.counting, per_image=True)
-        bad = bad_pixels(preds, target, counting)
+        bad = self._bad(preds, target, counting)
         found = self._sums(preds, target, spacing).flatten(1).to(bad.device)
         return rows_of(torch.cat([found, bad], 1), image_ids)
 

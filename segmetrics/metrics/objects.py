@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import nan, prod
 from typing import Any, Literal
 
@@ -16,21 +17,21 @@ from typing_extensions import Self, Unpack
 from segmetrics import scores
 from segmetrics._arguments import boolean, identifier, number, one_of
 from segmetrics._help import explained
-from segmetrics.counting import BAD_KINDS, raise_if_bad
+from segmetrics.counting import BAD_KINDS, Counting, raise_if_bad
 from segmetrics.counting.inputs import read
 from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics import means
-from segmetrics.metrics.base import (
-    Fixed,
-    MetricKwargs,
-    SumMetric,
-    checked_names,
-    counting_arguments,
-    default_names,
-    uncompiled,
+from segmetrics.metrics.base import Fixed, MetricKwargs, SumMetric, uncompiled
+from segmetrics.metrics.counted import checked_names, counting_arguments, default_names
+from segmetrics.metrics.instance_maps import check_arguments, instance_maps
+from segmetrics.metrics.spacing import (
+    Spacing,
+    Steps,
+    checked_spacing,
+    metric_spacing,
+    spacing_of_image,
 )
-from segmetrics.metrics.spacing import Spacing, checked_spacing, metric_spacing, spacing_of_image
 from segmetrics.metrics.views import KeyedMetric, checked_prefix
 from segmetrics.objects import rules as rules_
 from segmetrics.objects.counts import Scheme, places, values_at
@@ -39,6 +40,8 @@ from segmetrics.objects.rules import Penalty, Rules
 from segmetrics.recipes import AggregationLevel, class_recipe, exact
 from segmetrics.surfaces import bad_pixels, images
 
+#: What the inputs are: label maps, or instance maps, whose objects are given by ids.
+ObjectFormat = InputFormat | Literal["instances"]
 #: The rules that are arguments.
 RULES = tuple(inspect.signature(Rules.of).parameters)
 
@@ -84,7 +87,7 @@ class RuledMetric(KeyedMetric):
         score_threshold: float = 0.5,
         from_logits: bool = False,
         upsample: Upsample | None = None,
-        input_format: InputFormat | None = None,
+        input_format: ObjectFormat | None = None,
         class_names: Sequence[str] | None = None,
         **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
@@ -97,6 +100,9 @@ class RuledMetric(KeyedMetric):
         boolean("per_class", per_class)
         one_of("aggregation_level", aggregation_level, ("global", "samplewise"))
         keys_prefix = checked_prefix(prefix)
+        ids = input_format == "instances"
+        if ids:
+            check_arguments(rules, task, score_threshold, from_logits, upsample)
         super().__init__(**metric_kwargs)
         try:
             recipe = class_recipe(  # says which classes count
@@ -108,11 +114,11 @@ class RuledMetric(KeyedMetric):
                 threshold=score_threshold,
                 from_logits=from_logits,
                 upsample=upsample,
-                input_format=input_format,
+                input_format=None if input_format == "instances" else input_format,
             )
         except ValueError as error:  # elsewhere this is the threshold
             raise ValueError(str(error).replace("`threshold", "`score_threshold")) from None
-        self.rules, self.counting = rules, recipe.counting
+        self.rules, self.counting = replace(rules, ids=ids), recipe.counting
         self.first = recipe.score.first
         self.label_space = num_classes if isinstance(num_classes, LabelSpace) else None
         self.class_names = checked_names(class_names, self.counting, self.label_space)
@@ -125,7 +131,7 @@ class RuledMetric(KeyedMetric):
         classes = range(self.first, self.counting.num_classes)
         left_in = [c for c in classes if c not in recipe.score.ignored]
         self.scheme = Scheme(
-            rules,
+            self.rules,
             self.counting.labels,
             channels=tuple(range(self.counting.channels)),
             classes=tuple(left_in) if task == "multiclass" else (1,),
@@ -212,6 +218,8 @@ class RuledMetric(KeyedMetric):
     def _sums(self, preds: Tensor, target: Tensor, spacing: Spacing | None) -> Tensor:
         """The sums of every image ``(N, rows, columns)`` in int64, on the CPU."""
         steps = self.spacing if spacing is None else checked_spacing(spacing)
+        if self.rules.ids:
+            return self._sums_of_ids(preds, target, steps)
         size = read(preds, target, self.counting).target.shape[2:]
         found = np.zeros((len(target), *self.scheme.shape), np.int64)
         for i, maps in enumerate(images(preds, target, self.counting)):
@@ -220,6 +228,24 @@ class RuledMetric(KeyedMetric):
             of_image = spacing_of_image(i, steps, size, len(target))
             found[i] = self.scheme.count(of_preds, of_target, of_image)
         return torch.from_numpy(found)
+
+    def _sums_of_ids(self, preds: Tensor, target: Tensor, steps: Steps) -> Tensor:
+        """The sums of every image ``(N, rows, columns)`` whose objects are given by ids."""
+        of_preds, of_target, size = instance_maps(preds, target, self.counting.task)
+        found = np.zeros((len(of_target), *self.scheme.shape), np.int64)
+        for i, maps in enumerate(zip(of_preds, of_target, strict=True)):
+            of_image = spacing_of_image(i, steps, size, len(of_target))
+            try:
+                found[i] = self.scheme.count_ids(*maps, self.counting, of_image)
+            except ValueError as error:
+                raise ValueError(f"image {i} of the batch: {error}") from None
+        return torch.from_numpy(found)
+
+    def _bad(self, preds: Tensor, target: Tensor, counting: Counting) -> Tensor:
+        """Bad pixels, see ``bad_pixels``; those of instance maps raise on every device."""
+        if self.rules.ids:
+            preds = target = torch.empty(len(target), 0)
+        return bad_pixels(preds, target, counting)
 
     def _scores(self, sums: Tensor) -> dict[str, Tensor]:
         """The scores of sums ``(..., rows, columns)`` in float64, by key without the prefix."""
@@ -245,6 +271,8 @@ class RuledMetric(KeyedMetric):
     def _arguments(self) -> dict[str, tuple[object, object]]:
         arguments = counting_arguments(self.counting, self.label_space)
         arguments["score_threshold"] = arguments.pop("threshold")
+        if self.rules.ids:
+            arguments["input_format"] = ("instances", None)
         binary = self.counting.task == "binary"
         default = Rules()
         plain = {
@@ -307,7 +335,11 @@ class ObjectMetrics(RuledMetric):
             all together, cover more than ``threshold`` of it; a predicted object is right if the
             target's objects of its class cover more than ``threshold`` of it. ``"iou"``: one to
             one, by descending IoU above ``threshold``.
-        threshold: in [0, 1); ``None``: any pixel for ``"overlap"``, an IoU of 0.5 for ``"iou"``.
+        threshold: in [0, 1); ``None``: any pixel for ``"overlap"``, an IoU of 0.5 for ``"iou"``. Of
+            ``"iou"`` also several, rising, such as ``[0.5, 0.75, 0.9]``: then there are F1 and
+            accuracy, TP / (TP + FP + FN), at each (``object_f1_iou/0.75``,
+            ``object_accuracy_iou/0.75``) and their means over them (``object_f1_iou``,
+            ``object_accuracy_iou``); all other scores are those of the first.
         connectivity: ``"full"``: pixels that share a corner are connected (8 neighbours, 26 in
             volumes), or ``"faces"`` (4 and 6).
         min_size: objects of the target that are smaller become ignored pixels, smaller predicted
@@ -336,6 +368,8 @@ class ObjectMetrics(RuledMetric):
         both_empty: HD95 where there is no object, ``nan`` by default.
         score_threshold: for binary and multilabel, the probability in [0, 1] above which a score is
             positive; a probability for logits too.
+        input_format: ``"instances"``: objects are given by ids instead of being connected
+            components. Otherwise ``None``, ``"index"`` or ``"one-hot"``, as in other metrics.
         task: ``"multiclass"``, ``"binary"`` or ``"multilabel"`` (each channel a binary mask; masks
             may overlap).
 
@@ -344,6 +378,9 @@ class ObjectMetrics(RuledMetric):
         fp16 or bf16; volumes have D in front of H. Binary: ``(N, H, W)`` or ``(N, 1, H, W)``.
         Multilabel: ``(N, C, H, W)``.
         ``target``: integer or bool labels ``(N, H, W)``; one-hot ``(N, C, H, W)`` beside scores.
+        With ``input_format="instances"`` both are integers ``(N, H, W, 2)``, category and id of
+        every pixel; for ``task="binary"`` ids ``(N, H, W)``, 0 where there is no object. The pixels
+        of one class and one id are one object. Values that are ignored say void in the target.
         ``spacing``: optionally that of this batch, for all images or one row an image.
 
     Returns (``compute`` and ``forward``):
@@ -366,7 +403,7 @@ class ObjectMetrics(RuledMetric):
         num_classes: int | LabelSpace | None = None,
         *,
         matching: Matching = "overlap",
-        threshold: float | None = None,
+        threshold: float | Sequence[float] | None = None,
         connectivity: Literal["full", "faces"] = "full",
         min_size: float = 0.0,
         sizes: Sequence[float] | Mapping[str, float] | None = None,
@@ -387,7 +424,7 @@ class ObjectMetrics(RuledMetric):
         score_threshold: float = 0.5,
         from_logits: bool = False,
         upsample: Upsample | None = None,
-        input_format: InputFormat | None = None,
+        input_format: ObjectFormat | None = None,
         class_names: Sequence[str] | None = None,
         **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
@@ -452,7 +489,7 @@ class ObjectMetrics(RuledMetric):
             means.check(state, (len(self.places),))
         else:
             state = found.sum(0).flatten()
-        bad = bad_pixels(preds, target, self.counting)
+        bad = self._bad(preds, target, self.counting)
         return (torch.cat([state.to(bad.device), bad]),)
 
     def _value(self, *states: Tensor) -> dict[str, Tensor]:

@@ -23,9 +23,8 @@ from segmetrics.metrics import means
 from segmetrics.metrics.base import MetricKwargs, uncompiled
 from segmetrics.metrics.views import KeyedMetric, checked_prefix
 from segmetrics.objects import segment_and_band_pairs, segment_pairs
-from segmetrics.objects.panoptic import TP, Categories, matched_counts
+from segmetrics.objects.panoptic import TP, Categories, matched_counts, panoptic_scores
 from segmetrics.recipes import exact
-from segmetrics.statistics.panoptic import panoptic_scores
 
 Array = NDArray[Any]
 

@@ -19,15 +19,8 @@ from segmetrics.counting.inputs import read
 from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics import means
-from segmetrics.metrics.base import (
-    Fixed,
-    MetricKwargs,
-    SumMetric,
-    checked_names,
-    counting_arguments,
-    default_names,
-    uncompiled,
-)
+from segmetrics.metrics.base import Fixed, MetricKwargs, SumMetric, uncompiled
+from segmetrics.metrics.counted import checked_names, counting_arguments, default_names
 from segmetrics.metrics.spacing import Spacing, Steps, checked_spacing, spacing_of_image
 from segmetrics.recipes import class_recipe, exact
 from segmetrics.surfaces import bad_pixels, images

@@ -16,7 +16,8 @@ from segmetrics._help import explained
 from segmetrics.counting import Counting
 from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
-from segmetrics.metrics.base import CountingMetric, MetricKwargs, RecipeMetric
+from segmetrics.metrics.base import MetricKwargs
+from segmetrics.metrics.counted import CountingMetric, RecipeMetric
 from segmetrics.recipes import (
     AggregationLevel,
     agreement_recipe,

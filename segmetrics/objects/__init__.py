@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._arguments import one_of
-from segmetrics.objects.table import IGNORED, NO_OBJECT, Classify, ObjectPairs, Side
+from segmetrics.objects.table import IGNORED, NO_OBJECT, Classify, ObjectPairs, Runs, Side
 
 __all__ = [
     "IGNORED",
@@ -23,11 +23,13 @@ __all__ = [
     "Classify",
     "Connectivity",
     "ObjectPairs",
+    "Runs",
     "Side",
     "object_pairs",
     "relabelled",
     "segment_and_band_pairs",
     "segment_pairs",
+    "size_of",
 ]
 
 #: Pixels are connected if they share a corner, an edge or a face, or a face only (in 2D: an edge).
@@ -72,8 +74,8 @@ def relabelled(labels: NDArray[Any], new: NDArray[np.int32]) -> NDArray[np.int32
 
 
 def segment_pairs(
-    preds: NDArray[Any],
-    target: NDArray[Any],
+    preds: NDArray[Any] | Runs,
+    target: NDArray[Any] | Runs,
     classify_preds: Classify,
     classify_target: Classify,
     *,
@@ -85,19 +87,19 @@ def segment_pairs(
 
     Args:
         preds: the values of every pixel, such as category and instance: integers ``(H, W, values)``
-            or ``(D, H, W, values)``.
+            or ``(D, H, W, values)``, or these cut into runs.
         target: the same, of the same size; the number of values may differ.
         classify_preds: says what the values in ``preds`` mean, see ``Classify``.
         classify_target: says what the values in ``target`` mean.
         maps: whether the table also has the maps of objects, int32 of the size of the inputs.
     """
     sides = _segments(preds, target, classify_preds, classify_target)
-    return _pairs(_backend(), *sides, maps, target.shape[:-1])
+    return _pairs(_backend(), *sides, maps, size_of(target))
 
 
 def segment_and_band_pairs(
-    preds: NDArray[Any],
-    target: NDArray[Any],
+    preds: NDArray[Any] | Runs,
+    target: NDArray[Any] | Runs,
     classify_preds: Classify,
     classify_target: Classify,
     reach: int,
@@ -121,12 +123,23 @@ def segment_and_band_pairs(
     return backend.count(*sides), backend.count(*bands)
 
 
+def size_of(pixels: NDArray[Any] | Runs) -> tuple[int, ...]:
+    """The size of a map whose pixels have several values."""
+    return pixels.size if isinstance(pixels, Runs) else pixels.shape[:-1]
+
+
 def _segments(
-    preds: NDArray[Any], target: NDArray[Any], classify_preds: Classify, classify_target: Classify
+    preds: NDArray[Any] | Runs,
+    target: NDArray[Any] | Runs,
+    classify_preds: Classify,
+    classify_target: Classify,
 ) -> tuple[Any, Any]:
     """The objects of both sides, as the backend has them."""
-    _check_sizes(preds.shape[:-1], target.shape[:-1])
-    volumes = [side.reshape((1,) * (4 - side.ndim) + side.shape) for side in (preds, target)]
+    _check_sizes(size_of(preds), size_of(target))
+    volumes = [
+        side if isinstance(side, Runs) else side.reshape((1,) * (4 - side.ndim) + side.shape)
+        for side in (preds, target)
+    ]
     segments = _backend().segments
     return segments(volumes[0], classify_preds), segments(volumes[1], classify_target)
 

@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._arrays import where
+from segmetrics.counting.settings import Counting
 from segmetrics.objects import distances, relabelled
-from segmetrics.objects.find import pairs_of
+from segmetrics.objects.find import pairs_of, sized
+from segmetrics.objects.ids import pairs_of_ids
 from segmetrics.objects.matching import matched
 from segmetrics.objects.rules import Rules
-from segmetrics.objects.scores import SCORES, SUMMED, Image, Sums
-from segmetrics.objects.table import IGNORED, NO_OBJECT, Ints, ObjectPairs, Side
+from segmetrics.objects.scores import SCORES, SUMMED, Image, Sums, at_thresholds
+from segmetrics.objects.table import IGNORED, NO_OBJECT, Bools, Ints, ObjectPairs, Side
 
 #: Scores that are shares of the objects that there are: 0/0 is ``zero_division``.
 SHARES = (
@@ -78,6 +80,31 @@ class Scheme:
         ]
         return np.concatenate(parts)
 
+    def count_ids(
+        self,
+        preds: NDArray[Any],
+        target: NDArray[Any],
+        counting: Counting,
+        spacing: Sequence[float],
+    ) -> Ints:
+        """The sums ``(rows, columns)`` of an image whose objects are given by ids.
+
+        Args:
+            preds: an instance map ``(H, W, values)`` or ``(D, H, W, values)``, see ``ids``.
+            target: the same.
+            counting: what its categories mean.
+            spacing: of the pixels along every axis.
+
+        Raises:
+            IdError: values without a meaning.
+        """
+        rules, parts = self.rules, []
+        for view in self._views():
+            pairs = pairs_of_ids(preds, target, counting, view, maps=rules.measures_surfaces)
+            found = sized(pairs, rules, rules.smallest(spacing))
+            parts.append(_sums_of_pairs(*found, max(view) + 1, spacing, rules))
+        return np.concatenate(parts)
+
     def _views(self) -> Iterator[tuple[int, ...]]:
         """The row of each label, or ``NO_OBJECT``, of all rows that are counted together.
 
@@ -100,12 +127,20 @@ def sums_of(
     """The sums of one map ``(rows, columns)``, where every label has a row, or ``NO_OBJECT``."""
     rows = np.array([IGNORED, NO_OBJECT, *row_of], np.int32)
     of_preds, of_target = (relabelled(side, rows) for side in (preds, target))
-    pairs, counted = pairs_of(of_preds, of_target, rules, rules.smallest(spacing))
+    found = pairs_of(of_preds, of_target, rules, rules.smallest(spacing))
+    return _sums_of_pairs(*found, max(row_of) + 1, spacing, rules)
+
+
+def _sums_of_pairs(
+    pairs: ObjectPairs, counted: Bools, rows: int, spacing: Sequence[float], rules: Rules
+) -> Ints:
+    """The sums of a table whose classes are rows."""
     image = Image(
-        matched(pairs, rules.matching, rules.threshold, counted),
-        max(row_of) + 1,
+        matched(pairs, rules.matching, rules.least, counted),
+        rows,
         prod(spacing) / rules.volume_unit,
         rules.strata_in_pixels(spacing),
+        rules.thresholds,
         rules.count_false,
     )
     sums = _summed(image)
@@ -124,7 +159,7 @@ def columns_of(rules: Rules) -> tuple[str, ...]:
     none = np.zeros(0, np.int64)
     side = Side(none, none, none, none.reshape(0, 3, 2))
     pairs = ObjectPairs(side, side, none, none, none, 0)
-    image = Image(matched(pairs), 0, 1.0, dict.fromkeys(rules.strata, 0.0))
+    image = Image(matched(pairs), 0, 1.0, dict.fromkeys(rules.strata, 0.0), rules.thresholds)
     return (*_summed(image), *(distances.COLUMNS if rules.measures_surfaces else ()))
 
 
@@ -138,7 +173,7 @@ def scores_of(rules: Rules) -> dict[str, Callable[[Sums], Any]]:
         scores["object_hd95"] = distances.hd95
     if rules.tolerance is not None:
         scores["object_surface_dice"] = distances.surface_dice
-    return scores
+    return scores | at_thresholds(rules.thresholds)
 
 
 def read(
@@ -159,7 +194,8 @@ def read(
         formulas[f"object_recall/{name}"] = _recall_of(name)
     with np.errstate(divide="ignore", invalid="ignore"):
         values = {key: formula(s) for key, formula in formulas.items()}
-    fill = {**dict.fromkeys(SHARES, zero_division), "object_hd95": both_empty}
+    shares = (*SHARES, *at_thresholds(rules.thresholds))
+    fill = {**dict.fromkeys(shares, zero_division), "object_hd95": both_empty}
     return {key: _filled(value, fill.get(key, nan)) for key, value in values.items()}
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._compile import kernel
-from segmetrics.objects.table import IGNORED, NO_OBJECT, Classify, Ints, ObjectPairs, Side
+from segmetrics.objects.table import IGNORED, NO_OBJECT, Classify, Ints, ObjectPairs, Runs, Side
 
 #: Where ``count_runs`` stands: runs, pixel, plane and row, pairs found and pixels counted by now.
 RUN, OTHER_RUN, BEGIN, PLANE, ROW, FOUND, COUNTED = range(7)
@@ -64,23 +64,20 @@ def relabelled(labels: NDArray[Any], new: NDArray[np.int32]) -> NDArray[np.int32
     return found.reshape(labels.shape)
 
 
-def segments(pixels: NDArray[Any], classify: Classify) -> Objects:
+def segments(pixels: NDArray[Any] | Runs, classify: Classify) -> Objects:
     """Objects that are given by the values of their pixels; see ``plain.segments``."""
-    pixels = np.ascontiguousarray(pixels)
-    starts, _ = _runs(pixels, pixels.shape[-1])
-    values = pixels.reshape(-1, pixels.shape[-1])[starts[:-1]].astype(np.int64)
+    starts, values, size = pixels if isinstance(pixels, Runs) else _cut(pixels)
+    values = values.astype(np.int64, copy=False)
     names, first = _names(_keys(values))
     classes, ids = classify(values[first])
     # values that mean one object get the number of the first of them; those of no object none
-    _, earliest, object_ = np.unique(
-        np.stack([classes, ids]), axis=1, return_index=True, return_inverse=True
-    )
-    leads = np.zeros(len(classes), np.bool_)
-    leads[earliest] = True
-    leads &= classes >= 0
-    number = (np.cumsum(leads) - 1)[earliest[object_.ravel()]]
+    objects, earliest = _names(_keys(np.stack([classes, ids], 1)))
+    is_object = classes[earliest] >= 0
+    number = (np.cumsum(is_object) - 1)[objects]
     numbers = np.where(classes >= 0, number, np.where(classes == IGNORED, IGNORED, NO_OBJECT))
-    return Objects(starts, numbers.astype(starts.dtype)[names], _size(pixels), classes[leads])
+    depth, height, width = (1,) * (3 - len(size)) + size
+    of_objects = classes[earliest][is_object]
+    return Objects(starts, numbers.astype(starts.dtype)[names], (depth, height, width), of_objects)
 
 
 def numbered(numbers: NDArray[np.int32], classes: Ints) -> Objects:
@@ -131,6 +128,14 @@ def _empty_boxes(objects: Objects) -> Ints:
     return boxes
 
 
+def _cut(pixels: NDArray[Any]) -> Runs:
+    """The runs of a map ``(..., W, values)``."""
+    pixels = np.ascontiguousarray(pixels)
+    starts, _ = _runs(pixels, pixels.shape[-1])
+    values = pixels.reshape(-1, pixels.shape[-1])[starts[:-1]].astype(np.int64)
+    return Runs(starts, values, pixels.shape[:-1])
+
+
 def _runs(pixels: NDArray[Any], values: int) -> tuple[NDArray[Any], Ints]:
     """The starts of runs, and which run is the first of every row, then their number."""
     if not pixels.size:
@@ -143,6 +148,8 @@ def _runs(pixels: NDArray[Any], values: int) -> tuple[NDArray[Any], Ints]:
 
 def _keys(values: Ints) -> Ints:
     """One number for each row ``(n, values)``, different for different rows."""
+    if values.shape[1] == 1:
+        return np.ascontiguousarray(values[:, 0])
     keys, spans = np.zeros(len(values), np.int64), 1
     for column in values.T if len(values) else ():
         low, span = int(column.min()), int(column.max()) - int(column.min()) + 1

@@ -33,6 +33,11 @@ def pairs_of(
         pairs = _given(_components(preds, 2), _components(target, 2), maps=maps)
     else:
         pairs = object_pairs(preds, target, connectivity=rules.connectivity, maps=maps)
+    return sized(pairs, rules, smallest)
+
+
+def sized(pairs: ObjectPairs, rules: Rules, smallest: int) -> tuple[ObjectPairs, Bools]:
+    """The table without objects that are too small, and which of the target's count."""
     if rules.small_targets == "ignored":
         pairs = pairs.at_least(smallest)
         return pairs, np.ones(len(pairs.target.sizes), bool)

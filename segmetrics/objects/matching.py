@@ -22,12 +22,15 @@ class Matched:
         found: whether each object of the target is found ``(n,)``.
         right: whether each predicted object is right ``(m,)``.
         counted: whether each object of the target counts; all but those too small to.
+        iou: of each object of the target with the one that it is matched with, 0 without one
+            ``(n,)``; of matching one to one only.
     """
 
     pairs: ObjectPairs
     found: Bools
     right: Bools
     counted: Bools
+    iou: NDArray[np.float64]
 
     @property
     def touched(self) -> Bools:
@@ -65,11 +68,14 @@ def matched(
     """
     pairs = of_one_class(pairs)
     if matching == "iou":
-        found, right = _one_to_one(pairs, 0.5 if threshold is None else threshold)
+        iou, right = _one_to_one(pairs, 0.5 if threshold is None else threshold)
+        found = iou > 0
     else:
+        iou = np.zeros(len(pairs.target.sizes))
         found = _covered(pairs.pair_target, pairs.pair_pixels, pairs.target.sizes, threshold)
         right = _covered(pairs.pair_preds, pairs.pair_pixels, pairs.preds.sizes, threshold)
-    return Matched(pairs, found, right, np.ones_like(found) if counted is None else counted)
+    counted = np.ones_like(found) if counted is None else counted
+    return Matched(pairs, found, right, counted, iou)
 
 
 def of_one_class(pairs: ObjectPairs) -> ObjectPairs:
@@ -96,16 +102,20 @@ def _covered(objects: Ints, pixels: Ints, sizes: Ints, threshold: float | None) 
     return _sums(objects, pixels, sizes) / sizes > threshold
 
 
-def _one_to_one(pairs: ObjectPairs, threshold: float) -> tuple[Bools, Bools]:
-    """Match the pair of the largest IoU first; above a half no object has a second one."""
+def _one_to_one(pairs: ObjectPairs, threshold: float) -> tuple[NDArray[np.float64], Bools]:
+    """The IoU of each object of the target with its match, and which predicted ones are right.
+
+    The pair of the largest IoU is matched first; above a half no object has a second one.
+    """
     iou = iou_of_pairs(pairs)
     order = np.argsort(-iou, kind="stable")
     order = order[iou[order] > threshold]
-    found = np.zeros(len(pairs.target.sizes), bool)
+    found = np.zeros(len(pairs.target.sizes))
     right = np.zeros(len(pairs.preds.sizes), bool)
-    for one, other in zip(pairs.pair_target[order], pairs.pair_preds[order], strict=True):
+    ends = pairs.pair_target[order], pairs.pair_preds[order]
+    for one, other, value in zip(*ends, iou[order], strict=True):
         if not (found[one] or right[other]):
-            found[one] = right[other] = True
+            found[one], right[other] = value, True
     return found, right
 
 

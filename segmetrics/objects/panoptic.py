@@ -7,16 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from segmetrics.objects.table import IGNORED, Ints, ObjectPairs
+from segmetrics._arrays import namespace, to_float64
+from segmetrics.objects.table import IGNORED, Bools, Ints, ObjectPairs
+from segmetrics.scores import ratio
+
+Array = Any  #: a tensor or a NumPy array
 
 #: What is summed of a class: segments matched, false and missed, and the IoU of those matched in
 #: units of ``UNIT``.
 TP, FP, FN, IOU = range(4)
 UNIT = 2.0**-40
+#: Panoptic, segmentation and recognition quality.
+KINDS = ("PQ", "SQ", "RQ")
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,53 @@ class Categories:
         return classes, np.where(thing, values[:, 1], 0)
 
 
+class Outcome(NamedTuple):
+    """What becomes of the segments of an image.
+
+    Attributes:
+        classes: class of the segments matched ``(k,)``.
+        iou: that of each match ``(k,)``.
+        missed: whether each segment of the target is missed ``(n,)``.
+        false: whether each predicted one is a false alarm ``(m,)``.
+    """
+
+    classes: Ints
+    iou: NDArray[np.float64]
+    missed: Bools
+    false: Bools
+
+
+def outcome_of(
+    pairs: ObjectPairs,
+    classes: int,
+    *,
+    modified_from: int | None = None,
+    bands: ObjectPairs | None = None,
+) -> Outcome:
+    """Match the segments of an image; see ``matched_counts``."""
+    target, preds = pairs.target, pairs.preds
+    same = target.classes[pairs.pair_target] == preds.classes[pairs.pair_preds]
+    of_target, of_preds = pairs.pair_target[same], pairs.pair_preds[same]
+    shared, union = pairs.pair_pixels[same], _unions(pairs)[same]
+    iou, matches = shared / union, 2 * shared > union
+    if bands is not None:
+        shared, union = _shared(bands, of_target, of_preds)
+        iou = np.where(union > 0, np.minimum(iou, shared / np.maximum(union, 1)), iou)
+        matches &= (2 * shared > union) | (union == 0)
+    class_of_pair = target.classes[of_target]
+    if modified_from is not None:
+        matches |= class_of_pair >= modified_from
+
+    found, right = np.zeros(len(target.sizes), np.bool_), np.zeros(len(preds.sizes), np.bool_)
+    found[of_target[matches]] = right[of_preds[matches]] = True
+    lost = preds.ignored.copy()  # to void and to crowds of the class
+    crowd = target.classes[pairs.pair_target] == preds.classes[pairs.pair_preds] + classes
+    np.add.at(lost, pairs.pair_preds[crowd], pairs.pair_pixels[crowd])
+    missed = ~found & (target.ignored <= target.sizes) & (target.classes < classes)
+    false = ~right & (2 * lost <= preds.sizes + preds.ignored)
+    return Outcome(class_of_pair[matches], iou[matches], missed, false)
+
+
 def matched_counts(
     pairs: ObjectPairs,
     classes: int,
@@ -99,32 +153,12 @@ def matched_counts(
             is the smaller of both (Cheng et al., CVPR 2021).
     """
     target, preds = pairs.target, pairs.preds
-    same = target.classes[pairs.pair_target] == preds.classes[pairs.pair_preds]
-    of_target, of_preds = pairs.pair_target[same], pairs.pair_preds[same]
-    shared, union = pairs.pair_pixels[same], _unions(pairs)[same]
-    iou, matches = shared / union, 2 * shared > union
-    if bands is not None:
-        shared, union = _shared(bands, of_target, of_preds)
-        iou = np.where(union > 0, np.minimum(iou, shared / np.maximum(union, 1)), iou)
-        matches &= (2 * shared > union) | (union == 0)
-    class_of_pair = target.classes[of_target]
-    if modified_from is not None:
-        matches |= class_of_pair >= modified_from
-
-    found, right = np.zeros(len(target.sizes), np.bool_), np.zeros(len(preds.sizes), np.bool_)
-    found[of_target[matches]] = right[of_preds[matches]] = True
-    lost = preds.ignored.copy()  # to void and to crowds of the class
-    crowd = target.classes[pairs.pair_target] == preds.classes[pairs.pair_preds] + classes
-    np.add.at(lost, pairs.pair_preds[crowd], pairs.pair_pixels[crowd])
-    missed = ~found & (target.ignored <= target.sizes) & (target.classes < classes)
-    false = ~right & (2 * lost <= preds.sizes + preds.ignored)
-
+    outcome = outcome_of(pairs, classes, modified_from=modified_from, bands=bands)
     counts = np.zeros((classes, 4), np.int64)
-    np.add.at(counts[:, TP], class_of_pair[matches], 1)
-    np.add.at(counts[:, FP], preds.classes[false], 1)
-    np.add.at(counts[:, FN], target.classes[missed], 1)
-    fractions = np.round(iou[matches] / UNIT).astype(np.int64)
-    np.add.at(counts[:, IOU], class_of_pair[matches], fractions)
+    np.add.at(counts[:, TP], outcome.classes, 1)
+    np.add.at(counts[:, FP], preds.classes[outcome.false], 1)
+    np.add.at(counts[:, FN], target.classes[outcome.missed], 1)
+    np.add.at(counts[:, IOU], outcome.classes, np.round(outcome.iou / UNIT).astype(np.int64))
     if modified_from is not None:
         of_stuff = (target.classes >= modified_from) & (target.classes < classes)
         segments = np.bincount(target.classes[of_stuff], minlength=classes)
@@ -133,19 +167,52 @@ def matched_counts(
     return counts
 
 
-def quality(counts: Any) -> tuple[Any, Any, Any]:
+def panoptic_scores(
+    counts: Array, names: Sequence[str], things: int, *, modified: bool = False
+) -> dict[str, Any]:
+    """The scores ``(...)`` of counts ``(..., C, 4)`` by key, see ``PanopticQuality``.
+
+    Args:
+        counts: a tensor or a NumPy array, as the scores are then.
+        names: of the C categories; things first.
+        things: how many of them are things.
+        modified: whether the counts are those of ``modified_from``.
+    """
+    of_class = dict(zip(KINDS, quality(counts), strict=True))
+    groups = {"": slice(None), "_things": slice(things), "_stuff": slice(things, None)}
+    if modified:
+        groups = {"": slice(None)}
+    elif things in (0, len(names)):  # one of them has no category
+        groups.pop("_stuff" if things else "_things")
+    found = {
+        f"{kind}{group}": _mean(of_class[kind][..., classes])
+        for group, classes in groups.items()
+        for kind in KINDS[: 1 if modified else None]
+    }
+    return found | {f"pq/{name}": of_class["PQ"][..., c] for c, name in enumerate(names)}
+
+
+def quality(counts: Array) -> tuple[Array, Array, Array]:
     """Panoptic, segmentation and recognition quality of counts ``(..., 4)``; nan of no segment.
 
     Example:
-        >>> import torch
+        >>> import numpy as np
         >>> from segmetrics.objects.panoptic import UNIT, quality
-        >>> quality(torch.tensor([3.0, 1.0, 1.0, 2.4 / UNIT]))
-        (tensor(0.6000), tensor(0.8000), tensor(0.7500))
+        >>> pq, sq, rq = quality(np.array([3, 1, 1, 2.4 / UNIT]))
+        >>> print(f"{pq:.2f} {sq:.2f} {rq:.2f}")
+        0.60 0.80 0.75
     """
-    tp, fp, fn, iou = (counts[..., column] for column in (TP, FP, FN, IOU))
+    tp, fp, fn, iou = (to_float64(counts[..., column]) for column in (TP, FP, FN, IOU))
     segments = tp + (fp + fn) / 2
-    recognition = tp / segments
-    return iou * UNIT / segments, iou * UNIT / (tp + (tp == 0)) + 0 * recognition, recognition
+    recognition = ratio(tp, segments)
+    of_matched = iou * UNIT / (tp + (tp == 0)) + 0 * recognition
+    return ratio(iou * UNIT, segments), of_matched, recognition
+
+
+def _mean(values: Array) -> Array:
+    """The mean over the last dimension of what is defined."""
+    xp = namespace(values)
+    return ratio(xp.nan_to_num(values).sum(-1), (~xp.isnan(values)).sum(-1))
 
 
 def _unions(pairs: ObjectPairs) -> Ints:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage  # type: ignore[import-untyped]
 
-from segmetrics.objects.table import IGNORED, NO_OBJECT, Classify, Ints, ObjectPairs, Side
+from segmetrics.objects.table import IGNORED, NO_OBJECT, Classify, Ints, ObjectPairs, Runs, Side
 
 
 class Objects(NamedTuple):
@@ -50,13 +50,16 @@ def relabelled(labels: NDArray[Any], new: NDArray[np.int32]) -> NDArray[np.int32
     return new[labels.astype(np.intp) - IGNORED]
 
 
-def segments(pixels: NDArray[Any], classify: Classify) -> Objects:
+def segments(pixels: NDArray[Any] | Runs, classify: Classify) -> Objects:
     """Objects that are given by the values of their pixels, connected or not.
 
     Args:
-        pixels: the values of every pixel ``(depth, height, width, values)``.
+        pixels: the values of every pixel ``(depth, height, width, values)``, or their runs.
         classify: see ``table.Classify``.
     """
+    if isinstance(pixels, Runs):
+        flat = np.repeat(pixels.values, np.diff(pixels.starts), axis=0)
+        pixels = flat.reshape((1,) * (3 - len(pixels.size)) + pixels.size + flat.shape[1:])
     values, place = np.unique(
         pixels.reshape(-1, pixels.shape[-1]).astype(np.int64), axis=0, return_inverse=True
     )

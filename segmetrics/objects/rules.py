@@ -30,7 +30,8 @@ class Rules:
     Made by :meth:`of`, which checks arguments, or one of ``PRESETS``.
 
     Attributes:
-        matching, threshold: see ``matching.matched``.
+        matching: see ``matching.matched``.
+        threshold: the same; of several IoUs, rising, the first is that.
         connectivity: ``"full"`` (8 or 26 neighbours), ``"edges"`` (8 or 18), ``"faces"`` (4 or 6).
         min_size: the smallest size of an object, in units of the spacing.
         sizes: strata of the recall; ``None`` is ``COCO`` for images and nothing for volumes.
@@ -49,11 +50,12 @@ class Rules:
         count_false: whether false objects enter the means over objects.
         cut_first: whether ignored pixels are cut out before components are found.
         volume_unit: units of the spacing in a unit of volumes.
+        ids: whether objects are given by ids; else they are connected components.
         preset: the name of a preset.
     """
 
     matching: Matching = "overlap"
-    threshold: float | None = None
+    threshold: float | tuple[float, ...] | None = None
     connectivity: Connectivity = "full"
     min_size: float = 0.0
     sizes: Strata | None = None
@@ -70,13 +72,14 @@ class Rules:
     count_false: bool = True
     cut_first: bool = False
     volume_unit: float = 1.0
+    ids: bool = False
     preset: str | None = None
 
     @staticmethod
     def of(
         *,
         matching: Matching = "overlap",
-        threshold: float | None = None,
+        threshold: float | Sequence[float] | None = None,
         connectivity: Literal["full", "faces"] = "full",
         min_size: float = 0,
         sizes: Sequence[float] | Mapping[str, float] | None = None,
@@ -91,16 +94,9 @@ class Rules:
         one_of("connectivity", connectivity, ("full", "faces"))
         one_of("surface", surface, ("pixels", "elements"))
         one_of("distances", distances, (True, False))
-        if threshold is not None:
-            threshold = number("threshold", threshold, 0)
-            if not threshold < 1:
-                raise ValueError(
-                    "`threshold` is a share of an object or an IoU, in [0, 1): an object is found "
-                    f"above it. Got {threshold:g}."
-                )
         return Rules(
             matching=matching,
-            threshold=threshold,
+            threshold=_threshold(threshold, matching),
             connectivity=connectivity,
             min_size=_finite("min_size", min_size),
             sizes=None if sizes is None else strata_of(sizes),
@@ -116,6 +112,16 @@ class Rules:
         """The rules as an identifier: no two share one."""
         values = [getattr(self, field.name) for field in fields(self) if field.name != "preset"]
         return blake2b(repr(values).encode(), digest_size=8).hexdigest()
+
+    @property
+    def least(self) -> float | None:
+        """The threshold that objects are matched by."""
+        return self.threshold[0] if isinstance(self.threshold, tuple) else self.threshold
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """Those with scores of their own: of several."""
+        return self.threshold if isinstance(self.threshold, tuple) else ()
 
     @property
     def strata(self) -> tuple[str, ...]:
@@ -166,6 +172,34 @@ def strata_of(sizes: Sequence[float] | Mapping[str, float]) -> Strata:
     if not edges or edges[0] != 0 or any(b <= a for a, b in pairwise(edges)):
         raise ValueError(f"`sizes` must rise from 0, got {', '.join(f'{e:g}' for e in edges)}.")
     return tuple(zip(sizes, edges, strict=True))
+
+
+def _threshold(
+    given: float | Sequence[float] | None, matching: Matching
+) -> float | tuple[float, ...] | None:
+    if given is None:
+        return None
+    given = getattr(given, "tolist", lambda: given)()  # of an array
+    several = isinstance(given, list | tuple)
+    values = tuple(number("threshold", t, 0) for t in (given if several else [given]))  # type: ignore[union-attr]
+    for value in values:
+        if not value < 1:
+            raise ValueError(
+                "`threshold` is a share of an object or an IoU, in [0, 1): an object is found "
+                f"above it. Got {value:g}."
+            )
+    if not several:
+        return values[0]
+    if matching != "iou":
+        raise ValueError(
+            "`threshold` of several values is of `matching='iou'`, got "
+            f"matching={matching!r}. Pass one value."
+        )
+    values = tuple(round(value, 6) for value in values)  # as they are in keys
+    if not values or any(b <= a for a, b in pairwise(values)):
+        listed = ", ".join(f"{value:g}" for value in values) or "none"
+        raise ValueError(f"`threshold` of several values must rise, got {listed}.")
+    return values
 
 
 def _finite(name: str, value: object) -> float:

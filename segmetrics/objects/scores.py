@@ -7,7 +7,7 @@ A new score is a function that reads sums, and one that sums where they are not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,6 +32,7 @@ class Image:
         classes: number of classes.
         pixel: area or volume of a pixel, in the unit of volumes.
         strata: names of sizes, each with the smallest number of pixels it holds, rising from 0.
+        thresholds: of the IoU, where objects are matched by several.
         count_false: whether false objects enter the means over objects.
     """
 
@@ -39,6 +40,7 @@ class Image:
     classes: int
     pixel: float
     strata: Mapping[str, float]
+    thresholds: Sequence[float] = ()
     count_false: bool = True
 
     def targets(self, values: Any = 1) -> Ints:
@@ -59,12 +61,10 @@ class Image:
         """The classes that have an object, each with its objects."""
         pairs = replace(self.matched.pairs, target_map=None, preds_map=None)
         for label in np.union1d(pairs.target.classes, pairs.preds.classes).tolist():
-            keep = pairs.target.classes == label, pairs.preds.classes == label
+            target, preds = pairs.target.classes == label, pairs.preds.classes == label
             m = self.matched
-            yield (
-                label,
-                Matched(pairs.keep(*keep), m.found[keep[0]], m.right[keep[1]], m.counted[keep[0]]),
-            )
+            of_class = pairs.keep(target, preds), m.found[target], m.right[preds]
+            yield label, Matched(*of_class, m.counted[target], m.iou[target])
 
 
 # --- What is summed -------------------------------------------------------------------------------
@@ -116,6 +116,12 @@ def strata(image: Image) -> dict[str, Ints]:
         columns[f"target/{name}"] = image.targets(stratum == i)
         columns[f"found/{name}"] = image.targets(m.found & (stratum == i))
     return columns
+
+
+def matches(image: Image) -> dict[str, Ints]:
+    """Objects matched above each threshold of several: those that are matched first."""
+    iou = image.matched.iou
+    return {f"matched/{t:g}": image.targets(iou > t) for t in image.thresholds}
 
 
 def aggregated(image: Image) -> dict[str, Ints]:
@@ -175,6 +181,7 @@ SUMMED: tuple[Callable[[Image], dict[str, Ints]], ...] = (
     overlaps,
     volumes,
     strata,
+    matches,
     aggregated,
     information,
     adapted_rand,
@@ -223,6 +230,23 @@ def variation_of_information(s: Sums) -> Any:
 def adapted_rand_error(s: Sums) -> Any:
     """Mean over images, in [0, 1]; Arganda-Carreras et al., 2015."""
     return s["rand"] * FRACTION / s["rand_images"]
+
+
+def at_thresholds(thresholds: Sequence[float]) -> dict[str, Callable[[Sums], Any]]:
+    """F1 and accuracy, TP / (TP + FP + FN), of objects matched above each IoU, and their means."""
+
+    def at(t: float, s: Sums) -> tuple[Any, Any]:
+        tp, both = s[f"matched/{t:g}"], s["target"] + s["preds"]
+        return 2 * tp / both, tp / (both - tp)
+
+    def score(i: int, some: Sequence[float]) -> Callable[[Sums], Any]:
+        return lambda s: sum(at(t, s)[i] for t in some) / len(some)
+
+    found: dict[str, Callable[[Sums], Any]] = {}
+    for i, name in enumerate(("object_f1_iou", "object_accuracy_iou") if thresholds else ()):
+        found[name] = score(i, thresholds)
+        found |= {f"{name}/{t:g}": score(i, [t]) for t in thresholds}
+    return found
 
 
 #: The scores by key.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,20 @@ NO_OBJECT, IGNORED = -1, -2
 #: ``(m,)``, ``NO_OBJECT`` or ``IGNORED``, and an id ``(m,)``. Pixels of one class and one id are
 #: one object.
 Classify = Callable[[Ints], tuple[Ints, Ints]]
+
+
+class Runs(NamedTuple):
+    """A map cut into runs of equal pixels; a row begins with a run.
+
+    Attributes:
+        starts: position of every run's first pixel in the flat map, then the number of pixels.
+        values: the values of the pixels of every run ``(n, values)``.
+        size: of the map, ``(H, W)`` or ``(D, H, W)``.
+    """
+
+    starts: NDArray[Any]
+    values: NDArray[Any]
+    size: tuple[int, ...]
 
 
 class Side(NamedTuple):

@@ -18,13 +18,13 @@ from segmetrics._arguments import integer, number
 from segmetrics._files import replace_file
 from segmetrics.labels import LabelSpace
 from segmetrics.report.comparison import write_comparison
-from segmetrics.report.numbers import Distribution, Result
+from segmetrics.report.numbers import Distribution, Result, Tile
 from segmetrics.report.page import checked_path, rendered, versions
 from segmetrics.report.pictures import Example, shown
 from segmetrics.scores import Statistics
-from segmetrics.statistics import Groups, HasImageCounts, ImageCounts
+from segmetrics.statistics import Groups, HasImageCounts, ImageCounts, Interval
 
-__all__ = ["Example", "Section", "write", "write_comparison"]
+__all__ = ["Example", "Section", "write", "write_comparison", "write_sections"]
 
 
 class Section(NamedTuple):
@@ -131,6 +131,69 @@ def write(
     replace_file(
         path, rendered("report.html.jinja", content, charts=True).encode("utf-8", "replace")
     )
+    return path
+
+
+def write_sections(
+    path: str | os.PathLike[str],
+    sections: Sequence[Section],
+    *,
+    title: str,
+    summary: Sequence[str] = (),
+    scores: Mapping[str, float] | None = None,
+    intervals: Mapping[str, Interval] | None = None,
+    how: Mapping[str, str] | None = None,
+    left_out: Sequence[tuple[str, str]] = (),
+    warnings: Sequence[str] = (),
+) -> Path:
+    """Write a report of results that have no confusion matrix: scores and tables, one HTML file.
+
+    Args:
+        path: where; its folder must exist. A file there is replaced, at once and as a whole.
+        sections: the tables, in the order to show them.
+        title: stands above the page.
+        summary: what was scored, in a few words each.
+        scores: those at the head of the page by name, the main one first.
+        intervals: those of scores, all of one level.
+        how: how it was counted: what to write under which heading.
+        left_out: files that were not scored, each with the reason.
+        warnings: sentences shown at the head of the page.
+
+    Returns:
+        The path.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+        ImportError: jinja2, pillow or plotly is missing.
+
+    Example:
+        >>> import tempfile
+        >>> from segmetrics import report
+        >>> rows = [{"class": "car", "PQ": 0.71, "TP": 12}, {"class": "road", "PQ": 0.98, "TP": 3}]
+        >>> path = f"{tempfile.mkdtemp()}/panoptic.html"
+        >>> report.write_sections(path, [report.Section("Classes", rows)], title="Night").name
+        'panoptic.html'
+    """
+    path = checked_path(path)
+    of_scores = intervals or {}
+    content = {
+        "title": title,
+        "summary": summary,
+        "tiles": [
+            Tile(name, value, of_scores[name].low, of_scores[name].high)
+            if name in of_scores
+            else Tile(name, value)
+            for name, value in (scores or {}).items()
+        ],
+        "level": next((interval.level for interval in of_scores.values()), None),
+        "sections": sections,
+        "how": {**(how or {}), **versions()},
+        "left_out": [(str(file), str(reason)) for file, reason in left_out],
+        "warnings": [str(warning) for warning in warnings],
+    }
+    page = rendered("sections.html.jinja", content, charts=False)
+    # file names that are no Unicode have characters which UTF-8 has not
+    replace_file(path, page.encode("utf-8", "replace"))
     return path
 
 

@@ -80,8 +80,9 @@
       to.alt = dialog.querySelector("p").textContent = from.alt;
       to.className = from.className;
     };
-    for (const figure of document.querySelectorAll("figure")) {
-      figure.querySelector("button").addEventListener("click", () => {
+    for (const button of document.querySelectorAll("figure button")) {
+      button.addEventListener("click", () => {
+        const figure = button.closest("figure");
         panels = [...figure.parentNode.children];
         enlarge(panels.indexOf(figure));
         dialog.showModal();

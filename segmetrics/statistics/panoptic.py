@@ -8,31 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from segmetrics.objects.panoptic import FN, FP, TP, quality
+from segmetrics.objects.panoptic import FN, FP, KINDS, TP, panoptic_scores, quality
 from segmetrics.statistics.resampled import ImageId, Resampled
 from segmetrics.statistics.tables import Table, Tabular
 from segmetrics.statistics.weighting import Statistic, Sums
-
-KINDS = ("PQ", "SQ", "RQ")
-
-
-def panoptic_scores(
-    counts: Tensor, names: Sequence[str], things: int, *, modified: bool = False
-) -> dict[str, Tensor]:
-    """The scores ``(...)`` of float64 counts ``(..., C, 4)`` by key; see ``PanopticQuality``."""
-    of_class = dict(zip(KINDS, quality(counts), strict=True))
-    groups = {"": slice(None), "_things": slice(things), "_stuff": slice(things, None)}
-    if modified:
-        groups = {"": slice(None)}
-    elif things in (0, len(names)):  # one of them has no category
-        groups.pop("_stuff" if things else "_things")
-    found = {
-        f"{kind}{group}": of_class[kind][..., classes].nanmean(-1)
-        for group, classes in groups.items()
-        for kind in KINDS[: 1 if modified else None]
-    }
-    per_class = zip(names, of_class["PQ"].unbind(-1), strict=True)
-    return {**found, **{f"pq/{name}": value for name, value in per_class}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +87,7 @@ class PanopticCounts(Tabular, Resampled):
     def by_class(self) -> Table:
         """One row a category: its scores over all images, and its segments."""
         total = self.counts.sum(0)
-        qualities = zip(KINDS, quality(total.double()), strict=True)
+        qualities = zip(KINDS, quality(total), strict=True)
         return Table(
             {
                 "class": list(self.class_names),
@@ -123,4 +102,4 @@ class PanopticCounts(Tabular, Resampled):
 
     def _scores(self, counts: Tensor) -> Mapping[str, Tensor]:
         modified = bool(dict(self.settings).get("modified"))
-        return panoptic_scores(counts.double(), self.class_names, self.things, modified=modified)
+        return panoptic_scores(counts, self.class_names, self.things, modified=modified)
