@@ -199,7 +199,8 @@ class ValuePairs:
 
     def add(self, target: Array, preds: Array) -> None:
         """Count pairs."""
-        pairs, drawn = (target, preds, *self.values[:3]), np.zeros(2, np.int64)
+        in_runs = True if target.dtype in BYTES and preds.dtype in BYTES else None
+        pairs, drawn = (target, preds, *self.values[:3], in_runs), np.zeros(2, np.int64)
         run_in_threads(
             tally_pieces,
             tally_together,

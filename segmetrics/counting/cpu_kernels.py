@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from segmetrics._compile import kernel
 from segmetrics.counting.codes import ABSTAINED, HIT, MISSED, PREDICTED, WITH_BAD_PREDS
 from segmetrics.counting.cpu_intrinsics import (
+    BITS,
     LANE,
     LANES,
     VECTOR,
@@ -26,7 +27,10 @@ from segmetrics.counting.cpu_intrinsics import (
     draw,
     find_best_of_vector,
     in_threads,
+    number_of_ones,
+    place_of_lowest_one,
     prefetch,
+    run_ends,
 )
 
 Array = NDArray[Any]
@@ -40,6 +44,8 @@ LABELS = 2**10
 VALUES = 2**8
 #: Histograms of a thread, unless one has more than ``CELLS``, see ``tally``.
 COPIES = 8
+#: Pairs whose runs are looked for at once, and how long these must be on average.
+PAIRS, RUN = 2**13, 8
 #: Cells of a histogram that 16 bits can tell apart.
 CELLS = 2**16
 #: Pixels whose scores are compared at once, where these are contiguous.
@@ -90,25 +96,75 @@ def tally(
 
 
 @kernel
-def tally_pieces(
+def tally_runs(
     rows: Array,
     columns: Array,
     lowest: int | None,
     start: int | None,
     span: int | None,
     histograms: Array,
+) -> None:
+    """``tally`` of values: runs of equal pairs are counted at once, where they are long enough.
+
+    The labels of neighbours are mostly the same, but not those of noise.
+    """
+    line, width = histograms.ravel(), np.uint64(histograms.shape[1])
+    ends, first = np.empty(PAIRS // BITS, np.uint64), 0
+    while first + BITS < len(rows):  # the pair behind the last one is looked at, too
+        number = min(len(ends), (len(rows) - first - 1) // BITS)
+        runs, most = np.uint64(0), np.uint64(number * BITS // RUN)
+        for i in range(number):
+            place = first + i * BITS
+            ends[i] = run_ends(rows, place) | run_ends(columns, place)
+            runs += number_of_ones(ends[i])
+            if runs > most:
+                break
+        behind = first + number * BITS
+        if runs > most:
+            some = slice(first, behind)
+            tally(rows[some], columns[some], lowest, start, span, histograms)
+        else:
+            ends[number - 1] |= np.uint64(1 << (BITS - 1))
+            done = first
+            for i in range(number):
+                left = ends[i]
+                while left:
+                    end = first + i * BITS + place_of_lowest_one(left)
+                    row = np.uint64(_place(rows[np.uintp(end)], lowest, start, span))
+                    column = np.uint64(_place(columns[np.uintp(end)], lowest, start, span))
+                    line[(row * width + column) * np.uint64(COPIES)] += end + 1 - done
+                    done = end + 1
+                    left &= left - np.uint64(1)
+        first = behind
+    tally(rows[first:], columns[first:], lowest, start, span, histograms)
+
+
+@kernel
+def tally_pieces(
+    rows: Array,
+    columns: Array,
+    lowest: int | None,
+    start: int | None,
+    span: int | None,
+    in_runs: bool | None,
+    histograms: Array,
     piece: int,
     drawn: Longs,
 ) -> None:
     """``tally`` of the pieces that a thread draws, into the first of the next thread's histograms.
 
-    ``drawn`` says how many pairs and how many threads' histograms were drawn before.
+    It is ``tally_runs`` unless ``in_runs`` is None, as it should be for more than bytes: runs of
+    these take longer to find than to count. ``drawn`` says how many pairs and how many threads'
+    histograms were drawn before.
     """
     mine = histograms[draw(drawn, 1, 1)]
     first = draw(drawn, 0, piece)
     while first < len(rows):
         some = slice(first, first + piece)
-        tally(rows[some], columns[some], lowest, start, span, mine)
+        if in_runs is not None:
+            tally_runs(rows[some], columns[some], lowest, start, span, mine)
+        else:
+            tally(rows[some], columns[some], lowest, start, span, mine)
         first = draw(drawn, 0, piece)
     sum_copies(mine.ravel())
 

@@ -1,8 +1,9 @@
 """The filters of PNG undone, in Numba: its specification, section 9.
 
-Label maps are flat, so nearly all filtered bytes are zero. Of eight zeros in line a row is written
-at once: Paeth's filter predicts the pixel above where the pixels on the left and above it on the
-left are equal, and the pixel on the left where those above are all equal.
+Where a pixel is one byte, eight are taken at once as one number. Label maps are flat, so nearly all
+filtered bytes are zero, and eight zeros need no arithmetic: Paeth's filter predicts the pixel above
+where the pixels on the left and above it on the left are equal, and the pixel on the left where
+those above are all equal.
 """
 
 from __future__ import annotations
@@ -18,8 +19,13 @@ from segmetrics._compile import kernel
 from segmetrics.files.masks import Array
 
 NONE, SUB, UP, AVERAGE, PAETH = range(5)
-#: Bytes that are written at once, and a byte repeated so often: the byte times ``EVERY``.
+#: Bytes that are taken at once, and a byte repeated so often: the byte times ``EVERY``.
 WORD, EVERY, ZEROS = 8, np.uint64(0x0101010101010101), np.uint64(0)
+#: The highest bit of every byte, and the others.
+HIGH = np.uint64(0x80) * EVERY
+LOW = ~HIGH
+#: Bits of a byte, and the place of the last one.
+BYTE, LAST = np.uint64(8), np.uint64(56)
 
 
 @kernel
@@ -42,12 +48,16 @@ def unfilter(filtered: Array, step: int, rows: Array) -> int:
         kind = filtered[start]
         if kind == NONE:
             _copy(stored, row)
+        elif kind == SUB and step == 1:
+            _undo_sub_of_bytes(stored, row)
         elif kind == SUB:
             _undo_sub(stored, step, row)
         elif kind == UP:
             _undo_up(stored, above, row)
         elif kind == AVERAGE:
             _undo_average(stored, above, step, row)
+        elif kind == PAETH and step == 1:
+            _undo_paeth_of_bytes(stored, above, row)
         elif kind == PAETH:
             _undo_paeth(stored, above, step, row)
         else:
@@ -66,13 +76,21 @@ def _copy(stored: Array, row: Array) -> None:
 def _undo_sub(stored: Array, step: int, row: Array) -> None:
     for x in range(step):
         row[x] = stored[x]
-    for start in range(step, len(row), WORD):
-        end = min(start + WORD, len(row))
-        if step == 1 and end == start + WORD and load(stored, start) == ZEROS:
-            store(np.uint64(row[start - 1]) * EVERY, row, start)
-            continue
-        for x in range(start, end):
-            row[x] = stored[x] + row[x - step]
+    for x in range(step, len(row)):
+        row[x] = stored[x] + row[x - step]
+
+
+@kernel
+def _undo_sub_of_bytes(stored: Array, row: Array) -> None:
+    whole, left = len(row) // WORD * WORD, ZEROS
+    for x in range(0, whole, WORD):
+        word = left * EVERY
+        if load(stored, x) != ZEROS:
+            word = _sum(word, _running_sums(load(stored, x)))
+        store(word, row, x)
+        left = word >> LAST
+    for x in range(whole, len(row)):
+        row[x] = stored[x] + (row[x - 1] if x else 0)
 
 
 @kernel
@@ -92,28 +110,53 @@ def _undo_average(stored: Array, above: Array, step: int, row: Array) -> None:
 def _undo_paeth(stored: Array, above: Array, step: int, row: Array) -> None:
     for x in range(step):
         row[x] = stored[x] + above[x]
-    for start in range(step, len(row), WORD):
-        end = min(start + WORD, len(row))
-        if step == 1 and end == start + WORD and load(stored, start) == ZEROS:
-            left, corner, word = row[start - 1], above[start - 1], load(above, start)
+    for x in range(step, len(row)):
+        row[x] = stored[x] + _paeth(row[x - step], above[x], above[x - step])
+
+
+@kernel
+def _undo_paeth_of_bytes(stored: Array, above: Array, row: Array) -> None:
+    whole, left, corner = len(row) // WORD * WORD, np.uint8(0), np.uint8(0)
+    for first in range(0, whole, WORD):
+        word = load(above, first)
+        if load(stored, first) == ZEROS:
             if left == corner:
-                store(word, row, start)
+                store(word, row, first)
+                left = corner = np.uint8(word >> LAST)
                 continue
             if word == np.uint64(corner) * EVERY:
-                store(np.uint64(left) * EVERY, row, start)
+                store(np.uint64(left) * EVERY, row, first)
                 continue
-        for x in range(start, end):
-            row[x] = stored[x] + _paeth(row[x - step], above[x], above[x - step])
+        for x in range(first, first + WORD):
+            left, corner = np.uint8(stored[x] + _paeth(left, above[x], corner)), above[x]
+            row[x] = left
+    for x in range(whole, len(row)):
+        left, corner = np.uint8(stored[x] + _paeth(left, above[x], corner)), above[x]
+        row[x] = left
 
 
 @kernel
 def _paeth(left: int, up: int, corner: int) -> int:
     """Which of the three is nearest to ``left + up - corner``; of equals the first."""
-    a, b, c = np.int64(left), np.int64(up), np.int64(corner)
+    a, b, c = np.int32(left), np.int32(up), np.int32(corner)
     of_left, of_up, of_corner = abs(b - c), abs(a - c), abs(a + b - 2 * c)
     if of_left <= of_up and of_left <= of_corner:
         return left
     return up if of_up <= of_corner else corner
+
+
+@kernel
+def _sum(a: Any, b: Any) -> Any:
+    """The sums of the bytes of two words, each modulo 256."""
+    return ((a & LOW) + (b & LOW)) ^ ((a ^ b) & HIGH)
+
+
+@kernel
+def _running_sums(word: Any) -> Any:
+    """Of every byte the sum of those up to it, modulo 256."""
+    for bytes_ in range(3):
+        word = _sum(word, word << (BYTE << np.uint64(bytes_)))
+    return word
 
 
 # --- LLVM intrinsics that Numba does not expose: eight bytes of an array at any place -------------
