@@ -162,7 +162,6 @@ def _plan_coco(preds: Path, targets: Path) -> tuple[Format, list[Pair], list[Pro
         of_preds,
         of_targets,
     )
-    files.load_readers(Path("x.png") for _ in pairs[:1])
     return format_, pairs, problems
 
 

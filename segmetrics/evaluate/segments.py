@@ -19,6 +19,7 @@ from segmetrics.evaluate.counter import Counted
 from segmetrics.files import MaskError, Pair, Rows
 from segmetrics.files.masks import Array, Buffer
 from segmetrics.files.panoptic import Annotation, read_segments
+from segmetrics.files.png import load_color_kernels
 from segmetrics.labels import LabelSpace
 from segmetrics.objects import (
     IGNORED,
@@ -59,6 +60,9 @@ class Format(Protocol):
     def read(self, pair: Pair, *, target: bool, buffer: Buffer) -> tuple[Array | Runs, Classify]:
         """The values of the pixels ``(H, W, 1)`` of a mask, or their runs, and what they mean."""
 
+    def pixels(self) -> Sequence[Array | Runs]:
+        """Masks of one pixel, one of each kind that ``read`` gives."""
+
 
 @dataclass(frozen=True)
 class Coco:
@@ -76,6 +80,11 @@ class Coco:
         classify = by_annotation(annotation, self.class_of, len(self.names), target=target)
         starts, ids, size = read_segments(annotation.path, buffer)
         return Runs(starts, ids[:, None], size), classify
+
+    def pixels(self) -> Sequence[Runs]:
+        """The runs of one pixel, as they are read."""
+        load_color_kernels()
+        return [Runs(np.arange(2, dtype=np.int32), np.zeros((1, 1), np.int32), (1, 1))]
 
 
 @dataclass(frozen=True)
@@ -100,6 +109,10 @@ class InstanceIds:
         values = files.read(path, None, buffer).values
         return values[..., None], by_instance_ids(path, self.space, self.things, target=target)
 
+    def pixels(self) -> Sequence[Array]:
+        """Masks of one pixel, of the usual dtypes."""
+        return [np.zeros((1, 1, 1), dtype) for dtype in (np.uint8, np.uint16)]
+
 
 @dataclass(frozen=True)
 class SegmentSettings:
@@ -115,8 +128,7 @@ class SegmentCounter:
     def __init__(self, settings: SegmentSettings) -> None:
         self.settings = settings
         self.buffers = Buffer(), Buffer()
-        for dtype in (np.uint8, np.uint16):  # loads the kernels, before workers are forked
-            pixel = np.zeros((1, 1, 1), dtype)
+        for pixel in settings.format.pixels():  # loads the kernels, before workers are forked
             segment_pairs(pixel, pixel, *[lambda values: (values[:, 0], values[:, 0])] * 2)
 
     def parts(self, pair: Pair) -> list[Rows | None]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segmetrics.files.formats import PNG, format_of, refusing
+from segmetrics.files.formats import read_stored, refusing
 from segmetrics.files.masks import Buffer, Reading
 from segmetrics.files.png import ColorRuns, read_color_runs
 from segmetrics.files.problems import MaskError
@@ -143,11 +143,10 @@ def read_segments(path: Path, buffer: Buffer) -> ColorRuns:
     if not path.is_file():
         raise MaskError("inaccessible", path, "there is no such file, which the JSON names")
     with refusing(path):
-        found = format_of(path)
-        runs = read_color_runs(path, buffer) if found == PNG else None
+        runs = read_color_runs(path, buffer)
         if runs is not None:
             return runs
-        stored = found.reader(path, Reading(), buffer)
+        stored = read_stored(path, Reading(), buffer)
     if stored.bands not in ("RGB", "RGBA") or stored.values.dtype != np.uint8:
         raise MaskError(
             "segments", path, "no colours of 8 bits, which say the ids: R + 256 G + 65536 B"
