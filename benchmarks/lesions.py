@@ -1,4 +1,4 @@
-"""Lesion-wise Dice and F1 beside panoptica and MONAI, in one process.
+"""Lesion-wise Dice and F1 compared with panoptica and MONAI, in one process.
 
 ``python -m benchmarks.lesions`` prints medians of interleaved runs, their ratios, and peak memory
 beyond the inputs. All are given the same binary masks. panoptica (which pins NumPy: install it into

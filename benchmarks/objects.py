@@ -149,7 +149,7 @@ class Images:
         return preds, target
 
     def as_coco(self, i: int) -> list[tuple[np.ndarray, list[dict[str, int]]]]:
-        """As COCO has them: ids, and the segments of each side."""
+        """As in COCO: ids, and the segments of each side."""
         return self.coco[i % DISTINCT]
 
     @staticmethod
@@ -173,7 +173,7 @@ class Images:
 
 
 def panopticapi_uniques(images: list[list[tuple[np.ndarray, list[dict[str, int]]]]]) -> None:
-    """What takes panopticapi its time: two ``np.unique`` over the pixels of an image."""
+    """The hot part of panopticapi: two ``np.unique`` over the pixels of an image."""
     for (preds, _), (target, _) in images:
         np.unique(preds, return_counts=True)
         np.unique(target.astype(np.uint64) * 2**24 + preds, return_counts=True)
@@ -245,7 +245,7 @@ def by_hotcoco(preds: Path, target: Path) -> None:
 
 
 def by_us(preds: Path, target: Path) -> None:
-    """What the command does, but for its start."""
+    """The work of the command, without its start."""
     format_, pairs, _ = plan(preds, target, None, None)
     count(pairs, SegmentSettings(format_), None, lambda done, number, problems: None)
 
@@ -313,7 +313,7 @@ def show(
 
 
 def main() -> None:
-    """Run the parts that are asked for."""
+    """Run the selected parts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--rounds", type=int, default=ROUNDS)

@@ -841,6 +841,12 @@ def test_samplewise_sets_of_classes_are_averaged_over_images(
         torch.testing.assert_close(found[key], expected, equal_nan=True, atol=1e-6, rtol=1e-6)
 
 
+def test_errors_of_samplewise_sets_of_classes_name_the_shapes_of_the_batch() -> None:
+    metric = SegmentationMetrics(GROUPED, aggregation_level="samplewise")
+    with pytest.raises(ValueError, match=r"`preds` \(3, 4, 5\) and `target` \(3, 4, 4\)"):
+        metric.update(torch.zeros(3, 4, 5).long(), torch.zeros(3, 4, 4).long())
+
+
 def test_samplewise_states_of_other_sets_of_classes_are_others() -> None:
     spaces = [
         GROUPED,
