@@ -119,7 +119,7 @@ def share(device: str, batch: int, side: int, rounds: int) -> report.Row:
 
 
 def logging_(classes: int, steps: int, processes: int) -> report.Row:
-    """What each way of logging costs a validation of Lightning."""
+    """The time of each way of logging in a validation of Lightning."""
     from benchmarks import logged  # Lightning is needed here alone
 
     seconds = logged.measured(classes, steps, processes)

@@ -1,4 +1,4 @@
-"""AUROC and average precision, update and compute, beside torchmetrics' binned and exact forms."""
+"""AUROC and average precision, update and compute, against torchmetrics' binned and exact forms."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def measure(names: Sequence[str], scale: int, rounds: int) -> list[Row]:
 
 
 def shown(rows: Sequence[Row]) -> str:
-    """A line a case: milliseconds, and how many times as long others take."""
+    """A line a case: milliseconds, and the ratios of others to ours."""
     lines = []
     for row in rows:
         seconds = row["seconds"]

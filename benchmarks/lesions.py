@@ -1,4 +1,4 @@
-"""Lesion-wise Dice and F1 beside panoptica and MONAI, in one process.
+"""Lesion-wise Dice and F1 compared with panoptica and MONAI, in one process.
 
 ``python -m benchmarks.lesions`` prints medians of interleaved runs, their ratios, and peak memory
 beyond the inputs. All are given the same binary masks. panoptica (which pins NumPy: install it into
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks import report
 from benchmarks.machine import machine, versions
 from benchmarks.memory import peak_of
 from benchmarks.timing import ROUNDS, interleaved
@@ -105,15 +106,17 @@ def made(masks: Masks, names: list[str]) -> dict[str, Step]:
     return steps
 
 
-def speed(size: str, lesions: int, names: list[str], rounds: int) -> None:
+def speed(size: str, lesions: int, names: list[str], rounds: int) -> report.Row:
     """Print the times of a scene."""
     masks = scene(_size(size), lesions)
     floor = torch.from_numpy(masks[0]).sum
-    timing = interleaved(floor, made(masks, names), device="cpu", rounds=rounds).contenders
-    print(f"\n{size}, {lesions} lesions")
-    ours = timing["segmetrics"]
-    for name, seconds in timing.items():
+    timing = interleaved(floor, made(masks, names), device="cpu", rounds=rounds)
+    form = f"{size}, {lesions} lesion{'s' * (lesions > 1)}"
+    print(f"\n{form}")
+    ours = timing.contenders["segmetrics"]
+    for name, seconds in timing.contenders.items():
         print(f"  {name:22} {1e3 * seconds:10.1f} ms {seconds / ours:8.1f} ×", flush=True)
+    return {"form": form, "floor": timing.floor, "seconds": timing.contenders}
 
 
 def memory(size: str, lesions: int, names: list[str]) -> None:
@@ -148,6 +151,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--peak-of", choices=CONTENDERS, help="measure only this one's memory")
+    report.add_options(parser)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     if options.peak_of:
@@ -156,7 +160,8 @@ def main() -> None:
     print(machine("cpu"), versions())
     for size in options.sizes:
         for lesions in options.lesions:
-            speed(size, lesions, options.only, options.rounds)
+            row = speed(size, lesions, options.only, options.rounds)
+            report.save(options, "lesions", [row])
     if not options.no_memory:
         for size in options.sizes:
             memory(size, max(options.lesions), options.only)

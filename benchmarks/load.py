@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks import report
 
-#: Form → what is updated. Labels and logits are those of ``cases.py``, 4×520×520 and 21 classes.
+#: Form → metric. Labels and logits are those of ``cases.py``, 4×520×520 and 21 classes.
 FORMS = (
     "labels uint8",
     "labels int64",
@@ -93,7 +93,7 @@ def _interleaved(steps: Mapping[str, Callable[[], float]], calls: int) -> dict[s
 
 @contextmanager
 def _busy(number: int) -> Iterator[None]:
-    """So many processes that never rest."""
+    """Some busy processes."""
     processes = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(number)]
     for process in processes:
         process.start()
@@ -112,7 +112,7 @@ def _spin() -> None:
 
 @contextmanager
 def _served(form: str, path: Path, threads: int) -> Iterator[Callable[[], float]]:
-    """A process that times one call each time it is asked."""
+    """A process that times one call on request."""
     code = (
         f"import sys; sys.path.insert(0, {str(path)!r}); import segmetrics\n"
         f"sys.path.insert(0, {str(ROOT)!r}); from benchmarks.load import serve\n"

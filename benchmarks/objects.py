@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from scipy import ndimage
 from torchmetrics.detection import PanopticQuality as TorchmetricsPanopticQuality
 from vernier import panoptic as vernier
 
+from benchmarks import report
 from benchmarks.machine import machine, versions
 from benchmarks.memory import peak_of
 from benchmarks.timing import ROUNDS, interleaved
@@ -101,13 +102,17 @@ def tables(small: bool) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     street, lesions = regions(flat, 300, 19), regions(deep, 300, 1)
     noise = [rng.integers(-1, 2, flat).astype(np.int32) for _ in range(2)]
     return {
-        f"{flat}, 300 regions": (moved(street), street),
-        f"{flat}, noise": (noise[0], noise[1]),
-        f"{deep}, 300 lesions": (moved(lesions), lesions),
+        f"{_by(flat)}, 300 regions": (moved(street), street),
+        f"{_by(flat)}, noise": (noise[0], noise[1]),
+        f"{_by(deep)}, 300 lesions": (moved(lesions), lesions),
     }
 
 
-def time_tables(rounds: int, small: bool) -> None:
+def _by(size: tuple[int, ...]) -> str:
+    return "×".join(map(str, size))
+
+
+def time_tables(rounds: int, small: bool) -> Iterator[report.Row]:
     """Print times of components and pairs."""
     for name, (preds, target) in tables(small).items():
         steps: dict[str, Step] = {
@@ -115,7 +120,7 @@ def time_tables(rounds: int, small: bool) -> None:
             "cc3d + unique": lambda p=preds, t=target: by_cc3d(p, t),
             "SciPy + unique": lambda p=preds, t=target: by_scipy(p, t),
         }
-        show(name, steps, preds.sum, rounds)
+        yield show(name, steps, preds.sum, rounds)
 
 
 # --- panoptic quality -----------------------------------------------------------------------------
@@ -144,7 +149,7 @@ class Images:
         return preds, target
 
     def as_coco(self, i: int) -> list[tuple[np.ndarray, list[dict[str, int]]]]:
-        """As COCO has them: ids, and the segments of each side."""
+        """As in COCO: ids, and the segments of each side."""
         return self.coco[i % DISTINCT]
 
     @staticmethod
@@ -168,7 +173,7 @@ class Images:
 
 
 def panopticapi_uniques(images: list[list[tuple[np.ndarray, list[dict[str, int]]]]]) -> None:
-    """What takes panopticapi its time: two ``np.unique`` over the pixels of an image."""
+    """The hot part of panopticapi: two ``np.unique`` over the pixels of an image."""
     for (preds, _), (target, _) in images:
         np.unique(preds, return_counts=True)
         np.unique(target.astype(np.uint64) * 2**24 + preds, return_counts=True)
@@ -186,7 +191,7 @@ def by_vernier(images: Images, sides: list[list[tuple[np.ndarray, list[dict[str,
     vernier.Evaluator().evaluate(target, preds, num_threads=torch.get_num_threads())
 
 
-def time_quality(rounds: int, small: bool, number: int) -> None:
+def time_quality(rounds: int, small: bool, number: int) -> Iterator[report.Row]:
     """Print times of panoptic quality on arrays, of as many images each."""
     for name in DATA:
         images = Images(name, small)
@@ -206,9 +211,8 @@ def time_quality(rounds: int, small: bool, number: int) -> None:
             "vernier": partial(by_vernier, images, coco),
         }
         of_images = {"panopticapi's uniques": min(5 * few, number), "torchmetrics": few}
-        title = f"panoptic quality, {number} images of {name}'s size, a time an image"
         per = {who: of_images.get(who, number) for who in steps}
-        show(title, steps, every[0][0].sum, rounds, per)
+        yield show(f"images of {name}'s size", steps, every[0][0].sum, rounds, per)
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -241,12 +245,12 @@ def by_hotcoco(preds: Path, target: Path) -> None:
 
 
 def by_us(preds: Path, target: Path) -> None:
-    """What the command does, but for its start."""
+    """The work of the command, without its start."""
     format_, pairs, _ = plan(preds, target, None, None)
     count(pairs, SegmentSettings(format_), None, lambda done, number, problems: None)
 
 
-def time_files(rounds: int, small: bool, number: int) -> None:
+def time_files(rounds: int, small: bool, number: int) -> Iterator[report.Row]:
     """Print times of panoptic quality of COCO's files."""
     for name in DATA:
         with tempfile.TemporaryDirectory() as folder:
@@ -255,9 +259,9 @@ def time_files(rounds: int, small: bool, number: int) -> None:
                 "segmetrics": partial(by_us, *paths),
                 "hotcoco": partial(by_hotcoco, *paths),
             }
-            title = f"files, {number} images of {name}'s size, a time an image"
+            title = f"{number} files of {name}'s size"
             floor = torch.rand(1000, 1000).sum
-            show(title, steps, floor, rounds, dict.fromkeys(steps, number))
+            yield show(title, steps, floor, rounds, dict.fromkeys(steps, number))
 
 
 # --- memory ---------------------------------------------------------------------------------------
@@ -295,37 +299,40 @@ def show(
     floor: Step,
     rounds: int,
     per: Mapping[str, int] | None = None,
-) -> None:
-    """Print times, those of the others beside ours."""
-    timing = interleaved(floor, steps, device="cpu", rounds=rounds).contenders
-    times = {who: seconds / (per or {}).get(who, 1) for who, seconds in timing.items()}
+) -> report.Row:
+    """Print times, and their ratios to ours; of an image where ``per`` says how many there were."""
+    timing = interleaved(floor, steps, device="cpu", rounds=rounds)
+    times = {who: seconds / (per or {}).get(who, 1) for who, seconds in timing.contenders.items()}
     print(f"\n{title}")
     for who, seconds in times.items():
         print(
             f"  {who:24} {1e3 * seconds:10.2f} ms   {seconds / times['segmetrics']:7.1f} ×",
             flush=True,
         )
+    return {"form": title, "floor": timing.floor, "seconds": times}
 
 
 def main() -> None:
-    """Run the parts that are asked for."""
+    """Run the selected parts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--small", action="store_true", help="only to see that it runs")
     parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
+    report.add_options(parser)
     given = parser.parse_args()
     if given.memory_of:
         print(memory_of(*given.memory_of, given.small))
         return
     print(machine("cpu"), versions())
     if "table" in given.parts:
-        time_tables(given.rounds, given.small)
+        report.save(given, "objects", list(time_tables(given.rounds, given.small)))
     if "quality" in given.parts:
-        time_quality(given.rounds, given.small, given.images)
+        report.save(given, "panoptic", list(time_quality(given.rounds, given.small, given.images)))
     if "files" in given.parts:
-        time_files(given.rounds, given.small, given.images)
+        rows = time_files(given.rounds, given.small, given.images)
+        report.save(given, "panoptic files", list(rows))
     if "memory" in given.parts:
         show_memory(given.small)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from datetime import date
@@ -40,7 +41,7 @@ def title(row: Row) -> str:
 
 
 def speed_table(rows: Sequence[Row]) -> str:
-    """Milliseconds of the floor and of ours; of every peer, how many times as long it takes."""
+    """Milliseconds of the floor and of ours, and the ratio of every peer to ours."""
     ours, *others = CONTENDERS
     head = ["", "sum() ms", f"{ours} ms", "/ sum()", *others, "repeated rounds"]
     lines = []
@@ -92,6 +93,18 @@ def keep(path: Path, device: str, part: str, rows: Sequence[Row]) -> None:
     kept[part] = list({case(row): row for row in [*kept.get(part, []), *rows]}.values())
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Say where the rows of a program go."""
+    parser.add_argument("--output", type=Path, help="results file; rows are added or replaced")
+    parser.add_argument("--no-save", action="store_true", help="only print")
+
+
+def save(options: argparse.Namespace, part: str, rows: Sequence[Row]) -> None:
+    """Keep the rows, unless told not to."""
+    if not options.no_save:
+        keep(options.output or default_path("cpu"), "cpu", part, rows)
 
 
 def chart(path: Path, *, classes: int = 21) -> Path | None:

@@ -53,6 +53,7 @@ class Run(NamedTuple):
     seconds: float
     memory: int
     scores: Scores
+    cases: int
 
 
 def main() -> None:
@@ -75,10 +76,24 @@ def main() -> None:
     one = measured(folder, dict.fromkeys((OURS, *FLOORS), cases) | dict.fromkeys(PEERS, of_monai))
     on_all = {OURS: cases, "MONAI": min(cases, max(of_monai, CORES))}
     every = measured(folder, on_all, cores=CORES)
+    if not options.no_save:
+        from benchmarks import report  # after the measurement: it loads torch
+
+        rows = [row(one, one, cases, "one core"), row(every, one, cases, f"{CORES} cores")]
+        path = options.output or report.default_path("cpu")
+        report.keep(path, "cpu", "volumes", rows)
     inflated, read = (one[name].seconds / one[OURS].seconds for name in list(FLOORS)[:2])
     print(f"On one core zlib is {inflated:.0%} of ours, reading all of it {read:.0%}.")
     print(f"Largest memory of our processes: {max(r[OURS].memory for r in (one, every)) >> 20} MB.")
     print(f"Largest relative difference to MONAI: {difference(one[OURS], one['MONAI']):.1e}.")
+
+
+def row(runs: dict[str, Run], floor: dict[str, Run], cases: int, on: str) -> dict[str, Any]:
+    """Seconds a case, as they are kept."""
+    seconds = {name: run.seconds / run.cases for name, run in runs.items()}
+    read = floor["reading alone, our reader"]
+    form = f"{cases} cases of {ORGANS} organs, {on}"
+    return {"form": form, "floor": read.seconds / read.cases, "seconds": seconds}
 
 
 def measured(folder: Path, cases: dict[str, int], *, cores: int = 1) -> dict[str, Run]:
@@ -135,7 +150,7 @@ def process(folder: Path, name: str, cases: int, *, cores: int) -> Run:
         found = json.loads(output.read_text())
     unit = 1 if sys.platform == "darwin" else 1024
     scores = _scores_of_command(found) if name == OURS else found["scores"]
-    return Run(found["seconds"], usage.ru_maxrss * unit, scores)
+    return Run(found["seconds"], usage.ru_maxrss * unit, scores, cases)
 
 
 def _pin() -> None:
@@ -299,6 +314,8 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--cases", type=int, default=50)
     options.add_argument("--size", type=int, nargs=3, default=SIZE)
     options.add_argument("--monai-cases", type=int, default=3, help="as it takes long")
+    options.add_argument("--output", type=Path, help="results file; rows are added or replaced")
+    options.add_argument("--no-save", action="store_true", help="only print")
     return options
 
 

@@ -1,4 +1,4 @@
-"""Surfaces and boundaries beside MONAI, torchmetrics and OpenCV, in one process.
+"""Surfaces and boundaries compared with MONAI, torchmetrics and OpenCV, in one process.
 
 ``python -m benchmarks.surfaces`` prints medians of interleaved runs, their ratios, and peak memory
 above the inputs. MONAI is given one-hot masks made beforehand, we label maps. ``--folder FOLDER``
@@ -11,7 +11,7 @@ import argparse
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, one_hot
 from torchmetrics.segmentation import HausdorffDistance as TorchmetricsHausdorff
 
+from benchmarks import report
 from benchmarks.machine import machine, versions
 from benchmarks.memory import peak_of
 from benchmarks.timing import ROUNDS, interleaved
@@ -71,7 +72,7 @@ def scene(kind: str, shape: tuple[int, ...], classes: int = CLASSES) -> tuple[Te
 
 
 def contenders(preds: Tensor, target: Tensor) -> dict[str, dict[str, Callable[[], object]]]:
-    """What is timed: each score by MONAI and by us."""
+    """The timed functions: each score by MONAI and by us."""
     masks = [one_hot(labels, CLASSES).movedim(-1, 1).float() for labels in (preds, target)]
     ours = {
         "HD95": HausdorffDistance(CLASSES, percentile=95),
@@ -119,19 +120,20 @@ def bands_by_opencv(preds: np.ndarray, target: np.ndarray, classes: int) -> np.n
         return np.array(list(pool.map(of_class, range(classes))))
 
 
-def distances(scenes: list[str], rounds: int) -> None:
+def distances(scenes: list[str], rounds: int) -> Iterator[report.Row]:
     """Print times of the distances."""
     for shape in SHAPES:
         for kind in scenes:
             preds, target = scene(kind, shape)
             print(f"\n{'×'.join(map(str, shape))}, {CLASSES} classes, {kind}")
             steps = contenders(preds, target)
-            timing = interleaved(
+            timed = interleaved(
                 preds.sum,
                 {f"{score}|{who}": s for score, by in steps.items() for who, s in by.items()},
                 device="cpu",
                 rounds=rounds,
-            ).contenders
+            )
+            floor, timing = timed.floor, timed.contenders
             slowest = max(timing[f"{score}|segmetrics"] for score in list(steps)[:3])
             for score, by in steps.items():
                 ours = timing[f"{score}|segmetrics"]
@@ -142,16 +144,19 @@ def distances(scenes: list[str], rounds: int) -> None:
                 elif score == "all three":
                     line += f"   {ours / slowest:.2f} of the slowest alone"
                 print(line, flush=True)
+                form = f"{score}, {kind}, {'×'.join(map(str, shape))}"
+                seconds = {who: timing[f"{score}|{who}"] for who in by}
+                yield {"form": form, "classes": CLASSES, "floor": floor, "seconds": seconds}
 
 
-def torchmetrics_hausdorff(rounds: int) -> None:
-    """Print the time of torchmetrics, on masks of a size that it survives."""
+def torchmetrics_hausdorff(rounds: int) -> report.Row:
+    """Print the time of torchmetrics, on masks small enough for it."""
     preds, target = scene("organs", (2, 64, 64))
     theirs = TorchmetricsHausdorff(
         CLASSES, include_background=True, input_format="index", spacing=[1.0, 1.0]
     )
     ours = HausdorffDistance(CLASSES)
-    timing = interleaved(
+    timed = interleaved(
         preds.sum,
         {
             "segmetrics": lambda: ours.update(preds, target),
@@ -159,15 +164,18 @@ def torchmetrics_hausdorff(rounds: int) -> None:
         },
         device="cpu",
         rounds=rounds,
-    ).contenders
+    )
+    timing = timed.contenders
     print(
         f"\nHausdorff distance at 2×64×64, {CLASSES} classes: "
         f"{1e3 * timing['segmetrics']:.1f} ms, torchmetrics {1e3 * timing['torchmetrics']:.0f} ms, "
         f"{timing['torchmetrics'] / timing['segmetrics']:.0f} ×"
     )
+    form = "Hausdorff distance, organs, 2×64×64"
+    return {"form": form, "classes": CLASSES, "floor": timed.floor, "seconds": timing}
 
 
-def bands(rounds: int) -> None:
+def bands(rounds: int) -> report.Row:
     """Print times of boundary scores at the size of a street scene."""
     preds, target = (labels.byte() for labels in scene("regions", STREET, STREET_CLASSES))
     arrays = preds[0].numpy(), target[0].numpy()
@@ -176,7 +184,7 @@ def bands(rounds: int) -> None:
     np.testing.assert_allclose(iou(preds, target).nan_to_num().numpy(), expected, rtol=1e-5)
     f1 = BoundaryF1Score(STREET_CLASSES)
     cv2.setNumThreads(1)  # the classes are shared between threads
-    timing = interleaved(
+    timed = interleaved(
         preds.sum,
         {
             "BoundaryIoU": lambda: iou.update(preds, target),
@@ -185,13 +193,17 @@ def bands(rounds: int) -> None:
         },
         device="cpu",
         rounds=rounds,
-    ).contenders
+    )
+    timing = timed.contenders
     print(
         f"\nBoundaryIoU at {'×'.join(map(str, STREET))}, {STREET_CLASSES} classes: "
         f"{1e3 * timing['BoundaryIoU']:.1f} ms, OpenCV {1e3 * timing['OpenCV']:.1f} ms, "
         f"{timing['OpenCV'] / timing['BoundaryIoU']:.1f} ×"
         f"\nBoundaryF1Score there: {1e3 * timing['BoundaryF1Score']:.1f} ms"
     )
+    form = f"BoundaryIoU, regions, {'×'.join(map(str, STREET))}"
+    seconds = {"segmetrics": timing["BoundaryIoU"], "OpenCV": timing["OpenCV"]}
+    return {"form": form, "classes": STREET_CLASSES, "floor": timed.floor, "seconds": seconds}
 
 
 METRICS: dict[str, Callable[[], object]] = {
@@ -227,6 +239,7 @@ def main() -> None:
     parser.add_argument("--scenes", nargs="+", choices=SCENES, default=SCENES)
     parser.add_argument("--peak-of", choices=METRICS, help="measure only this metric's memory")
     parser.add_argument("--folder", metavar="FOLDER", help="see surface_folders.py")
+    report.add_options(parser)
     options, others = parser.parse_known_args()
     warnings.simplefilter("ignore")
     if options.peak_of:
@@ -236,14 +249,17 @@ def main() -> None:
     if options.folder:
         sys.stdout.flush()
         command = [sys.executable, "-m", "benchmarks.surface_folders", "--folder", options.folder]
+        command += ["--output", str(options.output)] if options.output else []
+        command += ["--no-save"] if options.no_save else []
         raise SystemExit(subprocess.call([*command, *others], cwd=Path(__file__).parents[1]))
     if others:
         parser.error(f"unknown arguments: {' '.join(others)}")
     if "distances" in options.parts:
-        distances(options.scenes, options.rounds)
-        torchmetrics_hausdorff(options.rounds)
+        for row in distances(options.scenes, options.rounds):
+            report.save(options, "surfaces", [row])
+        report.save(options, "surfaces", [torchmetrics_hausdorff(options.rounds)])
     if "bands" in options.parts:
-        bands(options.rounds)
+        report.save(options, "surfaces", [bands(options.rounds)])
     if "memory" in options.parts:
         print(f"\nPeak memory of scores {'×'.join(map(str, (1, STREET_CLASSES, *STREET[1:])))}")
         for name in METRICS:

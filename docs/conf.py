@@ -7,6 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import elsewhere  # next to this file
+
 import segmetrics
 
 project, author = "segmetrics", "the segmetrics authors"
@@ -16,6 +18,7 @@ copyright = f"2026, {author}"
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
@@ -23,8 +26,17 @@ extensions = [
 ]
 html_theme = "furo"
 html_title = f"segmetrics {version}"
-html_static_path: list[str] = []
-exclude_patterns = ["_generated/problems.md"]  # included by a page
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+exclude_patterns = ["_generated/problems.md", "_generated/speed-*.md"]  # included by pages
+
+intersphinx_mapping = elsewhere.mapping(Path(__file__).parent / "_generated")
+nitpicky = True  # a reference in a page that leads nowhere is a warning
+# Docstrings name types that have no page.
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!segmetrics\.[A-Z]|torch\.|torchmetrics\.).*"),
+    ("py:class", r"torch\.utils\.data\.sampler\.Sampler"),
+]
 
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence", "attrs_inline"]
 myst_heading_anchors = 4

@@ -1,15 +1,18 @@
-"""What is made from the code when the site is built: the command's options, all names, pictures."""
+"""What is made from the code when the site is built: command, names, pictures, speeds, a report."""
 
 from __future__ import annotations
 
 import inspect
 import re
+import shutil
 from collections import defaultdict
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import charts
+import live
 import pictures
 from sphinx.application import Sphinx
 
@@ -39,6 +42,8 @@ def write_pages(app: Sphinx) -> None:
     _write("command.md", _of_command())
     _write("problems.md", _of_problems())
     pictures.write(FOLDER / "pictures")
+    for name, text in charts.write(FOLDER / "pictures" / "speed").items():
+        _write(f"speed-{name}.md", text)
 
 
 def _write(name: str, text: str) -> None:
@@ -130,7 +135,14 @@ def _text(text: str) -> str:
     return re.sub(r"([*<>{}|_])", r"\\\1", " ".join(text.split()))
 
 
+def write_report(app: Sphinx, error: Exception | None) -> None:
+    """Put the live report next to the pages."""
+    if error is None and app.builder.format == "html":
+        shutil.copy(live.write(FOLDER / "live"), Path(app.outdir) / "live-report.html")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.connect("builder-inited", write_pages)
+    app.connect("build-finished", write_report)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from segmetrics import functional, labels, statistics
     from segmetrics.labels import LabelSpace
     from segmetrics.metrics import (
+        AURC,
         AUROC,
         ROC,
         AveragePrecision,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """Load all when it is asked for: the command need not wait for torchmetrics."""
+        """Load names on first use, as the command runs without torchmetrics."""
         if name in ("functional", "labels", "statistics"):
             return import_module(f"{__name__}.{name}")
         if name == "LabelSpace":
@@ -63,6 +64,7 @@ else:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AURC",
     "AUROC",
     "ROC",
     "AveragePrecision",

@@ -6,18 +6,18 @@ import signal
 import sys
 
 INTERRUPTED = 130
-#: What numba loads with its first kernel if SciPy is installed, for products of matrices. It takes
-#: as long as NumPy, and no kernel of ours multiplies matrices.
+#: numba imports it with the first kernel if SciPy is installed, for matrix products. The import
+#: takes as long as NumPy's, and no kernel of ours multiplies matrices.
 BLAS = "scipy.linalg.cython_blas"
 
 
 def main() -> None:
-    """Run the command; Ctrl-C ends it without a traceback, also while it is being loaded."""
+    """Run the command. Ctrl-C ends it without a traceback, also during imports."""
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
     gc.disable()  # nothing that is imported is garbage, and looking for it takes a tenth of a second
     if unloaded := BLAS not in sys.modules:
-        sys.modules[BLAS] = None  # type: ignore[assignment]  # cannot be imported
-    import numba.np.arraymath  # noqa: F401  # looks for it
+        sys.modules[BLAS] = None  # type: ignore[assignment]  # makes the import fail
+    import numba.np.arraymath  # noqa: F401  # tries the import
 
     if unloaded:
         del sys.modules[BLAS]

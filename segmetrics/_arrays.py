@@ -1,4 +1,4 @@
-"""The few operations that NumPy and torch spell differently, for code that takes arrays of both."""
+"""The few operations that differ between NumPy and torch, for code that takes both."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ Array = TypeVar("Array")
 
 
 def namespace(array: object) -> Any:
-    """``numpy`` or ``torch``, whichever the array is of.
+    """The module of an array: ``numpy`` or ``torch``.
 
-    torch does not have ``__array_namespace__`` of the array API standard.
+    torch has no ``__array_namespace__`` of the array API standard.
     """
     if isinstance(array, (np.ndarray, np.generic)):
         return np
@@ -22,7 +22,7 @@ def namespace(array: object) -> Any:
 
 
 def where(condition: Any, array: Array, otherwise: Any) -> Array:
-    """The elements of an array where a condition holds, and others elsewhere."""
+    """The elements of ``array`` where a condition holds, else of ``otherwise``."""
     chosen: Array = namespace(array).where(condition, array, otherwise)
     return chosen
 

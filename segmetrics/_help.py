@@ -1,4 +1,4 @@
-"""What arguments mean, said once: put into every docstring, and into the answer to a wrong call."""
+"""The documentation of shared arguments, for docstrings and for errors about wrong calls."""
 
 from __future__ import annotations
 
@@ -6,35 +6,34 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from functools import cache, wraps
-from itertools import chain
+from functools import wraps
 from reprlib import repr as short
 from textwrap import fill
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-#: Sections of docstrings, as far as a class or function does not say something else itself.
+#: Default sections of docstrings; a class or function may override them.
 SHARED = """
 Args:
     preds: predictions. Integer or bool labels ``(N, ...)``, or scores ``(N, C, ...)`` in fp32,
-        fp64, fp16 or bf16, whose largest wins (the first of equals). Binary: labels or scores
+        fp64, fp16 or bf16, whose argmax (the first of ties) is the label. Binary: labels or scores
         ``(N, ...)`` or ``(N, 1, ...)``. Multilabel: labels or scores ``(N, C, ...)``. ``...`` is
         any number of spatial dimensions.
-    target: the truth, on the same device. Integer or bool labels ``(N, ...)``; one-hot
-        ``(N, C, ...)`` beside scores. Binary: ``(N, ...)`` or ``(N, 1, ...)``. Multilabel:
-        ``(N, C, ...)``.
-    num_classes: number of classes C, at least 2; or a ``LabelSpace``, which brings names, ignored
-        values and how values are mapped. Not given for ``task="binary"``.
+    target: the ground truth, on the same device. Integer or bool labels ``(N, ...)``, or if
+        ``preds`` are scores one-hot ``(N, C, ...)``. Binary: ``(N, ...)`` or ``(N, 1, ...)``.
+        Multilabel: ``(N, C, ...)``.
+    num_classes: number of classes C, at least 2; or a ``LabelSpace``, which has names, ignored
+        values and the mapping of values. Not given for ``task="binary"``.
     ignore_index: one label or several, added to those of a label space. A pixel whose target has
-        it does not count at all. One in ``[0, C)`` also leaves that class out of averages, unless
-        values are mapped.
+        it does not count. One in ``[0, C)`` also leaves that class out of averages, unless values
+        are mapped.
     average: over classes: ``"macro"``, ``"micro"`` (their pixels pooled), ``"weighted"`` by target
         pixels, or ``"none"`` (``None``) for one score a class. Not given for ``task="binary"``.
-    aggregation_level: ``"global"`` counts over the data set, ``"samplewise"`` scores each image and
-        averages over images.
+    aggregation_level: ``"global"`` pools the counts of the data set, ``"samplewise"`` scores each
+        image and averages over images.
     include_background: ``False`` leaves class 0 out of averages; its pixels still count as errors
         of the others. Not given for ``task="binary"``.
-    regions: whether the regions of the label space are scored in place of its classes, each as one
+    regions: whether the regions of the label space are scored instead of its classes, each as one
         mask, the union of its classes.
     zero_division: score of a class whose denominator is 0; nan keeps it out of averages.
     task: ``"multiclass"``, ``"binary"`` (the score of the foreground) or ``"multilabel"`` (each
@@ -43,47 +42,48 @@ Args:
         positive; a probability for logits too.
     from_logits: whether binary and multilabel scores are logits instead of probabilities.
     upsample: ``"bilinear"`` or ``"nearest"`` resizes scores to the target's size while they are
-        counted; ``None`` takes scores of the target's size only.
-    input_format: ``"index"`` for labels or ``"one-hot"`` for masks ``(N, C, ...)``, where dtype and
-        dimensions leave it open.
+        counted; ``None`` requires scores of the target's size.
+    input_format: ``"index"`` for labels or ``"one-hot"`` for masks ``(N, C, ...)``, if dtype and
+        dimensions are ambiguous.
     class_names: C different names for plots, keys and ``repr``; by default those of a label space,
         else numbers.
     per_class: whether there are keys for every class.
-    prefix: put in front of every key as it is, such as ``"val/"``.
+    prefix: prepended to every key, such as ``"val/"``.
     score: a key of ``ImageScores``, with any percent in place of 1, 5, 10 (``"mIoU_C_20"``), or
         ``"iou/<class>"``, ``"dice/<class>"``, ``"acc/<class>"`` for a class over the data set. A
         resample in which the score is undefined (the class is absent) is left out.
     level: the coverage that the interval aims at, in (0, 1).
     method: ``"percentile"``, or ``"bca"``, which also corrects bias and skew.
     n_resamples: number of bootstrap resamples, and of sampled sign flips.
-    groups: what belongs together (patients, video sequences) and is drawn as one: a mapping from
-        image id to group, or, for images without ids, one group an image; ``None`` draws images.
+    groups: the patient or video sequence of each image. Groups are resampled as a whole. A mapping
+        from image id to group or, for images without ids, one group an image; ``None`` resamples
+        images.
     seed: the same seed gives the same numbers, whatever the order of images and the number of
         processes.
-    metric_kwargs: those of ``torchmetrics.Metric``. ``sync_on_compute=True``: ``compute`` adds up
-        the processes; ``dist_sync_on_step=False``: ``forward`` does too; ``process_group=None``:
-        which processes; ``dist_sync_fn=None`` and ``distributed_available_fn=None``: your own way
-        to gather them; ``compute_with_cache=True``: a second ``compute`` costs nothing;
-        ``compute_on_cpu=False``: lists of states are kept on the CPU.
+    metric_kwargs: arguments of ``torchmetrics.Metric``. ``sync_on_compute=True``: ``compute`` sums
+        over processes; ``dist_sync_on_step=False``: so does ``forward``; ``process_group=None``:
+        the processes; ``dist_sync_fn=None`` and ``distributed_available_fn=None``: functions that
+        replace the sync; ``compute_with_cache=True``: a second ``compute`` returns the cached
+        value; ``compute_on_cpu=False``: whether list states are kept on the CPU.
 
 Inputs of ``update`` and ``forward``:
     ``preds``: integer or bool labels ``(N, ...)``, or scores ``(N, C, ...)`` in fp32, fp64,
     fp16 or bf16. Binary: ``(N, ...)`` or ``(N, 1, ...)``. Multilabel: ``(N, C, ...)``.
-    ``target``: integer or bool labels ``(N, ...)``; one-hot ``(N, C, ...)`` beside scores.
+    ``target``: integer or bool labels ``(N, ...)``, or with scores one-hot ``(N, C, ...)``.
     ``...`` is any number of spatial dimensions. An empty batch changes nothing.
 
 Raises:
-    TypeError: an unknown argument, one of the wrong type, or a dtype that cannot be read.
-    ValueError: an argument out of range, shapes or devices that do not fit, or pixels that
-        are neither a class nor ignored. A metric stays as it was. On a GPU its ``update``
-        does not wait for the device, so ``compute`` raises for such pixels.
+    TypeError: an unknown argument, one of the wrong type, or an unsupported dtype.
+    ValueError: an argument out of range, shapes or devices that do not match, or pixels that
+        are neither a class nor ignored. A failing update leaves the metric unchanged. On a GPU
+        ``update`` does not synchronize, so ``compute`` raises for such pixels.
 """
 
-#: The order of the sections; all other text stands before them.
+#: The order of the sections; all other text comes before them.
 ORDER = ("Args", "Inputs", "Returns", "Attributes", "Raises", "Example")
 
 WEIGHTS = (
-    "every pixel counts once, as counts are exact integers. Weigh the classes' scores, which "
+    "every pixel counts once, as counts are exact integers. Weight the classes' scores, which "
     '`average="none"` gives, or leave pixels out by `ignore_index`.'
 )
 #: Arguments of other libraries, and why there are none here.
@@ -93,7 +93,7 @@ REFUSED = {
         for of in ("", "class_", "pixel_", "sample_")
         for w in ("weight", "weights")
     },
-    "thresholds": "every threshold is read off cells that are finer than any list. Leave it out.",
+    "thresholds": "scores are counted in cells finer than any list of thresholds. Leave it out.",
     "validate_args": "inputs are always checked, in the pass that counts them. Leave it out.",
 }
 #: Arguments that have another name in other libraries.
@@ -107,7 +107,9 @@ ELSEWHERE = {
 
 POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
 Explained = TypeVar("Explained", bound=Callable[..., Any])
-#: Sections of a docstring: by its first word a section's head and its body.
+#: The defaults of arguments that other functions pass on, see ``spells``.
+DEFAULTS: dict[str, object] = {}
+#: Sections of a docstring: first word → heading and body.
 Sections = dict[str, tuple[str, str]]
 
 
@@ -131,6 +133,12 @@ def explained(target: Explained, further: str = "") -> Explained:
         result = _checked(target, target.__name__, parameters)
         result.__doc__ = _docstring([target.__doc__ or "", further], _named(parameters))
     return result  # type: ignore[no-any-return]
+
+
+def spells(function: Explained) -> Explained:
+    """Record the defaults of a function to which others pass on ``**arguments: Unpack[...]``."""
+    DEFAULTS.update({p.name: p.default for p in inspect.signature(function).parameters.values()})
+    return function
 
 
 def _named(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
@@ -162,7 +170,7 @@ def _of_function(function: Callable[..., Any]) -> list[inspect.Parameter]:
             continue
         for name, hint in unpacked(function, parameter.name).items():
             passed_on = parameter.replace(kind=parameter.KEYWORD_ONLY)
-            found.append(passed_on.replace(name=name, annotation=hint, default=_defaults()[name]))
+            found.append(passed_on.replace(name=name, annotation=hint, default=DEFAULTS[name]))
     return found
 
 
@@ -172,33 +180,20 @@ def unpacked(function: Callable[..., Any], name: str) -> dict[str, Any]:
     return get_type_hints(typed)
 
 
-@cache
-def _defaults() -> dict[str, object]:
-    """The defaults of the arguments that functions pass on, from the functions that check them."""
-    from segmetrics.counting import Counting
-    from segmetrics.probabilities.ranking import Ranking
-    from segmetrics.recipes import class_recipe
-
-    checkers: list[Callable[..., Any]] = [Ranking.ranking, Counting.of, class_recipe]
-    signatures = [inspect.signature(function) for function in checkers]
-    parameters = chain.from_iterable(signature.parameters.values() for signature in signatures)
-    return {parameter.name: parameter.default for parameter in parameters}
-
-
 # --- Docstrings -----------------------------------------------------------------------------------
 
 
 def _docstring(
     docs: Sequence[str], known: Sequence[inspect.Parameter], of_class: bool = False
 ) -> str:
-    """The first of some docstrings, with what it lacks taken from the others."""
+    """The first of some docstrings, with missing sections and arguments from the others."""
     if not docs[0]:  # python -OO
         return ""
     found = [_sections(doc) for doc in (*docs, SHARED)]
     text, example = found[0].pop(""), found[0].get("Example")
     sections = {name: section for each in reversed(found) for name, section in each.items()}
     sections.pop("Example", None)
-    if example:  # of no other class
+    if example:  # an example is not inherited
         sections["Example"] = example
     if any(parameter.name == "preds" for parameter in known) or not of_class:
         del sections["Inputs"]  # they are arguments
@@ -212,7 +207,7 @@ def _docstring(
 
 
 def _sections(doc: str) -> Sections:
-    """A docstring's sections, all other text under ``""``."""
+    """The sections of a docstring; all other text has the key ``""``."""
     parts: dict[str, tuple[str, list[str]]] = {"": ("", [])}
     section = ""
     for line in inspect.cleandoc(doc).splitlines():
@@ -227,7 +222,7 @@ def _sections(doc: str) -> Sections:
 
 
 def _entries(body: str) -> dict[str, str]:
-    """What the lines of ``Args`` say of each argument; several may be explained as one."""
+    """The text of each argument in the lines of ``Args``; several may share a text."""
     entries: dict[str, str] = {}
     for names, text in re.findall(r"^    (\w[\w, ]*): (.*(?:\n {8}.*)*)", body, re.MULTILINE):
         entries |= dict.fromkeys(names.split(", "), " ".join(text.split()))
@@ -235,7 +230,7 @@ def _entries(body: str) -> dict[str, str]:
 
 
 def _entry(parameter: inspect.Parameter, texts: Mapping[str, str]) -> str:
-    """A parameter as ``Args`` explains it."""
+    """The entry of a parameter under ``Args``."""
     stars = "**" if parameter.kind is parameter.VAR_KEYWORD else ""
     text = f"{stars}{parameter.name}: {texts[parameter.name]}"
     if parameter.default is not parameter.empty:
@@ -249,7 +244,7 @@ def _entry(parameter: inspect.Parameter, texts: Mapping[str, str]) -> str:
 def _checked(
     function: Callable[..., Any], name: str, parameters: Sequence[inspect.Parameter]
 ) -> Callable[..., Any]:
-    """The function, which answers an argument that it does not take with those that it takes."""
+    """The function, with errors for wrong arguments that name the right ones."""
     signature = inspect.signature(function)
     positional = [p.name for p in signature.parameters.values() if p.kind is POSITIONAL]
     names = [p.name for p in _named(parameters) if p.kind is not p.VAR_KEYWORD]
@@ -311,7 +306,7 @@ def _surplus(
 
 
 def _fits(value: object, hint: Any) -> bool:
-    """Whether a parameter with this type may have the value."""
+    """Whether a value has the type of a parameter."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return any(_fits(value, part) for part in parts)

@@ -1,28 +1,25 @@
-"""What a notebook shows of metrics, intervals and label spaces: small tables in HTML.
+"""HTML of metrics, intervals and label spaces for notebooks.
 
-Styles are inline, as notebooks share one style sheet, and text has the page's own colour, which is
-light on dark in a dark theme. Names are escaped.
+Styles are inline, as notebooks share one style sheet. Text has the page's colour, which suits dark
+themes. Names are escaped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from segmetrics.labels import Color, LabelSpace, palette
 
-if TYPE_CHECKING:
-    from segmetrics.statistics import Comparison, Interval
-
 BLUE = "rgba(68,119,170,{alpha:.2f})"
 CELL = "padding:1px 8px;border:0;text-align:{align};white-space:nowrap;background:none"
-LARGEST = 30  # classes of a confusion matrix that is shown
+LARGEST = 30  # the most classes of a confusion matrix that is shown
 OUTCOMES = ("true negatives", "false positives", "false negatives", "true positives")
 
 
 def of_metric(metric: Any) -> str:
-    """The scores of what this process has counted; it neither syncs nor raises."""
+    """The scores of the counts of this process; neither syncs nor raises."""
     parts = [f"<code>{escape(repr(metric))}</code>"]
     try:
         if metric.update_called:
@@ -33,14 +30,14 @@ def of_metric(metric: Any) -> str:
                 parts.append(_remark("counted by this process alone"))
         else:
             parts.append(_remark("nothing counted yet"))
-    except Exception as error:  # a traceback would stand in place of what the user wrote
+    except Exception as error:  # a traceback would replace the cell's output
         parts.append(_remark(str(error)))
     return f"<div>{''.join(parts)}</div>"
 
 
-def of_interval(interval: Interval) -> str:
-    """An interval in words, and where it lies between 0 and 1."""
-    low, high = (100 * max(0.0, min(1.0, end)) for end in (interval.low, interval.high))
+def of_interval(text: str, low: float, estimate: float, high: float) -> str:
+    """An interval as text, and drawn on a line from 0 to 1."""
+    low, high = (100 * max(0.0, min(1.0, end)) for end in (low, high))
     line = ""
     if low <= high:  # not nan
         line = (
@@ -49,15 +46,15 @@ def of_interval(interval: Interval) -> str:
             f'<span style="position:absolute;top:0;bottom:0;left:{low:.1f}%;'
             f'width:{max(0.5, high - low):.1f}%;background:{BLUE.format(alpha=0.6)}"></span>'
             '<span style="position:absolute;top:-2px;bottom:-2px;width:2px;'
-            f'left:{100 * interval.estimate:.1f}%;background:currentColor"></span></span>'
+            f'left:{100 * estimate:.1f}%;background:currentColor"></span></span>'
         )
-    return f"<div>{line}{escape(str(interval))}</div>"
+    return f"<div>{line}{escape(text)}</div>"
 
 
-def of_comparison(comparison: Comparison) -> str:
-    """Both models' scores with bars, and the difference in words."""
-    rows: list[Line] = [("a", None, [comparison.a]), ("b", None, [comparison.b])]
-    return f"<div>{_table([comparison.score], rows)}<div>{escape(str(comparison))}</div></div>"
+def of_comparison(text: str, score: str, a: float, b: float) -> str:
+    """The scores of both models with bars, and the difference as text."""
+    rows: list[Line] = [("a", None, [a]), ("b", None, [b])]
+    return f"<div>{_table([score], rows)}<div>{escape(text)}</div></div>"
 
 
 def of_labels(space: LabelSpace) -> str:
@@ -79,12 +76,12 @@ def of_labels(space: LabelSpace) -> str:
 
 # --- tables of scores -----------------------------------------------------------------------------
 
-#: A row of a table: its name, its colour if it is a class, and the numbers of its columns.
+#: A row of a table: its name, its colour if it is a class, and its numbers.
 Line = tuple[str, "Color | None", Sequence[float]]
 
 
 def _tables(metric: Any, value: Any) -> list[str]:
-    """A value of ``compute``, and the scores of the classes where it is their average."""
+    """A value of ``compute``, and if it is an average the scores of the classes."""
     names = metric.class_names or [str(c) for c in range(metric.num_classes)]
     space = metric.label_space
     colors = dict(zip(names, space.colors if space else palette(len(names)), strict=True))
@@ -139,7 +136,7 @@ def _keyed(values: Mapping[str, float], colors: Mapping[str, Color], bounded: bo
 
 
 def _table(head: Sequence[str], lines: Sequence[Line], bounded: bool = True) -> str:
-    """Numbers with bars from 0 to 1, where they are shares."""
+    """Numbers, with bars from 0 to 1 if they are shares."""
     rows = [_row([("", "lh"), *((escape(title), "rh") for title in head)])]
     for name, color, numbers in lines:
         cells = [(_swatch(color) + escape(name), "l")]
@@ -153,7 +150,7 @@ def _table(head: Sequence[str], lines: Sequence[Line], bounded: bool = True) -> 
 def _matrix(
     rows: Sequence[Sequence[float]], columns: Sequence[str], colors: Mapping[str, Color]
 ) -> str:
-    """A confusion matrix, each cell as dark as its share of the row."""
+    """A confusion matrix, shaded by the share of the row."""
     if len(rows) > LARGEST:
         return _remark(f"{len(rows)} × {len(columns)} cells, which `plot()` draws")
     lines = [_row([("target", "lh"), *((escape(column), "rh") for column in columns)])]
@@ -172,7 +169,7 @@ def _matrix(
 
 
 def _frame(rows: Sequence[str]) -> str:
-    """A table, which scrolls where it is long."""
+    """A table, which scrolls if it is long."""
     style = "border-collapse:collapse;margin:0.3em 0;font-variant-numeric:tabular-nums"
     return (
         '<div style="max-height:26em;overflow:auto">'
@@ -191,7 +188,7 @@ def _row(cells: Sequence[tuple[str, str]]) -> str:
 
 
 def _bar(value: float) -> str:
-    """A number in front of a bar that is full at 1."""
+    """A number over a bar of that length, full at 1."""
     width = 0.0 if value != value else 100 * max(0.0, min(1.0, value))
     return (
         '<div style="position:relative;min-width:8em">'
@@ -202,7 +199,7 @@ def _bar(value: float) -> str:
 
 
 def _number(value: float) -> str:
-    """A score with three digits, a count with all of its own, – where there is none."""
+    """A score with three digits, a count with all digits, – for nan."""
     if isinstance(value, int):
         return f"{value:,}"
     if value != value:

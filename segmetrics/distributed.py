@@ -16,19 +16,19 @@ from segmetrics._arguments import boolean, integer
 class ExactDistributedSampler(Sampler[int]):
     """Gives every sample to exactly one process: no padding, no repetition.
 
-    torch's and Lightning's own samplers repeat samples until every process has as many, so a score
-    depends on the number of processes. Here process ``rank`` of ``num_replicas`` gets the samples
-    ``rank``, ``rank + num_replicas``, ...; some processes get one sample less, and with fewer
-    samples than processes some get none. Lightning refuses a loader without a batch: there such a
-    process needs a batch whose pixels are all ignored (the site shows how).
+    torch's and Lightning's own samplers repeat samples until all processes have equally many, so
+    that a score depends on the number of processes. Here process ``rank`` of ``num_replicas`` gets
+    the samples ``rank``, ``rank + num_replicas``, ...; some processes get one sample less, and with
+    fewer samples than processes some get none. Lightning rejects a loader without a batch: there
+    such a process needs a batch in which every pixel is ignored (the documentation shows how).
 
     Pass it to the ``DataLoader`` and ``use_distributed_sampler=False`` to Lightning's ``Trainer``.
 
     Args:
-        dataset: what is sampled; only its length is used.
-        num_replicas: how many processes there are; by default those of ``torch.distributed``, or 1.
-        rank: which of them this is; by default that of ``torch.distributed``, or 0.
-        shuffle: draw a new order for every epoch, the same on all processes.
+        dataset: the data set, of which only the length is used.
+        num_replicas: the number of processes; by default that of ``torch.distributed``, or 1.
+        rank: the index of this process; by default that of ``torch.distributed``, or 0.
+        shuffle: whether the order is random, new in every epoch and the same in all processes.
         seed: seed of the order.
 
     Raises:
@@ -77,7 +77,7 @@ class ExactDistributedSampler(Sampler[int]):
         return len(range(self.rank, len(self.dataset), self.num_replicas))
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch it is, for its own order when shuffling; Lightning calls this."""
+        """Set the epoch, which seeds its order with ``shuffle``. Lightning calls this."""
         self.epoch = epoch
 
 

@@ -1,6 +1,6 @@
-"""What wrong pixels are: boundary, extent and segment errors; and scores near boundaries.
+"""Kinds of wrong pixels: boundary, extent and segment errors; and scores near boundaries.
 
-The command has the same as ``segmetrics evaluate --errors``.
+The command reports them with ``segmetrics evaluate --errors``.
 """
 
 from __future__ import annotations
@@ -32,30 +32,30 @@ def error_types(
     ignore_index: int | Sequence[int] | None = None,
     input_format: InputFormat | None = None,
 ) -> dict[str, Tensor]:
-    """Count the pixels of every class by what is wrong with them.
+    """Count the pixels of every class by kind of error.
 
     A wrong pixel is false (predicted as the class) or missed (of the class in the target). It is a
-    boundary error if right pixels of the class and pixels that are rightly not of it are both
-    within the width; an extent error if its segment, the connected pixels of the class in the
-    prediction or in the target, holds a right pixel; and a segment error if not. Divided by their
-    sum, the pixels of a class are its IoU (``right``) and the shares that each kind of error costs.
+    boundary error if true positives and true negatives of the class are both within the width; an
+    extent error if its segment, the connected pixels of the class in the prediction or in the
+    target, holds a right pixel; and a segment error if not. Divided by their sum, the pixels of a
+    class are its IoU (``right``) and the IoU that each kind of error costs.
 
     Args:
         preds: integer labels ``(N, H, W)`` or ``(N, D, H, W)``, or scores ``(N, C, ...)``.
         target: integer labels ``(N, H, W)`` or ``(N, D, H, W)``.
         num_classes: C, or a ``LabelSpace``.
-        width: how far boundary errors reach, as a share of the diagonal of the image; at least one
-            pixel.
+        width: the largest distance of boundary errors, as a share of the diagonal of the image, and
+            at least one pixel.
         ignore_index: target values that do not count.
         input_format: as in ``MeanIoU``.
 
     Returns:
         Pixels by kind, each int64 ``(C,)``: ``right``, ``false_boundary``, ``false_extent``,
         ``false_segment``, ``missed_boundary``, ``missed_extent``, ``missed_segment``. They may be
-        added up over batches. Segments, widths and distances are of each image alone.
+        summed over batches. Segments, widths and distances are those of each image.
 
     Raises:
-        TypeError, ValueError: inputs that do not fit, and bad labels, as ``BoundaryIoU``.
+        TypeError, ValueError: inputs that do not match, and bad labels, as in ``BoundaryIoU``.
 
     Source: Bernhard et al., "What's Outside the Intersection? Fine-grained Error Analysis for
     Semantic Segmentation Beyond IoU", WACV 2024.
@@ -96,10 +96,10 @@ def trimap_iou(
     ignore_index: int | Sequence[int] | None = None,
     input_format: InputFormat | None = None,
 ) -> Tensor:
-    """IoU over the pixels at most 1, 2, ... ``reach`` from a boundary of the target, in one pass.
+    """IoU over the pixels within 1, 2, ... ``reach`` of a boundary of the target, in one pass.
 
-    The distance of a pixel is that to the nearest pixel with another label, an ignored one among
-    these. Near boundaries masks are worst, and a score over whole images hides it.
+    The distance of a pixel is that to the nearest pixel with a different label, ignored ones
+    included. Masks are worst near boundaries, which a score over whole images hides.
 
     Args:
         preds: integer labels ``(N, H, W)`` or ``(N, D, H, W)``, or scores ``(N, C, ...)``.
@@ -110,11 +110,11 @@ def trimap_iou(
         input_format: as in ``MeanIoU``.
 
     Returns:
-        float64 ``(reach, C)`` in [0, 1]; nan for a class without pixels that near. Row d − 1 is
-        that of the distance d, pooled over the images; ``nanmean(1)`` is the curve of the mIoU.
+        float64 ``(reach, C)`` in [0, 1]; nan for a class without pixels so near. Row d − 1 has the
+        IoU within d, pooled over the images; ``nanmean(1)`` is the curve of the mIoU.
 
     Raises:
-        TypeError, ValueError: inputs that do not fit, and bad labels, as ``BoundaryIoU``.
+        TypeError, ValueError: inputs that do not match, and bad labels, as in ``BoundaryIoU``.
 
     Source: Kohli, Ladický and Torr, "Robust Higher Order Potentials for Enforcing Label
     Consistency", IJCV 82 (2009); Csurka et al., "What is a good evaluation measure for semantic
@@ -152,7 +152,7 @@ def _counting(
 
 
 def _volumes(maps: Maps) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The label maps of an image as volumes, without the padding around them."""
+    """The label maps of an image as volumes without padding."""
     inner = tuple(slice(1, -1) for _ in maps.size)
     preds, target = (volumes([side[0][inner].cpu().numpy()])[0] for side in maps)
     return np.ascontiguousarray(preds), np.ascontiguousarray(target)

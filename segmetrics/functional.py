@@ -1,7 +1,7 @@
-"""One call from masks to a score, for those who keep no state.
+"""Scores of one batch as functions, without state.
 
-The arguments after ``preds, target`` are those of the metric of the same name, inputs and errors
-too. Bad labels raise at once on every device, for which a GPU has to wait.
+The arguments after ``preds, target``, the inputs and the errors are those of the metric of the same
+name. Bad labels raise at once on every device, which synchronizes a GPU.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from segmetrics.scores import Normalize, WeightType
 
 auroc, average_precision = probabilities.auroc, probabilities.average_precision
 fpr_at_recall, best_threshold = probabilities.fpr_at_recall, probabilities.best_threshold
+roc, precision_recall_curve = probabilities.roc, probabilities.precision_recall_curve
+aurc = probabilities.aurc
 calibration_error, brier_score = probabilities.calibration_error, probabilities.brier_score
 negative_log_likelihood = probabilities.negative_log_likelihood
 
@@ -395,7 +397,7 @@ def panoptic_quality(
     class_names: Mapping[int, str] | Sequence[str] | None = None,
     per_class: bool = True,
 ) -> dict[str, Tensor]:
-    """Panoptic quality, and what it is the product of: segmentation and recognition quality.
+    """Panoptic quality, and its factors, segmentation and recognition quality.
 
     In [0, 1]. Kirillov et al., "Panoptic Segmentation", CVPR 2019. See ``PanopticQuality``.
 
@@ -403,17 +405,17 @@ def panoptic_quality(
         preds: category and instance of every pixel, integers ``(N, ..., 2)``.
         target: the same, of the same shape, on the same device. A category that is neither a thing
             nor stuff is void.
-        things: the categories whose instances count one by one, or a ``LabelSpace`` with
+        things: the categories whose instances are segments of their own, or a ``LabelSpace`` with
             ``things``.
-        stuffs: the categories whose pixels are one segment. Not given beside a label space.
-        crowd: bool ``(N, ...)``, where the target has a region of instances not told apart.
+        stuffs: the categories whose pixels are one segment. Not given with a label space.
+        crowd: bool ``(N, ...)``, true in regions of the target whose instances are not separated.
         modified: the quality of stuff is its IoU, matched or not.
-        boundary: the IoU is the smaller of that of the segments and that of their bands.
+        boundary: the IoU is the smaller of the IoU of the segments and of their bands.
         dilation_ratio: width of the bands as a share of the image's diagonal, greater than 0.
         allow_unknown_preds_category: whether predicted categories that are neither thing nor stuff
             are void; otherwise they raise.
         class_names: names of the categories for keys: category → name, or a sequence in the order
-            things, then stuff, each rising.
+            things, then stuff, each ascending.
         per_class: whether there are keys for every category.
 
     Returns:
@@ -421,7 +423,7 @@ def panoptic_quality(
 
     Raises:
         TypeError: a dtype that holds no integers, or an argument of the wrong type.
-        ValueError: shapes that do not fit, an unknown predicted category, a thing without an id.
+        ValueError: shapes that do not match, an unknown predicted category, a thing without an id.
 
     Example:
         >>> import torch

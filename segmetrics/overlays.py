@@ -1,7 +1,7 @@
-"""Label maps as pictures: in the colours of their classes, over the image, and where they err.
+"""Pictures of label maps: coloured by class, laid over the image, and with errors marked.
 
-All labels here are class indices; what lies outside the classes is ignored or abstained.
-``LabelSpace.to_classes`` makes them from the values of a mask.
+Labels are class indices; values outside the classes are ignored or abstentions.
+``LabelSpace.to_classes`` converts the values of a mask.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 Labels = npt.NDArray[np.integer[Any]]
 Picture = npt.NDArray[np.uint8]
 
-#: No class: ignored in the target, abstained in a prediction. No palette that ships has this grey.
+#: No class: ignored in the target, abstained in a prediction. No built-in palette has this grey.
 GREY = (200, 200, 200)
 WRONG = (255, 48, 48)
-DIMMED = 0.35  # how bright a right pixel remains beside the wrong ones
-TINT = 0.7  # how red a wrong one becomes
-PLAIN = 110  # the brightness of every pixel where there is no image
+DIMMED = 0.35  # brightness of right pixels
+TINT = 0.7  # opacity of the red of wrong pixels
+PLAIN = 110  # brightness without an image
 
 
 def colored(labels: Labels, space: LabelSpace) -> Picture:
-    """Every pixel in the colour of its class, those of no class in grey.
+    """A label map in the colours of its classes, with grey for pixels of no class.
 
     Args:
         labels: class indices ``(H, W)`` of any integer type; anything outside [0, C) is no class.
@@ -62,7 +62,7 @@ def overlay(image: Picture, labels: Labels, space: LabelSpace, alpha: float = 0.
         image: uint8 ``(H, W, 3)``, RGB.
         labels: class indices ``(H, W)``, as for :func:`colored`.
         space: the classes and their colours.
-        alpha: how much of the colours, in [0, 1]; the rest is the image.
+        alpha: opacity of the colours, in [0, 1].
 
     Returns:
         uint8 ``(H, W, 3)``, RGB.
@@ -90,13 +90,13 @@ def errors(
     ignored: npt.NDArray[np.bool_],
     image: Picture | None = None,
 ) -> Picture:
-    """Where a prediction is wrong: wrong pixels red, right ones dimmed, ignored ones grey.
+    """The errors of a prediction: wrong pixels red, right ones dimmed, ignored ones grey.
 
     Args:
         preds: class indices ``(H, W)``; an abstained pixel (-1) is wrong.
         target: class indices ``(H, W)``.
         ignored: bool ``(H, W)``, the pixels that do not count.
-        image: uint8 ``(H, W, 3)``, RGB, that shows through; a plain grey one where there is none.
+        image: uint8 ``(H, W, 3)``, RGB, in the background; plain grey without.
 
     Returns:
         uint8 ``(H, W, 3)``, RGB.

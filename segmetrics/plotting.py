@@ -1,4 +1,4 @@
-"""Figures: confusion matrices, scores of classes, how the scores of images are distributed."""
+"""Figures: confusion matrices, scores of classes, distributions of the scores of images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ANNOTATED = 30  # more classes than this leave no room for numbers in the cells
+ANNOTATED = 30  # the most classes for which cells have room for numbers
 
 
 def bars(
@@ -54,8 +54,8 @@ def heat_map(
 ) -> tuple[Figure, Axes]:
     """A confusion matrix ``(C, C)`` as an annotated heat map.
 
-    Colours are the values themselves where they are shares, which ``colours`` names. Counts are
-    coloured by their share of the row, so that a rare class is seen as well as a frequent one.
+    Shares are coloured by their value, and ``colours`` is the label of the colour bar. Counts are
+    coloured by their share of the row, so that rare classes are as visible as frequent ones.
     """
     classes = len(matrix)
     annotated = classes <= ANNOTATED
@@ -79,15 +79,15 @@ def heat_map(
             for column, value in enumerate(values):
                 text = ax.text(column, row, short(value), ha="center", va="center", fontsize=7)
                 text.set_color("white" if shares[row, column] > 0.5 else "black")
-    beside = ax.inset_axes((1 + 0.15 / side, 0, 0.2 / side, 1))  # as high as the matrix
-    figure.colorbar(image, cax=beside, label=colours)
+    bar = ax.inset_axes((1 + 0.15 / side, 0, 0.2 / side, 1))  # as high as the matrix
+    figure.colorbar(image, cax=bar, label=colours)
     return figure, ax
 
 
 def histogram(
     values: Tensor, worst: Sequence[tuple[object, float]], *, ax: Axes | None = None
 ) -> tuple[Figure, Axes]:
-    """The images' mean IoUs with their mean; the worst images are named beside."""
+    """A histogram of the images' mean IoU with its mean; the worst images are listed next to it."""
     figure, ax = _axes(ax, (7.5, 4.0))
     values = values[~values.isnan()]
     ax.hist(values.numpy(), bins=20, range=(0, 1), color="#4477aa", edgecolor="white")
@@ -116,7 +116,7 @@ def lines(
 ) -> tuple[Figure, Axes]:
     """Curves in the unit square, each with a name; undefined ones are left out.
 
-    ``axes`` are the names of both directions, ``guide`` draws the diagonal, ``points`` are marked.
+    ``axes`` are the labels of both axes, ``guide`` draws the diagonal, ``points`` are marked.
     """
     figure, ax = _axes(ax, (5.5, 5.0))
     for name, x, y in curves:
@@ -146,7 +146,7 @@ def reliability(
     *,
     ax: Axes | None = None,
 ) -> tuple[Figure, Axes]:
-    """Accuracy over confidence of bins ``(n,)``, their gaps to the diagonal, their pixels below."""
+    """Accuracy over confidence of bins ``(n,)``, with their gaps and their shares of the pixels."""
     figure, ax = _axes(ax, (5.5, 5.0))
     held = pixels > 0
     x, y = (part[held].cpu().numpy() for part in (confidence, accuracy))
@@ -166,7 +166,7 @@ def reliability(
 
 
 def row_of_axes(number: int, given: Sequence[Axes] | None) -> Sequence[Axes]:
-    """So many axes in a row: those given, or those of a new figure."""
+    """Axes in a row: those given, or those of a new figure."""
     if number < 1:
         raise ValueError("`val` must hold at least one value to plot, got none.")
     if given is not None:
@@ -182,7 +182,7 @@ def row_of_axes(number: int, given: Sequence[Axes] | None) -> Sequence[Axes]:
 
 
 def short(value: float) -> str:
-    """A count or share in few characters: 12, 3.4k, 56M, .07; nothing for none."""
+    """A count or share in few characters: 12, 3.4k, 56M, .07; empty for 0."""
     if value < 1:
         return f"{value:.2f}".lstrip("0") if value >= 0.005 else ""
     power = 0
@@ -195,7 +195,7 @@ def short(value: float) -> str:
 def _axes(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
     """The axes given, in their figure, or those of a new figure of a size in inches."""
     if ax is not None:
-        return ax.get_figure(root=True), ax  # type: ignore[return-value]  # it stands in a figure
+        return ax.get_figure(root=True), ax  # type: ignore[return-value]  # it has a figure
     return _pyplot().subplots(figsize=size, layout="constrained")  # type: ignore[no-any-return]
 
 

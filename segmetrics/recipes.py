@@ -1,6 +1,6 @@
-"""What a region metric is made of: what is counted, and which score is read off the counts.
+"""Recipes of region metrics: what is counted, and how the counts are scored.
 
-The metrics and the functional interface both build recipes, so their arguments mean the same.
+Metrics and functions both build recipes, so that their arguments mean the same.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing_extensions import Unpack
 
 from segmetrics import scores
 from segmetrics._arguments import boolean, number, one_of
+from segmetrics._help import spells
 from segmetrics.counting import Counting, CountingArguments, count
 from segmetrics.labels import LabelSpace
 from segmetrics.scores import Average, Formula, Score, Statistics, WeightType
@@ -24,7 +25,7 @@ AggregationLevel = Literal["global", "samplewise"]
 
 
 class AgreementArguments(CountingArguments, total=False):
-    """The arguments of scores that see all classes at once."""
+    """The arguments of scores of all classes at once."""
 
     aggregation_level: AggregationLevel
     zero_division: float
@@ -44,19 +45,19 @@ class ClassArguments(JointArguments, total=False):
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is counted and how it is scored; made by the functions below, which check arguments.
+    """What is counted, and how it is scored. The functions below build it and check arguments.
 
-    Asked for a score by name, and a ``Score`` too, as the compiler of torch 2.11 cannot call
-    objects that are made in a graph.
+    It has a method ``of`` instead of ``__call__``, and so has ``Score``, as ``torch.compile`` of
+    torch 2.11 cannot call objects that are made in a graph.
     """
 
     counting: Counting
     score: Score
     of_labels: bool = False  # background of binary and multilabel included
-    groups: tuple[tuple[int, ...], ...] = ()  # of classes, which are scored instead of them
+    groups: tuple[tuple[int, ...], ...] = ()  # sets of classes, scored instead of the classes
 
     def of(self, counts: Tensor) -> Tensor:
-        """Score what ``counting.count`` gave: ``(...)`` or ``(N, ...)`` per image, in float64."""
+        """The float64 score of the result of ``counting.count``; ``(N, ...)`` if per image."""
         if self.groups:
             matrices = self.counting.matrices(exact(counts))
             return self.score.of(scores.of_groups(matrices, self.groups))
@@ -69,13 +70,14 @@ class Recipe:
         return (channels,) if self.score.average == "none" else ()
 
     def evaluate(self, preds: Tensor, target: Tensor) -> Tensor:
-        """Count and score one batch; on a GPU this waits, to raise for bad labels."""
+        """Count and score one batch. Synchronizes a GPU, to raise for bad labels."""
         score = self.of(count(preds, target, self.counting, check=True))
         if self.counting.per_image:
             score = score.nanmean(0)
         return score.float().to(preds.device)
 
 
+@spells
 def class_recipe(
     formula: Formula,
     num_classes: int | LabelSpace | None,
@@ -86,7 +88,7 @@ def class_recipe(
     zero_division: float = nan,
     **counting: Unpack[CountingArguments],
 ) -> Recipe:
-    """A score per class, averaged as asked."""
+    """A score per class, averaged over classes."""
     what = _counting(num_classes, aggregation_level, counting)
     average = "none" if average is None else average
     one_of("average", average, ("macro", "micro", "weighted", "none"))
@@ -102,7 +104,7 @@ def class_recipe(
 
 
 def group_recipe(of_classes: Recipe, groups: Sequence[tuple[int, ...]]) -> Recipe:
-    """A score per class as one per group of classes."""
+    """A recipe for groups of classes from one for classes."""
     score = replace(of_classes.score, first=0, ignored=())
     return replace(of_classes, score=score, groups=tuple(groups))
 
@@ -116,7 +118,7 @@ def joint_recipe(
     zero_division: float = nan,
     **counting: Unpack[CountingArguments],
 ) -> Recipe:
-    """A score over the classes, which the formula itself joins."""
+    """A score over all classes whose formula combines them."""
     what = _counting(num_classes, aggregation_level, counting)
     first, ignored = _left_out(what, include_background)
     return Recipe(
@@ -157,7 +159,7 @@ def generalized_dice_formula(weight_type: WeightType) -> Formula:
 def statistics(counts: Tensor, counting: Counting, *, of_labels: bool) -> Statistics:
     """Statistics per class; with ``of_labels`` per label, multilabel channels summed.
 
-    A class of binary and multilabel is its foreground.
+    For binary and multilabel, the statistics of a class are those of its foreground.
     """
     s = Statistics.of(*counting.marginals(exact(counts)))
     if counting.task == "multiclass":
@@ -168,7 +170,7 @@ def statistics(counts: Tensor, counting: Counting, *, of_labels: bool) -> Statis
 
 
 def exact(counts: Tensor) -> Tensor:
-    """Integers where there is float64."""
+    """The counts on a device that has float64."""
     return counts.cpu() if counts.device.type == "mps" else counts
 
 
@@ -192,7 +194,7 @@ def _zero_division(value: float, counting: Counting) -> float:
 
 
 def _left_out(counting: Counting, include_background: bool) -> tuple[int, tuple[int, ...]]:
-    """The first class that is averaged, and ignored classes; both stay out of averages."""
+    """The first class that is averaged, and the ignored classes, which are not."""
     first = 0 if boolean("include_background", include_background) else 1
     if counting.task == "binary" and first:
         raise ValueError(

@@ -4,8 +4,8 @@ Every score is a function of four counts per class: true positives, false positi
 negatives and true negatives. Leading dimensions may be images or resamples, so one line serves a
 data set, an image and a bootstrap.
 
-Every function takes tensors and NumPy arrays and returns what it was given: torch is not imported
-here. The annotations say ``Tensor`` for both.
+Every function takes tensors or NumPy arrays and returns the same kind: torch is not imported here.
+Annotations say ``Tensor`` for both.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ WeightType = Literal["square", "simple", "linear"]
 class Statistics(NamedTuple):
     """Counts per class, each ``(..., C)`` in int64: ``tp + fp + fn + tn`` pixels are counted.
 
-    A pixel on which the model abstained is a miss of its class and a false alarm of none.
+    A pixel on which the model abstained is a false negative of its class and a false positive of
+    none.
     """
 
     tp: Tensor
@@ -64,11 +65,11 @@ class Statistics(NamedTuple):
 def of_groups(matrix: Array, groups: Sequence[Sequence[int]]) -> Statistics:
     """Statistics of sets of classes, from the confusion matrix ``(..., C, C + 1)`` of classes.
 
-    A set is the union of its classes: within it nothing is confused. Sets may overlap.
+    A set is the union of its classes: a confusion within the set is a hit. Sets may overlap.
     """
 
     def summed(counts: Tensor, group: Sequence[int]) -> Tensor:
-        # no indexing by a list, which would make a GPU wait
+        # indexing by a list would synchronize a GPU
         return sum(counts[..., c] for c in group)  # type: ignore[return-value]  # none is empty
 
     there, predicted = matrix.sum(-1), matrix.sum(-2)
@@ -174,10 +175,10 @@ Formula = Callable[[Statistics, float], "Tensor"]
 
 @dataclass(frozen=True)
 class Score:
-    """A formula and what it is averaged over: statistics of all labels → the number reported.
+    """A formula and its average: statistics of all labels → the reported number.
 
-    ``average`` is ``"joint"`` where the formula itself goes over the classes. ``first`` is the
-    first class that counts and ``ignored`` are classes left out of averages.
+    ``average`` is ``"joint"`` if the formula itself combines the classes. ``first`` is the first
+    class that counts, ``ignored`` are classes left out of averages.
     """
 
     formula: Formula
@@ -206,7 +207,7 @@ class Score:
         weights = to_float64(~xp.isnan(scores))
         if self.average == "weighted":
             support = (s.tp + s.fn) * weights
-            # where there are false alarms only, they must not vanish
+            # with false positives only, all weights would be 0
             weights = where(support.sum(-1)[..., None] > 0, support, weights)
         mean = ratio((weights * xp.nan_to_num(scores)).sum(-1), weights.sum(-1))
         return where(counted, mean, nan)
@@ -236,7 +237,7 @@ OF_FOREGROUND: Mapping[str, Formula] = {
     "iou": iou, "dice": dice, "precision": precision, "recall": recall,
 }  # fmt: skip
 
-#: How keys are written for people, where not as they are.
+#: Titles of keys that differ from the key.
 TITLES = {
     "pixel_accuracy": "pixel accuracy",
     "mean_accuracy": "mean accuracy",
@@ -278,7 +279,7 @@ def usual(
 
 
 def of_classes(s: Statistics, zero_division: float = nan) -> dict[str, float]:
-    """The usual means over classes that have their own masks, from statistics ``(C,)``."""
+    """The usual means over classes with masks of their own, from statistics ``(C,)``."""
     return {
         name: Score(formula, average, zero_division).of(s).item()
         for name, (formula, average) in USUAL.items()
@@ -299,7 +300,7 @@ def of_foreground(matrix: Array, zero_division: float = nan) -> dict[str, float]
 def ratio(numerator: Array, denominator: Array, zero_division: float = nan) -> Tensor:
     """``numerator / denominator`` in float64, ``zero_division`` where the denominator is 0."""
     possible = denominator != 0
-    # by 1 instead of 0: NumPy would warn
+    # divide by 1 instead of 0, as NumPy would warn
     quotient: Tensor = to_float64(numerator) / to_float64(where(possible, denominator, 1))
     return where(possible, quotient, zero_division)
 

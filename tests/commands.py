@@ -1,4 +1,4 @@
-"""The command in processes of its own, started as torchrun starts them, but from warm ones.
+"""The command in several processes, as torchrun starts them, but forked from warm ones.
 
 Imports little, as every process imports it anew.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from processes import IMPORTED_ONCE
 
-#: Forks processes that have imported all; set before anything starts it.
+#: Forks processes in which everything is imported; set before its first use.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     [*IMPORTED_ONCE, "segmetrics.evaluate.command", "nibabel", "PIL.Image"]
@@ -32,7 +32,7 @@ def start(
     before: Callable[[], None] | None = None,
     environment: dict[str, object] | None = None,
 ) -> list[BaseProcess]:
-    """Start the command in so many processes; each writes to a file ``output.<rank>``.
+    """Start the command in several processes; each writes to a file ``output.<rank>``.
 
     ``before`` is called in each of them first; ``environment`` is added to that of torchrun.
     """
@@ -53,7 +53,7 @@ def start(
 
 
 def finish(processes: list[BaseProcess], seconds: float = 60) -> list[int | None]:
-    """Their exit statuses; none may hang."""
+    """The exit statuses of processes, none of which may hang."""
     deadline = time.monotonic() + seconds
     for process in processes:
         process.join(max(0, deadline - time.monotonic()))
@@ -65,13 +65,13 @@ def finish(processes: list[BaseProcess], seconds: float = 60) -> list[int | None
 
 
 def limit_files() -> None:
-    """Let writing more than 4,096 bytes to a file fail, as on a full disk."""
+    """Make writes of more than 4,096 bytes to a file fail, as on a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
 
 def limit_memory() -> None:
-    """Leave 8 GiB."""
+    """Limit the memory to 8 GiB."""
     resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))
 
 

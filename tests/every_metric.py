@@ -1,4 +1,4 @@
-"""A metric of every public class, in the settings that change what its state is."""
+"""A metric of every public class, with the settings that change its state."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 import segmetrics
 from segmetrics import (
+    AURC,
     AUROC,
     ROC,
     AveragePrecision,
@@ -62,7 +63,7 @@ REGIONS: list[Any] = [
 
 
 class OfLabelMaps:
-    """Reads the classes of probabilities as segments: the halves of an image are instances."""
+    """Converts the classes of probabilities to segments: the halves of an image are instances."""
 
     def _batch(self, preds: Tensor, target: Tensor, *others: Any) -> tuple[Tensor, ...]:
         half = torch.arange(target.shape[-1], device=target.device) * 2 // target.shape[-1]
@@ -120,6 +121,7 @@ EVERY: dict[str, Callable[[], Any]] = {
         metric.__name__: partial(metric, C, ignore_index=255, cells=512)
         for metric in (AveragePrecision, FPRAtRecall, ROC, PrecisionRecallCurve, BestThreshold)
     },
+    "AURC": partial(AURC, C, ignore_index=255, cells=512),
     "AUROC": partial(AUROC, C, ignore_index=255),
     "AUROC right": partial(AUROC, C, positive="right", ignore_index=255),
     "AUROC none": partial(AUROC, C, average="none", cells=512, ignore_index=255),
@@ -148,7 +150,7 @@ def test_every_public_metric_is_here() -> None:
 
 
 def images(seed: int, number: int = 3) -> tuple[Tensor, Tensor]:
-    """Probabilities that are often right, void pixels, classes that are missing here and there."""
+    """Probabilities that are often right, with void pixels and classes that some images lack."""
     generator = torch.Generator().manual_seed(seed)
     target = torch.randint(C, (number, 3, 3), generator=generator)
     target = target.repeat_interleave(4, 1).repeat_interleave(3, 2)

@@ -40,13 +40,13 @@ def score_of(kind: str, tp: int, fp: int, fn: int) -> float:
 
 
 def mean(values: list[float]) -> float:
-    """The mean of what is defined; nan of nothing."""
+    """The mean of the defined values; nan without any."""
     defined = [value for value in values if not math.isnan(value)]
     return sum(defined) / len(defined) if defined else math.nan
 
 
 def worst(values: list[float], q: int) -> float:
-    """The mean of the worst ⌊q %⌋ of what is defined, at least of one."""
+    """The mean of the worst ⌊q %⌋ of the defined values, at least of one."""
     defined = sorted(value for value in values if not math.isnan(value))
     return mean(defined[: max(1, int(q / 100 * len(defined)))])
 

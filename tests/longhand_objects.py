@@ -1,4 +1,4 @@
-"""What the scores of objects mean, written out with sets of pixels: the oracle of their tests."""
+"""Scores of objects written out with sets of pixels: the oracle of their tests."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def sides(
     min_size: int = 0,
     void: int = 255,
 ) -> list[Sides]:
-    """Components of the full maps, without what the target ignores, small ones as said."""
+    """Components of the full maps, without ignored pixels and small components."""
     ignored = pixels_of(target == void)
     of_target = [[o - ignored for o in components(target == c, full)] for c in classes]
     ignored |= {pixel for found in of_target for o in found if len(o) < min_size for pixel in o}
@@ -155,7 +155,7 @@ def aggregated_jaccard(s: Sides) -> tuple[int, int]:
 
 
 def _table(s: Sides) -> NDArray[np.int64]:
-    """Pixels that objects of the target (rows) and predicted ones share; the rest comes last."""
+    """Pixels shared by target objects (rows) and predicted ones; the background comes last."""
     table = np.zeros((len(s.target) + 1, len(s.preds) + 1), np.int64)
     for i, t in enumerate(s.target):
         for j, p in enumerate(s.preds):

@@ -66,7 +66,7 @@ def panoptic_counts(
 
 
 def qualities(counts: Mapping[int, list[float]], categories: Mapping[int, bool]) -> dict[str, Any]:
-    """PQ, SQ and RQ, as means over categories, and PQ by category; nan of no segment."""
+    """PQ, SQ and RQ as means over categories, and PQ by category; nan without segments."""
     of_class = {}
     for category in categories:
         tp, fp, fn, iou = counts.get(category, (0, 0, 0, 0.0))
@@ -89,5 +89,5 @@ def _iou(truth: np.ndarray, guess: np.ndarray, void: np.ndarray) -> float:
 
 
 def _band(mask: np.ndarray, reach: int) -> np.ndarray:
-    """The mask without as many erosions by a box; outside of the image there is nothing."""
+    """The mask minus its erosions by a box; outside of the image nothing is set."""
     return mask & ~ndimage.binary_erosion(mask, np.ones((3,) * mask.ndim), iterations=reach)

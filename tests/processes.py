@@ -1,4 +1,4 @@
-"""Real processes for the tests of several: started quickly, ended by a deadline."""
+"""Real processes for tests: started quickly, and ended by a deadline."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IMPORTED_ONCE = [
 def run_processes(
     worker: Callable[..., None], number: int, *arguments: Any, seconds: float = 240
 ) -> None:
-    """Run ``worker(rank, *arguments)`` in so many processes; raise what one of them raises.
+    """Run ``worker(rank, *arguments)`` in several processes; raise what one of them raises.
 
     They are forked from a server that has imported what is slow to import and nothing else, so
     that they share nothing with this process or each other.
@@ -43,7 +43,7 @@ def run_processes(
 
 
 class Collectives(TorchDispatchMode):
-    """Records the collectives of this process while the block runs, with what they send."""
+    """Records the collectives of this process within the block, with their tensors."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ RANGES = {torch.bool: (0, 1)} | {
 
 @dataclass
 class Case:
-    """Tensors, the arguments that say what they mean, and the label maps that they mean.
+    """Tensors, the arguments that define their meaning, and the label maps they represent.
 
     ``predicted`` and ``truth`` are int64 ``(N, ...)``, for multilabel ``(N, C, ...)``.
     """
@@ -54,16 +54,16 @@ class Case:
 
     @property
     def labels(self) -> int:
-        """How many labels an entry can have."""
+        """The number of labels of an entry."""
         return self.arguments["num_classes"] if self.task == "multiclass" else 2
 
     @property
     def counted(self) -> np.ndarray:
-        """Which entries count."""
+        """The entries that count."""
         return ~np.isin(self.truth, self.ignored)
 
     def pairs(self, index: Any = ...) -> tuple[np.ndarray, np.ndarray]:
-        """Truth and prediction of the counted entries, flat; an abstention is one more label."""
+        """Target and prediction of the counted entries, flat; an abstention is one more label."""
         counted = self.counted[index]
         predicted = self.predicted[index][counted]
         return self.truth[index][counted], np.where(
@@ -76,7 +76,7 @@ class Case:
 
 
 def lay_out(tensor: Tensor, layout: str) -> Tensor:
-    """The same values in another memory layout; around a slice lies what must not be read."""
+    """The same values in another memory layout; memory around a slice must not be read."""
     if layout == "channels-last" and tensor.ndim > 2:
         return tensor.movedim(1, -1).contiguous().movedim(-1, 1)
     if layout == "transposed" and tensor.ndim > 1:
@@ -200,7 +200,7 @@ def cases(
     return Case(preds, target, arguments, predicted, truth)
 
 
-#: Predictions, target and what is counted.
+#: Predictions, target and settings.
 Counted = tuple[Tensor, Tensor, Counting]
 
 
@@ -208,7 +208,7 @@ Counted = tuple[Tensor, Tensor, Counting]
 def counted_inputs(
     draw: st.DrawFn, classes_to_draw: list[int], longest: int, upsample: Upsample | None
 ) -> Counted:
-    """Labels and scores of every dtype and layout, bad ones among them, and what is counted."""
+    """Labels and scores of every dtype and layout, also bad ones, and the settings."""
     task: Task = draw(st.sampled_from(TASKS))
     of_task = {"multiclass": classes_to_draw, "binary": [1], "multilabel": [1, 3]}
     classes = draw(st.sampled_from(of_task[task]))
@@ -257,7 +257,7 @@ def counted_inputs(
 
 
 def decided(scores: Tensor, arguments: dict[str, Any]) -> np.ndarray:
-    """The labels that scores mean, in NumPy."""
+    """The labels of scores, in NumPy."""
     values = (scores if scores.dtype == torch.float64 else scores.float()).numpy()
     if arguments["task"] == "multiclass":
         return values.argmax(1)

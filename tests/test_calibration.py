@@ -548,9 +548,9 @@ def test_arguments_that_mean_nothing_are_refused(make: Any, message: str) -> Non
         make()
 
 
-def test_sums_that_may_have_overflown_raise() -> None:
+def test_sums_that_may_have_overflowed_raise() -> None:
     metric = CalibrationError(2)
     metric.update(torch.tensor([[[0.5], [0.5]]]), torch.tensor([[0]]))
     metric._assign([state * (2**38 + 1) for state in metric._states])
-    with pytest.raises(ValueError, match="may have overflown"):
+    with pytest.raises(ValueError, match="may have overflowed"):
         metric.compute()

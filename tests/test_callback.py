@@ -38,7 +38,8 @@ pytest.importorskip("lightning")
 from segmetrics import ProbabilityMetrics
 from segmetrics.distributed import ExactDistributedSampler
 from segmetrics.labels import CITYSCAPES, LabelSpace
-from segmetrics.lightning import GAP, SegmentationCallback
+from segmetrics.lightning import SegmentationCallback
+from segmetrics.lightning.pictures import GAP
 from segmetrics.overlays import errors, overlay
 
 PACKAGES = ["pytorch_lightning", "lightning.pytorch"]
@@ -248,7 +249,7 @@ def test_every_epoch_logs_its_own_scores(package: str, tmp_path: Path) -> None:
     logger = import_module(f"{package}.loggers").CSVLogger(tmp_path)
     segmenter = module(package)
     called = callback(every_n_epochs=2, confusion_matrix=False)
-    with pytest.warns(UserWarning, match="CSVLogger has no place for pictures"):
+    with pytest.warns(UserWarning, match="CSVLogger takes no pictures"):
         trainer(package, max_epochs=3, logger=logger, callbacks=[called]).fit(segmenter)
     logged = rows(logger.log_dir)
     assert len(logged) == len(segmenter.epochs) == 3
@@ -844,7 +845,7 @@ def test_weights_and_biases_offline_gets_the_same(
     ]
     segmenter, called = module(), callback(worst=2)
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*no place for pictures")
+        warnings.filterwarnings("error", message=".*takes no pictures")
         trainer(max_epochs=2, logger=several, callbacks=[called]).fit(segmenter)
     wandb.finish()
     wandb.teardown()
@@ -905,7 +906,7 @@ def test_mlflow_gets_scores_confusion_matrix_and_worst_images(
 
 def test_without_a_logger_the_results_are_on_the_callback() -> None:
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*no place for pictures")
+        warnings.filterwarnings("error", message=".*takes no pictures")
         segmenter, called = validated()
     (seen,) = segmenter.epochs
     np.testing.assert_array_equal(called.counts[0][:, :C], matrix_of(seen))

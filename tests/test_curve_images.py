@@ -131,5 +131,5 @@ def test_one_id_with_two_tables_is_refused() -> None:
     images.update(scores[:1], target[:1], ["a"])
     assert len(images.image_counts()) == 2
     images.update(scores[2:3], target[2:3], ["a"])
-    with pytest.raises(ValueError, match="`image_ids` came with two different counts, 'a'"):
+    with pytest.raises(ValueError, match="`image_ids` have two different counts, 'a'"):
         images.compute()

@@ -32,8 +32,15 @@ from segmetrics import (
     MeanIoU,
     PrecisionRecallCurve,
 )
-from segmetrics.functional import auroc, average_precision, best_threshold, fpr_at_recall
-from segmetrics.probabilities import cells, curves, plain_cells
+from segmetrics.functional import (
+    auroc,
+    average_precision,
+    best_threshold,
+    fpr_at_recall,
+    roc,
+)
+from segmetrics.functional import precision_recall_curve as functional_precision_recall
+from segmetrics.probabilities import cells, plain_cells
 from segmetrics.probabilities.inputs import read_scores
 from segmetrics.probabilities.ranking import Ranking, _backend
 
@@ -127,10 +134,6 @@ def test_is_the_prediction_right_is_ranked_by_its_confidence() -> None:
     assert metric(logits, target).item() == pytest.approx(
         roc_auc_score(right, confidence[kept].numpy()), abs=1e-4
     )
-    risks = np.cumsum(1 - right[np.argsort(-confidence[kept].numpy())])
-    table = metric.counting.table(metric.metric_state[next(iter(metric.metric_state))])[0]
-    expected = (risks / np.arange(1, len(risks) + 1)).mean()
-    assert curves.aurc(table).item() == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize("dtype", EXACT)
@@ -145,6 +148,11 @@ def test_curves_are_scikit_learns_and_torchmetrics(dtype: torch.dtype) -> None:
     found = PrecisionRecallCurve(task="binary")(scores, target)
     for part, expected in zip(found, precision_recall_curve(y, p), strict=True):
         np.testing.assert_allclose(part.numpy(), expected, atol=1e-6)
+    for ours, metric in ((roc, ROC), (functional_precision_recall, PrecisionRecallCurve)):
+        for part, expected in zip(
+            ours(scores, target, task="binary"), metric(task="binary")(scores, target), strict=True
+        ):
+            assert torch.equal(part, expected)
     at_95 = fpr_at_recall(scores, target, task="binary")
     assert at_95.item() == pytest.approx(fpr[(recall >= 0.95)].min().item(), abs=1e-6)
 
@@ -184,8 +192,8 @@ def test_the_bounds_hold_every_score(data: st.DataObject, logits: bool, cells: i
     scores, target = torch.tensor([values]), torch.tensor([y])
     arguments: Any = {"task": "binary", "from_logits": logits, "cells": cells}
     scores, target = scores[:, None], target[:, None]
-    roc, precision = AUROC(**arguments), AveragePrecision(**arguments)
-    found = roc(scores, target), precision(scores, target)
+    area, precision = AUROC(**arguments), AveragePrecision(**arguments)
+    found = area(scores, target), precision(scores, target)
     if len(set(y)) == 1:
         assert all(value.isnan() for value in found)
         assert best_threshold(scores, target, **arguments)[1].isnan()
@@ -193,7 +201,7 @@ def test_the_bounds_hold_every_score(data: st.DataObject, logits: bool, cells: i
         return
     ranks = np.unique(np.array(values, np.float32) + 0, return_inverse=True)[1]
     for metric, value, expected in zip(
-        (roc, precision),
+        (area, precision),
         found,
         (roc_auc_score(y, ranks), average_precision_score(y, ranks)),
         strict=True,
@@ -304,6 +312,15 @@ def ranked(draw: st.DrawFn) -> tuple[Tensor, Tensor, Ranking]:
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32 - 1)))
     size = draw(st.sampled_from([(7,), (5, 9), (3, 4, 5)]))
     scores = 6 * torch.randn((2, number or 1, *size), generator=generator)
+    match draw(st.sampled_from(["all differ", "equal", "ties", "saturated", "denormal"])):
+        case "equal":
+            scores[:] = scores.view(-1)[0]
+        case "ties":
+            scores = scores.round()
+        case "saturated":
+            scores *= 100
+        case "denormal":
+            scores *= 1e-42 if logits else 17
     if not logits:
         scores = scores.softmax(1) if task == "multiclass" else scores.sigmoid()
     if task != "multiclass" and logits:
@@ -312,6 +329,8 @@ def ranked(draw: st.DrawFn) -> tuple[Tensor, Tensor, Ranking]:
         scores.view(-1)[5] = nan
     shape = (2, *size) if task == "multiclass" else scores.shape
     target = torch.randint(number if task == "multiclass" else 2, shape, generator=generator)
+    if draw(st.booleans()):
+        target[:] = draw(st.sampled_from([0, 1]))  # no positive, or no negative
     target = target.where(torch.rand(shape, generator=generator) > 0.1, 255)
     if draw(st.booleans()):  # channels-last
         scores = scores.movedim(1, -1).contiguous().movedim(-1, 1)
@@ -340,6 +359,27 @@ def test_the_compiled_backend_counts_what_the_definition_counts(
     scores, target, ranking = drawn
     pixels = read_scores(scores, target, ranking)
     assert_counts_as_defined(_backend(pixels, ranking), pixels, ranking)
+
+
+@settings(max_examples=20, deadline=None)
+@given(ranked(), st.integers(1, 40), st.integers(1, 3), st.integers(1, 4))
+def test_workers_that_share_tables_count_every_box_once(
+    drawn: tuple[Tensor, Tensor, Ranking], box: int, copies: int, threads: int
+) -> None:
+    cpu_cells = pytest.importorskip("segmetrics.probabilities.cpu_cells")
+    scores, target, ranking = drawn
+    pixels = read_scores(scores, target, ranking)
+    before = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        torch.set_num_threads(threads)
+        for name, value in (("BOX", box), ("COPIES", copies), ("TABLES", copies)):
+            patch.setattr(cpu_cells, name, value)
+        patch.setattr(cpu_cells, "SCORES_A_THREAD", 1)
+        try:
+            counts = _backend(pixels, ranking)
+        finally:
+            torch.set_num_threads(before)
+    assert_counts_as_defined(counts, pixels, ranking)
 
 
 def test_resized_scores_are_those_of_interpolate() -> None:

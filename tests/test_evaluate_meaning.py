@@ -156,7 +156,6 @@ def test_boundaries_of_binary_masks_are_those_of_their_foreground(folders: Folde
         (["--num-classes", 3, "--zero-division", "2"], "0, 1 or nan, got 2"),
         (["--labels", "cityscapes", "--no-background"], "'road'"),
         ([*OF_CLASSES, "--num-classes", 2], "not by --num-classes and --match with {class}"),
-        ([*OF_CLASSES, "--html", "o.html"], "--html"),
         (["--binary", "--match", "{key}/{class}", "{key}"], "{class}"),
     ],
 )

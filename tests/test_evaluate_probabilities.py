@@ -1,4 +1,4 @@
-"""``segmetrics evaluate --probabilities``: maps of probabilities beside folders of masks."""
+"""``segmetrics evaluate --probabilities``: folders of scores against folders of masks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import tifffile
@@ -119,11 +120,8 @@ def test_what_is_no_probability_is_named(
     assert message in " ".join(found.output.split())
 
 
-def test_several_classes_need_maps_of_their_own(tmp_path: Path, maps: Maps) -> None:
+def test_classes_may_have_maps_of_their_own(tmp_path: Path, maps: Maps) -> None:
     preds, targets = written(tmp_path, maps, "npy")
-    found = run(preds, targets, "--num-classes", 3, "--probabilities")
-    assert found.exit_code == 2
-    assert "Pass --binary" in " ".join(found.output.split())
     for folder, end in ((preds, "npy"), (targets, "png")):
         for i in range(N):
             (folder / f"{i}.{end}").rename(folder / f"{i // 2}_{'ab'[i % 2]}.{end}")
@@ -141,3 +139,217 @@ def test_several_classes_need_maps_of_their_own(tmp_path: Path, maps: Maps) -> N
     y, p = (np.concatenate([x.ravel() for x in part[:4:2]]) for part in maps[::-1])
     assert rows["a"]["AUROC"] == pytest.approx(roc_auc_score(y, p), abs=2e-3)
     assert result["scores"]["AUROC"] == pytest.approx((rows["a"]["AUROC"] + rows["b"]["AUROC"]) / 2)
+
+
+# --- volumes and logits ---------------------------------------------------------------------------
+
+AFFINE = np.diag([2.0, 1.0, 3.0, 1.0])
+
+
+def flipped(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same volume stored from right to left, and its affine."""
+    affine = AFFINE.copy()
+    affine[0] = [-2.0, 0, 0, 2.0 * (array.shape[0] - 1)]
+    return array[::-1], affine
+
+
+def saved(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> None:
+    nibabel.save(nibabel.Nifti1Image(array, affine), path)
+
+
+def test_volumes_of_probabilities_are_brought_to_the_axes_of_their_target(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    for name in ("preds", "targets"):
+        (tmp_path / name).mkdir()
+    ps, ys = [], []
+    for case in "ab":
+        y = (rng.random((6, 5, 4)) < 0.4).astype(np.uint8)
+        p = (0.8 * rng.random(y.shape) + 0.2 * y).astype(np.float32)
+        saved(tmp_path / "preds" / f"{case}.nii.gz", *flipped(p))
+        saved(tmp_path / "targets" / f"{case}.nii.gz", y)
+        ps.append(p.ravel())
+        ys.append(y.ravel())
+    out = tmp_path / "scores.json"
+    folders = tmp_path / "preds", tmp_path / "targets"
+    found = run(*folders, "--binary", "--probabilities", "--json", out)
+    assert found.exit_code == 0, found.output
+    scores, p, y = json.loads(out.read_text())["scores"], np.concatenate(ps), np.concatenate(ys)
+    assert scores["brier"] == pytest.approx(brier_score_loss(y, p), abs=1e-6)
+    assert scores["AUROC"] == pytest.approx(roc_auc_score(y, p), abs=5e-3)
+    assert scores["dice"] == pytest.approx(f1_score(y, p > 0.5), abs=1e-9)
+
+
+Classes = tuple[list[np.ndarray], list[np.ndarray]]
+
+
+def classes(shape: tuple[int, ...], number: int = 3) -> Classes:
+    """Logits ``(C, ...)`` of a model that is mostly right, and masks."""
+    rng = np.random.default_rng(2)
+    masks = [rng.integers(0, number, shape).astype(np.uint8) for _ in range(N)]
+    logits = [rng.normal(size=(number, *shape)).astype(np.float32) for _ in masks]
+    for z, mask in zip(logits, masks, strict=True):
+        np.put_along_axis(z, mask[None], np.take_along_axis(z, mask[None], 0) + 1.5, 0)
+    return logits, masks
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    raised = np.exp(logits.astype(np.float64) - logits.max(0))
+    return raised / raised.sum(0)
+
+
+@pytest.mark.parametrize("form", ["npy", "npz", "logits", "png16", "nifti", "nnunet", "uint8"])
+def test_classes_of_one_file_are_scored_together(tmp_path: Path, form: str) -> None:
+    of_volumes = form in ("nifti", "nnunet")
+    logits, masks = classes((6, 5, 4) if of_volumes else SIZE)
+    preds, targets = tmp_path / "preds", tmp_path / "targets"
+    preds.mkdir()
+    targets.mkdir()
+    options: list[object] = ["--probabilities"]
+    for i, (z, mask) in enumerate(zip(logits, masks, strict=True)):
+        p = softmax(z)
+        if of_volumes:
+            saved(targets / f"{i}.nii.gz", mask)
+        else:
+            Image.fromarray(mask).save(targets / f"{i}.png")
+        if form == "npy":
+            np.save(preds / f"{i}.npy", p.astype(np.float16))
+        elif form == "npz":
+            np.savez(preds / f"{i}.npz", p)
+        elif form == "logits":
+            np.save(preds / f"{i}.npy", z)
+            options = ["--probabilities", "--from-logits"]
+        elif form == "nifti":  # the classes last, from right to left
+            saved(preds / f"{i}.nii.gz", *flipped(np.moveaxis(p, 0, -1).astype(np.float32)))
+        elif form == "nnunet":  # (C, z, y, x)
+            np.savez(preds / f"{i}.npz", probabilities=p.transpose(0, 3, 2, 1))
+        else:
+            scale, dtype = (255, np.uint8) if form == "uint8" else (65535, np.uint16)
+            np.save(preds / f"{i}.npy", np.rint(p * scale).astype(dtype))
+    out = tmp_path / "scores.json"
+    found = run(preds, targets, "--num-classes", 3, *options, "--json", out)
+    assert found.exit_code == 0, found.output
+    result = json.loads(out.read_text())
+    scores, rows = result["scores"], {row["name"]: row for row in result["probabilities"]}
+
+    p = np.concatenate([softmax(z).reshape(3, -1) for z in logits], 1)
+    y = np.concatenate([mask.ravel() for mask in masks])
+    near = 4e-3 if form == "uint8" else 1e-3 if form == "npy" else 1e-5
+    assert scores["pixel_accuracy"] == pytest.approx((p.argmax(0) == y).mean(), abs=near)
+    assert scores["NLL"] == pytest.approx(log_loss(y, p.T), abs=near)
+    one_hot = np.eye(3)[y]
+    assert scores["brier"] == pytest.approx(((p.T - one_hot) ** 2).sum(1).mean(), abs=near)
+    top, right = p.max(0), p.argmax(0) == y
+    bins = np.minimum((top * 15).astype(int), 14)
+    gaps = [abs((right[bins == b] - top[bins == b]).sum()) for b in range(15)]
+    assert scores["ECE"] == pytest.approx(sum(gaps) / len(y), abs=10 * near)
+    aucs = [roc_auc_score(y == c, p[c]) for c in range(3)]
+    assert scores["AUROC"] == pytest.approx(np.mean(aucs), abs=max(near, 2e-4))
+    assert list(rows) == ["all classes", "0", "1", "2"]
+    assert rows["1"]["AUROC"] == pytest.approx(aucs[1], abs=max(near, 2e-4))
+    assert rows["all classes"]["AUROC"] is None
+    assert rows["1"]["NLL"] is None
+    bins = np.minimum((p[1] * 15).astype(int), 14)
+    gaps = [abs(((y == 1)[bins == b] - p[1][bins == b]).sum()) for b in range(15)]
+    assert rows["1"]["ECE"] == pytest.approx(sum(gaps) / len(y), abs=10 * near)
+
+
+def test_classes_have_intervals_ignored_pixels_and_ids(tmp_path: Path) -> None:
+    logits, masks = classes(SIZE)
+    preds, targets = tmp_path / "preds", tmp_path / "targets"
+    preds.mkdir()
+    targets.mkdir()
+    for i, (z, mask) in enumerate(zip(logits, masks, strict=True)):
+        np.save(preds / f"{i}.npy", softmax(z).astype(np.float32))
+        stored = np.array([7, 11, 24], np.uint8)[mask]
+        stored[:4] = 255
+        Image.fromarray(stored).save(targets / f"{i}.png")
+    labels, out = tmp_path / "labels.json", tmp_path / "scores.json"
+    labels.write_text(
+        json.dumps(
+            {"names": ["road", "wall", "sky"], "id_to_class": {"7": 0, "11": 1, "24": 2},
+             "ignore_index": 255}
+        )
+    )  # fmt: skip
+    page = tmp_path / "page.html"
+    found = run(
+        *(preds, targets, "--labels", labels, "--probabilities", "--confidence", "0.9"),
+        *("--json", out, "--html", page),
+    )
+    assert found.exit_code == 0, found.output
+    result = json.loads(out.read_text())
+    y = np.concatenate([mask[4:].ravel() for mask in masks])
+    p = np.concatenate([softmax(z)[:, 4:].reshape(3, -1) for z in logits], 1)
+    assert result["scores"]["NLL"] == pytest.approx(log_loss(y, p.T), abs=1e-5)
+    for key in ("AUROC", "ECE", "NLL", "best_dice"):
+        interval = result["intervals"][key]
+        assert interval["low"] <= result["scores"][key] <= interval["high"]
+    assert all(f"{name}: reliability" in page.read_text() for name in ("all classes", "wall"))
+
+
+def test_logits_of_the_foreground_may_saturate(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    for name in ("preds", "targets"):
+        (tmp_path / name).mkdir()
+    y = (rng.random(SIZE) < 0.5).astype(np.uint8)
+    z = (rng.normal(size=SIZE) * 3 + 4.0 * y - 2).astype(np.float32)
+    z[0] = 80 * y[0] - 40.0  # whose sigmoid is 0 or 1 in fp32
+    z[1, 0] = 80 - 160.0 * y[1, 0]  # surely wrong
+    np.save(tmp_path / "preds" / "a.npy", z)
+    np.save(tmp_path / "targets" / "a.npy", y)
+    out = tmp_path / "scores.json"
+    folders = tmp_path / "preds", tmp_path / "targets"
+    found = run(*folders, "--binary", "--probabilities", "--from-logits", "--json", out)
+    assert found.exit_code == 0, found.output
+    scores = json.loads(out.read_text())["scores"]
+    assert scores["AUROC"] == pytest.approx(roc_auc_score(y.ravel(), z.ravel()), abs=5e-3)
+    y, z = y.ravel(), z.ravel()
+    losses = np.logaddexp(0, np.where(y == 1, -z, z).astype(np.float64))
+    assert scores["NLL"] == pytest.approx(losses.mean(), rel=1e-5)
+    assert scores["best_dice"] == pytest.approx(
+        f1_score(y, 1 / (1 + np.exp(-z.astype(np.float64))) > scores["best_threshold"]), abs=1e-9
+    )
+    assert scores["dice"] == pytest.approx(f1_score(y, z > 0), abs=1e-9)
+
+
+P = np.full((3, *SIZE), 1 / 3, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        (P[:2], [], "2×24×31: 2 along axis 0, expected 3: the scores of each class"),
+        (np.moveaxis(P, 0, -1), [], "Store the classes along the first axis"),
+        (P[0], [], "24×31: 1 along axis 0, expected 3"),
+        (P * 2, [], "do not sum to 1 over the classes, 2 the first. Logits? Pass --from-logits"),
+        (P * 9, [], "outside [0, 1], 3.0 the first. Logits? Pass --from-logits"),
+        (np.where(np.arange(31) == 3, np.nan, P), [], "24 of 744 values are outside [0, 1], nan"),
+        (P[:, :20], [], "20×31, its target"),
+        (P.astype(np.int64), [], "int64, expected floats in [0, 1], or 8 or 16 bits"),
+        (P * np.nan, ["--from-logits"], "744 of 744 values are NaN or infinite"),
+        (P * np.inf, ["--from-logits"], "inf the first"),
+        ((P * 255).astype(np.uint8), ["--from-logits"], "uint8, expected floats"),
+    ],
+)
+def test_what_are_no_scores_of_classes_is_named(
+    tmp_path: Path, values: np.ndarray, options: list[str], message: str
+) -> None:
+    logits, masks = classes(SIZE)
+    preds, targets = tmp_path / "preds", tmp_path / "targets"
+    preds.mkdir()
+    targets.mkdir()
+    for i, (z, mask) in enumerate(zip(logits, masks, strict=True)):
+        np.save(preds / f"{i}.npy", softmax(z).astype(np.float32))
+        np.save(targets / f"{i}.npy", mask)
+    np.save(preds / "2.npy", values)
+    found = run(preds, targets, "--num-classes", 3, "--probabilities", *options)
+    assert found.exit_code == 2
+    text = " ".join(found.output.split())
+    assert message in text
+    assert "2.npy" in text
+
+
+def test_logits_without_probabilities_are_refused(tmp_path: Path, maps: Maps) -> None:
+    preds, targets = written(tmp_path, maps, "npy")
+    found = run(preds, targets, "--binary", "--from-logits")
+    assert found.exit_code == 2
+    assert "give --probabilities" in " ".join(found.output.split())

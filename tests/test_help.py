@@ -134,8 +134,8 @@ def test_python_may_strip_docstrings() -> None:
     assert shown.startswith("TverskyIndex(num_classes=2, alpha=1.0")
 
 
-def test_signatures_are_explicit_where_an_editor_reads_them() -> None:
-    """An editor reads the source, in which no class takes ``**arguments``."""
+def test_signatures_name_every_argument() -> None:
+    """Also those that a class passes on as ``**arguments`` to a base class, which spells them."""
     for metric in METRICS:
         parameters = inspect.signature(metric).parameters
         assert {p.name for p in parameters.values() if p.kind is p.VAR_KEYWORD} == {"metric_kwargs"}

@@ -5,6 +5,7 @@ A library whose scores were each tested against a wrong formula of its own would
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import segmetrics
+from every_metric import EVERY, images
 from segmetrics import functional
 
 C = 4
@@ -259,3 +261,55 @@ def test_overlapping_tiles_count_twice_unless_repeats_are_void() -> None:
         seen[tile] = True
     assert repeated.compute().sum() == 4 * 64 * 64
     assert torch.equal(once.compute(), whole)
+
+
+# --- of every metric ------------------------------------------------------------------------------
+
+
+def values_of(name: str, maps: tuple[Tensor, Tensor]) -> dict[str, Any]:
+    """What a metric computes, by key; without the order of images and the names of theirs."""
+    found = EVERY[name]()(*maps)
+    if isinstance(found, tuple):
+        return {str(i): value for i, value in enumerate(found)}
+    return dict(found) if isinstance(found, Mapping) else {"": found}
+
+
+#: Probabilities lie in a dimension of their own, behind that of the images.
+CHANGES: dict[str, Any] = {
+    "transposed": lambda x: x.mT,
+    "flipped": lambda x: x.flip(-1),
+    "images in another order": lambda x: x.flip(0),
+    "all images twice": lambda x: torch.cat([x, x]),
+}
+#: Numbers of objects and of voxels; over all images they are sums.
+NUMBERS = ("objects", "volume", "TP", "FP", "FN", "tp", "fp", "fn")
+#: What twice the images change: the number of worst images, and the order within a rounded cell.
+OF_NUMBER = ("_1", "_5", "_10", "_Q")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", EVERY)
+def test_a_metric_does_not_depend_on_how_images_lie_or_follow(name: str, change: str) -> None:
+    if name.startswith("Panoptic") and change in ("transposed", "flipped"):
+        pytest.skip("there the halves of an image are its instances")
+    maps, twice = images(7, 4), change == "all images twice"
+    expected = values_of(name, maps)
+    for key, value in values_of(name, tuple(map(CHANGES[change], maps))).items():
+        of_number = key.endswith(OF_NUMBER) or key[:2] == "AP" or name == "AveragePrecision"
+        if not (twice and of_number):
+            added_up = name == "ConfusionMatrix" or ("samplewise" not in name and is_number(key))
+            close(value, expected[key] * (2 if twice and added_up else 1))
+
+
+def is_number(key: str) -> bool:
+    return key.split("/")[0].endswith(NUMBERS)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_void_images_and_what_is_predicted_in_them_do_not_count(name: str) -> None:
+    preds, target = images(8, 3)
+    void = torch.cat([preds, preds]), torch.cat([target, torch.full_like(target, VOID)])
+    expected = values_of(name, (preds, target))
+    for key, value in values_of(name, void).items():
+        if not (name == "ObjectMetrics samplewise" and is_number(key)):  # none are in them
+            close(value, expected[key])

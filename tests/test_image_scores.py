@@ -180,7 +180,7 @@ def test_two_counts_of_one_image_raise():
     metric.update(preds[:3], target[:3], ["x", "y", "z"])
     metric.update(preds[3:5], target[3:5], ["z", "x"])
     for look in (metric.compute, metric.image_counts):
-        with pytest.raises(ValueError, match=r"2 of `image_ids` came with two .* 'x' the first"):
+        with pytest.raises(ValueError, match=r"2 of `image_ids` have two .* 'x' the first"):
             look()
 
 

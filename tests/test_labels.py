@@ -250,8 +250,8 @@ def test_files_say_what_the_arguments_say(
         ("s.json", '{"classes": ["road"]}', "must have the key `names`"),
         ("s.yaml", "names: [road]\ncolours: []", "the key 'colours'; known are names, colors"),
         ("s.yaml", "names: [road, no]", "put quotes around words like no"),
-        ("s.yaml", "names: [road]\nid_to_class: {7: road, 7: road}", "the key '7' is there twice"),
-        ("s.json", '{"names": ["a"], "names": ["b"]}', "the key 'names' is there twice"),
+        ("s.yaml", "names: [road]\nid_to_class: {7: road, 7: road}", "the key '7' is repeated"),
+        ("s.json", '{"names": ["a"], "names": ["b"]}', "the key 'names' is repeated"),
         ("s.json", '{"names": ["a"], "id_to_class": {"7a": 0}}', "ranges like '1-42', got '7a'"),
         ("s.yaml", "names: [a]\nid_to_class: {9-7: a}", "'9-7', whose end is smaller"),
         ("s.yaml", "names: [a]\nid_to_class: {1-3: a, 2: a}", r"maps 2 twice, by range\(1, 4\)"),
@@ -839,6 +839,12 @@ def test_samplewise_sets_of_classes_are_averaged_over_images(
         scores = torch.stack([of_image[key] for of_image in of_images]) if of_images else None
         expected = torch.tensor(np.nan) if scores is None else scores.nanmean()
         torch.testing.assert_close(found[key], expected, equal_nan=True, atol=1e-6, rtol=1e-6)
+
+
+def test_errors_of_samplewise_sets_of_classes_name_the_shapes_of_the_batch() -> None:
+    metric = SegmentationMetrics(GROUPED, aggregation_level="samplewise")
+    with pytest.raises(ValueError, match=r"`preds` \(3, 4, 5\) and `target` \(3, 4, 4\)"):
+        metric.update(torch.zeros(3, 4, 5).long(), torch.zeros(3, 4, 4).long())
 
 
 def test_samplewise_states_of_other_sets_of_classes_are_others() -> None:

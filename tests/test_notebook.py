@@ -132,7 +132,7 @@ def test_nothing_is_shown_before_anything_is_counted_and_a_class_without_score_h
 def test_an_error_is_shown_not_raised() -> None:
     metric = ImageScores(3)
     metric.update(PREDS, TARGET, image_ids=["a", "b", "a", "c"])  # two counts of one image
-    assert "came with two different counts" in Page(metric._repr_html_()).text
+    assert "have two different counts" in Page(metric._repr_html_()).text
 
 
 def test_nothing_is_synced(tmp_path: Any) -> None:

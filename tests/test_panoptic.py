@@ -305,7 +305,7 @@ def test_more_segments_than_the_sum_holds_are_refused() -> None:
     metric.update(segments((1, 0)), segments((1, 0)))
     (name,) = metric.metric_state
     setattr(metric, name, metric.metric_state[name] * 2**23)
-    with pytest.raises(ValueError, match="may have overflown"):
+    with pytest.raises(ValueError, match="may have overflowed"):
         metric.compute()
 
 

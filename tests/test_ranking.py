@@ -157,7 +157,7 @@ def test_the_distribution_of_ranks_and_tau_are_those_of_the_resamples():
     models = with_ids(drawn(3, 20, better=0))
     result = ranking(models, "mIoU_I", n_resamples=300, seed=5)
     # the resamples, by one interval each
-    from segmetrics.statistics.intervals import Bootstrap
+    from segmetrics.statistics.bootstrap import Bootstrap
 
     counts = list(models.values())
     bootstrap = Bootstrap.of(counts[0], torch.arange(20), None, 0.95, "percentile", 300, 5)

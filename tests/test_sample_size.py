@@ -118,11 +118,11 @@ def test_a_mistaken_argument_is_named(arguments, message):
 
 def test_a_pilot_without_spread_is_refused():
     with pytest.raises(
-        ValueError, match="`score='mIoU_I'` has no spread over resamples of these 9"
+        ValueError, match="`score='mIoU_I'` does not vary over resamples of these 9"
     ):
         sample_size(of_values(np.full(9, 0.5)), "mIoU_I")
     zero = torch.zeros(5, 1, dtype=torch.int64)
-    with pytest.raises(ValueError, match="no spread"):
+    with pytest.raises(ValueError, match="does not vary"):
         sample_size(ImageCounts(zero, zero, zero))
     with pytest.raises(ValueError, match="at least two images, got 1"):
         sample_size(population(1, 0))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import longhand
 from segmetrics.statistics import ImageCounts, confidence_interval, slices
-from segmetrics.statistics.intervals import Bootstrap
+from segmetrics.statistics.bootstrap import Bootstrap
 from segmetrics.statistics.subgroups import _permutations
 
 

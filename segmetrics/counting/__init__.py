@@ -1,8 +1,8 @@
-"""Counting: masks, labels or scores become exact integer counts, in one pass.
+"""Counting: label maps, masks or scores → exact integer counts, in one pass.
 
-The only layer that decides what an input means (``settings.py``, ``inputs.py``, ``codes.py``) and
-the only one with backends: ``plain.py`` is the definition, the others give the same counts faster.
-Tensors are counted by ``batches.py``; ``settings.py``, ``codes.py`` and ``cpu.py`` need no torch.
+Only this layer decides what an input means (``settings.py``, ``inputs.py``, ``codes.py``).
+``plain.py`` is the definition; the other backends return the same counts faster. ``batches.py``
+counts tensors; ``settings.py``, ``codes.py`` and ``cpu.py`` need no torch.
 """
 
 from functools import cache
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """Load what takes tensors when it is asked for: the command does without torch."""
+        """Load the functions of tensors on first use, as the command runs without torch."""
         module = {"count": "batches", "raise_if_bad": "errors"}.get(name)
         if module is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

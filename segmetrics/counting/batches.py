@@ -1,4 +1,4 @@
-"""Batches of tensors are counted, by the backend for their device."""
+"""Counts batches of tensors with the backend for their device."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def count(preds: Tensor, target: Tensor, counting: Counting, *, check: bool = Fa
     """Count the pixels of a batch.
 
     Args:
-        preds: labels or scores, see the design's table of inputs.
+        preds: labels or scores, as ``MeanIoU`` takes them.
         target: labels, on the same device.
-        counting: what is counted, and how.
-        check: raise for bad labels on every device, which makes a GPU wait. On the CPU they always
-            raise.
+        counting: what is counted.
+        check: raise for bad labels on every device, which synchronizes a GPU. On the CPU they
+            always raise.
 
     Returns:
         int64 ``(counting.cells + len(BAD_KINDS),)``, with ``counting.per_image`` one such row an
         image. ``counting.matrices``, ``.marginals`` and ``.bad`` read it.
 
     Raises:
-        TypeError: a dtype that cannot be read.
-        ValueError: shapes or devices that do not fit, or bad labels.
+        TypeError: a dtype that is not supported.
+        ValueError: shapes or devices that do not match, or bad labels.
     """
     if torch.compiler.is_compiling():
         settings = [getattr(counting, field.name) for field in fields(counting)]
@@ -59,7 +59,7 @@ def _count(preds: Tensor, target: Tensor, counting: Counting, check: bool) -> Te
 
 
 def _warn_of_rows(counting: Counting) -> None:
-    """Say that every row is an image: a lone map is likelier than point sets."""
+    """Warn that every row is read as an image: one map (H, W) is more common than point sets."""
     if counting.task != "multilabel" and counting.input_format is None:
         warnings.warn(
             "`preds` and `target` of two dimensions are read as (N, L): every row is an image. For "
@@ -82,7 +82,7 @@ def _backend(pixels: Pixels) -> Callable[[Pixels, Counting], Tensor]:
 
 
 def count_on_cpu(pixels: Pixels, counting: Counting) -> Tensor:
-    """The counts of ``plain.count`` by compiled kernels, for labels and scores."""
+    """The counts of ``plain.count``, for labels and scores, by compiled kernels."""
     from segmetrics.counting import cpu
 
     if pixels.target.numel() and cpu.countable(counting):
@@ -107,7 +107,7 @@ def _count_op(
     per_image: bool,
     check: bool,
 ) -> Tensor:
-    """Counting as one operator, whose arguments are the fields of ``Counting``: one graph node."""
+    """Counting as one operator, and so one graph node. Takes the fields of ``Counting``."""
     counting = Counting(
         task=cast(Task, task),
         num_classes=num_classes,

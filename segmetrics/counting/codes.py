@@ -1,9 +1,9 @@
-"""What a label value means, as a small code, and how a joint histogram of codes becomes counts.
+"""Codes of label values, and how a joint histogram of codes becomes counts.
 
-A backend turns every pixel into a code of its target and a code of its prediction and counts the
-pairs: a joint histogram ``(channels, target codes, prediction codes)``. Codes below the number of
-labels are the labels themselves. Everything about ignoring, abstaining and bad labels is said here
-once, whatever the backend.
+A backend maps the target and the prediction of every pixel to a code each and counts the pairs: a
+joint histogram ``(channels, target codes, prediction codes)``. Codes below the number of labels are
+the labels themselves. What is ignored, an abstention or a bad label is defined here, once for all
+backends.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Int64Array = NDArray[np.int64]
-#: Tensors, or arrays of NumPy: both go through the same lines.
+#: Tensors or NumPy arrays: the same code takes both.
 Labels = TypeVar("Labels", "Tensor", Int64Array)
 
-# Codes behind the labels, as offsets to their number; bad ones in the order of ``BAD_KINDS``.
+# Codes above the labels, as offsets to their number; bad ones in the order of ``BAD_KINDS``.
 IGNORED, NEGATIVE, IS_255, TOO_LARGE, TARGET_NOT_ONE_HOT = range(5)
 ABSTAINED, IMPOSSIBLE, OUTSIDE, PREDS_NOT_ONE_HOT = range(4)
 
-#: Tables of codes where only marginals are kept, see ``fold_tables``.
-MISSED, HIT, BESIDE_BAD, PREDICTED = range(4)
+#: Tables of codes if only marginals are kept, see ``fold_tables``.
+MISSED, HIT, WITH_BAD_PREDS, PREDICTED = range(4)
 
-#: Mapped values below it are looked up in a table; compiled backends search for the others, if
-#: there are at most so many.
+#: Compiled backends look up mapped values below ``NEAR`` in a table, and compare with the others,
+#: at most ``MOST_FAR``.
 NEAR, MOST_FAR = 2**15, 2**8
 
-#: The value that stands for a pixel whose channels do not hold exactly one 1.
+#: Sentinel of a pixel whose channels do not hold exactly one 1.
 NOT_ONE_HOT = -(2**63)
 
 
@@ -51,7 +51,7 @@ def tables_shape(counting: Counting) -> tuple[int, int, int]:
 
 
 def target_codes(target: Labels, counting: Counting, *, one_hot: bool = False) -> Labels:
-    """Codes of int64 target labels; those read from one-hot channels are classes already."""
+    """Codes of int64 target labels. Labels from one-hot channels are classes and are not mapped."""
     labels = counting.labels
     too_large: Labels = namespace(target).full_like(target, labels + TOO_LARGE)
     bad = where(target >= 0, too_large, labels + NEGATIVE)
@@ -65,7 +65,7 @@ def target_codes(target: Labels, counting: Counting, *, one_hot: bool = False) -
 
 
 def preds_codes(preds: Labels, counting: Counting, *, one_hot: bool = False) -> Labels:
-    """Codes of int64 predicted labels; an ignored value that is no class is an abstention."""
+    """Codes of int64 predicted labels. An ignored value outside the classes is an abstention."""
     labels = counting.labels
     bad: Labels = namespace(preds).full_like(preds, labels + OUTSIDE)
     if counting.map_preds and not one_hot:
@@ -78,7 +78,7 @@ def preds_codes(preds: Labels, counting: Counting, *, one_hot: bool = False) -> 
 
 
 class Table(NamedTuple):
-    """Codes of values that are mapped: of those from 0 on, and of known ones that lie elsewhere."""
+    """Codes of mapped values: a lookup table of those from 0 on, and a list of the others."""
 
     near: Any
     far: tuple[int, ...]
@@ -87,7 +87,7 @@ class Table(NamedTuple):
 
 @lru_cache(maxsize=64)
 def table(counting: Counting, *, target: bool) -> Table | None:
-    """Where compiled backends look up labels of the target, or predicted ones; None if nowhere."""
+    """The lookup table of target or predicted labels for compiled backends; None if not mapped."""
     if not (counting.ids and (target or counting.map_preds)):
         return None
     code_of = target_codes if target else preds_codes
@@ -100,16 +100,16 @@ def table(counting: Counting, *, target: bool) -> Table | None:
 
 @lru_cache(maxsize=64)
 def tabular(counting: Counting) -> bool:
-    """Whether compiled backends can look up values where any are mapped, see ``table``."""
+    """Whether compiled backends can look up all mapped values, see ``table``."""
     far = [value for value in counting.ids + counting.ignore_index if not 0 <= value < NEAR]
     return not counting.ids or len(far) <= MOST_FAR
 
 
 def fold(histogram: Labels, counting: Counting) -> Labels:
-    """Turn joint histograms ``(..., channels, rows, columns)`` into counts ``(..., size)``.
+    """Reduce joint histograms ``(..., channels, rows, columns)`` to counts ``(..., size)``.
 
-    The counts are followed by the bad pixels in the order of ``BAD_KINDS``; a bad target counts
-    under its own kind, whatever is predicted there. Small arrays of NumPy are folded sooner.
+    The counts are followed by the bad pixels in the order of ``BAD_KINDS``. A pixel with a bad
+    target counts under its target's kind, whatever the prediction.
     """
     xp, labels = namespace(histogram), counting.labels
     cells = histogram[..., :labels, : labels + ABSTAINED + 1]
@@ -124,29 +124,29 @@ def fold(histogram: Labels, counting: Counting) -> Labels:
 
 
 def fold_tables(tables: NDArray[np.int64], counting: Counting) -> NDArray[np.int64]:
-    """``fold`` of what is left of joint histograms where ``only_marginals`` are wanted.
+    """``fold`` of the tables that replace joint histograms if ``only_marginals`` are kept.
 
-    The tables ``(..., channels, 4, codes)`` hold, by their codes, targets that the prediction
-    missed, that it hit, and beside which it is bad; then predictions where targets are labels.
+    The tables ``(..., channels, 4, codes)`` count target codes where the prediction is wrong, where
+    it is right and where it is bad, then prediction codes where the target is a label.
     """
     labels = counting.labels
-    missed, hit, beside_bad, predicted = np.moveaxis(tables, -2, 0)
+    missed, hit, with_bad_preds, predicted = np.moveaxis(tables, -2, 0)
     cells = np.stack([hit, predicted, hit + missed], -1)[..., :labels, :]
-    bad_target = (missed + hit + beside_bad)[..., labels + IGNORED + 1 :].sum(-2)
+    bad_target = (missed + hit + with_bad_preds)[..., labels + IGNORED + 1 :].sum(-2)
     bad_preds = predicted[..., labels + ABSTAINED + 1 : labels + PREDS_NOT_ONE_HOT + 1].sum(-2)
     cells = cells.reshape(*bad_target.shape[:-1], counting.cells)
     return np.concatenate([cells, bad_target, bad_preds], -1)
 
 
 def to_int64(labels: NDArray[Any]) -> Int64Array:
-    """Labels in int64; what uint64 holds beyond becomes the largest int64, not a negative."""
+    """Labels as int64. Values of uint64 above the range saturate."""
     if labels.dtype == np.uint64:
         labels = np.minimum(labels, np.uint64(2**63 - 1))
     return labels.astype(np.int64, copy=False)
 
 
 def _mapped(values: Labels, counting: Counting, ignored: int, otherwise: Labels) -> Labels:
-    """Codes of values that are mapped or ignored, and of all the others."""
+    """Codes of mapped and ignored values, and ``otherwise`` for all others."""
     xp: Any = namespace(values)
     known, code_of_known = _known(counting, ignored, None if xp is np else values.device)
     place = xp.searchsorted(known, values).clip(0, len(known) - 1)
@@ -154,11 +154,11 @@ def _mapped(values: Labels, counting: Counting, ignored: int, otherwise: Labels)
     return codes
 
 
-@cache  # for ever: captured CUDA graphs read it, and nothing is copied to a device twice
+@cache  # never freed: captured CUDA graphs read it, and one copy to a device is enough
 def _known(counting: Counting, ignored: int, device: torch.device | None) -> tuple[Any, Any]:
-    """The values that are mapped or ignored in rising order, and their codes.
+    """The mapped and ignored values in ascending order, and their codes.
 
-    Tensors on a device, or for None arrays of NumPy.
+    Tensors on a device, or NumPy arrays for None.
     """
     codes = dict(zip(counting.ids, counting.classes_of_ids, strict=True))
     codes.update(dict.fromkeys(counting.ignore_index, ignored))

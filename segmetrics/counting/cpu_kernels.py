@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._compile import kernel
-from segmetrics.counting.codes import ABSTAINED, BESIDE_BAD, HIT, MISSED, PREDICTED
+from segmetrics.counting.codes import ABSTAINED, HIT, MISSED, PREDICTED, WITH_BAD_PREDS
 from segmetrics.counting.cpu_intrinsics import (
     BITS,
     LANE,
@@ -249,7 +249,7 @@ def _tally_apart(rows: Codes, columns: Codes, labels: int, copies: Array) -> Non
         some_rows, some_columns = rows[first : first + n], columns[first : first + n]
         for i in range(n):
             row, column = some_rows[i], some_columns[i]
-            table = BESIDE_BAD if column > labels + ABSTAINED else MISSED
+            table = WITH_BAD_PREDS if column > labels + ABSTAINED else MISSED
             of_target[i] = row + codes * (HIT if row == column else table)
             of_preds[i] = (column if row < labels else codes - 1) + codes * PREDICTED
         for i in range(n // 4):
@@ -327,6 +327,15 @@ def _code(
     codes_of_others: Codes,
     codes: Codes,
 ) -> None:
+    if last & (last + 1) == 0:  # labels are what has no other bits than the last one
+        bits, other_labels = last, False
+        for i in range(len(values)):
+            bits |= values[i]
+            codes[i] = np.uint16(values[i])
+        for other in others:
+            other_labels |= 0 <= other <= last
+        if bits == last and not other_labels:
+            return
     for i in range(len(values)):
         code = np.uint16(values[i]) if values[i] <= last else np.uint16(too_large)
         codes[i] = code if values[i] >= 0 else np.uint16(negative)

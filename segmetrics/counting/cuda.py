@@ -1,13 +1,14 @@
-"""Counting on CUDA: one Triton launch reads scores and labels once, where they lie.
+"""Counting on CUDA: one Triton launch reads scores and labels once, with any strides.
 
-A program turns a block of pixels into cells of the joint histogram. Neighbours mostly share a cell:
-the cells of two of its pixels are counted by comparing and added at once, and only pixels of other
-cells are added one by one, to one of several replicas of the histogram. So a class that dominates
-makes nobody wait; and sums of integers are the same in any order.
+Each program maps a block of pixels to cells of the joint histogram. Neighbouring pixels mostly
+share a cell, so a program first reduces the pixels that share a cell with its first or its middle
+pixel, with one atomic add each. The rest are added one by one. Programs are distributed over
+replicas of the histogram. Both keep a dominant class from serializing atomics on one address.
+Integer sums do not depend on the order.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
-# because types of a kernel's arguments are Triton's own
+# as Triton has types of its own for kernel arguments
 
 from __future__ import annotations
 
@@ -23,15 +24,15 @@ from torch import Tensor
 from segmetrics.counting import codes, plain
 from segmetrics.counting.settings import Counting, Pixels
 
-#: Cells of all the histograms of a launch, unless a single one has more: 4 MiB.
+#: Cells of all histograms of a launch, 4 MiB, unless one histogram has more.
 SCRATCH = 2**19
 MOST_REPLICAS = 64
-#: Pixels of a map up to which their numbers fit into int32, those of a whole last block too.
+#: The most pixels of a map whose indices, rounded up to a whole block, fit into int32.
 MOST_PIXELS = 2**30
 
 
 def count(pixels: Pixels, counting: Counting) -> Tensor:
-    """The counts of ``plain.count``, for labels and scores; the host does not wait for them."""
+    """The counts of ``plain.count``, for labels and scores, without synchronizing."""
     images = len(pixels.target)
     too_many = max(images, prod(pixels.target.shape[2:])) > MOST_PIXELS
     if too_many or not codes.tabular(counting):
@@ -48,7 +49,7 @@ def count(pixels: Pixels, counting: Counting) -> Tensor:
 
 
 def _histograms(pixels: Pixels, counting: Counting) -> Tensor:
-    """Joint histograms ``(images, channels, rows, columns)``, or of all images as of one, int64."""
+    """Joint histograms ``(images or 1, channels, rows, columns)`` in int64."""
     images = len(pixels.target) if counting.per_image else 1
     shape = (images, *codes.histogram_shape(counting))
     replicas = min(MOST_REPLICAS, max(1, SCRATCH // max(1, prod(shape))))
@@ -64,7 +65,7 @@ def _histograms(pixels: Pixels, counting: Counting) -> Tensor:
 def launch(
     histograms: Tensor, pixels: Pixels, counting: Counting
 ) -> tuple[int, tuple[Any, ...], dict[str, Any]]:
-    """How the kernel is started: the number of programs, its arguments and its settings."""
+    """The number of programs of the launch, the kernel's arguments and its constants."""
     target, preds = pixels.target, pixels.preds
     outer, inner = _dimensions(pixels, counting)
     size = tuple(dimension.size for dimension in inner)
@@ -106,12 +107,12 @@ def launch(
         "BLOCK": block,
         "CHUNK": chunk,
         "UNROLL": unroll,
-        "enable_fp_fusion": False,  # resized scores get the bits of plain torch's
+        "enable_fp_fusion": False,  # resized scores are equal to plain torch's, bit by bit
     }
     return outer.size * counting.channels * blocks, arguments, settings
 
 
-@cache  # for ever: captured CUDA graphs read it, and nothing is copied to a device twice
+@cache  # never freed: captured CUDA graphs read it, and one copy to a device is enough
 def _table(counting: Counting, device: torch.device, *, target: bool) -> codes.Table | None:
     """The table of ``codes.table`` on a device."""
     table = codes.table(counting, target=target)
@@ -119,7 +120,7 @@ def _table(counting: Counting, device: torch.device, *, target: bool) -> codes.T
 
 
 def _kind(pixels: Pixels, counting: Counting) -> str:
-    """What predictions are to the kernel."""
+    """The kind of predictions, for the kernel."""
     if pixels.preds_are == "labels":
         return "labels"
     if counting.task == "multiclass":
@@ -136,9 +137,9 @@ class Dimension(NamedTuple):
 
 
 def _dimensions(pixels: Pixels, counting: Counting) -> tuple[Dimension, list[Dimension]]:
-    """The outer dimension, over which programs are spread, and those within a map.
+    """The outer dimension, which programs are distributed over, and the dimensions within a map.
 
-    Neighbouring dimensions that lie like one are made one, images too unless they are told apart.
+    Adjacent dimensions whose strides allow it are merged, the batch too unless counted per image.
     """
     target, preds = pixels.target, pixels.preds
     shape, of_target, of_preds = (
@@ -172,10 +173,10 @@ def _merged(dimensions: list[Dimension]) -> list[Dimension]:
 
 
 def _tile(pixels: Pixels, inner: list[Dimension], counting: Counting) -> tuple[int, int, int]:
-    """Pixels of a block, classes read at once, and how often their loop is unrolled."""
+    """Pixels of a block, classes read at once, and the unroll factor of the loop over classes."""
     if pixels.preds_are == "labels" or counting.task != "multiclass":
         return 256 if pixels.resized else 1024, 1, 1
-    if pixels.preds.stride(1) == 1 and inner[-1].preds_stride != 1:  # a pixel's scores lie together
+    if pixels.preds.stride(1) == 1 and inner[-1].preds_stride != 1:  # channels-last
         chunk = min(64, triton.next_power_of_2(counting.labels))
         return min(1024, 2048 // chunk) // (4 if pixels.resized else 1), chunk, 1
     return (256, 1, 2) if pixels.resized else (1024, 1, 4)
@@ -224,7 +225,7 @@ def _tally(
     CHUNK: tl.constexpr,
     UNROLL: tl.constexpr,
 ):
-    """Add the pixels of a block of a map, one channel of an image, to a histogram."""
+    """Add a block of pixels of one channel of an image to a histogram."""
     program = tl.program_id(0)
     image = (program // blocks // CHANNELS).to(tl.int64)
     channel = (program // blocks % CHANNELS).to(tl.int64)
@@ -264,7 +265,7 @@ def _tally(
             scores = _scores(pointers, known, places, len(size), RESIZE, PRECISION)
             scores = tl.where(known, scores, float("-inf"))
             largest = tl.max(scores, axis=1)
-            # the first class that has it, or -1 where there is a NaN
+            # the first class with the largest score, or -1 for NaN
             of_class = tl.where(scores == tl.expand_dims(largest, 1), of_class, LABELS)
             of_class = tl.min(tl.where(scores == scores, of_class, -1), axis=1)
             impossible |= of_class < 0
@@ -289,7 +290,7 @@ def _tally(
 
 @triton.jit
 def _add(histogram, cell, rest, BLOCK: tl.constexpr):
-    """Add 1 to the cells of pixels, to those of the first and the middle pixel at once."""
+    """Add 1 to the cell of each pixel, at once for the cells of the first and the middle pixel."""
     for place in tl.static_range(0, BLOCK, BLOCK // 2):
         common = tl.sum(tl.where(tl.arange(0, BLOCK) == place, cell, 0))
         number = tl.sum((rest & (cell == common)).to(tl.int32))
@@ -329,7 +330,7 @@ def _mapped_codes(
     CODES_OF_FAR: tl.constexpr,
     otherwise,
 ):
-    """As ``codes.table`` has them."""
+    """As ``codes.table``."""
     near = (label >= 0) & (label < NEAR)
     code = tl.where(near, tl.load(table + label, mask=near, other=0), otherwise)
     for i in tl.static_range(len(FAR)):
@@ -339,7 +340,7 @@ def _mapped_codes(
 
 @triton.jit
 def _labels(pointers, inside):
-    """Labels in int64; what uint64 holds beyond becomes the largest int64, not a negative."""
+    """Labels as int64. Values of uint64 above the range saturate."""
     labels = tl.load(pointers, mask=inside, other=0).to(tl.int64)
     if pointers.dtype.element_ty == tl.uint64:
         labels = tl.where(labels < 0, 2**63 - 1, labels)
@@ -355,7 +356,7 @@ def _scores(
     RESIZE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """The scores of pixels, resized where they are to be."""
+    """The scores of pixels, resized if they are to be."""
     if RESIZE != "bilinear":
         scores = _score(pointers + places, inside, PRECISION)
     elif DIMENSIONS == 1:
@@ -408,7 +409,7 @@ def _places(
     RESIZE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Where the scores of pixels lie; to interpolate, :func:`_between` for every dimension."""
+    """Offsets of the scores of pixels; to interpolate, :func:`_between` for each dimension."""
     if RESIZE == "":
         places = _offsets(pixel, size, strides)
     elif RESIZE == "nearest":
@@ -435,8 +436,8 @@ def _between(
     DIM: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """In one dimension, the offsets of the scores below and above a pixel, the weight of the one
-    above, and whether the dimension is resized at all.
+    """For one dimension: the offsets of the scores below and above a pixel, the weight of the one
+    above, and whether the dimension is resized.
     """
     place = _position(pixel, size, DIM).to(PRECISION) + 0.5
     place = tl.maximum(_scale(preds_size[DIM], size[DIM], PRECISION) * place - 0.5, 0.0)
@@ -449,13 +450,13 @@ def _between(
 
 @triton.jit
 def _scale(preds_size, size, PRECISION: tl.constexpr):
-    """Scores a pixel, rounded as Python and torch do."""
+    """Scores per pixel, rounded as in Python and torch."""
     return (tl.cast(preds_size, tl.float64) / tl.cast(size, tl.float64)).to(PRECISION)
 
 
 @triton.jit
 def _offsets(pixel, size, strides):
-    """Where pixels of a map of this size lie, in int64."""
+    """Offsets of pixels of a map of this size, in int64."""
     offsets = tl.zeros_like(pixel).to(tl.int64)
     for dim in tl.static_range(len(size)):
         offsets += _position(pixel, size, dim).to(tl.int64) * strides[dim]
@@ -464,7 +465,7 @@ def _offsets(pixel, size, strides):
 
 @triton.jit
 def _position(pixel, size, DIM: tl.constexpr):
-    """Where pixels are in one dimension of a map of this size."""
+    """The index of pixels in one dimension of a map of this size."""
     for dim in tl.static_range(len(size) - 1, DIM, -1):
         pixel = pixel // size[dim]
     return pixel if DIM == 0 else pixel % size[DIM]

@@ -1,4 +1,4 @@
-"""What is said of bad pixels: how many, which values, and what to do."""
+"""Errors about bad pixels: how many there are, which values, and how to fix them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def raise_if_bad(
     Args:
         bad: their numbers, in the order of the messages.
         counting: what was counted.
-        pixels: where the message looks for the label values that are bad.
-        messages: what is said of every kind of bad pixel; by default of ``BAD_KINDS``.
+        pixels: the inputs, in which the message looks up the bad label values.
+        messages: the message of each kind of bad pixel; by default of ``BAD_KINDS``.
     """
     messages = kinds(counting) if messages is None else messages
     found = dict(zip(messages, bad.tolist(), strict=True))
@@ -36,23 +36,23 @@ def raise_if_bad(
 
 
 def kinds(counting: Counting) -> dict[str, str]:
-    """A sentence or two for each of ``BAD_KINDS``, in their order, to be put behind a number."""
+    """The message of each of ``BAD_KINDS``, in their order, to follow the number of pixels."""
     target_is = preds_is = f"neither a class (0 to {counting.labels - 1}) nor ignored"
     void = "If 255 marks void pixels, pass `ignore_index=255`"
     if counting.ids:
         target_is = "neither mapped to a class nor ignored"
-        mend_255 = f"{void}; if the values are classes, a label space without `id_to_class`."
-        mend_target = mend_preds = "Map the value in `id_to_class` of the label space"
+        fix_255 = f"{void}; if the values are classes, a label space without `id_to_class`."
+        fix_target = fix_preds = "Map the value in `id_to_class` of the label space"
         if counting.map_preds:
             preds_is = target_is
         else:
-            mend_preds = "If they hold ids as `target` does, the label space needs `map_preds=True`"
+            fix_preds = "If they hold ids as `target` does, the label space needs `map_preds=True`"
     elif counting.task == "multiclass":
-        mend_255 = f"{void}."
-        mend_target = mend_preds = "Check `num_classes`"
+        fix_255 = f"{void}."
+        fix_target = fix_preds = "Check `num_classes`"
     else:
-        mend_255 = "Masks stored as 0/255? Pass `target > 0`."
-        mend_target, mend_preds = "Pass `target > 0`", "Masks stored as 0/255? Pass `preds > 0`"
+        fix_255 = "Masks stored as 0/255? Pass `target > 0`."
+        fix_target, fix_preds = "Pass `target > 0`", "Masks stored as 0/255? Pass `preds > 0`"
     if counting.task == "multiclass" or counting.from_logits:
         scores = "a NaN among their scores. Has the model diverged?"
     else:
@@ -61,19 +61,19 @@ def kinds(counting: Counting) -> dict[str, str]:
     return {
         "target_negative": f"pixels of `target` are negative: {target_is}. If the value marks void "
         "pixels, name it in `ignore_index`.",
-        "target_255": f"pixels of `target` are 255: {target_is}. {mend_255}",
-        "target_too_large": f"pixels of `target` are {target_is}. {mend_target}, or name the value "
+        "target_255": f"pixels of `target` are 255: {target_is}. {fix_255}",
+        "target_too_large": f"pixels of `target` are {target_is}. {fix_target}, or name the value "
         "in `ignore_index`.",
         "target_not_one_hot": f"pixels of `target` have {one_hot}",
         "scores_impossible": f"counted pixels of `preds` have {scores}",
-        "preds_outside": f"counted pixels of `preds` are {preds_is}. {mend_preds}; if the model "
+        "preds_outside": f"counted pixels of `preds` are {preds_is}. {fix_preds}; if the model "
         "abstains by that value, name it in `ignore_index`.",
         "preds_not_one_hot": f"counted pixels of `preds` have {one_hot}",
     }
 
 
 def _values(pixels: Pixels, counting: Counting) -> list[str]:
-    """Which label values are bad, in words."""
+    """Sentences that list the bad label values."""
     labels = counting.labels
     values: dict[str, set[int]] = {"target": set(), "preds": set()}
     for box in plain.boxes(pixels, counting):

@@ -1,4 +1,4 @@
-"""What is said of inputs that are no labels: the step that makes labels of them."""
+"""Hints for error messages: how to convert an input to tensors or labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def described(value: object) -> str:
-    """The type of what is no tensor, with its keys or the type of its elements."""
+    """The type of a value, with its keys or the type of its elements."""
     kind = type(value).__name__
     if isinstance(value, Mapping):
         return f"{kind} with the keys {', '.join(map(repr, value))}"
@@ -19,14 +19,16 @@ def described(value: object) -> str:
 
 
 def conversion(name: str, value: object) -> str:
-    """How to get a tensor out of something else."""
+    """How to get a tensor from a value of another type."""
     for attribute in ("logits", "out"):
         if isinstance(getattr(value, attribute, None), Tensor):
-            return f"Of a model's output pass `{name}.{attribute}`."
+            return f"To score a model's output pass `{name}.{attribute}`."
     if isinstance(value, Mapping):
         tensors = [key for key, entry in value.items() if isinstance(entry, Tensor)]
         tensors.sort(key=lambda key: key not in ("out", "logits"))
-        return f'Of a model\'s output pass `{name}["{tensors[0]}"]`.' if tensors else "Pass one."
+        return (
+            f'To score a model\'s output pass `{name}["{tensors[0]}"]`.' if tensors else "Pass one."
+        )
     if isinstance(value, list | tuple) and value and hasattr(value[0], "shape"):
         return (
             "Call `update` once for each image, with `preds[i][None]` and `target[i][None]`. "
@@ -36,7 +38,7 @@ def conversion(name: str, value: object) -> str:
 
 
 def as_labels(target: Tensor, num_classes: int | None) -> str:
-    """How floating targets become labels, by what they hold; no ``num_classes`` for masks."""
+    """How to convert a floating target to labels, by its values; no ``num_classes`` for masks."""
     if not target.is_floating_point() or target.device.type == "meta":
         return "Convert label maps with `target.long()`."
     if target.isnan().any():
@@ -59,7 +61,7 @@ def as_labels(target: Tensor, num_classes: int | None) -> str:
 
 
 def integral(values: Tensor) -> bool:
-    """Whether all values are integers to 1e-3; looks at them, so a GPU waits."""
+    """Whether all values are within 1e-3 of integers. Synchronizes a GPU."""
     if values.device.type == "meta":
         return False
     return bool(((values - values.round()).abs() <= 1.001e-3).all())

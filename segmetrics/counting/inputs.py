@@ -1,4 +1,4 @@
-"""What shapes, dtypes and label values mean: the one place where an input is read."""
+"""What the shapes and dtypes of inputs mean: the only place that interprets them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SCORE_DTYPES = frozenset({torch.float32, torch.float64, torch.float16, torch.bfl
 
 
 def read(preds: Tensor, target: Tensor, counting: Counting) -> Pixels:
-    """Check shapes, dtypes and devices, and say what the inputs are.
+    """Check shapes, dtypes and devices, and interpret the inputs.
 
     Raises:
-        TypeError: an input is no tensor, or its dtype cannot be read.
-        ValueError: shapes or devices do not fit each other or ``num_classes``.
+        TypeError: an input is not a tensor, or its dtype is not supported.
+        ValueError: shapes or devices do not match each other or ``num_classes``.
     """
     _check_types(preds, target, counting)
     _check_unambiguous(preds, target, counting)
@@ -34,7 +34,7 @@ def read(preds: Tensor, target: Tensor, counting: Counting) -> Pixels:
 
 
 def as_arrays(pixels: Pixels) -> Pixels:
-    """Pixels on the CPU as arrays of NumPy, nothing copied."""
+    """Pixels on the CPU as NumPy arrays, without a copy."""
     return pixels._replace(preds=_as_array(pixels.preds), target=_as_array(pixels.target))
 
 
@@ -80,7 +80,7 @@ def _read_multiclass(preds: Tensor, target: Tensor, counting: Counting) -> Pixel
 
 
 def _check_unambiguous(preds: Tensor, target: Tensor, counting: Counting) -> None:
-    """Refuse what could be label maps or one-hot."""
+    """Reject inputs that could be label maps as well as one-hot masks."""
     integers = preds.dtype in LABEL_DTYPES and preds.shape == target.shape
     if (
         counting.task == "multiclass"
@@ -127,7 +127,7 @@ def _check_class_dimension(name: str, tensor: Tensor, classes: int, meaning: str
         )
 
 
-#: What may make an input fit: a step as it is written behind the input's name, on its shape.
+#: Steps that may make an input fit: code to append to its name, with its effect on the shape.
 STEPS: Mapping[str, Callable[[Tensor], Tensor]] = {
     ".squeeze(1)": lambda x: x.squeeze(1),
     ".squeeze(-1)": lambda x: x.squeeze(-1),
@@ -138,7 +138,7 @@ STEPS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 def _fitting_step(preds: Tensor, target: Tensor, counting: Counting) -> str:
-    """The first step on one input, or on both, that makes the shapes fit; none if there is none."""
+    """A sentence with the first step on one or both inputs that makes the shapes fit, or ``""``."""
     given = {
         name: torch.empty(x.shape, dtype=x.dtype, device="meta")
         for name, x in (("preds", preds), ("target", target))

@@ -1,7 +1,7 @@
-"""Counting in plain torch: the definition that every other backend is held against.
+"""Counting in plain torch: the definition that the other backends are tested against.
 
-Blocks of at most 2**20 entries are coded and tallied. There is no one-hot tensor, no sorting and no
-boolean indexing, which would make a GPU wait.
+Works in blocks of at most 2**20 entries: computes the codes of each pixel, then a bincount of the
+pairs. It needs no one-hot tensor, no sort, and no boolean indexing, which would synchronize a GPU.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ def histogram(pixels: Pixels, counting: Counting) -> Tensor:
         cell = ((channel * shape[1] + row) * shape[2] + column).flatten()
         if cell.device.type == "cpu":
             counts += cell.bincount(minlength=len(counts))
-        else:  # there bincount reads the largest value back to the host
+        else:  # on a GPU bincount synchronizes, to read the largest value
             counts.scatter_add_(0, cell, torch.ones_like(cell))
     return counts.view(shape)
 
 
 def boxes(pixels: Pixels, counting: Counting, *, copied: bool = False) -> Iterator[Box]:
-    """Cut the label maps ``(N, channels, *size)`` into boxes of at most ``BLOCK`` entries.
+    """Split the label maps ``(N, channels, *size)`` into boxes of at most ``BLOCK`` entries.
 
-    Where all classes' scores are resized, or ``copied``, a box holds at most ``BLOCK`` of them.
+    If the scores of all classes are resized or ``copied``, a box holds at most ``BLOCK`` scores.
     """
     shape = (len(pixels.target), counting.channels, *pixels.target.shape[2:])
     of_classes = (pixels.resized or copied) and counting.task == "multiclass"
@@ -97,7 +97,7 @@ def codes_of_target(pixels: Pixels, box: Box, counting: Counting) -> Tensor:
 
 
 def scores_of(pixels: Pixels, box: Box, counting: Counting) -> Tensor:
-    """The scores in a box, of all classes for multiclass, resized where they are to be."""
+    """The scores in a box, of all classes for multiclass, resized if they are to be."""
     where = _all_channels(box) if counting.task == "multiclass" else box
     if pixels.resized:
         return resize(pixels.preds[where[:2]], pixels.target.shape[2:], box[2:], counting)
@@ -110,7 +110,7 @@ def _all_channels(box: Box) -> Box:
 
 
 def decide(scores: Tensor, counting: Counting) -> tuple[Tensor, Tensor]:
-    """The label that scores choose, in int64, and where they are impossible."""
+    """The label of the best score, in int64, and where the scores are invalid."""
     if counting.task == "multiclass":
         best = scores.max(dim=1, keepdim=True)  # argmax is slow over a strided dimension
         return best.indices, best.values.isnan()
@@ -129,15 +129,15 @@ def resize(scores: Tensor, size: tuple[int, ...], box: Box, counting: Counting) 
     lengths, firsts = scores.shape[2:], []
     for dim, (span, length) in enumerate(zip(box, lengths, strict=True), start=2):
         scale = length / size[dim - 2]
-        first = max(int(span.start * scale) - 2, 0)  # what the box needs, and a little more
+        first = max(int(span.start * scale) - 2, 0)  # what the box needs, with a margin
         scores = scores.narrow(dim, first, min(int(span.stop * scale) + 3, length) - first)
         firsts.append(first)
     if not nearest and scores.dtype != torch.float64:
         scores = scores.float()
-    dtype = torch.float32 if nearest else scores.dtype  # of places and weights, as in torch
+    dtype = torch.float32 if nearest else scores.dtype  # of positions and weights, as in torch
     for dim in reversed(range(2, scores.ndim)):
         span, length, first = box[dim - 2], lengths[dim - 2], firsts[dim - 2]
-        if length == size[dim - 2]:  # no place in between: a neighbour's NaN stays there
+        if length == size[dim - 2]:  # not interpolated, so that NaN does not leak to a neighbour
             scores = scores.narrow(dim, span.start - first, span.stop - span.start)
             continue
         part = torch.arange(span.start, span.stop, device=scores.device, dtype=dtype)
@@ -157,7 +157,7 @@ def resize(scores: Tensor, size: tuple[int, ...], box: Box, counting: Counting) 
 
 
 def from_one_hot(channels: Tensor) -> Tensor:
-    """Labels ``(n, 1, ...)`` of one-hot ``(n, C, ...)``; ``NOT_ONE_HOT`` where it is none."""
+    """Labels ``(n, 1, ...)`` of one-hot ``(n, C, ...)``; ``NOT_ONE_HOT`` without exactly one 1."""
     channels = as_int64(channels)
     ones = channels == 1
     valid = ((ones | (channels == 0)).all(1, keepdim=True)) & (ones.sum(1, keepdim=True) == 1)
@@ -165,11 +165,8 @@ def from_one_hot(channels: Tensor) -> Tensor:
 
 
 def as_int64(labels: Tensor) -> Tensor:
-    """Labels in int64, contiguous.
-
-    What uint64 holds beyond becomes the largest int64, not a negative.
-    """
-    labels = labels.contiguous()  # or searching for them would warn
+    """Labels as contiguous int64. Values of uint64 above the range saturate."""
+    labels = labels.contiguous()  # searchsorted warns otherwise
     if labels.dtype != torch.uint64:
         return labels.to(torch.int64)
     signed = labels.view(torch.int64)

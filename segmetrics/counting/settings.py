@@ -1,4 +1,4 @@
-"""What is counted: the settings of a count, and its inputs once they are read. No torch here."""
+"""What is counted: the settings of a count, and its checked inputs. Needs no torch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._arguments import boolean, identifier, integer, number, one_of
+from segmetrics._help import spells
 from segmetrics.labels import LabelSpace
 
 if TYPE_CHECKING:
@@ -21,13 +22,13 @@ Task = Literal["multiclass", "binary", "multilabel"]
 Upsample = Literal["bilinear", "nearest"]
 InputFormat = Literal["index", "one-hot"]
 
-#: Tensors, or arrays of NumPy: both go through the same lines.
+#: Tensors or NumPy arrays: the same code takes both.
 Counts = TypeVar("Counts", "Tensor", NDArray[np.int64])
 
-#: bfloat16 in NumPy, which has none: two bytes without a meaning of their own.
+#: The dtype that stands for bfloat16, which NumPy lacks: two opaque bytes.
 BFLOAT16 = np.dtype("V2")
 
-#: Kinds of bad pixels, in the order in which they stand behind the counts.
+#: Kinds of bad pixels, in the order in which their numbers follow the counts.
 BAD_KINDS = (
     "target_negative",
     "target_255",
@@ -54,8 +55,8 @@ class CountingArguments(TypedDict, total=False):
 class Counting:
     """Everything that decides what is counted; equal settings give equal counts.
 
-    ``ids`` are the values of label maps that mean a class, ``classes_of_ids`` which; where there
-    are none a value is its class. Made by :meth:`of`, which checks the arguments.
+    ``ids`` are the values of label maps that are mapped, ``classes_of_ids`` the class of each;
+    without them a value is its class. Made by :meth:`of`, which checks the arguments.
     """
 
     task: Task
@@ -71,6 +72,7 @@ class Counting:
     per_image: bool
 
     @staticmethod
+    @spells
     def of(
         num_classes: int | LabelSpace | None = None,
         *,
@@ -82,7 +84,7 @@ class Counting:
         input_format: InputFormat | None = None,
         per_image: bool = False,
     ) -> Counting:
-        """Check the arguments of a region metric and bring them into one form."""
+        """Check and normalise the arguments of a region metric."""
         one_of("task", task, ("multiclass", "binary", "multilabel"))
         one_of("upsample", upsample, (None, "bilinear", "nearest"))
         one_of("input_format", input_format, (None, "index", "one-hot"))
@@ -122,12 +124,12 @@ class Counting:
 
     @property
     def labels(self) -> int:
-        """How many labels a pixel can have: C, or 2 for binary and multilabel."""
+        """The number of labels of a pixel: C, or 2 for binary and multilabel."""
         return self.num_classes if self.task == "multiclass" else 2
 
     @property
     def channels(self) -> int:
-        """How many label maps there are: 1, or C for multilabel."""
+        """The number of label maps: 1, or C for multilabel."""
         return self.num_classes if self.task == "multilabel" else 1
 
     @property
@@ -138,12 +140,12 @@ class Counting:
 
     @property
     def only_marginals(self) -> bool:
-        """Whether hits, predicted and target pixels are all that is kept of a confusion matrix."""
+        """Whether only the diagonal and the marginals of the confusion matrix are kept."""
         return self.per_image
 
     @property
     def cells(self) -> int:
-        """How many counts there are, without the bad pixels behind them."""
+        """The number of counts, without the bad pixels that follow them."""
         columns = 3 if self.only_marginals else self.labels + 1
         return self.channels * self.labels * columns
 
@@ -158,7 +160,7 @@ class Counting:
 
     @property
     def name(self) -> str:
-        """The settings as an identifier, for the name of a state: no two share one."""
+        """The settings as a unique identifier, for the name of a state."""
         parts: list[object] = [self.task, self.num_classes]
         if self.ignore_index:
             parts += ["ignore", *self.ignore_index]
@@ -204,14 +206,14 @@ class Counting:
 
 
 class Pixels(NamedTuple):
-    """Checked inputs as views, nothing copied; what a backend counts.
+    """Checked inputs as views without a copy; what a backend counts.
 
-    They are tensors, or arrays of NumPy for ``cpu.py``, where ``BFLOAT16`` is a dtype of its own.
+    Tensors, or NumPy arrays for ``cpu.py``, in which ``BFLOAT16`` marks bfloat16.
 
     ``target`` is ``(N, channels, *size)`` labels, or ``(N, C, *size)`` one-hot.
     ``preds`` is ``(N, channels, *size)`` labels, ``(N, C, *size)`` one-hot, or scores
     ``(N, C, *size)`` for multiclass and ``(N, channels, *size)`` otherwise, whose size differs
-    from the target's only where they are to be resized.
+    from the target's only if they are to be resized.
     """
 
     preds: Any

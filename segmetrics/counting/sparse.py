@@ -1,4 +1,4 @@
-"""Confusion matrices that are larger than the data: only cells that are not zero. No torch here."""
+"""Sparse confusion matrices, for more classes than a dense one has room for. Needs no torch."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from segmetrics.counting.settings import Counting, Pixels
 Array = NDArray[Any]
 Int64Array = NDArray[np.int64]
 
-#: Cells, and how often each is counted.
+#: Flat indices of cells, and their counts.
 Cells = tuple[Int64Array, Int64Array]
 
 NONE: Cells = np.zeros(0, np.int64), np.zeros(0, np.int64)
-#: Pixels that are coded at once where no kernel reads them.
+#: Pixels that are coded at once without a compiled kernel.
 BLOCK = 2**20
 
 
 @dataclass(frozen=True, eq=False)
 class SparseMatrix:
-    """Counts ``shape``, of which most are zero. Reads like an array where scores need one.
+    """A sparse matrix of counts with the array methods that scores use.
 
     Args:
         shape: rows and columns.
-        cells: where counts are, ``row * columns + column``, rising.
-        counts: what they are, int64.
+        cells: the nonzero cells, ``row * columns + column``, ascending.
+        counts: their counts, int64.
     """
 
     shape: tuple[int, int]
@@ -40,7 +40,7 @@ class SparseMatrix:
 
     @staticmethod
     def sum_of(shape: tuple[int, int], parts: Iterable[Cells]) -> SparseMatrix:
-        """The sum of cells and their counts, in any order and several times."""
+        """The sum of cells in any order, which may repeat."""
         cells, counts = map(np.concatenate, zip(NONE, *parts, strict=True))
         order = np.argsort(cells)
         cells, counts = cells[order], counts[order]
@@ -55,7 +55,7 @@ class SparseMatrix:
 
     @property
     def ndim(self) -> int:
-        """Two."""
+        """The number of dimensions, 2."""
         return 2
 
     @property
@@ -69,13 +69,13 @@ class SparseMatrix:
         return self.cells % self.shape[1]
 
     def dense(self) -> Int64Array:
-        """All cells."""
+        """The matrix as an array."""
         found = np.zeros(self.shape, np.int64)
         found.reshape(-1)[self.cells] = self.counts
         return found
 
     def sum(self, axis: int | None = None) -> Any:
-        """The sum over an axis, or of all."""
+        """The sum over an axis, or over all cells."""
         if axis is None:
             return self.counts.sum()
         by_row = axis in (1, -1)
@@ -84,14 +84,14 @@ class SparseMatrix:
         return total
 
     def diagonal(self, *_: int) -> Int64Array:
-        """The diagonal, as long as there are rows."""
+        """The diagonal, one element a row."""
         on_it = self.rows == self.columns
         found = np.zeros(self.shape[0], np.int64)
         found[self.rows[on_it]] = self.counts[on_it]
         return found
 
     def __getitem__(self, key: Any) -> Int64Array:
-        """A row, as ``matrix[..., row, :]``, or cells, as ``matrix[rows, columns]``."""
+        """A row by ``matrix[..., row, :]``, or cells by ``matrix[rows, columns]``."""
         if key[0] is Ellipsis:
             _, row, _ = key
             first, last = np.searchsorted(self.cells, np.array([row, row + 1]) * self.shape[1])
@@ -106,7 +106,7 @@ class SparseMatrix:
 
 
 def count(preds: Array, target: Array, counting: Counting) -> SparseMatrix | None:
-    """Count two label maps of one shape: ``(C, C + 1)``, or None where there are unknown labels."""
+    """Count two label maps of one shape: ``(C, C + 1)``, or None if a label is bad."""
     labels, (_, rows, columns) = counting.labels, codes.histogram_shape(counting)
     histogram = SparseMatrix.sum_of((rows, columns), _pairs(preds, target, counting))
     row, column = histogram.rows, histogram.columns
@@ -119,7 +119,7 @@ def count(preds: Array, target: Array, counting: Counting) -> SparseMatrix | Non
 
 
 def _pairs(preds: Array, target: Array, counting: Counting) -> Iterator[Cells]:
-    """Pairs of codes in parts of the maps, as cells of the joint histogram, and their pixels."""
+    """Pairs of codes in parts of the maps, as cells of the joint histogram, with their counts."""
     columns = codes.histogram_shape(counting)[2]
     if target.size and cpu.countable(counting):
         pixels = Pixels(preds[None, None], target[None, None], "labels", "labels")

@@ -215,10 +215,9 @@ def space_of(name: str) -> LabelSpace:
 
 def check_report(settings: Settings, html: Path | None, images: Path | None) -> None:
     """Raise for a report that cannot show these masks, and for images without a report."""
-    if html and settings.task == "multilabel":
+    if images and settings.task == "multilabel":
         raise ValueError(
-            "--html: the report shows label maps, and these files are masks of one class each. "
-            "Leave out --html; --json and --csv have all scores."
+            "--images: the report of masks of one class each shows the masks only. Leave it out."
         )
     if html and settings.space.num_classes > MOST_IN_REPORT:
         raise ValueError(

@@ -197,9 +197,17 @@ def evaluate_command(
         bool,
         typer.Option(
             "--probabilities", rich_help_panel=SCORES,
-            help="Predictions are probabilities of the foreground, in [0, 1] or scaled to 8 or 16 "
-            "bits, with --binary or masks of one class each: calibration, AUROC, AP, FPR95 and "
-            "the best threshold, too. Masks are what is above 0.5.",
+            help="Predictions are probabilities in [0, 1], or scaled to 8 or 16 bits: calibration, "
+            "AUROC, AP, FPR95 and the best threshold, too. Of the foreground with --binary or "
+            "masks of one class each, which are what is above 0.5; otherwise of all classes in one "
+            "file, (C, H, W), (C, D, H, W) or NIfTI (X, Y, Z, C), whose largest is the label.",
+        ),
+    ] = False,
+    from_logits: Annotated[
+        bool,
+        typer.Option(
+            "--from-logits", rich_help_panel=SCORES,
+            help="--probabilities are logits, before softmax or sigmoid.",
         ),
     ] = False,
     by: arguments.By = None,
@@ -273,7 +281,10 @@ def evaluate_command(
         if errors:
             settings = replace(settings, extras=(*settings.extras, _errors(settings)))
         if probabilities:
-            settings = _with_probabilities(settings, per_image=confidence is not None)
+            of_images = confidence is not None
+            settings = _with_probabilities(settings, logits=from_logits, per_image=of_images)
+        elif from_logits:
+            raise ValueError("--from-logits is of scores: give --probabilities, too.")
         _check(settings, labels_, confidence)
         if format_ == "nnunet":
             if json_ is None:
@@ -376,20 +387,18 @@ def _errors(settings: Settings) -> Errors:
     return Errors(counting, own_masks=settings.task == "multilabel")
 
 
-def _with_probabilities(settings: Settings, *, per_image: bool) -> Settings:
-    """The settings of predictions that are probabilities."""
+def _with_probabilities(settings: Settings, *, logits: bool, per_image: bool) -> Settings:
+    """The settings of predictions that are probabilities, or logits."""
     if settings.ids:
         raise ValueError("--instances: masks hold ids of objects, not --probabilities. Give one.")
-    if settings.task == "multiclass":
-        raise ValueError(
-            "--probabilities: a map holds the probability of one foreground. Pass --binary, or "
-            "--match with {class} where each class has maps of its own."
-        )
-    binary = settings.task == "binary"
-    names = ["foreground"] if binary else list(settings.space.names)
-    extra = Probabilities(names, per_image=per_image)
+    space, together = settings.space, settings.task == "multiclass"
+    if together:  # the place of a score is the index of its class
+        settings = replace(settings, space=replace(space, map_preds=False))
+    names = ["foreground"] if settings.task == "binary" else list(space.names)
+    extra = Probabilities(names, per_image, logits, settings.space if together else None)
     extra.load()
-    preds = replace(settings.readings.preds, probabilities=True)
+    classes = space.num_classes if together else None
+    preds = replace(settings.readings.preds, probabilities=True, channels=classes, logits=logits)
     readings = settings.readings._replace(preds=preds)
     return replace(settings, readings=readings, extras=(*settings.extras, extra))
 

@@ -388,6 +388,8 @@ class Comparison:
 
     def _examples(self, folder: Path | None) -> Iterator[dict[str, report.Example]]:
         """The images where the models differ most, as every model segments them."""
+        if self.one.settings.task == "multilabel":
+            return  # an example is one label map
         chosen = self.most_different()[:EXAMPLES]
         images = files.find_images(folder, [image for image, _ in chosen]) if folder else {}
         for image, scores in chosen:

@@ -221,14 +221,12 @@ class Counter:
         if preds is None:
             found = right._replace(values=np.zeros_like(right.values))
             if readings.preds.probabilities:
-                found = found.with_scores(np.zeros(right.values.shape, np.float32))
+                surely_none = -np.inf if readings.preds.logits else 0
+                scores = np.full(right.values.shape, surely_none, np.float32)
+                found = found._replace(scores=scores)
         else:
             found, right = files.united(files.read(preds, readings.preds, of_preds), right)
-            if found.scores is not None:
-                scores = files.aligned(found._replace(values=found.scores), right, (preds, target))
-                found = found.with_scores(scores)
-            else:
-                found = found._replace(values=files.aligned(found, right, (preds, target)))
+            found = files.with_aligned_scores(found, right, (preds, target))
             self._check_agreement(preds, found, right, right.values.shape)
         return self._labels(found, sums), self._labels(right, sums)
 

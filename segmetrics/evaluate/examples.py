@@ -29,17 +29,21 @@ def worst(result: Evaluation, folder: Path | None, first: Sequence[str] = ()) ->
         folder: where the images behind the masks are.
         first: names of images that come first; the others follow by their mIoU.
     """
-    counts = result.images
-    assert counts is not None
-    values = dict(zip(map(str, counts.labels), counts.per_image("IoU").tolist(), strict=True))
-    scored = {name: value for name, value in values.items() if value == value}
-    names = list(dict.fromkeys(name for name in first if name in scored))
-    names += sorted(scored.keys() - set(names), key=lambda name: (scored[name], name))
+    scored = worst_first(result)
+    names = list(dict.fromkeys([*(name for name in first if name in scored), *scored]))
     images = files.find_images(folder, names[:EXAMPLES]) if folder else {}
     for name in names[:EXAMPLES]:
         example = example_of(result, name, scored[name], images.get(name), slices=True)
         if example is not None:
             yield example
+
+
+def worst_first(result: Evaluation) -> dict[str, float]:
+    """The mIoU of every image that has one, the worst first."""
+    counts = result.images
+    assert counts is not None
+    values = zip(counts.per_image("IoU").tolist(), map(str, counts.labels), strict=True)
+    return {name: score for score, name in sorted(values) if score == score}
 
 
 def example_of(

@@ -1,4 +1,4 @@
-"""``--probabilities``: predictions are maps of the foreground's probability.
+"""``--probabilities``: predictions are maps of probabilities, or of logits.
 
 torch is loaded when this is asked for, see ``load``.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,11 @@ import numpy as np
 from segmetrics.evaluate.extras import Array, Row, Section
 from segmetrics.evaluate.settings import Evaluation
 from segmetrics.files import VOID, LabelMap, MaskError, Pair
+from segmetrics.labels import LabelSpace
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from segmetrics.statistics import Resampled
 
 #: Cells of all images together, and of each where they are resampled.
@@ -24,6 +28,15 @@ TOGETHER, PER_IMAGE = 2**13, 2**9
 BINS = 15
 #: Scores in the order of the columns.
 KEYS = ("ECE", "MCE", "ACE", "brier", "NLL", "AUROC", "AP", "FPR95", "best_dice", "best_threshold")
+#: Those of bins of one confidence a pixel, of these not a single class's; and those of curves.
+OF_BINS, OF_ERRORS, OF_CURVES = KEYS[:5], KEYS[3:5], KEYS[5:]
+#: Of one foreground, and of all classes.
+WHAT_IS_BINNED = (
+    "the foreground's share against its probability",
+    "the largest probability against how often its class is right, and each class's share against "
+    "its probability",
+)
+MASKS_ARE = ("at 0.5", "of the class with the largest probability")
 #: The side of a figure in the report.
 SIDE = 220
 
@@ -33,12 +46,17 @@ class Probabilities:
     """An ``Extra``: calibration, ranking and the best threshold of probability maps.
 
     Args:
-        names: the foreground, or the classes that have their own masks.
+        names: the foreground, or the classes that have their own masks, or those of ``space``.
         per_image: keep the tables of every image, in fewer cells, for intervals.
+        logits: the maps hold logits.
+        space: the classes, where a map holds the scores of all of them. There is a row for the
+            confidences, the largest probabilities, and one for every class against the rest.
     """
 
     names: Sequence[str]
     per_image: bool = False
+    logits: bool = False
+    space: LabelSpace | None = None
 
     name = "probabilities"
     keys = ("probabilities", "reliability")
@@ -56,77 +74,113 @@ class Probabilities:
 
     def load(self) -> None:
         """Load torch and what counts, once for all workers that are forked afterwards."""
-        pixel = LabelMap(np.zeros((1, 1), np.uint8)).with_scores(np.zeros((1, 1), np.float32))
+        labels, scores = np.zeros((1, 1), np.int64), np.zeros((1, 1), np.float32)
+        if self.space is not None:
+            labels[:] = next(iter(self.space.id_to_class or [0]))
+            scores = np.zeros((self.space.num_classes, 1, 1), np.float32)
+            scores[0] = 1
+        pixel = LabelMap(labels, scores=scores)
         self.measure(pixel, pixel, Pair("", Path(), Path()))
 
     def describe(self) -> object:
         """All that decides the tables."""
-        return [BINS, self.cells]
+        return [BINS, self.cells, *(["logits"] if self.logits else [])]
 
     def measure(self, preds: LabelMap, target: LabelMap, pair: Pair) -> Array:
-        """Bins, sums of errors, and cells ``(1, K)``."""
+        """Bins, sums of errors, and cells ``(rows, K)``."""
+        import torch
+
+        if preds.scores is None:
+            raise MaskError("values", pair.preds, "no probabilities")
+        scores, labels = (torch.from_numpy(x)[None] for x in (preds.scores, target.values))
+        try:
+            return self._rows(scores, labels).numpy()
+        except ValueError as error:
+            raise MaskError("values", pair.preds, str(error)) from error
+
+    def _rows(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """A row of the foreground, or one of all classes and one of each."""
         import torch
 
         from segmetrics.probabilities import Probabilities as Reading
         from segmetrics.probabilities import count
         from segmetrics.probabilities.ranking import Ranking, count_cells
 
-        if preds.scores is None:
-            raise MaskError("values", pair.preds, "no probabilities")
-        scores, labels = (torch.from_numpy(x)[None] for x in (preds.scores, target.values))
-        reading = Reading.reading(task="binary", ignore_index=VOID, n_bins=BINS)
-        ranking = Ranking.ranking(task="binary", ignore_index=VOID, cells=self.cells)
-        sums = reading.sums(count(scores, labels, reading))
-        table = ranking.table(count_cells(scores, labels, ranking))
-        parts = (sums.table, sums.squares, sums.losses, sums.infinite, table)
-        return torch.cat([part.flatten() for part in parts])[None].numpy()
+        def bins(*, classwise: bool = False) -> Tensor:
+            reading = Reading.reading(**arguments, classwise=classwise, n_bins=BINS)
+            sums = reading.sums(count(scores, labels, reading))
+            errors = torch.cat([part.flatten() for part in sums[1:]])
+            return torch.cat([sums.table.flatten(1), errors.expand(reading.tables, -1)], 1)
+
+        arguments: Any = {"num_classes": self.space}
+        if self.space is None:
+            arguments = {"task": "binary", "ignore_index": VOID}
+        arguments |= {"from_logits": self.logits}
+        ranking = Ranking.ranking(**arguments, cells=self.cells)
+        cells = ranking.table(count_cells(scores, labels, ranking)).flatten(1)
+        if self.space is None:
+            return torch.cat([bins(), cells], 1)
+        of_all = torch.cat([bins(), torch.zeros_like(cells[:1])], 1)
+        return torch.cat([of_all, torch.cat([bins(classwise=True), cells], 1)])
 
     def sections(
         self, values: Array, evaluation: Evaluation, level: float | None
     ) -> Iterable[Section]:
-        """A row a class, and a row a bin."""
+        """A row a class, behind one of all where a map holds all of them; and a row a bin."""
         from segmetrics.statistics import CalibrationCounts, CurveCounts, confidence_interval
 
         values = values if self.per_image else values[None]
-        bins, (squares, losses, infinite), cells = self._parts(values)
+        bins, errors, cells = self._parts(values)
         ids = tuple(evaluation.names) if self.per_image else None
-        of_names = range(values.shape[1])
+        together = self.space is not None
+        names, logits = [*["all classes"] * together, *self.names], self.logits and not together
+
+        def calibration(rows: list[int]) -> CalibrationCounts:
+            squares, losses, infinite = (part[:, rows] for part in errors)
+            return CalibrationCounts(bins[:, rows], squares, losses, infinite, ids)
+
+        def curves(rows: list[int]) -> CurveCounts:
+            several = tuple(names[row] for row in rows) if len(rows) > 1 else ()
+            return CurveCounts(cells[:, rows], ids, class_names=several, from_logits=logits)
+
         rows: list[Row] = []
-        for c in of_names:
-            one = slice(c, c + 1)
-            errors = squares[:, one], losses[:, one], infinite[:, one]
-            scores = _scores(CalibrationCounts(bins[:, one], *errors), CurveCounts(cells[:, one]))
-            rows.append({"name": self.names[c], **scores})
+        for row, name in enumerate(names):
+            found = _scores(calibration([row]), curves([row]))
+            missing = (OF_CURVES if row == 0 else OF_ERRORS) if together else ()
+            rows.append({"name": name, **found, **dict.fromkeys(missing, nan)})
+        left_out = [c + 1 for c in evaluation.ignored] if together else []
+        of_classes = [row for row in range(together, len(names)) if row not in left_out]
         everything: list[Resampled] = [
-            CalibrationCounts(bins, squares, losses, infinite, ids),
-            CurveCounts(cells, ids, class_names=tuple(self.names) if len(self.names) > 1 else ()),
-        ]
+            calibration([0] if together else of_classes), curves(of_classes)
+        ]  # fmt: skip
         intervals = {}
         if level is not None and self.per_image and len(values) > 1:
             for table in everything:
                 for key in (key for key in table.keys() if key in KEYS):  # noqa: SIM118
                     intervals[key] = confidence_interval(table, key, level=level)
+        scores = {key: _mean([rows[row][key] for row in of_classes]) for key in KEYS}
+        if together:
+            scores |= {key: rows[0][key] for key in OF_BINS} | {"best_threshold": nan}
         figures = []
-        for c in of_names:
-            points = cells[:, c].sum(0)
-            figures += _figures(self.names[c], bins[:, c].sum(0), points)
+        for row, name in enumerate(names):
+            figures += _figures(name, bins[:, row].sum(0), cells[:, row].sum(0))
         yield Section(
             "probabilities",
             "probabilities",
             rows,
-            scores={key: _mean([row[key] for row in rows]) for key in KEYS},
+            scores=scores,
             intervals=intervals,
             notes=[
-                f"ECE, MCE and ACE of {BINS} bins of equal width: the foreground's share against "
-                f"its probability. AUROC, AP and FPR95 of {self.cells:,} cells. best_dice is the "
-                "Dice of all pixels at best_threshold; all other scores of masks are at 0.5."
+                f"ECE, MCE and ACE of {BINS} bins of equal width: {WHAT_IS_BINNED[together]}. "
+                f"AUROC, AP and FPR95 of {self.cells:,} cells. best_dice is the Dice of all pixels "
+                f"at best_threshold; all other scores of masks are {MASKS_ARE[together]}."
             ],
             figures=figures,
         )
         yield Section(
             "reliability",
             "reliability",
-            [row for c in of_names for row in _bins(self.names[c], bins[:, c].sum(0))],
+            [row for c, name in enumerate(names) for row in _bins(name, bins[:, c].sum(0))],
             printed=0,
         )
 
@@ -190,13 +244,16 @@ def _figures(name: str, bins: Any, cells: Any) -> list[str]:
 
     rows = _bins(name, bins)
     reliability = [(row["probability"], row["foreground"]) for row in rows]
+    figures = [_figure(f"{name}: reliability", "probability", "foreground", reliability, dots=True)]
+    if not cells.any():
+        return figures
     used = cells[cells.any(-1)]
     found = curves.points(used, used[:, 0])  # thresholds are not drawn
     order = range(len(found.recall) - 1, -1, -1)
     roc = [(0.0, 0.0)] + [(found.fpr[i].item(), found.recall[i].item()) for i in order]
     precision = [(found.recall[i].item(), found.precision[i].item()) for i in order]
     return [
-        _figure(f"{name}: reliability", "probability", "foreground", reliability, dots=True),
+        *figures,
         _figure(f"{name}: ROC", "false positive rate", "recall", roc),
         _figure(f"{name}: precision and recall", "recall", "precision", precision, guide=False),
     ]

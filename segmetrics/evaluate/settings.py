@@ -126,6 +126,7 @@ class Settings:
             "one-hot axis": self.readings.target.one_hot,
             "ignore grid": self.readings.target.ignore_grid,
             "probabilities": self.readings.preds.probabilities,
+            "logits": self.readings.preds.logits,
             **{extra.name: extra.describe() for extra in self.extras},
         }
 

@@ -1,4 +1,4 @@
-"""The distance between pixels: what files say of it, and ``--spacing`` for those that do not."""
+"""The distance between pixels, from headers or from ``--spacing``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from segmetrics.files import LabelMap, MaskError
 
 Floats = NDArray[np.float64]
 
-#: Spacings that differ less are one: headers store them in float32.
+#: Smaller differences of spacings are rounding errors, as headers store float32.
 TOLERANCE = 1e-3
 
 

@@ -36,6 +36,7 @@ from segmetrics.files import valid
 from segmetrics.scores import TITLES, Formula, Score
 
 if TYPE_CHECKING:
+    from segmetrics import report
     from segmetrics.statistics import Interval
 
 #: The scores over images that are printed; JSON has them all.
@@ -312,6 +313,9 @@ class Summary:
         from segmetrics.evaluate import examples
 
         result = self.result
+        if result.settings.task == "multilabel":
+            self._write_html_of_masks(path, arguments)
+            return
         confusion = result.confusion
         names = [row["case"] for s in self.sections if s.key == "worst_cases" for row in s.rows]
         found = list(examples.worst(result, folder, names))  # may add warnings
@@ -333,24 +337,67 @@ class Summary:
             groups=self.groups,
             examples=found,
             scores=more,
-            how={name: valid(str(value)) for name, value in arguments.items()}
-            | {"counted": self.how_fast()},
-            left_out=[(valid(p.file), valid(p.reason)) for p in result.left_out],
-            warnings=[valid(warning) for warning in result.warnings],
-            sections=[
-                report.Section(
-                    section.title[:1].upper() + section.title[1:],
-                    [
-                        {section.title_of(key): _in_report(cell) for key, cell in row.items()}
-                        for row in section.shown()
-                    ],
-                    section.notes,
-                    section.figures,
-                )
-                for section in self.sections
-                if section.shown()
-            ],
+            sections=self._sections_of_report(),
+            **self._circumstances(arguments),
         )
+
+    def _write_html_of_masks(self, path: Path, arguments: Mapping[str, object]) -> None:
+        """Write the report of masks of one class each, which have no confusion matrix."""
+        from segmetrics import report
+        from segmetrics.evaluate.examples import EXAMPLES, worst_first
+        from segmetrics.evaluate.mask_pictures import worst_masks
+
+        images = worst_first(self.result)
+        figures = worst_masks(self.result, list(images)[:EXAMPLES])  # may add warnings
+        titles = {**TITLES, **self._titles_of_sections()}
+        report.write_sections(
+            path,
+            [
+                report.Section("Classes", _titled(self.classes, "class")),
+                *self._sections_of_report(),
+                report.Section(
+                    "Images",
+                    [{"image": valid(name), "mIoU": score} for name, score in images.items()],
+                    ["The worst image first, and its masks with the most wrong pixels."],
+                    figures,
+                ),
+            ],
+            title="Segmentation scores",
+            summary=[
+                counted(len(self.classes), "class"),
+                counted(len(self.result.scored), "image"),
+                f"{self.result.pixels:,} pixels counted",
+            ],
+            scores={titles.get(key, key): value for key, value in self.scores.items()},
+            intervals={titles.get(key, key): found for key, found in self.intervals.items()},
+            **self._circumstances(arguments),
+        )
+
+    def _circumstances(self, arguments: Mapping[str, object]) -> dict[str, Any]:
+        """What reports say on how it was counted."""
+        return {
+            "how": {name: valid(str(value)) for name, value in arguments.items()}
+            | {"counted": self.how_fast()},
+            "left_out": [(valid(p.file), valid(p.reason)) for p in self.result.left_out],
+            "warnings": [valid(warning) for warning in self.result.warnings],
+        }
+
+    def _sections_of_report(self) -> list[report.Section]:
+        from segmetrics import report
+
+        return [
+            report.Section(
+                section.title[:1].upper() + section.title[1:],
+                [
+                    {section.title_of(key): _in_report(cell) for key, cell in row.items()}
+                    for row in section.shown()
+                ],
+                section.notes,
+                section.figures,
+            )
+            for section in self.sections
+            if section.shown()
+        ]
 
 
 KEYS_OVER_ALL = (
@@ -452,6 +499,12 @@ def _confusion(found: NDArray[np.int64] | SparseMatrix) -> dict[str, object]:
 
 
 # --- The report -----------------------------------------------------------------------------------
+
+
+def _titled(rows: Sequence[Row], head: str) -> list[dict[str, Any]]:
+    """Rows under the titles of their columns; the name stands under ``head``."""
+    titles = {"name": head, **TITLES}
+    return [{titles.get(key, key): _in_report(cell) for key, cell in row.items()} for row in rows]
 
 
 def _in_report(cell: Any) -> Any:

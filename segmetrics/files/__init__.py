@@ -6,7 +6,7 @@
 """
 
 from segmetrics.files.agreement import check_palettes, check_place
-from segmetrics.files.alignment import aligned
+from segmetrics.files.alignment import aligned, with_aligned_scores
 from segmetrics.files.extents import united
 from segmetrics.files.formats import FORMATS, load_readers, read
 from segmetrics.files.grids import Grid
@@ -58,5 +58,6 @@ __all__ = [
     "to_binary",
     "united",
     "valid",
+    "with_aligned_scores",
     "with_instances",
 ]

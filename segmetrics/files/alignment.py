@@ -51,6 +51,16 @@ def aligned(preds: LabelMap, target: LabelMap, paths: tuple[Path, Path]) -> Arra
     return values
 
 
+def with_aligned_scores(preds: LabelMap, target: LabelMap, paths: tuple[Path, Path]) -> LabelMap:
+    """The prediction with its labels, and its scores if it has some, as ``aligned`` brings them."""
+    labels, scores = aligned(preds, target, paths), preds.scores
+    if scores is not None and labels is not preds.values:
+        of_classes = scores.reshape(-1, *preds.values.shape)
+        moved = [aligned(preds._replace(values=some), target, paths) for some in of_classes]
+        scores = np.stack(moved).reshape(*scores.shape[: scores.ndim - labels.ndim], *labels.shape)
+    return preds._replace(values=labels, scores=scores)
+
+
 def _different_sizes(
     preds: LabelMap, target: LabelMap, size: tuple[int, ...], paths: tuple[Path, Path]
 ) -> MaskError:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
+from segmetrics.files.grids import Grid
 from segmetrics.files.limits import check_ratio
 from segmetrics.files.masks import Array, Buffer, Reading, Stored
 from segmetrics.files.meaning import one_hot_axis
 from segmetrics.files.problems import MaskError
+
+#: Names that nnU-Net gives to probabilities (C, z, y, x).
+OF_NNUNET = ("probabilities", "softmax")
 
 
 def read_npy(path: Path, reading: Reading, buffer: Buffer) -> Stored:
@@ -36,7 +41,12 @@ def read_npz(path: Path, reading: Reading, buffer: Buffer) -> Stored:
             values = _read(path, member, "NPZ")
             if member.read(1):  # to its end, where the checksum is verified
                 raise ValueError("bytes follow the array")
-    return _stored(path, values, reading)
+    stored = _stored(path, values, reading)
+    if reading.probabilities and found[0] in OF_NNUNET and values.ndim == 4:
+        of_space = Grid.unplaced(3, zyx=True)
+        steps = np.insert(of_space.steps, 0, np.nan, 1)  # that of the classes
+        return replace(stored, grid=replace(of_space, steps=steps))
+    return stored
 
 
 def _read(path: Path, file: IO[bytes], kind: str) -> Array:
@@ -54,6 +64,8 @@ def _read(path: Path, file: IO[bytes], kind: str) -> Array:
 
 def _stored(path: Path, values: Array, reading: Reading) -> Stored:
     """Volumes that are a one-hot image are told by their content; 4D arrays are refused later."""
+    if reading.probabilities:
+        return Stored(values)
     if reading.one_hot is None and values.ndim == 3 and (axis := one_hot_axis(values)) is not None:
         raise MaskError("one-hot", path, f"{values.shape}, one-hot along axis {axis}")
     return Stored(values)

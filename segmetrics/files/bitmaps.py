@@ -78,7 +78,7 @@ def read_pnm(path: Path, _: Reading, buffer: Buffer) -> Stored:
 
 
 def unpacked(rows: Array, bits: int) -> Array:
-    """Samples of so many bits, the highest first in each byte."""
+    """Unpacks samples of some bits, the most significant first."""
     if bits == 8:
         return rows
     shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)

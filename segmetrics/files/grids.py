@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +114,22 @@ def axes_and_flips(
     away = (steps - to.steps) @ corners + (origin - to.origin)[:, None]
     close = np.linalg.norm(away, axis=0).max() <= TOLERANCE * to.spacing.min()
     return (axes, flips) if close else None
+
+
+def without_ones(values: NDArray[Any], grid: Grid | None) -> tuple[NDArray[Any], Grid | None]:
+    """Without axes of length 1, the last first, while two remain: a volume of a slice is an image.
+
+    Unless it is the one slice that is not empty, of a volume of several: see ``united``. An axis
+    beyond space that remains leaves no grid.
+    """
+    if grid is not None and grid.sparse and grid.placed:
+        return values, grid
+    for axis in reversed(range(values.ndim)):
+        if values.ndim > 2 and values.shape[axis] == 1:
+            values = values.squeeze(axis)
+            grid = grid.without(axis) if grid else None
+    in_space = grid is not None and not np.isnan(grid.steps).all(0).any()
+    return values, grid if in_space else None
 
 
 def times(size: Sequence[int]) -> str:

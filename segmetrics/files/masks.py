@@ -26,6 +26,8 @@ class Reading:
         one_hot: the axis of the classes, where arrays are one-hot.
         ignore_grid: say nothing of where voxels lie, only in which order.
         probabilities: files hold probabilities of the foreground.
+        channels: of so many classes instead, along an axis of their own.
+        logits: logits instead of probabilities.
     """
 
     colors: tuple[tuple[Color, int], ...] = ()
@@ -33,6 +35,8 @@ class Reading:
     one_hot: int | None = None
     ignore_grid: bool = False
     probabilities: bool = False
+    channels: int | None = None
+    logits: bool = False
 
 
 class Stored(NamedTuple):
@@ -61,7 +65,9 @@ class Stored(NamedTuple):
 class LabelMap(NamedTuple):
     """Labels as NumPy integers ``(H, W)`` or ``(D, H, W)``, and where they lie.
 
-    Of a file of probabilities ``scores`` are these, in float32, and the labels are 1 above 0.5.
+    Of a file of probabilities or logits ``scores`` are these, in float32: of the foreground, which
+    is where the probability is above 0.5, or of every class ``(C, ...)``, of which the labels are
+    the first that has the largest.
     Of an instance map ``ids`` are those of objects, and the labels are 1 where there is one.
     """
 
@@ -72,10 +78,6 @@ class LabelMap(NamedTuple):
     place: Place | None = None
     scores: Array | None = None
     ids: Array | None = None
-
-    def with_scores(self, scores: Array) -> LabelMap:
-        """The labels of probabilities."""
-        return self._replace(values=(scores > 0.5).view(np.uint8), scores=scores)
 
 
 class Buffer:
@@ -98,3 +100,8 @@ class Buffer:
         if size > len(self._bytes):
             self._bytes = np.empty(size, np.uint8)
         return self._bytes[:size]
+
+
+def kind_of(dtype: np.dtype[np.generic]) -> str:
+    """A dtype as it is named in messages."""
+    return f"structured values ({', '.join(dtype.fields)})" if dtype.fields else str(dtype)

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from segmetrics.files.colors import labels_of_channels
-from segmetrics.files.grids import Grid, times
-from segmetrics.files.masks import Array, LabelMap, Reading, Stored
+from segmetrics.files.grids import times, without_ones
+from segmetrics.files.masks import Array, LabelMap, Reading, Stored, kind_of
 from segmetrics.files.problems import MaskError
+from segmetrics.files.scores import to_scores
 
 #: Values that are integers to this are these integers: noise of scaling.
 NOISE = 1e-3
@@ -38,16 +39,16 @@ def to_labels(path: Path, stored: Stored, reading: Reading) -> LabelMap:
         MaskError: colours that are no labels, fractions, or neither two nor three dimensions.
     """
     if reading.probabilities:
-        return to_probabilities(path, stored)
+        return to_scores(path, stored, reading)
     values, grid = stored.values, stored.grid
     if stored.bands:
         values = labels_of_channels(path, values, stored.bands, reading.colors)
     if values.dtype.kind not in "biuf":
-        raise MaskError("values", path, f"{_kind(values.dtype)}, expected integers")
+        raise MaskError("values", path, f"{kind_of(values.dtype)}, expected integers")
     if reading.one_hot is not None and values.ndim > 2 and _holds_zeros_and_ones(values):
         values = _labels_of_one_hot(path, values, reading.one_hot)
         grid = grid.without(reading.one_hot) if grid else None
-    values, grid = _without_ones(values, grid)
+    values, grid = without_ones(values, grid)
     if values.ndim > 3 or values.ndim < 2:
         raise _wrong_shape(path, values)
     if values.dtype.kind == "f":  # as NIfTI often stores labels
@@ -63,36 +64,6 @@ def to_labels(path: Path, stored: Stored, reading: Reading) -> LabelMap:
     return LabelMap(
         labels, grid, stored.palette, stored.nodata, None if reading.ignore_grid else stored.place
     )
-
-
-def to_probabilities(path: Path, stored: Stored) -> LabelMap:
-    """Stored values as probabilities: floats as they are, 8 and 16 bits scaled to [0, 1].
-
-    Raises:
-        MaskError: colours, other integers, NaN, values outside [0, 1], or neither two nor three
-            dimensions.
-    """
-    values = stored.values
-    if stored.bands or stored.palette:
-        raise MaskError("values", path, "a colour image, expected one channel of probabilities")
-    largest = {"u1": 255, "u2": 65535}.get(values.dtype.str[1:])
-    if largest is None and values.dtype.kind != "f":
-        expected = "floats in [0, 1], or 8 or 16 bits that stand for them"
-        raise MaskError("values", path, f"{_kind(values.dtype)}, expected {expected}")
-    values, grid = _without_ones(values, stored.grid)
-    if not 2 <= values.ndim <= 3:
-        detail = f"{times(values.shape) or '()'}, expected probabilities (H, W) or (D, H, W)"
-        raise MaskError("values", path, detail)
-    scores = np.ascontiguousarray(values, np.float32)
-    if largest is not None:
-        scores /= np.float32(largest)
-    elif wrong := np.count_nonzero(~((values >= 0) & (values <= 1))):
-        first = values[~((values >= 0) & (values <= 1))][0]
-        detail = f"{wrong:,} of {values.size:,} values are outside [0, 1], {first!s} the first"
-        hint = "" if first != first else ". Logits? Store their sigmoid"
-        raise MaskError("values", path, f"{detail}{hint}")
-    empty = np.zeros(0, np.uint8)
-    return LabelMap(empty, grid, place=stored.place).with_scores(scores)
 
 
 def one_hot_axis(values: Array) -> int | None:
@@ -121,22 +92,6 @@ def _labels_of_one_hot(path: Path, values: Array, axis: int) -> Array:
 
 def _holds_zeros_and_ones(values: Array) -> bool:
     return bool(((values == 0) | (values == 1)).all())
-
-
-def _without_ones(values: Array, grid: Grid | None) -> tuple[Array, Grid | None]:
-    """Without axes of length 1, the last first, while two remain: a volume of a slice is an image.
-
-    Unless it is the one slice that is not empty, of a volume of several: see ``united``. An axis
-    beyond space that remains leaves no grid.
-    """
-    if grid is not None and grid.sparse and grid.placed:
-        return values, grid
-    for axis in reversed(range(values.ndim)):
-        if values.ndim > 2 and values.shape[axis] == 1:
-            values = values.squeeze(axis)
-            grid = grid.without(axis) if grid else None
-    in_space = grid is not None and not np.isnan(grid.steps).all(0).any()
-    return values, grid if in_space else None
 
 
 def _wrong_shape(path: Path, values: Array) -> MaskError:
@@ -174,7 +129,3 @@ def _integers(path: Path, values: Array, slope: float | None) -> Array:
     elif values.min() >= 0 and values.max() <= 1:
         detail += ": scores become labels by their argmax, or by a threshold"
     raise MaskError("values", path, detail)
-
-
-def _kind(dtype: np.dtype[np.generic]) -> str:
-    return f"structured values ({', '.join(dtype.fields)})" if dtype.fields else str(dtype)

@@ -13,7 +13,7 @@ from segmetrics.metrics.base import SumMetric
 
 
 class EvalPrediction(Protocol):
-    """What ``Trainer`` passes, as far as it is read: ``transformers.EvalPrediction``."""
+    """The attributes of ``transformers.EvalPrediction`` that are read."""
 
     predictions: Any
     label_ids: Any
@@ -23,20 +23,20 @@ class EvalPrediction(Protocol):
 class ComputeMetrics:
     """``compute_metrics`` of a ``Trainer`` with ``batch_eval_metrics=True``: counts every batch.
 
-    The logits are never collected. At the last batch it returns the scores, which ``Trainer`` logs
-    under ``eval_<key>``, and starts again. With ``upsample="bilinear"`` the metric takes logits at
-    a lower resolution, as SegFormer's at a quarter of the size. In several processes ``Trainer``
-    gathers the batches of all, so the metric is computed without another sync.
+    Logits are not collected. With the last batch it returns the scores, which ``Trainer`` logs
+    under ``eval_<key>``, and resets. With ``upsample="bilinear"`` the metric takes logits at a
+    lower resolution, as SegFormer's at a quarter of the size. ``Trainer`` gathers the batches of
+    all processes, so the metric does not sync again.
 
-    Called with ``compute_result=False`` it returns ``{}``, with ``True`` floats by key; a metric
-    without keys is reported under the name of its class, an undefined score is nan.
+    Called with ``compute_result=False`` it returns ``{}``, with ``True`` floats by key. A metric
+    without keys has the name of its class as key. An undefined score is nan.
 
     Args:
-        metric: a metric of this library. It is copied: the copy, ``ComputeMetrics.metric``, counts.
-            After an interrupted evaluation call ``ComputeMetrics.metric.reset()``.
+        metric: a metric of segmetrics. A copy of it, ``ComputeMetrics.metric``, counts. After an
+            interrupted evaluation call ``ComputeMetrics.metric.reset()``.
 
     Raises:
-        TypeError: ``metric`` is no metric of this library, or the model returns more than logits.
+        TypeError: ``metric`` is not a metric of segmetrics, or the model returns more than logits.
         ValueError: ``Trainer`` passes the whole set at once, as ``batch_eval_metrics`` is off.
 
     Example:

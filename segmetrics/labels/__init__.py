@@ -1,7 +1,7 @@
-"""What the values of masks mean: classes, names, colours, ignored values, groups and regions.
+"""The meaning of mask values: classes, names, colours, ignored values, groups and regions.
 
-A :class:`LabelSpace` stands wherever a metric takes ``num_classes``: ``MeanIoU(labels.VOC)``. Those
-of PASCAL VOC 2012, Cityscapes and ADE20K are here, others are read from YAML or JSON.
+Metrics take a :class:`LabelSpace` as ``num_classes``: ``MeanIoU(labels.VOC)``. Those of PASCAL VOC
+2012, Cityscapes and ADE20K are here; others are read from YAML or JSON.
 """
 
 from segmetrics.labels.checks import Color

@@ -9,7 +9,7 @@ from segmetrics._arguments import integer
 
 Color = tuple[int, int, int]
 
-#: The most values that `id_to_class` maps: a range is written out.
+#: The most values that `id_to_class` maps, with ranges expanded.
 _MOST_VALUES = 2**20
 
 
@@ -105,7 +105,7 @@ def class_of_value(
 
 
 def _values_of(key: object, mapped: int) -> Sequence[int]:
-    """The values that a key of `id_to_class` stands for; so many are mapped already."""
+    """The values of a key of `id_to_class`; ``mapped`` is the number of values before it."""
     if not isinstance(key, range):
         return (mask_value("id_to_class", key),)
     if not key:
@@ -156,7 +156,7 @@ def disjoint_groups(groups: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, 
 
 
 def thing_classes(things: Sequence[int | str], names: tuple[str, ...]) -> tuple[int, ...]:
-    """The indices of the classes that are things, rising."""
+    """The indices of the classes that are things, ascending."""
     if isinstance(things, str) or not isinstance(things, Sequence):
         raise TypeError(f"`things` must be a sequence of names of classes, got {things!r}.")
     index_of = {name: index for index, name in enumerate(names)}
@@ -175,5 +175,5 @@ def thing_classes(things: Sequence[int | str], names: tuple[str, ...]) -> tuple[
 
 
 def repeated(values: Iterable[Hashable]) -> Hashable | None:
-    """The first value that is there more than once."""
+    """The first value that is repeated."""
     return next((value for value, times in Counter(values).items() if times > 1), None)

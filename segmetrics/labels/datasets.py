@@ -55,14 +55,14 @@ _CITYSCAPES: dict[str, Any] = {
     "things": _CITYSCAPES_NAMES[11:],
 }
 
-#: Cityscapes as its ``*_labelIds.png`` say it: of 34 ids and -1, 19 classes count.
+#: Cityscapes as encoded in ``*_labelIds.png``: of 34 ids and -1, 19 classes count.
 CITYSCAPES = LabelSpace(
     **_CITYSCAPES,
     ignore_index=[i for i in range(-1, 34) if i not in _CITYSCAPES_IDS],
     id_to_class={i: index for index, i in enumerate(_CITYSCAPES_IDS)},
 )
 
-#: Cityscapes as ``*_labelTrainIds.png`` say it: 19 classes, 255 ignored.
+#: Cityscapes as encoded in ``*_labelTrainIds.png``: 19 classes, 255 ignored.
 CITYSCAPES_TRAIN_IDS = LabelSpace(**_CITYSCAPES, ignore_index=255)
 
 _ADE20K_NAMES = _split(

@@ -35,7 +35,7 @@ def read(path: Path) -> LabelSpace:
 
 
 def _parsed(path: Path) -> Any:
-    """What a file says; a key that is there twice raises, where parsers keep the last."""
+    """The content of a file. A repeated key raises; parsers would keep the last."""
     suffix = path.suffix.lower()
     if suffix not in (".json", ".yaml", ".yml"):
         raise ValueError(f"a label space is read from .yaml, .yml or .json, got {path}.")
@@ -47,7 +47,7 @@ def _parsed(path: Path) -> Any:
 
 
 def gives_colors(path: str | Path) -> bool:
-    """Whether a file of a label space says the colours of the classes."""
+    """Whether a file of a label space has colours."""
     return "colors" in _parsed(Path(path))
 
 
@@ -73,7 +73,7 @@ def _yaml(text: str) -> Any:
 
 def _unique(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
     if twice := checks.repeated(key for key, _ in pairs):
-        raise ValueError(f"the key {twice!r} is there twice.")
+        raise ValueError(f"the key {twice!r} is repeated.")
     return dict(pairs)
 
 

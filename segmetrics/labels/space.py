@@ -1,4 +1,4 @@
-"""The classes of a data set, and the values by which its masks say them."""
+"""The classes of a data set, and the mask values that encode them."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from segmetrics.labels.checks import Color
 
 @dataclass(frozen=True, init=False, repr=False)
 class LabelSpace:
-    """The classes of a data set, and the values by which its masks say them.
+    """The classes of a data set, and the mask values that encode them.
 
     Args:
-        names: of the C classes, all different.
-        colors: of the classes, each ``(red, green, blue)`` from 0 to 255 or ``"#rrggbb"``; by
-            default those of :func:`palette`.
-        ignore_index: one value of the masks or several that do not count.
-        id_to_class: value of the masks, or a ``range`` of values → class, as its index or its
-            name; by default the values are the indices. A value that is neither mapped nor ignored
+        names: names of the C classes, all different.
+        colors: colours of the classes, each ``(red, green, blue)`` from 0 to 255 or ``"#rrggbb"``;
+            by default those of :func:`palette`.
+        ignore_index: one mask value or several that do not count.
+        id_to_class: mask value, or a ``range`` of values → class, as its index or its name; by
+            default the values are the indices. A value that is neither mapped nor ignored
             is a bad label.
         groups: category → names of its classes. A class is in one category at most.
-        map_preds: whether predicted label maps hold such values too. Otherwise they hold indices
-            of classes. Scores and one-hot masks, which have a channel a class, are never mapped.
+        map_preds: whether predicted label maps also hold such values, instead of indices of
+            classes. Scores and one-hot masks, which have one channel a class, are never mapped.
         regions: region → names of its classes. Regions may overlap: ``WT`` (whole tumour) contains
             ``TC`` (tumour core). Each is scored as one mask, the union of its classes.
-        things: the classes whose instances count one by one, such as car, by index or name; the
-            others are stuff. ``PanopticQuality`` reads it.
+        things: the classes whose instances are segments of their own, such as car, by index or
+            name; the others are stuff. ``PanopticQuality`` uses it.
 
-    ``dataclasses.replace`` makes one that differs: ``replace(CITYSCAPES, map_preds=True)``.
+    ``dataclasses.replace`` returns a changed copy: ``replace(CITYSCAPES, map_preds=True)``.
 
     Raises:
-        TypeError, ValueError: arguments that do not fit each other.
+        TypeError, ValueError: an argument of the wrong type, or inconsistent arguments.
 
     Example:
         >>> from segmetrics.labels import LabelSpace
@@ -95,11 +95,11 @@ class LabelSpace:
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are, C."""
+        """The number of classes C."""
         return len(self.names)
 
     def categories(self, left_out: Collection[int] = ()) -> dict[str, tuple[int, ...]]:
-        """The indices of the classes of every category, without classes that are left out.
+        """The indices of the classes of each category, without classes that are left out.
 
         Example:
             >>> from segmetrics.labels import CITYSCAPES
@@ -114,7 +114,7 @@ class LabelSpace:
         return {category: classes for category, classes in categories.items() if classes}
 
     def things_first(self) -> tuple[int, ...]:
-        """The indices of the classes that count, things before stuff: the order of panoptic scores.
+        """The indices of the classes that count, things before stuff, as in panoptic scores.
 
         Example:
             >>> from segmetrics.labels import LabelSpace
@@ -126,7 +126,7 @@ class LabelSpace:
         return tuple(sorted(kept, key=lambda c: c not in self.things))
 
     def classes_of_regions(self) -> dict[str, tuple[int, ...]]:
-        """The indices of the classes of every region.
+        """The indices of the classes of each region.
 
         Example:
             >>> from segmetrics.labels import LabelSpace
@@ -145,15 +145,15 @@ class LabelSpace:
     def read(path: str | Path) -> LabelSpace:
         """Read a YAML (needs PyYAML) or JSON file whose keys are the arguments.
 
-        nnU-Net's ``dataset.json`` is read too: its ``labels`` are the values of the masks, a list
-        of values is a region, and the label named ``ignore`` is ignored. A value that has no name
-        of its own is named by its number.
+        nnU-Net's ``dataset.json`` is read, too: its ``labels`` are the mask values, a list of
+        values is a region, and the label named ``ignore`` is ignored. A value without a name of its
+        own has its number as name.
 
         Args:
             path: a ``.yaml``, ``.yml`` or ``.json`` file.
 
         Raises:
-            ValueError: what stands there is no label space; the message names the file and the key.
+            ValueError: the file is not a label space; the message names the file and the key.
             OSError: the file cannot be read.
 
         Example of a file::
@@ -176,7 +176,7 @@ class LabelSpace:
         """Map values of a mask to indices of classes, int32 of the same shape; -1 is ignored.
 
         Raises:
-            TypeError: the values are no integers.
+            TypeError: the values are not integers.
             ValueError: a value is neither a class nor ignored.
 
         Example:
@@ -188,7 +188,7 @@ class LabelSpace:
         """
         if values.dtype.kind not in "biu":
             raise TypeError(f"`values` must be integers or bool, got {values.dtype}.")
-        if values.dtype == np.uint64:  # what lies beyond int64 is its largest, not a negative
+        if values.dtype == np.uint64:  # values above int64 saturate
             values = np.minimum(values, np.uint64(2**63 - 1))
         values = values.astype(np.int64, copy=False)
         class_of_id = self._class_of_id()
@@ -204,13 +204,13 @@ class LabelSpace:
         return np.asarray(classes[place])
 
     def _class_of_id(self) -> dict[int, int]:
-        """The class of every known value of the masks, -1 for those that are ignored."""
+        """The class of every known mask value, -1 for ignored ones."""
         identity = {index: index for index in range(self.num_classes)}
         mapped = identity if self.id_to_class is None else self.id_to_class
         return {**mapped, **dict.fromkeys(self.ignore_index, -1)}
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """The label space as a notebook shows it."""
         from segmetrics._notebook import of_labels
 
         return of_labels(self)
@@ -226,12 +226,12 @@ class LabelSpace:
 
 
 def palette(number: int) -> tuple[Color, ...]:
-    """As many different colours, those that PASCAL VOC made its own from.
+    """Distinct colours, by the scheme of PASCAL VOC.
 
-    The bits of a label are dealt out to red, green and blue, the lowest to the highest.
+    The bits of a label go to red, green and blue in turn, the lowest bits to the highest.
 
     Args:
-        number: how many colours, at least 0.
+        number: the number of colours, at least 0.
 
     Returns:
         ``(red, green, blue)`` from 0 to 255 for each label from 0 on.

@@ -8,8 +8,9 @@ from segmetrics.metrics.calibration import (
 )
 from segmetrics.metrics.calibration_images import CalibrationImageScores
 from segmetrics.metrics.collection import SegmentationMetrics
+from segmetrics.metrics.confusion import ConfusionMatrix
 from segmetrics.metrics.curve_images import CurveImageScores
-from segmetrics.metrics.curves import AUROC, AveragePrecision, FPRAtRecall
+from segmetrics.metrics.curves import AURC, AUROC, AveragePrecision, FPRAtRecall
 from segmetrics.metrics.image import ImageScores
 from segmetrics.metrics.object_images import ObjectImageScores
 from segmetrics.metrics.objects import ObjectMetrics
@@ -18,7 +19,6 @@ from segmetrics.metrics.panoptic_images import PanopticImageScores
 from segmetrics.metrics.probability import ProbabilityMetrics
 from segmetrics.metrics.region import (
     CohenKappa,
-    ConfusionMatrix,
     DiceScore,
     FBetaScore,
     GeneralizedDiceScore,
@@ -39,6 +39,7 @@ from segmetrics.metrics.surface_metrics import SurfaceMetrics
 from segmetrics.metrics.thresholds import ROC, BestThreshold, PrecisionRecallCurve
 
 __all__ = [
+    "AURC",
     "AUROC",
     "ROC",
     "AveragePrecision",

@@ -1,4 +1,4 @@
-"""The life of a metric: what its state is, and how it is kept, synced and restored."""
+"""The base of all metrics: how states are updated, synced, restored, and moved."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ Value = TypeVar("Value")
 
 
 def uncompiled(function: Function) -> Function:
-    """Run a function outside of the graphs of ``torch.compile``.
+    """Exclude a function from the graphs of ``torch.compile``.
 
-    Surfaces are measured by kernels of another compiler, on arrays of a size that depends on the
-    data, and a list of images would compile every update anew.
+    Surfaces are measured by kernels of other compilers, on arrays whose size depends on the data,
+    and a growing list of images would recompile every update.
     """
     reason = (
         "metrics of images, boundaries and surfaces are not compiled. Call their `update` outside "
@@ -42,7 +42,7 @@ def uncompiled(function: Function) -> Function:
 
 
 class MetricKwargs(TypedDict, total=False):
-    """The arguments of every ``torchmetrics.Metric``."""
+    """The arguments of ``torchmetrics.Metric``."""
 
     compute_on_cpu: bool
     dist_sync_on_step: bool
@@ -54,13 +54,13 @@ class MetricKwargs(TypedDict, total=False):
 
 
 class Fixed(Generic[Value]):
-    """An argument of a metric: it can be read, but assigning would not change what is counted."""
+    """A read-only argument of a metric: assigning it would not change what is counted."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
     def __get__(self, metric: SumMetric, owner: type | None = None) -> Value:
-        if metric is None:  # asked of the class
+        if metric is None:  # on the class
             raise AttributeError(self.name)
         counting = vars(metric).get("counting")
         if hasattr(counting, self.name):
@@ -80,11 +80,11 @@ class Fixed(Generic[Value]):
 
 
 class SumMetric(Metric):
-    """A metric whose states are sums of tensors, each batch adding its own.
+    """A metric whose states are sums of tensors over batches.
 
-    A failing update leaves everything as it was, and a sync is one all-reduce. A step that updates
+    A failing update leaves the metric as it was, and a sync is one all-reduce. A step that updates
     a metric of counted pixels compiles to one graph, also with ``fullgraph=True``. ``ImageScores``,
-    boundaries and surfaces break the graph: they run between two of them.
+    boundaries and surfaces cause a graph break.
     """
 
     is_differentiable = False
@@ -93,25 +93,25 @@ class SumMetric(Metric):
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
 
-    #: Whether a value is one number a class: a vector, even of one class.
+    #: Whether the value has one number a class: a vector, even of one class.
     per_class = False
-    #: What ``update`` and ``forward`` take.
+    #: The arguments of ``update`` and ``forward``.
     _inputs: tuple[str, ...] = ("preds", "target")
 
-    # arguments, as they act: ``ignore_index`` with those of the label space
+    # arguments as they take effect: ``ignore_index`` includes the values of the label space
     num_classes, task, threshold = Fixed[int](), Fixed[Task](), Fixed[float]()
     ignore_index, from_logits = Fixed[tuple[int, ...]](), Fixed[bool]()
     upsample, input_format = Fixed[Upsample | None](), Fixed[InputFormat | None]()
     average, include_background = Fixed[str](), Fixed[bool]()
     zero_division, aggregation_level = Fixed[float](), Fixed[AggregationLevel]()
 
-    #: The dataloaders for which Lightning has asked since the last reset.
+    #: The dataloaders for which Lightning has called ``compute`` since the last reset.
     _loaders: tuple[int, ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Keep ``torch.jit.script`` of a module that owns a metric from compiling it.
+        """Keep ``torch.jit.script`` of a module that owns a metric from compiling the metric.
 
-        It would evaluate annotations, without the names that they use, and call properties.
+        It would evaluate string annotations out of their scope, and call properties.
         """
         super().__init_subclass__(**kwargs)
         cls.__jit_unused_properties__ = [
@@ -122,14 +122,14 @@ class SumMetric(Metric):
 
     @abstractmethod
     def _batch(self, *args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
-        """What a batch adds to the states, in their order."""
+        """The summands of a batch, one a state."""
 
     @abstractmethod
     def _value(self, *states: Tensor) -> Any:
-        """What is reported for these states; on a GPU it does not wait."""
+        """The value that states give, without synchronizing a GPU."""
 
     def _check(self, *states: Tensor) -> None:
-        """Raise for what could not be raised in ``update``."""
+        """Raise the errors that ``update`` could not raise."""
 
     @property
     def _states(self) -> tuple[Tensor, ...]:
@@ -145,12 +145,11 @@ class SumMetric(Metric):
     def compute(self) -> Any:
         """The value over all batches and processes.
 
-        All processes must call it: it waits for their sum, unless nothing was added here since the
-        last call, whose value is then returned at once. Where that holds for some processes only,
-        the others wait for ever.
+        All processes must call it, as it sums over them. A process without an update since its last
+        call returns the cached value at once: if only some processes do, the others wait for ever.
 
-        What was gathered already must not be summed again: where every process is updated with the
-        batches of all, as after ``accelerator.gather_for_metrics``, make the metric with
+        Batches that were gathered already must not be summed again. If every process is updated
+        with the batches of all, as after ``accelerator.gather_for_metrics``, make the metric with
         ``sync_on_compute=False``. Otherwise every pixel counts once for each process.
         """
         states = self._states
@@ -163,9 +162,9 @@ class SumMetric(Metric):
         Like ``compute``, every process must call it.
 
         Returns:
-            The keys of ``compute`` where it has keys. Otherwise a score is under the name of the
-            metric's class; scores of classes are under the classes' names, without classes that
-            are left out; cells of a confusion matrix are under ``"<target>/<prediction>"``.
+            The keys of ``compute`` if it has keys. Otherwise one score has the name of the metric's
+            class as its key, scores of classes have the classes' names, without those left out, and
+            cells of a confusion matrix have ``"<target>/<prediction>"``.
 
         Example:
             >>> from segmetrics import MeanIoU
@@ -214,7 +213,7 @@ class SumMetric(Metric):
                 f"the inputs are on {batch[0].device}, the metric is on {self._states[0].device}. "
                 f"Move the metric with `.to({str(batch[0].device)!r})`."
             )
-        # assigned, not added in place: references that were handed out stay as they were
+        # assigned, not added in place, so that returned references keep their values
         self._assign([state + added for state, added in zip(self._states, batch, strict=True)])
 
     def _assign(self, states: Sequence[Tensor]) -> None:
@@ -224,7 +223,9 @@ class SumMetric(Metric):
     def _mark_updated(self) -> None:
         self._computed = None
         if torch.compiler.is_compiling():
-            self._update_count = 1  # only written: reading it would compile every call anew
+            self._update_count = (
+                1  # written but not read, as a guard on it would recompile every call
+            )
         else:
             self._update_count += 1
 
@@ -238,7 +239,7 @@ class SumMetric(Metric):
         return wrapped
 
     def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
-        squeezed = super()._wrap_compute(compute)  # torchmetrics makes a scalar of (1,)
+        squeezed = super()._wrap_compute(compute)  # torchmetrics squeezes (1,)
 
         @wraps(compute)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -250,10 +251,10 @@ class SumMetric(Metric):
         return wrapped
 
     def _note_loader(self, caller: FrameType) -> None:
-        """Warn, once, if Lightning asks for the value of a second dataloader without a reset.
+        """Warn, once, if Lightning computes the value of a second dataloader without a reset.
 
-        Lightning passes the number of the dataloader to nobody; what it calls ``compute`` from has
-        it. Only there are locals looked at, as this keeps them alive.
+        Lightning does not pass the index of the dataloader, but the frame that calls ``compute``
+        has it. The locals of other frames are not read, as that keeps them alive.
         """
         if not caller.f_globals.get("__name__", "").endswith("logger_connector.result"):
             return
@@ -296,7 +297,7 @@ class SumMetric(Metric):
         should_unsync: bool = True,
         distributed_available: Callable[..., Any] | None = None,
     ) -> Iterator[None]:
-        """Sync for the time of a block; torchmetrics' own stays synced if the block raises."""
+        """Sync within a block. Unlike torchmetrics' own, it unsyncs if the block raises."""
         self.sync(dist_sync_fn, process_group, should_sync, distributed_available)
         try:
             yield
@@ -304,7 +305,7 @@ class SumMetric(Metric):
             self.unsync(self._is_synced and should_unsync)
 
     def _synced(self) -> AbstractContextManager[None]:
-        """The states summed over processes, unless they are already."""
+        """A block in which the states are summed over processes."""
         todo = not self._is_synced
         return self.sync_context(
             self.dist_sync_fn, should_sync=todo and self._to_sync, should_unsync=todo
@@ -315,7 +316,7 @@ class SumMetric(Metric):
         dist_sync_fn: Callable[..., Any] = gather_all_tensors,
         process_group: Any | None = None,
     ) -> None:
-        if dist_sync_fn is not gather_all_tensors:  # the user's own
+        if dist_sync_fn is not gather_all_tensors:  # the user's
             super()._sync_dist(dist_sync_fn, process_group)
             return
         self._assign(sum_over_processes(self._states, process_group or self.process_group))
@@ -332,12 +333,12 @@ class SumMetric(Metric):
             self._restored()
 
     def _restored(self) -> None:
-        """A state came from elsewhere: it counts as an update, and a cached value is void."""
+        """Count a state from elsewhere as an update, and drop the cached value."""
         self._computed = None
         self._update_count = max(self._update_count, 1)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Self:
-        """Move to a device but convert nothing."""
+        """Move to a device, without a change of dtype."""
 
         def moved(tensor: Tensor) -> Tensor:
             result = fn(tensor)
@@ -347,13 +348,13 @@ class SumMetric(Metric):
         return self
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the scores of what this process has counted by now."""
+        """The scores of this process so far, as a notebook shows them."""
         from segmetrics._notebook import of_metric
 
         return of_metric(self)
 
     def _of_classes_here(self) -> Tensor | None:
-        """The classes' scores whatever the average, of this process; ``None`` if not known."""
+        """The scores of all classes in this process, whatever the average; ``None`` if unknown."""
         return None
 
     def __repr__(self) -> str:
@@ -363,5 +364,5 @@ class SumMetric(Metric):
         return f"{type(self).__name__}({text})"
 
     def _arguments(self) -> dict[str, tuple[object, object]]:
-        """The arguments that ``repr`` knows of, each with its default."""
+        """The arguments that ``repr`` shows, each with its default."""
         return {}

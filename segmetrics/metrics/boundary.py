@@ -1,12 +1,10 @@
-"""Scores of the contours of prediction and target, in pixels."""
+"""Scores of contours, in pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
-from math import ceil, hypot, inf, nan
-from typing import Any, Literal
+from math import ceil, hypot, inf
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,31 +13,30 @@ from typing_extensions import Unpack
 from segmetrics import scores
 from segmetrics._arguments import number
 from segmetrics._help import explained
-from segmetrics.counting.settings import InputFormat, Task, Upsample
+from segmetrics.counting import Counting
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics import means
-from segmetrics.metrics.base import MetricKwargs, uncompiled
-from segmetrics.metrics.counted import RecipeMetric
-from segmetrics.metrics.per_image import ImageMetric
-from segmetrics.recipes import AggregationLevel, class_recipe
-from segmetrics.scores import Average
+from segmetrics.metrics.base import uncompiled
+from segmetrics.metrics.per_image import ImageArguments, ImageMetric
+from segmetrics.metrics.region import ClassMetric, ClassMetricArguments
+from segmetrics.scores import Formula
 from segmetrics.surfaces import BandCounting, bad_pixels, images, measure_surfaces
 from segmetrics.surfaces.distances import boundary_f1
 from segmetrics.surfaces.maps import Maps
 
 
 @explained
-class BoundaryIoU(RecipeMetric):
+class BoundaryIoU(ClassMetric):
     """Boundary IoU: the intersection over union of the bands along the masks' inner contours.
 
     In [0, 1]. Cheng et al., "Boundary IoU: Improving Object-Centric Image Segmentation Evaluation",
-    CVPR 2021. A mask's band are its pixels at most d pixels, along either axis, from a pixel
-    outside the mask or the image: what d erosions with a 3×3 (3×3×3) box take away. ``d`` is
+    CVPR 2021. The band of a mask: its pixels within d, along every axis, of a pixel outside the
+    mask or the image, which d erosions with a 3×3 (3×3×3) box remove. ``d`` is
     ``max(1, round(dilation_ratio * diagonal))``. Unlike the IoU it weighs the contours of large
     masks as much as those of small ones.
 
-    The bands are drawn on the full maps, in which an ignored pixel of the target is of no class;
-    then ignored pixels are left out.
+    Bands come from the full maps, in which an ignored pixel of the target has no class. Ignored
+    pixels are left out afterwards.
 
     Args:
         dilation_ratio: width of the bands as a share of the image's diagonal, greater than 0.
@@ -51,7 +48,7 @@ class BoundaryIoU(RecipeMetric):
         ``preds``: integer or bool labels ``(N, H, W)``, or scores ``(N, C, H, W)`` in fp32, fp64,
         fp16 or bf16; volumes have D in front of H. Binary: ``(N, H, W)`` or ``(N, 1, H, W)``.
         Multilabel: ``(N, C, H, W)``.
-        ``target``: integer or bool labels ``(N, H, W)``; one-hot ``(N, C, H, W)`` beside scores.
+        ``target``: integer or bool labels ``(N, H, W)``, or with scores one-hot ``(N, C, H, W)``.
 
     Returns (``compute`` and ``forward``):
         float32 scalar, or ``(C,)`` for ``average="none"`` (``(C - 1,)`` without background); nan
@@ -68,6 +65,7 @@ class BoundaryIoU(RecipeMetric):
         tensor([0.4167, 0.5333])
     """
 
+    formula: Formula = staticmethod(scores.iou)
     counting: BandCounting
 
     def __init__(
@@ -75,44 +73,20 @@ class BoundaryIoU(RecipeMetric):
         num_classes: int | LabelSpace | None = None,
         *,
         dilation_ratio: float = 0.02,
-        ignore_index: int | Sequence[int] | None = None,
-        average: Average | None = "macro",
-        aggregation_level: AggregationLevel = "global",
-        include_background: bool = True,
-        zero_division: float = nan,
-        task: Task = "multiclass",
-        threshold: float = 0.5,
-        from_logits: bool = False,
-        upsample: Upsample | None = None,
-        input_format: InputFormat | None = None,
-        class_names: Sequence[str] | None = None,
-        **metric_kwargs: Unpack[MetricKwargs],
+        **arguments: Unpack[ClassMetricArguments],
     ) -> None:
-        recipe = class_recipe(
-            scores.iou,
-            num_classes,
-            average=average,
-            aggregation_level=aggregation_level,
-            include_background=include_background,
-            zero_division=zero_division,
-            ignore_index=ignore_index,
-            task=task,
-            threshold=threshold,
-            from_logits=from_logits,
-            upsample=upsample,
-            input_format=input_format,
-        )
-        dilation_ratio = number("dilation_ratio", dilation_ratio)
-        if not 0 < dilation_ratio < inf:
+        self.dilation_ratio = number("dilation_ratio", dilation_ratio)
+        if not 0 < self.dilation_ratio < inf:
             raise ValueError(
                 f"`dilation_ratio` must be greater than 0 and finite, got {dilation_ratio}."
             )
-        counting = BandCounting(**vars(recipe.counting), dilation_ratio=dilation_ratio)
-        recipe = replace(recipe, counting=counting)
-        super().__init__(recipe, num_classes, class_names, **metric_kwargs)
+        super().__init__(num_classes, **arguments)
+
+    def _counted(self, counting: Counting) -> BandCounting:
+        return BandCounting(**vars(counting), dilation_ratio=self.dilation_ratio)
 
     def _arguments(self) -> dict[str, tuple[object, object]]:
-        return super()._arguments() | {"dilation_ratio": (self.counting.dilation_ratio, 0.02)}
+        return super()._arguments() | {"dilation_ratio": (self.dilation_ratio, 0.02)}
 
     @uncompiled
     def _count(self, preds: Tensor, target: Tensor) -> Tensor:
@@ -128,17 +102,17 @@ class BoundaryF1Score(ImageMetric):
     """Boundary F1 score: contour precision and recall within a tolerance, and their F score.
 
     In [0, 1]. Csurka et al., "What is a good evaluation measure for semantic segmentation?", BMVC
-    2013. A mask's contour are its pixels with one outside the mask or the image among their 8 (26)
-    neighbours. Precision is the share of the predicted contour within the tolerance of the
+    2013. The contour of a mask: its pixels with at least one of their 8 (26) neighbours outside the
+    mask or the image. Precision is the share of the predicted contour within the tolerance of the
     target's, in Euclidean distance, recall the reverse. The score of each image and class is
     averaged over images, then over classes; 0 where one contour is empty, nan where both are.
 
-    The contours are drawn on the full maps, in which an ignored pixel of the target is of no class;
-    then ignored pixels are left out.
+    Contours come from the full maps, in which an ignored pixel of the target has no class. Ignored
+    pixels are left out afterwards.
 
     Args:
-        tolerance: greater than 0. Below 1 a share of the image's diagonal, rounded up, and at least
-            one pixel; otherwise pixels.
+        tolerance: greater than 0. Below 1 a share of the image's diagonal, rounded up to at least
+            one pixel; from 1 on pixels.
         average: over classes: ``"macro"``, or ``"none"`` (``None``) for one score a class. Not
             given for ``task="binary"``.
         include_background: ``False`` leaves class 0 out. Not given for ``task="binary"``.
@@ -147,7 +121,7 @@ class BoundaryF1Score(ImageMetric):
         ``preds``: integer or bool labels ``(N, H, W)``, or scores ``(N, C, H, W)`` in fp32, fp64,
         fp16 or bf16; volumes have D in front of H. Binary: ``(N, H, W)`` or ``(N, 1, H, W)``.
         Multilabel: ``(N, C, H, W)``.
-        ``target``: integer or bool labels ``(N, H, W)``; one-hot ``(N, C, H, W)`` beside scores.
+        ``target``: integer or bool labels ``(N, H, W)``, or with scores one-hot ``(N, C, H, W)``.
 
     Returns (``compute`` and ``forward``):
         float32 scalar, or ``(C,)`` for ``average="none"`` (``(C - 1,)`` without background, one a
@@ -174,32 +148,9 @@ class BoundaryF1Score(ImageMetric):
         num_classes: int | LabelSpace | None = None,
         *,
         tolerance: float = 0.0075,
-        regions: bool = False,
-        ignore_index: int | Sequence[int] | None = None,
-        average: Literal["macro", "none"] | None = "macro",
-        include_background: bool = True,
-        task: Task = "multiclass",
-        threshold: float = 0.5,
-        from_logits: bool = False,
-        upsample: Upsample | None = None,
-        input_format: InputFormat | None = None,
-        class_names: Sequence[str] | None = None,
-        **metric_kwargs: Unpack[MetricKwargs],
+        **arguments: Unpack[ImageArguments],
     ) -> None:
-        super().__init__(
-            num_classes,
-            regions=regions,
-            ignore_index=ignore_index,
-            average=average,
-            include_background=include_background,
-            task=task,
-            threshold=threshold,
-            from_logits=from_logits,
-            upsample=upsample,
-            input_format=input_format,
-            class_names=class_names,
-            **metric_kwargs,
-        )
+        super().__init__(num_classes, **arguments)
         self.tolerance = number("tolerance", tolerance)
         if not 0 < self.tolerance < inf:
             raise ValueError(f"`tolerance` must be greater than 0 and finite, got {tolerance}.")

@@ -111,12 +111,12 @@ class ErrorMetric(ProbabilityMetric):
 
 
 def check(state: Tensor, reading: Probabilities) -> None:
-    """Raise for bad pixels, and where a sum may have overflown."""
+    """Raise for bad pixels, and where a sum may have overflowed."""
     raise_if_bad(reading.bad(state), reading, messages=messages(reading))
     most = int(reading.sums(state).pixels.max())
     if most > MOST_PIXELS:
         raise ValueError(
-            f"the sums over {most} pixels may have overflown: a metric of probabilities counts at "
+            f"the sums over {most} pixels may have overflowed: a metric of probabilities counts at "
             f"most {MOST_PIXELS}. Use one for each part of the data set."
         )
 

@@ -1,4 +1,4 @@
-"""The usual scores and the per-class ones from one update, as a flat dict that Lightning logs."""
+"""The usual scores and those of the classes from one update, as a flat dict."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from segmetrics import scores
 from segmetrics._arguments import boolean
 from segmetrics._help import explained
 from segmetrics.counting import count
+from segmetrics.counting.inputs import read
 from segmetrics.counting.settings import (
     Counting,
     CountingArguments,
@@ -47,11 +48,11 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
     ``pixel_accuracy``.
 
     A label space with ``groups`` adds ``mIoU_category``, ``iou_category/<category>`` and
-    ``dice_category/<category>``: the scores of masks in which the classes of a category are one, as
-    Cityscapes reports them. One with ``regions`` adds ``iou_region/<region>`` and
-    ``dice_region/<region>``: each region is scored as the union of its classes, whichever classes
-    averages leave out. All are read off the one confusion matrix, or samplewise off that of each
-    image. Multilabel has none: there these keys are missing.
+    ``dice_category/<category>``: the scores of masks in which the classes of a category are merged,
+    as Cityscapes reports them. One with ``regions`` adds ``iou_region/<region>`` and
+    ``dice_region/<region>``: each region is scored as the union of its classes, also of classes
+    that averages leave out. All come from one confusion matrix, or samplewise from one an image.
+    Multilabel has no confusion matrix and none of these keys.
 
     In a LightningModule ``self.log_dict(self.seg)`` in ``on_validation_epoch_end`` logs every key,
     with one sync an epoch and an automatic reset; ``self.seg["mIoU"]`` is the metric of one key.
@@ -141,7 +142,7 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
                 for key, formula in (("iou_region/", scores.iou), ("dice_region/", scores.dice)):
                     recipes[key] = group_recipe(of_classes(formula, "none"), list(regions.values()))
         counting_of_all = accuracy.counting
-        if categories or regions:  # of an image, too, they need the matrix
+        if categories or regions:  # they need the matrix, also of each image
             whole = replace(counting_of_all, per_image=False)
             recipes = {name: replace(recipe, counting=whole) for name, recipe in recipes.items()}
         names = [recipe.score.name for recipe in recipes.values()]
@@ -163,7 +164,7 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
         return list(self._positions())
 
     def _positions(self) -> dict[str, int]:
-        """Where each key's score stands; a class that is left out has no key."""
+        """The index of each key's score; a class that is left out has no key."""
         keys: list[str | None] = []
         for name, recipe in self.recipes.items():
             if not recipe.shape:
@@ -182,7 +183,9 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
     def _count(self, preds: Tensor, target: Tensor) -> Tensor:
         counting = next(iter(self.recipes.values())).counting
         if counting.per_image == self.counting.per_image or len(preds) != len(target):
-            return super()._count(preds, target)  # raises where the batches differ
+            return super()._count(preds, target)  # raises if the batch sizes differ
+        if not torch.compiler.is_compiling():
+            read(preds, target, counting)  # raises with the shapes of the batch
         images = range(len(target))
         parts = [count(preds[i : i + 1], target[i : i + 1], counting) for i in images]
         if not parts:
@@ -211,35 +214,24 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
     def plot(
         self, val: dict[str, Tensor] | Sequence[dict[str, Tensor]] | None = None, ax: Any = None
     ) -> tuple[Any, Any]:
-        """Draw the IoU of the classes as sorted bars, the mean as a line; without classes, all.
+        """Draw the IoU of the classes as sorted bars, and the mean as a line; else all scores.
 
-        Values over time are drawn as torchmetrics does. Needs matplotlib. Like ``compute``, every
-        process must call it, unless a value is given.
+        Values over time are drawn as torchmetrics draws them. Needs matplotlib. Like ``compute``,
+        every process must call it, unless a value is given.
 
         Args:
             val: a value of ``compute`` or ``forward``, or a sequence of them over time; by default
-                what is counted by now.
+                that of the current state.
             ax: matplotlib axes to draw on, instead of a new figure.
 
         Returns:
             The matplotlib figure and axes.
         """
-        from segmetrics.plotting import bars
-
-        if isinstance(val, Sequence):
-            return self._plot(val, ax)
-        values = self.compute() if val is None else val
-        head = f"{self.prefix}iou/"
-        shown = {k.removeprefix(head): v for k, v in values.items() if k.startswith(head)}
-        if shown:
-            title, line = "IoU", ("mIoU", values[f"{self.prefix}mIoU"].item())
-        else:
-            shown, title, line = values, type(self).__name__, None
-        return bars(torch.stack(list(shown.values())), list(shown), title=title, line=line, ax=ax)
+        return self._plot_classes(val, ax, of_classes="iou/", mean="mIoU", title="IoU")
 
 
 def _categories(num_classes: int | LabelSpace | None, recipe: Recipe) -> dict[str, tuple[int, ...]]:
-    """The classes of every category of a label space, without those that are left out."""
+    """The classes of each category of a label space, without those that are left out."""
     if not _has_matrix(recipe.counting) or not isinstance(num_classes, LabelSpace):
         return {}
     score = recipe.score
@@ -249,12 +241,12 @@ def _categories(num_classes: int | LabelSpace | None, recipe: Recipe) -> dict[st
 def _regions(
     num_classes: int | LabelSpace | None, counting: Counting
 ) -> dict[str, tuple[int, ...]]:
-    """The classes of every region of a label space."""
+    """The classes of each region of a label space."""
     if not _has_matrix(counting) or not isinstance(num_classes, LabelSpace):
         return {}
     return num_classes.classes_of_regions()
 
 
 def _has_matrix(counting: Counting) -> bool:
-    """Whether which class is taken for which is counted."""
+    """Whether a confusion matrix of classes is counted."""
     return counting.task == "multiclass"

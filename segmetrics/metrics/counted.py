@@ -1,4 +1,4 @@
-"""Metrics of counted pixels: what their state is, how it is scored, and which arguments made it."""
+"""Metrics of counted pixels: their state, their score and their arguments."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from segmetrics.recipes import Recipe, exact
 class CountingMetric(SumMetric):
     """A metric of counted pixels.
 
-    The state is one int64 tensor: counts, or samplewise the images' scores as ``means`` sums them,
-    and behind them the bad pixels. All that decides a state's value is in its name, so that
-    ``MetricCollection``, which shares states of equal name and value, never shares unequal ones.
+    The state is one int64 tensor: counts, or samplewise the sums of the images' scores (see
+    ``means``), followed by the bad pixels. Its name holds all settings that affect its value:
+    ``MetricCollection`` merges metrics whose states have equal names and values, and so never
+    merges metrics that count differently.
     """
 
     def __init__(
@@ -52,10 +53,10 @@ class CountingMetric(SumMetric):
 
     @abstractmethod
     def _score(self, counts: Tensor) -> Tensor:
-        """Score counts, per image where they are, in float64."""
+        """The score of counts in float64, one an image if they are per image."""
 
     def _report(self, score: Tensor) -> Any:
-        """A float64 score as it is handed out."""
+        """A float64 score as it is returned."""
         return score.float().to(self.device)
 
     @explained
@@ -88,7 +89,7 @@ class CountingMetric(SumMetric):
             self._warn_of_ids(states[0])
 
     def _warn_of_ids(self, counts: Tensor) -> None:
-        """Warn if no pixel is right, but most would be if predictions held the target's ids."""
+        """Warn if no pixel is right, but most would be with predictions read as ids."""
         if not self.counting.ids or self.counting.map_preds:
             return
         matrix = self.counting.matrices(counts.cpu())
@@ -104,7 +105,7 @@ class CountingMetric(SumMetric):
             )
 
     def _names(self) -> list[str]:
-        """The classes' names, numbers where none were given."""
+        """The names of the classes, by default numbers."""
         return self.class_names or [str(label) for label in range(self.counting.num_classes)]
 
     def _arguments(self) -> dict[str, tuple[object, object]]:
@@ -113,7 +114,7 @@ class CountingMetric(SumMetric):
 
 
 class RecipeMetric(CountingMetric):
-    """A metric that reports one recipe's score."""
+    """A metric that reports the score of one recipe."""
 
     def __init__(
         self,
@@ -142,14 +143,15 @@ class RecipeMetric(CountingMetric):
         return [None if label in ignored else name for label, name in named]
 
     def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> tuple[Any, Any]:
-        """Draw the scores of the classes as sorted bars, the reported average as a line.
+        """Draw the scores of the classes as sorted bars, and the reported average as a line.
 
-        Needs matplotlib. A score without classes is drawn as torchmetrics does, and so are given
-        values. Like ``compute``, every process must call it, unless values are given.
+        Needs matplotlib. A score without classes, and values that are given, are drawn as
+        torchmetrics draws them. Like ``compute``, every process must call it, unless values are
+        given.
 
         Args:
             val: a value of ``compute`` or ``forward``, or a sequence of them over time; by default
-                what is counted by now.
+                that of the current state.
             ax: matplotlib axes to draw on, instead of a new figure.
 
         Returns:
@@ -177,7 +179,7 @@ class RecipeMetric(CountingMetric):
 
     @property
     def _classes_are_known(self) -> bool:
-        """Whether a score of every class can be read off the state."""
+        """Whether the state holds the score of every class."""
         average = self.recipe.score.average
         of_classes = self.counting.task != "binary" and average != "joint"
         return of_classes and not (self.counting.per_image and average != "none")
@@ -197,7 +199,7 @@ class RecipeMetric(CountingMetric):
 def counting_arguments(
     counting: Counting, label_space: LabelSpace | None
 ) -> dict[str, tuple[object, object]]:
-    """The arguments that made a ``Counting``, each with its default."""
+    """The arguments of a ``Counting``, each with its default."""
     ignored = list(label_space.ignore_index) if label_space else []
     return {
         "num_classes": (
@@ -215,14 +217,14 @@ def counting_arguments(
 
 
 def default_names(label_space: LabelSpace | None) -> list[str] | None:
-    """The classes' names where none are given."""
+    """The default names of the classes."""
     return list(label_space.names) if label_space else None
 
 
 def checked_names(
     class_names: Sequence[str] | None, counting: Counting, label_space: LabelSpace | None
 ) -> list[str] | None:
-    """The classes' names as given, or as by default."""
+    """The names of the classes, as given or by default."""
     if class_names is None:
         return default_names(label_space)
     if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,10 +15,13 @@ from segmetrics.labels import LabelSpace
 from segmetrics.metrics.base import MetricKwargs, SumMetric
 from segmetrics.metrics.counted import checked_names, counting_arguments, default_names
 from segmetrics.probabilities.cells import CELLS
+from segmetrics.probabilities.curves import risk_coverage
 from segmetrics.probabilities.inputs import BAD_KINDS
 from segmetrics.probabilities.ranking import Positive, Ranking, count_cells
 from segmetrics.probabilities.recipes import (
+    CurveArguments,
     CurveRecipe,
+    aurc_recipe,
     auroc_recipe,
     average_precision_recipe,
     explained_curve,
@@ -119,6 +123,12 @@ def _from(start: float, values: Tensor) -> Tensor:
     return torch.cat([values.new_tensor([start]), values.flip(0)])
 
 
+class CurveMetricArguments(CurveArguments, MetricKwargs, total=False):
+    """The arguments of every score that is read off a curve, behind ``num_classes``."""
+
+    class_names: Sequence[str] | None
+
+
 class RankingMetric(CurveMetric):
     """A score per class that is read off a curve.
 
@@ -128,14 +138,35 @@ class RankingMetric(CurveMetric):
     """
 
     draws_roc = True
+    #: Checks the arguments, and knows how tables are scored.
+    make_recipe: Callable[..., CurveRecipe]
 
     def __init__(
         self,
-        recipe: CurveRecipe,
-        num_classes: int | LabelSpace | None,
+        num_classes: int | LabelSpace | None = None,
+        *,
+        average: Average | None = "macro",
+        ignore_index: int | Sequence[int] | None = None,
+        task: Task = "multiclass",
+        from_logits: bool = False,
+        positive: Positive = "class",
+        cells: int = CELLS,
+        upsample: Upsample | None = None,
+        input_format: InputFormat | None = None,
         class_names: Sequence[str] | None = None,
         **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
+        recipe = self.make_recipe(
+            num_classes,
+            average=average,
+            ignore_index=ignore_index,
+            task=task,
+            from_logits=from_logits,
+            positive=positive,
+            cells=cells,
+            upsample=upsample,
+            input_format=input_format,
+        )
         super().__init__(recipe, num_classes, class_names, **metric_kwargs)
         self.per_class = bool(recipe.shape)
 
@@ -208,30 +239,11 @@ class AUROC(BoundedMetric):
         num_classes: int | LabelSpace | None = None,
         *,
         max_fpr: float | None = None,
-        average: Average | None = "macro",
-        ignore_index: int | Sequence[int] | None = None,
-        task: Task = "multiclass",
-        from_logits: bool = False,
-        positive: Positive = "class",
-        cells: int = CELLS,
-        upsample: Upsample | None = None,
-        input_format: InputFormat | None = None,
-        class_names: Sequence[str] | None = None,
-        **metric_kwargs: Unpack[MetricKwargs],
+        **arguments: Unpack[CurveMetricArguments],
     ) -> None:
-        recipe = auroc_recipe(
-            num_classes,
-            max_fpr=max_fpr,
-            average=average,
-            ignore_index=ignore_index,
-            task=task,
-            from_logits=from_logits,
-            positive=positive,
-            cells=cells,
-            upsample=upsample,
-            input_format=input_format,
-        )
-        super().__init__(recipe, num_classes, class_names, **metric_kwargs)
+        # before torch's own __init__, which reads it
+        self.make_recipe = partial(auroc_recipe, max_fpr=max_fpr)
+        super().__init__(num_classes, **arguments)
         self.max_fpr = max_fpr
 
     def _arguments(self) -> dict[str, tuple[object, object]]:
@@ -256,34 +268,7 @@ class AveragePrecision(BoundedMetric):
     """
 
     draws_roc = False
-
-    def __init__(
-        self,
-        num_classes: int | LabelSpace | None = None,
-        *,
-        average: Average | None = "macro",
-        ignore_index: int | Sequence[int] | None = None,
-        task: Task = "multiclass",
-        from_logits: bool = False,
-        positive: Positive = "class",
-        cells: int = CELLS,
-        upsample: Upsample | None = None,
-        input_format: InputFormat | None = None,
-        class_names: Sequence[str] | None = None,
-        **metric_kwargs: Unpack[MetricKwargs],
-    ) -> None:
-        recipe = average_precision_recipe(
-            num_classes,
-            average=average,
-            ignore_index=ignore_index,
-            task=task,
-            from_logits=from_logits,
-            positive=positive,
-            cells=cells,
-            upsample=upsample,
-            input_format=input_format,
-        )
-        super().__init__(recipe, num_classes, class_names, **metric_kwargs)
+    make_recipe = staticmethod(average_precision_recipe)
 
 
 @explained_curve
@@ -313,31 +298,96 @@ class FPRAtRecall(RankingMetric):
         num_classes: int | LabelSpace | None = None,
         *,
         recall: float = 0.95,
-        average: Average | None = "macro",
-        ignore_index: int | Sequence[int] | None = None,
-        task: Task = "multiclass",
-        from_logits: bool = False,
-        positive: Positive = "class",
-        cells: int = CELLS,
-        upsample: Upsample | None = None,
-        input_format: InputFormat | None = None,
-        class_names: Sequence[str] | None = None,
-        **metric_kwargs: Unpack[MetricKwargs],
+        **arguments: Unpack[CurveMetricArguments],
     ) -> None:
-        recipe = fpr_at_recall_recipe(
-            num_classes,
-            recall=recall,
-            average=average,
-            ignore_index=ignore_index,
-            task=task,
-            from_logits=from_logits,
-            positive=positive,
-            cells=cells,
-            upsample=upsample,
-            input_format=input_format,
-        )
-        super().__init__(recipe, num_classes, class_names, **metric_kwargs)
+        self.make_recipe = partial(fpr_at_recall_recipe, recall=recall)
+        super().__init__(num_classes, **arguments)
         self.recall = float(recall)
 
     def _arguments(self) -> dict[str, tuple[object, object]]:
         return super()._arguments() | {"recall": (self.recall, 0.95)}
+
+
+@explained_curve
+class AURC(CurveMetric):
+    """Area under the risk-coverage curve: how wrong a model is that may leave pixels to a human.
+
+    In [0, 1], best 0. Pixels are ranked by their confidence, the largest probability. The risk at a
+    coverage is the share of wrong predictions among so many of the most confident pixels; the area
+    is the mean of the risks over all pixels. Geifman et al., "Bias-Reduced Uncertainty Estimation
+    for Deep Neural Classifiers", ICLR 2019. A model that is wrong everywhere has 1; one whose
+    confidence says nothing has its error rate. Errors of one cell are spread evenly over it.
+
+    ``AUROC``, ``AveragePrecision`` and ``FPRAtRecall`` with ``positive="right"`` ask the same
+    question, and share this state in a ``MetricCollection``.
+
+    Args:
+        num_classes: how many classes there are, or a ``LabelSpace``. Of a single score pass both
+            probabilities: ``AURC(2)(torch.stack([1 - p, p], 1), target)``.
+
+    Returns (``compute`` and ``forward``):
+        float32 scalar; nan if no pixel was counted.
+
+    Example:
+        >>> import torch
+        >>> from segmetrics import AURC
+        >>> preds = torch.tensor([[[0.9, 0.7, 0.6, 0.2], [0.1, 0.3, 0.4, 0.8]]])
+        >>> AURC(2)(preds, torch.tensor([[0, 0, 1, 1]]))
+        tensor(0.0625)
+    """
+
+    higher_is_better = False
+
+    def __init__(
+        self,
+        num_classes: int | LabelSpace,
+        *,
+        ignore_index: int | Sequence[int] | None = None,
+        from_logits: bool = False,
+        cells: int = CELLS,
+        upsample: Upsample | None = None,
+        input_format: InputFormat | None = None,
+        **metric_kwargs: Unpack[MetricKwargs],
+    ) -> None:
+        recipe = aurc_recipe(
+            num_classes,
+            ignore_index=ignore_index,
+            from_logits=from_logits,
+            cells=cells,
+            upsample=upsample,
+            input_format=input_format,
+        )
+        super().__init__(recipe, num_classes, **metric_kwargs)
+
+    def _value(self, *states: Tensor) -> Tensor:
+        return self.recipe.of(states[0]).float().to(self.device)
+
+    def plot(self, val: Any = None, ax: Any = None) -> tuple[Any, Any]:
+        """Draw the risk over the coverage. Needs matplotlib.
+
+        Given values are drawn as torchmetrics does. Like ``compute``, every process must call it,
+        unless values are given.
+
+        Args:
+            val: a value of ``compute`` or ``forward``, or a sequence of them over time; by default
+                what is counted by now.
+            ax: matplotlib axes to draw on, instead of a new figure.
+
+        Returns:
+            The matplotlib figure and axes.
+        """
+        from segmetrics.plotting import lines
+
+        if val is not None:
+            return self._plot(val, ax)
+        with self._synced():
+            self._check(*self._states)
+            coverage, risk = risk_coverage(self.recipe.table(self._states[0])[0])
+        found = [("risk", coverage, risk)]
+        return lines(found, ("coverage", "risk"), title=type(self).__name__, ax=ax)
+
+    def _arguments(self) -> dict[str, tuple[object, object]]:
+        arguments = super()._arguments()
+        for name in ("average", "positive", "task", "class_names"):  # there are no such arguments
+            del arguments[name]
+        return arguments

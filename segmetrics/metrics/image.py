@@ -1,4 +1,4 @@
-"""Scores of single images: what one mean over the data set hides."""
+"""Scores of single images, which one mean over the data set hides."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ class ImageScores(ImageRows):
     """IoU, Dice and accuracy over the data set, over images and over the worst of them.
 
     ``compute`` and ``forward`` return a flat dict of float32 scalars in [0, 1], for ``mIoU``,
-    ``mDice`` and ``mAcc``: ``mIoU_D`` over the data set (what ``MeanIoU`` gives); ``mIoU_I`` per
-    image the mean over the classes present in it, then over images; ``mIoU_C`` per class the mean
-    over the images in which it is present, then over classes. Of both the worst cases:
-    ``mIoU_I_1``, ``_5``, ``_10`` over the worst ⌊q %⌋ of the images, at least one; ``mIoU_I_Q`` the
-    mean over q = 10, 20, ..., 100. A class present nowhere leaves the averages, an image without
-    any too. Wang et al., "Revisiting Evaluation Metrics for Semantic Segmentation", NeurIPS 2023.
+    ``mDice`` and ``mAcc``. ``mIoU_D`` is over the data set, as ``MeanIoU``. ``mIoU_I`` averages the
+    classes present in an image, then images. ``mIoU_C`` averages the images in which a class is
+    present, then classes. Both have worst cases: ``mIoU_I_1``, ``_5``, ``_10`` average the worst
+    ⌊q %⌋ of the images, at least one; ``mIoU_I_Q`` is the mean over q = 10, 20, ..., 100. A class
+    that no image has, and an image without a class, stay out of averages. Wang et al., "Revisiting
+    Evaluation Metrics for Semantic Segmentation", NeurIPS 2023.
 
     The state is three counts an image and class, a few kB an image, gathered over processes. With
-    ids, an image that came several times, as with Lightning's padding sampler, counts once; one id
-    with different counts, or ids for some images only, raise ``ValueError`` in ``compute``.
+    ids, an image that is repeated, as by Lightning's padding sampler, counts once; one id with
+    different counts, or ids for some images only, raise ``ValueError`` in ``compute``.
 
     ``segmetrics.statistics`` gives intervals and compares two models.
 
     Args:
-        presence: a class is present in an image if its target has it (``"target"``), or its target
-            or its prediction (``"either"``, always so for ``task="binary"``).
+        presence: a class is present in an image if its target has it (``"target"``), or if its
+            target or its prediction has it (``"either"``, always for ``task="binary"``).
 
     Returns (``compute`` and ``forward``):
         dict of float32 scalars by key; nan if no image has a class.
@@ -117,7 +117,8 @@ class ImageScores(ImageRows):
         """Count a batch.
 
         Args:
-            image_ids: one name or integer an image, unique in the data set, for all images or none.
+            image_ids: a name or an integer for each image, unique in the data set. Give them for
+                all images or for none.
         """
         self._add(self._batch(preds, target, image_ids))
 
@@ -143,11 +144,11 @@ class ImageScores(ImageRows):
     def worst(
         self, k: int, class_index: int | None = None, score: str = "IoU"
     ) -> list[tuple[ImageId, float]]:
-        """The k worst images with their scores, the worst first; fewer where fewer have one.
+        """The k worst images with their scores, the worst first; fewer if fewer have a score.
 
         Args:
-            k: how many.
-            class_index: judge images by this class instead of the mean over those present.
+            k: the number of images.
+            class_index: a class whose score decides, instead of the mean over those present.
             score: ``"IoU"``, ``"Dice"`` or ``"Acc"``.
 
         Raises:
@@ -169,9 +170,9 @@ class ImageScores(ImageRows):
         return _worst(values, counts, k)
 
     def plot(self, val: Any = None, ax: Any = None) -> tuple[Any, Any]:
-        """Draw how the images' mean IoU is distributed, the five worst named.
+        """Draw the distribution of the images' mean IoU, with the names of the five worst.
 
-        Needs matplotlib. Given values are drawn as torchmetrics does.
+        Needs matplotlib. Values that are given are drawn as torchmetrics draws them.
 
         Args:
             val: a value of ``compute`` or ``forward``, or a sequence of them over time.
@@ -202,10 +203,10 @@ class ImageScores(ImageRows):
         return {self.prefix + key: value for key, value in zip(found, values, strict=True)}
 
     def image_counts(self) -> ImageCounts:
-        """The counts of every image once, by id or else in the order of updates, on the CPU.
+        """The counts of every image once, by id or in the order of updates, on the CPU.
 
-        Of several processes all must call this, ``per_image``, ``worst`` or ``plot``, or all must
-        have called ``compute`` since their last update.
+        All processes must call this, ``per_image``, ``worst`` or ``plot``, or must have called
+        ``compute`` since their last update.
         """
         return self._table(*self._rows_of_images())
 

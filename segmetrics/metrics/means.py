@@ -1,8 +1,8 @@
-"""Means over images, kept as integers: exact sums, equal whatever the order and the processes.
+"""Means over images from exact integer sums, independent of the order and of the processes.
 
-A sum is held in fixed point, so that it needs no float64, which some devices lack, and so that
-adding is associative. Its rows are how many values are finite, infinite and too large, and then
-words: multiples of a power of two, each of what the words before it leave.
+A sum is in fixed point: adding is associative, and needs no float64, which some devices lack. Its
+rows are the numbers of finite, infinite and too large values, then words: multiples of a power of
+two, each of the remainder that the words before it leave.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from math import inf, nan, prod
 import torch
 from torch import Tensor
 
-#: Words of scores in [-1, 1], as exponents of 1 / 2: multiples of 2**-40.
+#: Words of scores in [-1, 1], as negative exponents of 2: multiples of 2**-40.
 OF_SCORES = (40,)
-#: Words of distances: 1e-12 relative from 1e-6 to ``LARGEST``.
+#: Words of distances: a relative precision of 1e-12 from 1e-6 to ``LARGEST``.
 OF_DISTANCES = (20, 60)
 #: The largest finite value that can be added.
 LARGEST = 1e9
-#: So many scores of 1, and so many rests of distances, can be added.
+#: The most scores of 1, or remainders of distances, that can be added without overflow.
 MOST_IMAGES = 2**23 - 1
 
 
 def size(shape: Sequence[int], words: Sequence[int]) -> int:
-    """How many integers hold the sum of values of a shape."""
+    """The number of integers that hold a sum of values of a shape."""
     return (3 + len(words)) * prod(shape)
 
 
@@ -43,7 +43,7 @@ def summed(values: Tensor, words: Sequence[int]) -> Tensor:
 
 
 def mean(state: Tensor, shape: Sequence[int], words: Sequence[int]) -> Tensor:
-    """The mean in float64, nan of nothing, infinite if one value is."""
+    """The mean in float64: nan without values, infinite if one value is."""
     finite, infinite, _, *sums = state.view(-1, *shape)
     total = sum(row.double() * 2.0**-exponent for exponent, row in zip(words, sums, strict=True))
     value: Tensor = (total / finite).where(infinite == 0, inf)
@@ -51,7 +51,7 @@ def mean(state: Tensor, shape: Sequence[int], words: Sequence[int]) -> Tensor:
 
 
 def check(state: Tensor, shape: Sequence[int]) -> None:
-    """Raise for values that were too large, and where a word may have overflown."""
+    """Raise for values that were too large, and if a word may have overflowed."""
     finite, _, too_large, *_ = state.view(-1, *shape)
     if too_large.any():
         raise ValueError(
@@ -60,6 +60,6 @@ def check(state: Tensor, shape: Sequence[int]) -> None:
         )
     if (finite > MOST_IMAGES).any():
         raise ValueError(
-            f"the sum over {int(finite.max())} images may have overflown: a metric averages at "
+            f"the sum over {int(finite.max())} images may have overflowed: a metric averages at "
             f"most {MOST_IMAGES} images. Use one for each part of the data set."
         )

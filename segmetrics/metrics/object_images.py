@@ -36,7 +36,7 @@ class ObjectImageScores(ImageRows, ObjectMetrics):
         ``preds``: integer or bool labels ``(N, H, W)``, or scores ``(N, C, H, W)`` in fp32, fp64,
         fp16 or bf16; volumes have D in front of H. Binary: ``(N, H, W)`` or ``(N, 1, H, W)``.
         Multilabel: ``(N, C, H, W)``.
-        ``target``: integer or bool labels ``(N, H, W)``; one-hot ``(N, C, H, W)`` beside scores.
+        ``target``: integer or bool labels ``(N, H, W)``, or with scores one-hot ``(N, C, H, W)``.
         With ``input_format="instances"`` both are instance maps, see ``ObjectMetrics``.
         ``spacing``: optionally that of this batch, for all images or one row an image.
         ``image_ids``: optionally one name or integer an image.

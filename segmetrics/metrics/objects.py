@@ -377,7 +377,7 @@ class ObjectMetrics(RuledMetric):
         ``preds``: integer or bool labels ``(N, H, W)``, or scores ``(N, C, H, W)`` in fp32, fp64,
         fp16 or bf16; volumes have D in front of H. Binary: ``(N, H, W)`` or ``(N, 1, H, W)``.
         Multilabel: ``(N, C, H, W)``.
-        ``target``: integer or bool labels ``(N, H, W)``; one-hot ``(N, C, H, W)`` beside scores.
+        ``target``: integer or bool labels ``(N, H, W)``, or with scores one-hot ``(N, C, H, W)``.
         With ``input_format="instances"`` both are integers ``(N, H, W, 2)``, category and id of
         every pixel; for ``task="binary"`` ids ``(N, H, W)``, 0 where there is no object. The pixels
         of one class and one id are one object. Values that are ignored say void in the target.

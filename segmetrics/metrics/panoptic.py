@@ -53,7 +53,7 @@ class PanopticQuality(KeyedMetric):
         things: the categories whose instances count one by one, as values of ``preds`` and
             ``target``; or a ``LabelSpace`` with ``things``, which brings names, ignored values and
             how values are mapped.
-        stuffs: the categories whose pixels are one segment. Not given beside a label space.
+        stuffs: the categories whose pixels are one segment. Not given with a label space.
         modified: Porzi et al., "Seamless Scene Segmentation", CVPR 2019: the quality of stuff is
             its IoU, matched or not. There are only the keys ``PQ`` and ``pq/<category>``.
         boundary: Boundary PQ of Cheng et al., "Boundary IoU", CVPR 2021: the IoU of two segments is
@@ -125,7 +125,7 @@ class PanopticQuality(KeyedMetric):
         if isinstance(things, LabelSpace):
             if stuffs is not None:
                 raise ValueError(
-                    "`stuffs` is not given beside a label space, whose other classes are stuff."
+                    "`stuffs` is not given with a label space, whose other classes are stuff."
                 )
             self.categories, default = _of_label_space(things, allow)
         else:
@@ -246,36 +246,25 @@ class PanopticQuality(KeyedMetric):
     ) -> tuple[Any, Any]:
         """Draw the quality of the categories as sorted bars, the mean as a line.
 
-        Values over time are drawn as torchmetrics does. Needs matplotlib. Like ``compute``, every
-        process must call it, unless a value is given.
+        Values over time are drawn as torchmetrics draws them. Needs matplotlib. Like ``compute``,
+        every process must call it, unless a value is given.
 
         Args:
             val: a value of ``compute`` or ``forward``, or a sequence of them over time; by default
-                what is counted by now.
+                that of the current state.
             ax: matplotlib axes to draw on, instead of a new figure.
 
         Returns:
             The matplotlib figure and axes.
         """
-        from segmetrics.plotting import bars
-
-        if isinstance(val, Sequence):
-            return self._plot(val, ax)
-        values = self.compute() if val is None else val
-        head = f"{self.prefix}pq/"
-        shown = {k.removeprefix(head): v for k, v in values.items() if k.startswith(head)}
-        if shown:
-            title, line = "PQ", ("PQ", values[f"{self.prefix}PQ"].item())
-        else:
-            shown, title, line = values, type(self).__name__, None
-        return bars(torch.stack(list(shown.values())), list(shown), title=title, line=line, ax=ax)
+        return self._plot_classes(val, ax, of_classes="pq/", mean="PQ", title="PQ")
 
 
 def check_segments(counts: Tensor) -> None:
-    """Raise where the sum of the IoU ``(..., 4)`` may have overflown."""
+    """Raise where the sum of the IoU ``(..., 4)`` may have overflowed."""
     if (most := int(counts[..., TP].max())) > means.MOST_IMAGES:
         raise ValueError(
-            f"the IoU of {most} matched segments may have overflown: a metric sums those of at "
+            f"the IoU of {most} matched segments may have overflowed: a metric sums those of at "
             f"most {means.MOST_IMAGES} of a category. Use one for each part of the data set."
         )
 

@@ -1,4 +1,4 @@
-"""What metrics of contours and surfaces share: numbers of every image, averaged over images."""
+"""The base of metrics of contours and surfaces: numbers of each image, averaged over images."""
 
 from __future__ import annotations
 
@@ -27,27 +27,32 @@ from segmetrics.surfaces import bad_pixels, images
 from segmetrics.surfaces.maps import Maps, Mask
 
 
-class ImageArguments(CountingArguments, MetricKwargs, total=False):
-    """The arguments of every metric of contours or surfaces."""
+class MaskArguments(CountingArguments, MetricKwargs, total=False):
+    """The arguments that say which masks of an image are measured."""
+
+    include_background: bool
+    class_names: Sequence[str] | None
+
+
+class ImageArguments(MaskArguments, total=False):
+    """The arguments of ``ImageMetric``, for metrics that add arguments of their own."""
 
     regions: bool
     average: Literal["macro", "none"] | None
-    include_background: bool
-    class_names: Sequence[str] | None
 
 
 class ImageMetric(SumMetric):
     """Numbers of every image and class, or region, averaged over images.
 
-    The state is the images' numbers as ``means`` sums them, followed by the bad pixels. All that
-    decides its value is in its name.
+    The state holds the sums of the images' numbers (see ``means``), followed by the bad pixels. Its
+    name holds all settings that affect its value.
     """
 
     spacing: Steps = 1.0
     words: Sequence[int] = means.OF_DISTANCES
     without_ignored = True
 
-    #: Whether regions are measured unasked, after the classes.
+    #: Whether the regions of a label space are measured after the classes.
     adds_regions = False
 
     regions = Fixed[bool]()
@@ -70,7 +75,7 @@ class ImageMetric(SumMetric):
     ) -> None:
         super().__init__(**metric_kwargs)
         one_of("average", average, ("macro", "none", None))
-        self.recipe = class_recipe(  # says which classes count
+        self.recipe = class_recipe(  # checks the arguments, and finds the classes that are averaged
             scores.iou,
             num_classes,
             average=average,
@@ -89,7 +94,7 @@ class ImageMetric(SumMetric):
         classes = self.counting.num_classes if task != "binary" else 1
         self.labels = classes if task == "multiclass" else 1
         self.per_class = self.recipe.score.average == "none"
-        #: What can be measured, by the place of its settings, and which of it has an entry.
+        #: All masks, in the order of per-mask settings, and the indices of those with an entry.
         self.masks: list[Mask] = list(range(classes))
         self.mask_names = self.class_names or [str(c) for c in range(classes)]
         self.entries = list(range(self.recipe.score.first, classes))
@@ -116,9 +121,9 @@ class ImageMetric(SumMetric):
 
     @abstractmethod
     def _measure(self, maps: Maps, spacing: tuple[float, ...], judged: Tensor) -> Tensor:
-        """The numbers of an image, in the state's shape, nan where there is none.
+        """The numbers of an image, in the state's shape, nan where undefined.
 
-        ``judged`` says whether the image, or of multilabel each channel, has a counted pixel.
+        ``judged``: whether the image, or for multilabel each channel, has a counted pixel.
         """
 
     def _judged(self, preds: Tensor, target: Tensor) -> Tensor:
@@ -155,7 +160,7 @@ class ImageMetric(SumMetric):
         return self._report(means.mean(of_images, self.shape, self.words))
 
     def _report(self, mean: Tensor) -> Any:
-        """Means over images in float64, as they are handed out."""
+        """Float64 means over images as they are returned."""
         return mean.float().to(self.device)
 
     def _check(self, *states: Tensor) -> None:
@@ -163,7 +168,7 @@ class ImageMetric(SumMetric):
         means.check(states[0][: -len(BAD_KINDS)], self.shape)
 
     def _left_in(self) -> dict[int, Mask]:
-        """The masks that go into averages, by their place."""
+        """The masks that are averaged, by index."""
         ignored = self.recipe.score.ignored
         return {i: self.masks[i] for i in self.entries if self.masks[i] not in ignored}
 
@@ -197,7 +202,7 @@ class ImageMetric(SumMetric):
 def _regions(
     num_classes: int | LabelSpace | None, counting: Counting
 ) -> dict[str, tuple[int, ...]]:
-    """The regions of a label space that are scored in place of its classes."""
+    """The regions of a label space, which are scored instead of its classes."""
     if counting.task != "multiclass":
         raise ValueError(
             f"`regions` are unions of the classes of label maps, got task={counting.task!r}. Leave "

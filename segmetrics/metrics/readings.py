@@ -1,4 +1,4 @@
-"""What surface metrics read off distances: a measure, its settings, and its value without one."""
+"""What surface metrics compute from distances: a measure, its settings, its values if empty."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from segmetrics.surfaces.distances import (
 )
 
 EmptyDistance = float | Literal["diagonal"]
-#: Settings that go without saying.
+#: Defaults of settings.
 DEFAULTS = {"percentile": 100.0, "directed": False, "pooled": False, "symmetric": True}
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What is read off the distances of a mask, and its value where one surface is empty.
+    """A measure of the distances of a mask, with its settings, and its value if a surface is empty.
 
-    A tuple among the settings has one value for each mask.
+    A tuple among the settings holds one value for each mask.
     """
 
     measure: Callable[..., Scalar]
@@ -34,16 +34,16 @@ class Reading:
     empty: EmptyDistance
     both_empty: float = nan
 
-    def of(self, place: int) -> Measure:
-        """The measure of the mask at a place."""
+    def of(self, index: int) -> Measure:
+        """The measure for the mask with an index."""
         settings = {
-            name: value[place] if isinstance(value, tuple) else value
+            name: value[index] if isinstance(value, tuple) else value
             for name, value in self.settings.items()
         }
         return partial(self.measure, **settings)
 
     def when_empty(self, size: Sequence[int], spacing: Sequence[float]) -> float:
-        """The value where one surface is empty, in an image of this size."""
+        """The value if one surface is empty, in an image of this size."""
         if self.empty == "diagonal":
             return hypot(*(length * step for length, step in zip(size, spacing, strict=True)))
         return self.empty

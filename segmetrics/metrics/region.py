@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
+from dataclasses import replace
 from math import nan
-from typing import Any
 
-from torch import Tensor
 from typing_extensions import Unpack
 
 from segmetrics import scores
-from segmetrics._arguments import one_of
 from segmetrics._help import explained
 from segmetrics.counting import Counting
 from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics.base import MetricKwargs
-from segmetrics.metrics.counted import CountingMetric, RecipeMetric
+from segmetrics.metrics.counted import RecipeMetric
 from segmetrics.recipes import (
     AggregationLevel,
+    ClassArguments,
     agreement_recipe,
     class_recipe,
-    exact,
     f_beta_formula,
     generalized_dice_formula,
     joint_recipe,
     tversky_formula,
 )
-from segmetrics.scores import Average, Formula, Normalize, WeightType
+from segmetrics.scores import Average, Formula, WeightType
+
+
+class ClassMetricArguments(ClassArguments, MetricKwargs, total=False):
+    """The arguments of ``ClassMetric``, for metrics that add arguments of their own."""
+
+    class_names: Sequence[str] | None
 
 
 class ClassMetric(RecipeMetric):
@@ -72,7 +75,12 @@ class ClassMetric(RecipeMetric):
             upsample=upsample,
             input_format=input_format,
         )
+        recipe = replace(recipe, counting=self._counted(recipe.counting))
         super().__init__(recipe, num_classes, class_names, **metric_kwargs)
+
+    def _counted(self, counting: Counting) -> Counting:
+        """What is counted; a subclass may count other pixels."""
+        return counting
 
 
 @explained
@@ -120,7 +128,7 @@ class Precision(ClassMetric):
     """Precision, the positive predictive value: ``tp / (tp + fp)`` per class.
 
     In [0, 1]. Van Rijsbergen, "Information Retrieval", 1979, chapter 7. A class that is never
-    predicted has none: it stays out of averages unless ``zero_division`` says otherwise.
+    predicted has no precision and stays out of averages, unless ``zero_division`` is a number.
 
     Example:
         >>> import torch
@@ -197,36 +205,11 @@ class TverskyIndex(ClassMetric):
         *,
         alpha: float = 0.5,
         beta: float = 0.5,
-        ignore_index: int | Sequence[int] | None = None,
-        average: Average | None = "macro",
-        aggregation_level: AggregationLevel = "global",
-        include_background: bool = True,
-        zero_division: float = nan,
-        task: Task = "multiclass",
-        threshold: float = 0.5,
-        from_logits: bool = False,
-        upsample: Upsample | None = None,
-        input_format: InputFormat | None = None,
-        class_names: Sequence[str] | None = None,
-        **metric_kwargs: Unpack[MetricKwargs],
+        **arguments: Unpack[ClassMetricArguments],
     ) -> None:
-        # before torch's own __init__, which reads it
+        # before the base class reads it
         self.formula = tversky_formula(alpha, beta)
-        super().__init__(
-            num_classes,
-            ignore_index=ignore_index,
-            average=average,
-            aggregation_level=aggregation_level,
-            include_background=include_background,
-            zero_division=zero_division,
-            task=task,
-            threshold=threshold,
-            from_logits=from_logits,
-            upsample=upsample,
-            input_format=input_format,
-            class_names=class_names,
-            **metric_kwargs,
-        )
+        super().__init__(num_classes, **arguments)
 
 
 @explained
@@ -252,35 +235,10 @@ class FBetaScore(ClassMetric):
         num_classes: int | LabelSpace | None = None,
         *,
         beta: float = 1.0,
-        ignore_index: int | Sequence[int] | None = None,
-        average: Average | None = "macro",
-        aggregation_level: AggregationLevel = "global",
-        include_background: bool = True,
-        zero_division: float = nan,
-        task: Task = "multiclass",
-        threshold: float = 0.5,
-        from_logits: bool = False,
-        upsample: Upsample | None = None,
-        input_format: InputFormat | None = None,
-        class_names: Sequence[str] | None = None,
-        **metric_kwargs: Unpack[MetricKwargs],
+        **arguments: Unpack[ClassMetricArguments],
     ) -> None:
         self.formula = f_beta_formula(beta)
-        super().__init__(
-            num_classes,
-            ignore_index=ignore_index,
-            average=average,
-            aggregation_level=aggregation_level,
-            include_background=include_background,
-            zero_division=zero_division,
-            task=task,
-            threshold=threshold,
-            from_logits=from_logits,
-            upsample=upsample,
-            input_format=input_format,
-            class_names=class_names,
-            **metric_kwargs,
-        )
+        super().__init__(num_classes, **arguments)
 
 
 @explained
@@ -288,8 +246,8 @@ class GeneralizedDiceScore(RecipeMetric):
     """Generalised Dice score: ``2 Σ w tp / Σ w (|pred| + |target|)`` over the classes.
 
     In [0, 1]. Sudre et al., "Generalised Dice overlap as a deep learning loss function for highly
-    unbalanced segmentations", DLMIA 2017. The weights come from the target pixels of what is
-    scored, the data set or an image; a class absent from it gets the largest finite weight.
+    unbalanced segmentations", DLMIA 2017. Weights come from the target pixels of the data set, or
+    samplewise of the image; a class that is absent gets the largest finite weight.
 
     Args:
         weight_type: ``"square"`` (1 / pixels²), ``"simple"`` (1 / pixels) or ``"linear"`` (1), by
@@ -432,120 +390,3 @@ class MatthewsCorrCoef(AgreementMetric):
 
     plot_lower_bound = -1.0
     formula: Formula = staticmethod(scores.matthews_corrcoef)
-
-
-@explained
-class ConfusionMatrix(CountingMetric):
-    """Confusion matrix: rows are the target, columns the prediction, as scikit-learn has it.
-
-    Long et al., "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015, section 5
-    (``n_ij``). Pixels on which the model abstained, by predicting an ignored value outside
-    ``[0, C)``, are in :attr:`abstained`.
-
-    Args:
-        normalize: ``None`` for counts; ``"true"`` for shares of the row, abstained pixels
-            included, ``"pred"`` of the column, ``"all"`` of all counted pixels, in float32. An
-            empty row or column gives 0.
-
-    Returns (``compute`` and ``forward``):
-        ``(C, C)`` in int64, in [0, pixels], or in float32 in [0, 1] with ``normalize``. Binary
-        ``(2, 2)``, multilabel ``(C, 2, 2)``. Zeros if no pixel was counted.
-
-    Example:
-        >>> import torch
-        >>> from segmetrics import ConfusionMatrix
-        >>> target, preds = torch.tensor([[0, 0, 1, 255]]), torch.tensor([[0, 1, 255, 1]])
-        >>> confusion = ConfusionMatrix(2, ignore_index=255)
-        >>> confusion.update(preds, target)
-        >>> confusion.compute()
-        tensor([[1, 1],
-                [0, 0]])
-        >>> confusion.abstained
-        tensor([0, 1])
-    """
-
-    higher_is_better = None  # type: ignore[assignment]  # neither, as torchmetrics says it
-
-    def __init__(
-        self,
-        num_classes: int | LabelSpace | None = None,
-        *,
-        normalize: Normalize | None = None,
-        ignore_index: int | Sequence[int] | None = None,
-        task: Task = "multiclass",
-        threshold: float = 0.5,
-        from_logits: bool = False,
-        upsample: Upsample | None = None,
-        input_format: InputFormat | None = None,
-        class_names: Sequence[str] | None = None,
-        **metric_kwargs: Unpack[MetricKwargs],
-    ) -> None:
-        one_of("normalize", normalize, (None, "true", "pred", "all"))
-        counting = Counting.of(
-            num_classes,
-            ignore_index=ignore_index,
-            task=task,
-            threshold=threshold,
-            from_logits=from_logits,
-            upsample=upsample,
-            input_format=input_format,
-        )
-        super().__init__(counting, num_classes, class_names, **metric_kwargs)
-        self.normalize = normalize
-
-    def _score(self, counts: Tensor) -> Tensor:
-        if self.normalize:
-            counts = exact(counts)
-        return scores.normalized(self.counting.matrices(counts), self.normalize)
-
-    def _report(self, score: Tensor) -> Tensor:
-        return super()._report(score) if self.normalize else score
-
-    def _entries(self) -> list[str | None]:
-        labels = ["0", "1"] if self.counting.task != "multiclass" else self._names()
-        channels = [f"{name}/" for name in self._names()]
-        heads = channels if self.counting.task == "multilabel" else [""]
-        return [f"{head}{row}/{column}" for head, row, column in product(heads, labels, labels)]
-
-    def _arguments(self) -> dict[str, tuple[object, object]]:
-        return super()._arguments() | {"normalize": (self.normalize, None)}
-
-    @property
-    def abstained(self) -> Tensor:
-        """Counted pixels of each class for which no class was predicted, over all processes.
-
-        ``(C,)`` in int64, ``(C, 2)`` for multilabel. Like ``compute``, every process must ask.
-        """
-        with self._synced():
-            return self.counting.matrices(self._states[0])[..., -1].clone()
-
-    def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> tuple[Any, Any]:
-        """Draw the matrix as an annotated heat map; counts are coloured by their share of the row.
-
-        Needs matplotlib. For multilabel there is one matrix a channel: index ``compute()``. Like
-        ``compute``, every process must call it, unless a value is given.
-
-        Args:
-            val: a value of ``compute`` or ``forward``, or a sequence of them, which are drawn in a
-                row; by default what is counted by now.
-            ax: matplotlib axes to draw on, instead of a new figure; for a sequence as many.
-
-        Returns:
-            The matplotlib figure and axes; for a sequence an array of axes.
-        """
-        from segmetrics.plotting import heat_map, row_of_axes
-
-        if isinstance(val, Sequence):
-            axes = row_of_axes(len(val), ax)
-            figures = [self.plot(matrix, each)[0] for matrix, each in zip(val, axes, strict=True)]
-            return figures[0], axes
-        matrix = self.compute() if val is None else val
-        if matrix.ndim != 2:
-            raise ValueError(
-                f"`plot` draws one matrix (C, C), got {tuple(matrix.shape)}. "
-                "Pass one channel's: `plot(metric.compute()[channel])`."
-            )
-        names = self._names() if len(matrix) == self.counting.num_classes else ["0", "1"]
-        unit = {"pred": "share of the prediction", "all": "share of all pixels"}
-        colours = unit.get(self.normalize or "true", "share of the target")
-        return heat_map(matrix, names, title="confusion matrix", colours=colours, ax=ax)

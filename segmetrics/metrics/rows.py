@@ -1,4 +1,4 @@
-"""Metrics that keep a row of integers an image, under its id: what statistics resample."""
+"""Metrics that keep a row of integers for each image by its id, which statistics resample."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from segmetrics.metrics.base import uncompiled
 from segmetrics.metrics.views import KeyedMetric
 from segmetrics.statistics import ImageId, Resampled
 
-#: What an image's id is: none, an integer, or a name, of which the row holds a hash.
+#: Kinds of image ids: none, integers, or names, of which the row holds a hash.
 UNNAMED, NUMBERED, NAMED = range(3)
 
 
 class ImageRows(KeyedMetric):
     """A metric whose state has a row of integers for every image, gathered over processes.
 
-    With ids an image that came several times counts once.
+    With ids, an image that is repeated counts once.
     """
 
     def _add_rows(self, name: str, columns: int) -> None:
-        """Add the states; all that decides the rows is in the name."""
+        """Add the states; ``name`` holds all settings that affect the rows."""
         self._columns = columns
         self.add_state(f"images_{name}", [], dist_reduce_fx="cat")
         self.add_state(f"names_{name}", [], dist_reduce_fx="cat")
@@ -36,17 +36,17 @@ class ImageRows(KeyedMetric):
 
     @abstractmethod
     def _check_rows(self, rows: Tensor) -> None:
-        """Raise for what could not be raised in ``update``."""
+        """Raise the errors that ``update`` could not raise."""
 
     def compute(self) -> dict[str, Tensor]:
         """The scores over all images and processes; every process must call it."""
         value: dict[str, Tensor] = super().compute()
-        # kept until the next update, so that one process alone may look at single images
+        # kept until the next update, so that a single process may read its images
         self._gathered = self._states if self._is_synced else None
         return value
 
     def _rows_of_images(self) -> tuple[Tensor, tuple[ImageId, ...] | None]:
-        """The row of every image once, by id or else in the order of updates, on the CPU."""
+        """One row for every image, by id or in the order of updates, on the CPU."""
         computed: object = self._computed  # None after every update
         if computed is not None and self._gathered is not None:
             rows, names = self._gathered
@@ -64,7 +64,7 @@ class ImageRows(KeyedMetric):
 
     def reset(self) -> None:
         """Forget all images."""
-        for name in self._defaults:  # torchmetrics would empty lists that were handed out
+        for name in self._defaults:  # torchmetrics would clear lists that were returned
             setattr(self, name, [])
         super().reset()
         self._gathered = None
@@ -117,7 +117,7 @@ class ImageRows(KeyedMetric):
             ids = _ids(rows, names) or ()
             found = sorted({str(ids[i]) for i in order[1:][differs].tolist()})
             raise ValueError(
-                f"{len(found)} of `image_ids` came with two different counts, {found[0]!r} the "
+                f"{len(found)} of `image_ids` have two different counts, {found[0]!r} the "
                 "first. Is it unique in the data set? If it is, the model's prediction depends on "
                 "the batch: show every image once, with `ExactDistributedSampler`."
             )
@@ -136,7 +136,7 @@ def each_once(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def worst_images(counts: Resampled, k: int, score: str) -> list[tuple[ImageId, float]]:
-    """The k worst images with their scores, the worst first; fewer where fewer have one."""
+    """The k worst images with their scores, the worst first; fewer if fewer have a score."""
     if integer("k", k) < 0:
         raise ValueError(f"`k` must be at least 0, got {k}.")
     values = counts.values(score)
@@ -149,7 +149,7 @@ def worst_images(counts: Resampled, k: int, score: str) -> list[tuple[ImageId, f
 def _encoded(
     image_ids: Tensor | Iterable[ImageId] | None, images: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Ids as ``(N, 2)`` kinds and integers, and names as JSON lines; a GPU is not waited for."""
+    """Ids as ``(N, 2)`` kinds and integers, and names as JSON lines, without synchronizing."""
     kind, names = UNNAMED, b""
     if image_ids is None:
         numbers = torch.zeros(images, dtype=torch.int64, device=device)
@@ -178,7 +178,7 @@ def _encoded(
 
 
 def _hash(line: bytes) -> int:
-    """64 bits of a name, the same in every process, to tell images apart on the device."""
+    """A 64-bit hash of a name, equal in every process, to compare names on the device."""
     return int.from_bytes(blake2b(line, digest_size=8).digest(), "big", signed=True)
 
 
@@ -193,7 +193,7 @@ def _ids(rows: Tensor, names: Tensor) -> list[ImageId] | None:
 
 
 def _by_id(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The order of rows by id, and which rows, so ordered, repeat the id before them."""
+    """The order of rows by id, and which of the ordered rows repeat the previous id."""
     order = rows[:, 1].argsort(stable=True)
     rows = rows[order]
     repeated = torch.zeros_like(order, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""The distance between pixels, as users give it and as it acts on an image."""
+"""The distance between pixels: as users give it, and for one image."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Steps = float | tuple["Steps", ...]
 
 
 def checked_spacing(spacing: Spacing) -> Steps:
-    """A spacing as a float, floats, or for every image floats.
+    """A spacing as a float, floats, or floats for every image.
 
-    A sequence of tensors is what a ``DataLoader`` makes of tuples: one tensor an axis.
+    A ``DataLoader`` collates tuples to a sequence of tensors, one an axis.
     """
     if isinstance(spacing, list | tuple) and any(isinstance(s, Tensor) and s.ndim for s in spacing):
         axes = [torch.as_tensor(axis) for axis in spacing]
@@ -43,7 +43,7 @@ def checked_spacing(spacing: Spacing) -> Steps:
 
 
 def metric_spacing(spacing: Spacing) -> Steps:
-    """A spacing for every batch, as a float or floats."""
+    """The spacing of a metric, as a float or floats."""
     steps = checked_spacing(spacing)
     if isinstance(steps, tuple) and isinstance(steps[0], tuple):
         raise ValueError(

@@ -14,10 +14,8 @@ from typing_extensions import Unpack
 from segmetrics._arguments import one_of
 from segmetrics._help import explained
 from segmetrics.counting import count
-from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
-from segmetrics.metrics.base import MetricKwargs
-from segmetrics.metrics.per_image import ImageArguments, ImageMetric
+from segmetrics.metrics.per_image import ImageArguments, ImageMetric, MaskArguments
 from segmetrics.metrics.readings import (
     DEFAULTS,
     EmptyDistance,
@@ -30,6 +28,17 @@ from segmetrics.metrics.spacing import Spacing, metric_spacing
 from segmetrics.surfaces import measure_surfaces
 from segmetrics.surfaces.distances import surface_dice
 from segmetrics.surfaces.maps import Maps
+
+
+class MeasuringArguments(MaskArguments, total=False):
+    """The arguments that say which surfaces are measured, and in which units."""
+
+    surface: Literal["pixels", "elements"]
+    spacing: Spacing
+
+
+class SurfaceArguments(MeasuringArguments, ImageArguments, total=False):
+    """The arguments of ``SurfaceMetric``, for metrics that add arguments of their own."""
 
 
 class SurfaceMetric(ImageMetric):
@@ -50,23 +59,23 @@ class SurfaceMetric(ImageMetric):
     ``"pixels"``: the mask without its erosion by a cross, as MONAI draws it; every pixel counts
     the same. ``"elements"``: the segments of marching squares or the polygons of marching cubes,
     weighted by length or area; Nikolov et al., "Deep learning to achieve clinically applicable
-    segmentation of head and neck anatomy for radiotherapy", 2018. A piece lies in the middle of
-    its 2×2(×2) pixels. In both the image's border is contour where the mask touches it.
+    segmentation of head and neck anatomy for radiotherapy", 2018. The position of a piece is the
+    centre of its 2×2(×2) pixels. With both, the image's border is surface where the mask touches
+    it.
 
     Args:
         surface: ``"pixels"``: the mask without its erosion by a cross, every pixel counting the
             same, as MONAI draws it. ``"elements"``: the segments of marching squares or the
-            polygons of marching cubes, weighted by length or area. In both the image's border is
+            polygons of marching cubes, weighted by length or area. With both, the image's border is
             surface where the mask touches it.
         spacing: distance between pixels in physical units, positive: one number for all axes, or
             one an axis.
-        empty_distance: the distance where one mask is empty: ``inf``, ``"diagonal"`` for that of
-            the image in the units of ``spacing``, or a number.
-        both_empty: the value where both masks are empty, ``nan`` by default, which stays out of
-            averages. Challenges use 0 for distances and 1 for the surface Dice. An image of nothing
-            but ignored pixels is left out.
+        empty_distance: the distance if one mask is empty: ``inf``, ``"diagonal"`` for the image's
+            diagonal in the units of ``spacing``, or a number.
+        both_empty: the value if both masks are empty; ``nan`` stays out of averages. Challenges use
+            0 for distances and 1 for the surface Dice. An image of only ignored pixels is left out.
         ignore_index: one label or several, added to those of a label space. A pixel whose target
-            has it belongs to no mask; one in ``[0, C)`` also leaves that class out of averages.
+            has it is in no mask; one in ``[0, C)`` also leaves that class out of averages.
         average: ``"macro"``, the mean over each image's classes (or regions) and then over images,
             or ``"none"`` (``None``), each class over the images that have it. Not given for
             ``task="binary"``.
@@ -76,8 +85,8 @@ class SurfaceMetric(ImageMetric):
         ``preds``: integer or bool labels ``(N, H, W)``, or scores ``(N, C, H, W)`` in fp32, fp64,
         fp16 or bf16; volumes have D in front of H. Binary: ``(N, H, W)`` or ``(N, 1, H, W)``.
         Multilabel: ``(N, C, H, W)``.
-        ``target``: integer or bool labels ``(N, H, W)``; one-hot ``(N, C, H, W)`` beside scores.
-        ``spacing``: optionally that of this batch, for all images or one row an image.
+        ``target``: integer or bool labels ``(N, H, W)``, or with scores one-hot ``(N, C, H, W)``.
+        ``spacing``: optionally the spacing of this batch, for all images or one row an image.
 
     Returns (``compute`` and ``forward``):
         float32 scalar, or ``(C,)`` for ``average="none"`` (``(C - 1,)`` without background, one a
@@ -136,7 +145,7 @@ class SurfaceMetric(ImageMetric):
 
         Args:
             spacing: distance between pixels in physical units: one number, one an axis, or one an
-                axis for every image, ``(N, 2)`` or ``(N, 3)``. ``None`` takes the metric's own.
+                axis for every image, ``(N, 2)`` or ``(N, 3)``. ``None`` uses the metric's.
         """
         self._add(self._batch(preds, target, spacing))
 
@@ -158,12 +167,12 @@ class SurfaceMetric(ImageMetric):
             surface=self.surface,
             spacing=spacing,
         )
-        if judged.ndim:  # of every channel
+        if judged.ndim:  # one a channel
             judged = torch.stack([judged[c] for c in masks])
         return self._arrange(numbers.where(judged, nan))
 
     def _arrange(self, numbers: Tensor) -> Tensor:
-        """Numbers ``(readings, masks left in)`` as the state holds them."""
+        """Numbers ``(readings, averaged masks)`` in the shape of the state."""
         return self._of_entries(numbers[0]) if self.per_class else numbers[0].nanmean()
 
 
@@ -173,16 +182,16 @@ class HausdorffDistance(SurfaceMetric):
 
     In [0, inf], in the units of ``spacing``. The largest distance from a piece of one surface to
     the nearest of the other; Huttenlocher et al., "Comparing images using the Hausdorff distance",
-    1993. ``percentile=95`` is the usual HD95: of each direction the percentile, then the larger.
-    medpy's ``hd95`` is the percentile of both directions pooled: ``pooled=True``.
+    1993. ``percentile=95`` is the usual HD95: the larger of the percentiles of both directions.
+    medpy's ``hd95`` pools the distances of both directions first: ``pooled=True``.
 
     Args:
-        percentile: in (0, 100], one number, or one for every class (or region). Between pixels it
-            is interpolated linearly; of ``"elements"`` it is the smallest distance within which
-            that share of the surface lies.
+        percentile: in (0, 100], one number, or one for every class (or region). For pixels it is
+            interpolated linearly; for ``"elements"`` it is the smallest distance within which that
+            share of the surface lies.
         directed: whether only distances from prediction to target count.
-        pooled: whether the percentile is that of the distances of both directions together,
-            instead of the larger of the two percentiles. At 100 both are the same.
+        pooled: whether the percentile is taken over the distances of both directions together,
+            instead of the larger of two percentiles. At 100 both are the same.
 
     Example:
         >>> import torch
@@ -205,7 +214,7 @@ class HausdorffDistance(SurfaceMetric):
     """
 
     higher_is_better = False
-    plot_upper_bound = None  # type: ignore[assignment]  # none, as torchmetrics says it
+    plot_upper_bound = None  # type: ignore[assignment]  # unbounded, as in torchmetrics
 
     def __init__(
         self,
@@ -216,38 +225,10 @@ class HausdorffDistance(SurfaceMetric):
         pooled: bool = False,
         empty_distance: EmptyDistance = inf,
         both_empty: float = nan,
-        surface: Literal["pixels", "elements"] = "pixels",
-        spacing: Spacing = 1.0,
-        regions: bool = False,
-        ignore_index: int | Sequence[int] | None = None,
-        average: Literal["macro", "none"] | None = "macro",
-        include_background: bool = True,
-        task: Task = "multiclass",
-        threshold: float = 0.5,
-        from_logits: bool = False,
-        upsample: Upsample | None = None,
-        input_format: InputFormat | None = None,
-        class_names: Sequence[str] | None = None,
-        **metric_kwargs: Unpack[MetricKwargs],
+        **arguments: Unpack[SurfaceArguments],
     ) -> None:
         reading = hausdorff_reading(percentile, directed, pooled, empty_distance, both_empty)
-        super().__init__(
-            {"hausdorff": reading},
-            num_classes,
-            surface=surface,
-            spacing=spacing,
-            regions=regions,
-            ignore_index=ignore_index,
-            average=average,
-            include_background=include_background,
-            task=task,
-            threshold=threshold,
-            from_logits=from_logits,
-            upsample=upsample,
-            input_format=input_format,
-            class_names=class_names,
-            **metric_kwargs,
-        )
+        super().__init__({"hausdorff": reading}, num_classes, **arguments)
 
 
 @explained
@@ -276,7 +257,7 @@ class AverageSurfaceDistance(SurfaceMetric):
     """
 
     higher_is_better = False
-    plot_upper_bound = None  # type: ignore[assignment]  # none, as torchmetrics says it
+    plot_upper_bound = None  # type: ignore[assignment]  # unbounded, as in torchmetrics
 
     def __init__(
         self,
@@ -285,38 +266,10 @@ class AverageSurfaceDistance(SurfaceMetric):
         symmetric: bool = True,
         empty_distance: EmptyDistance = inf,
         both_empty: float = nan,
-        surface: Literal["pixels", "elements"] = "pixels",
-        spacing: Spacing = 1.0,
-        regions: bool = False,
-        ignore_index: int | Sequence[int] | None = None,
-        average: Literal["macro", "none"] | None = "macro",
-        include_background: bool = True,
-        task: Task = "multiclass",
-        threshold: float = 0.5,
-        from_logits: bool = False,
-        upsample: Upsample | None = None,
-        input_format: InputFormat | None = None,
-        class_names: Sequence[str] | None = None,
-        **metric_kwargs: Unpack[MetricKwargs],
+        **arguments: Unpack[SurfaceArguments],
     ) -> None:
         reading = average_reading(symmetric, empty_distance, both_empty)
-        super().__init__(
-            {"average_surface_distance": reading},
-            num_classes,
-            surface=surface,
-            spacing=spacing,
-            regions=regions,
-            ignore_index=ignore_index,
-            average=average,
-            include_background=include_background,
-            task=task,
-            threshold=threshold,
-            from_logits=from_logits,
-            upsample=upsample,
-            input_format=input_format,
-            class_names=class_names,
-            **metric_kwargs,
-        )
+        super().__init__({"average_surface_distance": reading}, num_classes, **arguments)
 
 
 @explained
@@ -349,35 +302,7 @@ class SurfaceDice(SurfaceMetric):
         *,
         tolerance: float | Sequence[float],
         both_empty: float = nan,
-        surface: Literal["pixels", "elements"] = "pixels",
-        spacing: Spacing = 1.0,
-        regions: bool = False,
-        ignore_index: int | Sequence[int] | None = None,
-        average: Literal["macro", "none"] | None = "macro",
-        include_background: bool = True,
-        task: Task = "multiclass",
-        threshold: float = 0.5,
-        from_logits: bool = False,
-        upsample: Upsample | None = None,
-        input_format: InputFormat | None = None,
-        class_names: Sequence[str] | None = None,
-        **metric_kwargs: Unpack[MetricKwargs],
+        **arguments: Unpack[SurfaceArguments],
     ) -> None:
         reading = dice_reading(tolerance, both_empty)
-        super().__init__(
-            {"surface_dice": reading},
-            num_classes,
-            surface=surface,
-            spacing=spacing,
-            regions=regions,
-            ignore_index=ignore_index,
-            average=average,
-            include_background=include_background,
-            task=task,
-            threshold=threshold,
-            from_logits=from_logits,
-            upsample=upsample,
-            input_format=input_format,
-            class_names=class_names,
-            **metric_kwargs,
-        )
+        super().__init__({"surface_dice": reading}, num_classes, **arguments)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf, isnan, nan
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,17 +11,14 @@ from typing_extensions import Unpack
 
 from segmetrics._arguments import boolean
 from segmetrics._help import explained
-from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
-from segmetrics.metrics.base import MetricKwargs
 from segmetrics.metrics.readings import (
     EmptyDistance,
     average_reading,
     dice_reading,
     hausdorff_reading,
 )
-from segmetrics.metrics.spacing import Spacing
-from segmetrics.metrics.surface import SurfaceMetric
+from segmetrics.metrics.surface import MeasuringArguments, SurfaceMetric
 from segmetrics.metrics.views import KeyedMetric, checked_prefix
 from segmetrics.surfaces.maps import Mask
 
@@ -33,27 +29,28 @@ class SurfaceMetrics(KeyedMetric, SurfaceMetric):
 
     Distances in [0, inf], in the units of ``spacing``, surface Dice in [0, 1]; Nikolov et al.,
     "Deep learning to achieve clinically applicable segmentation of head and neck anatomy for
-    radiotherapy", 2018. The distances, which are all the work, are computed once. ``compute`` and
+    radiotherapy", 2018. The distances, which take the time, are computed once. ``compute`` and
     ``forward`` return a flat dict of float32 scalars: ``hausdorff``, ``average_surface_distance``,
     ``surface_dice``, each the mean over every image's classes and then over images, then
     ``hausdorff/<class>`` and so on, over the images that have the class. Classes that are left out
     have no key, and for ``task="binary"`` there are only the first three. A label space with
     ``regions`` adds ``hausdorff_region/<region>`` and so on: each region is measured as one mask,
-    the union of its classes, whichever classes averages leave out. Only multiclass has regions.
+    the union of its classes, also of classes that averages leave out. Only multiclass has regions.
 
     In a LightningModule ``self.log_dict(self.surfaces)`` in ``on_validation_epoch_end`` logs every
     key, with one sync an epoch and an automatic reset. One image that misses a class makes the mean
-    distance inf: to watch it, with ``EarlyStopping`` say, pass ``empty_distance="diagonal"``.
+    distance inf. To monitor it, as with ``EarlyStopping``, pass ``empty_distance="diagonal"``.
 
     Args:
-        both_empty: the distances where both masks are empty, ``nan`` by default, which stays out of
-            averages; for any number the surface Dice is 1 there. Challenges use 0.
+        both_empty: the distances if both masks are empty; ``nan`` stays out of averages. With any
+            number the surface Dice is 1 there. Challenges use 0.
         tolerance: of the surface Dice, at least 0, in the units of ``spacing``: one number, or one
             for every class, followed by those of the regions.
         percentile: of the Hausdorff distance, in (0, 100]; 95 is the usual HD95. One number, or one
             for every class, followed by those of the regions.
         directed: whether the Hausdorff distance is from prediction to target only.
-        pooled: whether its percentile is that of both directions' distances together, as medpy's.
+        pooled: whether its percentile is over the distances of both directions together, as in
+            medpy.
         symmetric: whether the average is over both directions; ``False`` takes the distances from
             prediction to target only.
 
@@ -73,8 +70,8 @@ class SurfaceMetrics(KeyedMetric, SurfaceMetric):
         {'hausdorff': 1.0, 'average_surface_distance': 0.286, 'surface_dice': 0.714}
     """
 
-    higher_is_better = None  # type: ignore[assignment]  # neither, as torchmetrics says it
-    plot_upper_bound = None  # type: ignore[assignment]  # none, as torchmetrics says it
+    higher_is_better = None  # type: ignore[assignment]  # neither, as in torchmetrics
+    plot_upper_bound = None  # type: ignore[assignment]  # unbounded, as in torchmetrics
     adds_regions = True
 
     def __init__(
@@ -90,44 +87,20 @@ class SurfaceMetrics(KeyedMetric, SurfaceMetric):
         both_empty: float = nan,
         per_class: bool = True,
         prefix: str | None = None,
-        surface: Literal["pixels", "elements"] = "pixels",
-        spacing: Spacing = 1.0,
-        ignore_index: int | Sequence[int] | None = None,
-        include_background: bool = True,
-        task: Task = "multiclass",
-        threshold: float = 0.5,
-        from_logits: bool = False,
-        upsample: Upsample | None = None,
-        input_format: InputFormat | None = None,
-        class_names: Sequence[str] | None = None,
-        **metric_kwargs: Unpack[MetricKwargs],
+        **arguments: Unpack[MeasuringArguments],
     ) -> None:
         boolean("per_class", per_class)
         keys_prefix = checked_prefix(prefix)
-        self.class_keys = per_class and task != "binary"
+        self.class_keys = per_class and arguments.get("task") != "binary"
         readings = {
             "hausdorff": hausdorff_reading(
                 percentile, directed, pooled, empty_distance, both_empty
             ),
             "average_surface_distance": average_reading(symmetric, empty_distance, both_empty),
-            # two empty masks agree, whatever distance that is worth
+            # two empty masks agree, whatever the distance
             "surface_dice": dice_reading(tolerance, nan if isnan(both_empty) else 1.0),
         }
-        super().__init__(
-            readings,
-            num_classes,
-            surface=surface,
-            spacing=spacing,
-            ignore_index=ignore_index,
-            include_background=include_background,
-            task=task,
-            threshold=threshold,
-            from_logits=from_logits,
-            upsample=upsample,
-            input_format=input_format,
-            class_names=class_names,
-            **metric_kwargs,
-        )
+        super().__init__(readings, num_classes, **arguments)
         self.prefix = keys_prefix
         self._add_views()
 
@@ -140,7 +113,7 @@ class SurfaceMetrics(KeyedMetric, SurfaceMetric):
         return [self.prefix + key for key in keys]
 
     def _places(self) -> tuple[list[int], list[int]]:
-        """The classes that go into averages, and the regions, which do not."""
+        """The indices of the averaged classes, and of the regions, which are not averaged."""
         of_regions = [i for i, mask in enumerate(self.masks) if isinstance(mask, tuple)]
         return list(super()._left_in()), of_regions
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,25 +14,27 @@ from segmetrics.labels import LabelSpace
 from segmetrics.metrics.base import MetricKwargs
 from segmetrics.metrics.curves import CurveMetric
 from segmetrics.metrics.views import KeyedMetric, checked_prefix
+from segmetrics.probabilities import curves
 from segmetrics.probabilities.cells import CELLS
 from segmetrics.probabilities.curves import Points
 from segmetrics.probabilities.ranking import Positive
 from segmetrics.probabilities.recipes import (
     BestRecipe,
+    Curves,
+    PointsRecipe,
     best_recipe,
-    curve_recipe,
     explained_curve,
-    points,
+    points_recipe,
 )
-
-#: A curve, or the curves of all classes.
-Curves = tuple[Tensor, Tensor, Tensor] | tuple[list[Tensor], list[Tensor], list[Tensor]]
 
 
 class PointsMetric(CurveMetric):
     """A curve over all thresholds. On a GPU ``compute`` and ``forward`` wait for the device."""
 
     draws_roc = True
+    recipe: PointsRecipe
+    #: A curve's parts of its points.
+    parts: Callable[[Points], tuple[Tensor, Tensor, Tensor]]
 
     def __init__(
         self,
@@ -49,8 +50,8 @@ class PointsMetric(CurveMetric):
         class_names: Sequence[str] | None = None,
         **metric_kwargs: Unpack[MetricKwargs],
     ) -> None:
-        recipe = curve_recipe(
-            lambda table: table,
+        recipe = points_recipe(
+            self.parts,
             num_classes,
             ignore_index=ignore_index,
             task=task,
@@ -62,18 +63,8 @@ class PointsMetric(CurveMetric):
         )
         super().__init__(recipe, num_classes, class_names, **metric_kwargs)
 
-    @staticmethod
-    @abstractmethod
-    def _curve(found: Points) -> tuple[Tensor, Tensor, Tensor]:
-        """The three parts of a curve."""
-
     def _value(self, *states: Tensor) -> Curves:
-        found = [self._curve(each) for each in points(self.recipe, states[0])]
-        curves = [[part.float().to(self.device) for part in curve] for curve in found]
-        if self.counting.task == "binary" or self.counting.positive == "right":
-            return curves[0][0], curves[0][1], curves[0][2]
-        first, second, thresholds = zip(*curves, strict=True)
-        return list(first), list(second), list(thresholds)
+        return self.recipe.curves_of(states[0], self.device)
 
     def compute_scalars(self) -> dict[str, float | None]:
         """Refuse: a curve is no scalar.
@@ -138,14 +129,7 @@ class ROC(PointsMetric):
         tensor([1.0000, 0.7500, 0.5000, 0.2500])
     """
 
-    @staticmethod
-    def _curve(found: Points) -> tuple[Tensor, Tensor, Tensor]:
-        ends = found.fpr.new_zeros(1), found.recall.new_zeros(1), found.threshold.new_ones(1)
-        parts = found.fpr, found.recall, found.threshold
-        fpr, recall, threshold = (
-            torch.cat([end, part.flip(0)]) for end, part in zip(ends, parts, strict=True)
-        )
-        return fpr, recall, threshold
+    parts = staticmethod(curves.roc)
 
 
 @explained_curve
@@ -175,14 +159,7 @@ class PrecisionRecallCurve(PointsMetric):
 
     draws_roc = False
 
-    @staticmethod
-    def _curve(found: Points) -> tuple[Tensor, Tensor, Tensor]:
-        end = found.precision.new_ones(1)
-        return (
-            torch.cat([found.precision, end]),
-            torch.cat([found.recall, 0 * end]),
-            found.threshold,
-        )
+    parts = staticmethod(curves.precision_recall)
 
 
 @explained_curve

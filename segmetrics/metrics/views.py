@@ -1,15 +1,24 @@
-"""Scores by key, each also as a metric of its own, for loggers that want one a key."""
+"""Metrics with keys: a score for each key, and a metric for each score, for loggers."""
 
 from __future__ import annotations
 
 import sys
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import (
+    Callable,
+    ItemsView,
+    Iterator,
+    KeysView,
+    Mapping,
+    Sequence,
+    ValuesView,
+)
 from copy import deepcopy
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 from typing_extensions import Self
@@ -17,7 +26,7 @@ from typing_extensions import Self
 from segmetrics.metrics.base import SumMetric
 
 if TYPE_CHECKING:
-    # what ``log_dict`` asks for; at run time a Mapping would replace the ``==`` of metrics
+    # the type that ``log_dict`` expects; at run time Mapping would override ``==`` of metrics
     class _Views(SumMetric, Mapping[str, Metric]):
         def __eq__(self, other: object) -> Any: ...
         def __iter__(self) -> Iterator[str]: ...  # type: ignore[override]
@@ -25,32 +34,32 @@ if TYPE_CHECKING:
 else:
     _Views = SumMetric
 
-#: What Lightning takes to log one key of one step, measured by ``benchmarks --parts logging``.
+#: The time in which Lightning logs one key of one step, by ``benchmarks --parts logging``.
 MILLISECONDS = 0.16
 
 
 class KeyedMetric(_Views):
-    """A metric whose value is a flat dict of scalars; Lightning's ``log_dict`` takes it as is.
+    """A metric whose value is a flat dict of scalars, which Lightning's ``log_dict`` takes.
 
-    It reads like a mapping from each key to a metric of its own score.
+    It is a mapping from each key to a metric of that score.
 
-    It has no ``higher_is_better``, so that ``MetricTracker``, which would otherwise fail in
-    ``best_metric``, asks for ``maximize``: wrap it in a ``MetricCollection`` and pass
-    ``maximize=True``. ``MetricCollection.plot`` looks for one value a metric: plot it by itself,
+    ``higher_is_better`` is None, so that ``MetricTracker``, whose ``best_metric`` would fail,
+    requires ``maximize``: wrap it in a ``MetricCollection`` and pass ``maximize=True``.
+    ``MetricCollection.plot`` expects one value a metric: plot the metric itself with
     ``collection["SegmentationMetrics"].plot()``, or pass ``together=True``.
     """
 
-    higher_is_better = None  # type: ignore[assignment]  # neither, as torchmetrics says it
+    higher_is_better = None  # type: ignore[assignment]  # neither, as in torchmetrics
     views: nn.ModuleList
     prefix: str
 
-    #: How many updates there were when Lightning last asked for the views, and whether it was told.
-    _updates_when_asked = 0
-    _told = False
+    #: The number of updates at the last call of ``items``, and whether the warning was given.
+    _updates_when_logged = 0
+    _warned = False
 
     @abstractmethod
     def _keys(self) -> list[str]:
-        """The keys, the prefix in front."""
+        """The keys, with the prefix."""
 
     def _add_views(self) -> None:
         self.views = nn.ModuleList(ScoreView(self, key) for key in self._keys())
@@ -60,7 +69,7 @@ class KeyedMetric(_Views):
         return {view.key: view for view in self.views if isinstance(view, ScoreView)}
 
     def items(self) -> ItemsView[str, Metric]:
-        """The keys, each with a metric of its own score: what Lightning's ``log_dict`` takes."""
+        """The keys, each with the metric of its score, as Lightning's ``log_dict`` takes them."""
         self._warn_if_logged_in_every_step()
         return self._by_key.items()
 
@@ -69,16 +78,16 @@ class KeyedMetric(_Views):
         return self._by_key.keys()
 
     def values(self) -> ValuesView[Metric]:
-        """A metric for each key, of its own score."""
+        """The metrics of the scores, one a key."""
         return self._by_key.values()
 
     def __getitem__(self, key: str) -> Metric:  # type: ignore[override]
-        """The metric of one key's score, for ``self.log("mIoU", self.seg["mIoU"])``."""
+        """The metric of one key, for ``self.log("mIoU", self.seg["mIoU"])``."""
         views = self._by_key
         if key not in views:
             near = get_close_matches(str(key), views, 1)
             meant = f" Did you mean {near[0]!r}?" if near else ""
-            raise KeyError(f"{key!r} is no key.{meant} The keys: {', '.join(views)}.")
+            raise KeyError(f"{key!r} is not a key.{meant} The keys: {', '.join(views)}.")
         return views[key]
 
     def __contains__(self, key: object) -> bool:
@@ -106,12 +115,34 @@ class KeyedMetric(_Views):
     def reset(self) -> None:
         """Forget everything that was counted."""
         super().reset()
-        self._updates_when_asked = 0
+        self._updates_when_logged = 0
+
+    def _plot_classes(
+        self,
+        val: dict[str, Tensor] | Sequence[dict[str, Tensor]] | None,
+        ax: Any,
+        *,
+        of_classes: str,
+        mean: str,
+        title: str,
+    ) -> tuple[Any, Any]:
+        """Bars of the keys that begin with ``of_classes`` and a line at ``mean``; else all keys."""
+        from segmetrics.plotting import bars
+
+        if isinstance(val, Sequence):
+            return self._plot(val, ax)
+        values = self.compute() if val is None else val
+        head = self.prefix + of_classes
+        shown = {k.removeprefix(head): v for k, v in values.items() if k.startswith(head)}
+        line = (mean, values[self.prefix + mean].item()) if shown else None
+        if not shown:
+            shown, title = values, type(self).__name__
+        return bars(torch.stack(list(shown.values())), list(shown), title=title, line=line, ax=ax)
 
     def _warn_if_logged_in_every_step(self) -> None:
-        """Say what it costs, as Lightning copies and moves every metric that is logged."""
-        if not self._told and 0 < self._updates_when_asked < self._update_count:
-            self._told = True
+        """Warn of the cost: Lightning copies and moves every metric that is logged."""
+        if not self._warned and 0 < self._updates_when_logged < self._update_count:
+            self._warned = True
             warnings.warn(
                 f"The {len(self)} keys of {type(self).__name__} are logged in every step, which "
                 f"costs Lightning about {MILLISECONDS * len(self):.1f} ms each time. Call "
@@ -119,11 +150,11 @@ class KeyedMetric(_Views):
                 "same, and a step costs the update alone.",
                 stacklevel=4,
             )
-        self._updates_when_asked = self._update_count
+        self._updates_when_logged = self._update_count
 
 
 def checked_prefix(prefix: str | None) -> str:
-    """A prefix of keys; what ``MetricCollection`` reads, too, is a string."""
+    """The prefix of keys as a string, which ``MetricCollection`` reads."""
     if not isinstance(prefix, str | None):
         raise TypeError(f"`prefix` must be a string, got {prefix!r}.")
     return prefix or ""
@@ -132,7 +163,7 @@ def checked_prefix(prefix: str | None) -> str:
 class ScoreView(Metric):
     """One score of a metric with keys.
 
-    It has no state: it asks its parent, which computes once, and resets it.
+    It has no state. ``compute`` and ``reset`` go to the parent, which computes once for all views.
     """
 
     full_state_update = False
@@ -143,12 +174,12 @@ class ScoreView(Metric):
     ]
 
     def __init__(self, parent: SumMetric, key: str) -> None:
-        self.__dict__["parent"] = parent  # no submodule: it is the other way round
+        self.__dict__["parent"] = parent  # not a submodule: the parent owns the views
         super().__init__()
         self.key = key
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Refuse: the parent is updated, once for all its scores."""
+        """Raise: the parent is updated, once for all its scores."""
         raise TypeError(
             f"{self.key!r} is a view of a {type(self._parent).__name__}. Update that, once for all "
             "its keys."
@@ -161,7 +192,7 @@ class ScoreView(Metric):
         return value
 
     def reset(self) -> None:
-        """Reset the parent, unless another view has."""
+        """Reset the parent, unless another view has done so."""
         if self._parent.update_called or self._parent._computed is not None:
             self._parent.reset()
 

@@ -34,6 +34,10 @@ Box = tuple[int, int, int, int]
 BEHIND = 16
 #: Infinity in the bits of fp32 and fp16, and one in those of fp16.
 INFINITY, INFINITE_HALF, ONE_HALF = 0x7F800000, 0x7C00, 0x3C00
+#: What bits are those of.
+LOGITS, PROBABILITIES, HALF_LOGITS, HALF_PROBABILITIES = range(4)
+#: Pixels whose places are found at once.
+TILE = 4096
 
 
 @kernel
@@ -127,9 +131,9 @@ def linear_scores(
 
 
 @kernel
-def logit_places(bits: Bits, codes: Codes, labels: int, places: Bits) -> int:
+def logit_places(bits: Bits, codes: Codes, labels: int, places: Bits) -> Any:
     """The places of logits ``(n,)``; returns how many of those that count are rounded."""
-    rounded = 0
+    rounded = np.int32(0)
     behind, nan = np.int32(2 * CELLS) - np.int32(labels), np.int32(2 * CELLS + NOT_A_NUMBER)
     for i in range(len(codes)):
         b = bits[i] if bits[i] != np.int32(-(2**31)) else np.int32(0)
@@ -139,7 +143,8 @@ def logit_places(bits: Bits, codes: Codes, labels: int, places: Bits) -> int:
         counts, possible = code < labels, (b & np.int32(0x7FFFFFFF)) <= INFINITY
         place = 2 * key + code if possible else nan
         places[i] = place if counts else behind + code
-        rounded += counts & possible & ((b & np.int32(2**OF_LOGIT - 1)) != 0)
+        inexact = counts & possible & ((b & np.int32(2**OF_LOGIT - 1)) != 0)
+        rounded = np.int32(rounded + np.int32(inexact))
     return rounded
 
 
@@ -163,14 +168,14 @@ def half_places(bits: Bits, codes: Codes, labels: int, logits: bool, places: Bit
 @kernel
 def probability_places(
     probabilities: Floats, smaller: Floats, codes: Codes, labels: int, places: Bits
-) -> int:
+) -> Any:
     """``logit_places`` of fp32 probabilities; ``smaller`` is for those of p and 1 - p."""
     n = len(codes)
     for i in range(n):
         p = probabilities[i] + np.float32(0)  # -0.0 becomes 0.0
         smaller[i] = p if p <= np.float32(0.5) else np.float32(1) - p
     bits = smaller.view(np.int32)
-    rounded, behind = 0, np.int32(2 * CELLS) - np.int32(labels)
+    rounded, behind = np.int32(0), np.int32(2 * CELLS) - np.int32(labels)
     nan, outside = np.int32(2 * CELLS + NOT_A_NUMBER), np.int32(2 * CELLS + OUTSIDE_0_1)
     for i in range(n):
         p, b, code = probabilities[i], bits[i], np.int32(codes[i])
@@ -181,31 +186,30 @@ def probability_places(
         place = place if possible else outside
         place = place if p == p else nan
         places[i] = place if counts else behind + code
-        rounded += counts & possible & ((b & np.int32(2**OF_PROBABILITY - 1)) != 0)
+        inexact = counts & possible & ((b & np.int32(2**OF_PROBABILITY - 1)) != 0)
+        rounded = np.int32(rounded + np.int32(inexact))
     return rounded
 
 
 @kernel
 def class_places(
-    probabilities: Floats, smaller: Floats, right: Codes, codes: Codes, places: Bits, labels: int
-) -> int:
-    """``probability_places`` where it is known that counted probabilities are possible.
-
-    Positives are pixels whose code is ``right``.
-    """
+    probabilities: Floats, smaller: Floats, label: int, codes: Codes, labels: int, places: Bits
+) -> Any:
+    """``probability_places`` of a class, where counted probabilities are known to be possible."""
     n = len(codes)
     for i in range(n):
         p = probabilities[i]
         smaller[i] = p if p <= np.float32(0.5) else np.float32(1) - p
     bits = smaller.view(np.int32)
-    rounded, behind = 0, np.int32(2 * CELLS) - np.int32(labels)
+    rounded, behind = np.int32(0), np.int32(2 * CELLS) - np.int32(labels)
     for i in range(n):
         b, code = bits[i], codes[i]
         prefix = b >> OF_PROBABILITY
         key = prefix if probabilities[i] <= np.float32(0.5) else np.int32(BAD - 1) - prefix
         counts = code < labels
-        places[i] = 2 * key + (code == right[i]) if counts else behind + np.int32(code)
-        rounded += counts & ((b & np.int32(2**OF_PROBABILITY - 1)) != 0)
+        places[i] = 2 * key + (code == label) if counts else behind + np.int32(code)
+        inexact = counts & ((b & np.int32(2**OF_PROBABILITY - 1)) != 0)
+        rounded = np.int32(rounded + np.int32(inexact))
     return rounded
 
 
@@ -224,3 +228,39 @@ def add(places: Bits, merged: Codes | None, table: Array) -> None:
         else:
             place += end - 2 * CELLS
         table[np.uintp(place)] += 1
+
+
+@kernel
+def count_scores(bits: Bits, codes: Codes, form: int, merged: Codes | None, table: Array) -> int:
+    """Count a box of single scores ``(n,)``; returns how many of those that count are rounded."""
+    places, smaller = np.empty(TILE, np.int32), np.empty(TILE, np.float32)
+    rounded = 0
+    for first in range(0, len(codes), TILE):
+        n = min(TILE, len(codes) - first)
+        scores, coded, found = bits[first : first + n], codes[first : first + n], places[:n]
+        if form == LOGITS:
+            rounded += logit_places(scores, coded, 2, found)
+        elif form == PROBABILITIES:
+            of_pixels = scores.view(np.float32), smaller[:n]
+            rounded += probability_places(*of_pixels, coded, 2, found)
+        else:
+            rounded += half_places(scores, coded, 2, form == HALF_LOGITS, found)
+        add(found, merged, table)
+    return rounded
+
+
+@kernel
+def count_classes(
+    probabilities: Floats, codes: Codes, some: tuple[int, int], merged: Codes | None, tables: Array
+) -> int:
+    """``count_scores`` of some classes of a box of probabilities ``(C, n)``, in ``(C, places)``."""
+    places, smaller = np.empty(TILE, np.int32), np.empty(TILE, np.float32)
+    rounded = 0
+    for label in range(some[0], some[1]):
+        of_class = probabilities[label * len(codes) : (label + 1) * len(codes)]
+        for first in range(0, len(codes), TILE):
+            n = min(TILE, len(codes) - first)
+            scores, coded, found = of_class[first : first + n], codes[first : first + n], places[:n]
+            rounded += class_places(scores, smaller[:n], label, coded, len(tables), found)
+            add(found, merged, tables[label])
+    return rounded

@@ -7,16 +7,17 @@ whoever counts into one holds its lock.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import fields
 from itertools import count as numbers
+from itertools import pairwise
+from math import ceil
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segmetrics._parallel import number_of_threads, share
+from segmetrics._parallel import Result, number_of_threads, share
 from segmetrics.counting.cpu import SCORES_A_THREAD, Coding, countable
 from segmetrics.counting.cpu_readers import (
     Box,
@@ -36,13 +37,13 @@ if TYPE_CHECKING:
     from segmetrics.probabilities.ranking import Ranking
 
 Array = NDArray[Any]
-#: A table, the places of pixels in it, and how many of their scores are rounded.
-Places = Iterator[tuple[int, Array, int]]
 
 #: Pixels of a box.
-BOX = 2**16
-#: Tables that threads share, unless there are more classes.
-TABLES = 4
+BOX = 2**17
+#: Tables of all copies together, and copies where there are more classes.
+TABLES, COPIES = 4, 2
+#: Parts of a copy that workers who share it lock one by one.
+PARTS = 4
 
 
 def count(pixels: Pixels, ranking: Ranking) -> NDArray[np.int64]:
@@ -70,98 +71,88 @@ def compiled(pixels: Pixels, ranking: Ranking) -> bool:
 
 def _counts(pixels: Pixels, ranking: Ranking) -> NDArray[np.int64]:
     """The counts of a batch as of one image."""
-    reading = (
-        OfClasses(pixels, ranking) if ranking.task == "multiclass" else OfMaps(pixels, ranking)
-    )
-    tables, workers = Tables.of(ranking, pixels.target.size), numbers()
+    of_classes = ranking.task == "multiclass"
+    reading = OfClasses(pixels, ranking) if of_classes else OfMaps(pixels, ranking)
+    copies, workers = Copy.several(ranking, pixels), numbers()
+
+    def work(boxes: Iterator[Any]) -> int:
+        return reading.count(boxes, copies[next(workers) % len(copies)])
+
+    rounded = sum(reading.share(work))
     halves = ranking.has_halves(pixels.preds.dtype)
-    merged: Any = None
-    if ranking.resolution < CELLS:
-        merged = merging(ranking.resolution, from_logits=ranking.ranks_logits, halves=halves)
-        merged = merged.astype(np.uint16)
-
-    def work(places: Callable[[int], Places]) -> int:
-        worker, rounded = next(workers), 0
-        for table, of_pixels, inexact in places(worker):
-            rounded += inexact
-            with tables.lock(worker, table):
-                kernels.add(of_pixels, merged, tables.of_worker(worker, table))
-        return rounded
-
-    return tables.counts(ranking, sum(reading.share(work)), halves=halves)
+    return _sum(ranking, [copy.tables for copy in copies], rounded, halves=halves)
 
 
-class Tables(NamedTuple):
-    """Copies of the tables ``(copies, tables, places)``, each with a lock."""
+class Copy(NamedTuple):
+    """A copy of the tables ``(tables, places)``; who counts in a part of them holds its lock."""
 
-    values: Array
-    locks: list[list[Lock]]
+    tables: Array
+    locks: list[Lock]
 
     @staticmethod
-    def of(ranking: Ranking, pixels: int) -> Tables:
-        """Tables of zeros, for so many pixels."""
-        copies = max(1, min(number_of_threads(), TABLES // ranking.tables))
-        shape = copies, ranking.tables, 2 * ranking.resolution + BEHIND
-        values = np.zeros(shape, np.int32 if pixels < 2**31 else np.int64)
-        return Tables(values, [[Lock() for _ in range(ranking.tables)] for _ in range(copies)])
+    def several(ranking: Ranking, pixels: Pixels) -> list[Copy]:
+        """Copies full of zeros, one a thread where that is not too much memory."""
+        threads, tables = number_of_threads(), ranking.tables
+        copies = min(threads, max(COPIES, TABLES // tables))
+        parts = 1 if copies == threads else min(PARTS, tables)
+        dtype = np.int32 if pixels.target.size < 2**31 else np.int64
+        zeros = np.zeros((copies, tables, 2 * ranking.resolution + BEHIND), dtype)
+        return [Copy(part, [Lock() for _ in range(parts)]) for part in zeros]
 
-    def lock(self, worker: int, table: int) -> AbstractContextManager[bool]:
-        """What a worker holds while it counts."""
-        return self.locks[worker % len(self.locks)][table]
+    def lock(self, table: int) -> Lock:
+        """The lock of a table."""
+        return self.locks[table * len(self.locks) // len(self.tables)]
 
-    def of_worker(self, worker: int, table: int) -> Array:
-        """Where a worker counts."""
-        part: Array = self.values[worker % len(self.values), table]
-        return part
+    def parts(self) -> Iterator[tuple[tuple[int, int], Lock]]:
+        """Where a part of the tables begins and ends, and its lock."""
+        parts = len(self.locks)
+        edges = [ceil(len(self.tables) * part / parts) for part in range(parts + 1)]
+        yield from zip(pairwise(edges), self.locks, strict=True)
 
-    def counts(self, ranking: Ranking, rounded: int, *, halves: bool) -> NDArray[np.int64]:
-        """The sums of all copies as ``plain_cells.count`` has them."""
-        places = 2 * ranking.resolution
-        counts = np.zeros(ranking.cells + len(BAD_KINDS), np.int64)
-        tables, tail = counts[: ranking.cells - 3], counts[ranking.cells - 3 :]
-        for copy in self.values:
-            tables.reshape(len(copy), -1)[:] += copy[:, :places]
-        kinds = self.values[..., places + 1 : places + 1 + len(BAD_KINDS)].sum(0)
-        counted = tables.sum()
-        tail[0] = counted if ranking.resolution < CELLS else rounded
-        tail[1 if halves else 2] = counted
-        tail[3:] = kinds.sum(0) if ranking.task == "multilabel" else kinds[0]
-        return counts
+
+def _sum(ranking: Ranking, copies: list[Array], rounded: int, *, halves: bool) -> NDArray[np.int64]:
+    """The sums of all copies as ``plain_cells.count`` has them."""
+    places = 2 * ranking.resolution
+    counts = np.zeros(ranking.cells + len(BAD_KINDS), np.int64)
+    tables, tail = counts[: ranking.cells - 3], counts[ranking.cells - 3 :]
+    for copy in copies:
+        tables.reshape(len(copy), -1)[:] += copy[:, :places]
+        kinds = copy[:, places + 1 : places + 1 + len(BAD_KINDS)]
+        tail[3:] += kinds.sum(0) if ranking.task == "multilabel" else kinds[0]
+    counted = tables.sum()
+    tail[0] = counted if ranking.resolution < CELLS else rounded
+    tail[1 if halves else 2] = counted
+    return counts
 
 
 class OfMaps(Coding):
-    """Single scores of pixels, whose places threads find box by box."""
+    """Single scores of pixels, which threads count box by box."""
 
     def __init__(self, pixels: Pixels, ranking: Ranking) -> None:
-        self.ranking, self.halves = ranking, ranking.has_halves(pixels.preds.dtype)
         super().__init__(pixels, ranking, readers=READERS, largest=BOX)
+        halves, logits = ranking.has_halves(pixels.preds.dtype), ranking.from_logits
+        forms = (kernels.PROBABILITIES, kernels.LOGITS, kernels.HALF_PROBABILITIES)
+        self.form = (*forms, kernels.HALF_LOGITS)[2 * halves + logits]
+        self.merged = _merged(ranking, halves=halves)
+        # threads that draw the next box are far from each other: they count in other tables
+        step = ceil(len(self.boxes) / number_of_threads())
+        self.boxes = [box for first in range(step) for box in self.boxes[first::step]]
 
-    def share(self, work: Callable[[Any], Any]) -> list[Any]:
-        """Call ``work`` with what finds a worker's places, in as many threads as are worth it."""
-        return share(
-            lambda boxes: work(lambda worker: self._places(boxes)),
-            self.boxes,
-            at_most=self.work // SCORES_A_THREAD,
-        )
+    def share(self, work: Callable[[Iterator[Any]], Result]) -> list[Result]:
+        """Call ``work`` with boxes, in as many threads as these are worth."""
+        return share(work, self.boxes, at_most=self.work // SCORES_A_THREAD)
 
-    def _places(self, boxes: Iterator[Box]) -> Places:
-        codes, smaller = np.empty(BOX, np.uint16), np.empty(BOX, np.float32)
-        bits, places = np.empty((2, BOX), np.int32)
-        logits = self.ranking.from_logits
+    def count(self, boxes: Iterator[Box], copy: Copy) -> int:
+        """Count boxes in a copy; returns how many scores are rounded."""
+        codes, bits, rounded = np.empty(BOX, np.uint16), np.empty(BOX, np.int32), 0
         for box in boxes:
-            n = box.pixels
-            self.read_target(box, codes[:n])
-            self.read_preds(box, bits[:n])
-            coded = codes[:n]
-            if self.halves:
-                rounded = kernels.half_places(bits[:n], coded, 2, logits, places[:n])
-            elif logits:
-                rounded = kernels.logit_places(bits[:n], coded, 2, places[:n])
-            else:
-                scores = bits[:n].view(np.float32)
-                of_pixels = scores, smaller[:n], coded
-                rounded = kernels.probability_places(*of_pixels, 2, places[:n])
-            yield box.channel, places[:n], rounded
+            coded = codes[: box.pixels]
+            self.read_target(box, coded)
+            scores = self.read_preds(box, bits[: box.pixels])
+            of_channel = self.form, self.merged, copy.tables[box.channel]
+            with copy.lock(box.channel):
+                rounded += kernels.count_scores(scores, coded, *of_channel)
+        return rounded
 
 
 class OfClasses(Measuring):
@@ -172,24 +163,32 @@ class OfClasses(Measuring):
         self.of_classes = ranking.positive == "class"
         super().__init__(pixels, Probabilities(**common), of_classes=self.of_classes)
         self.labels = ranking.num_classes
+        self.merged = _merged(ranking, halves=False)
 
-    def share(self, work: Callable[[Any], Any]) -> list[Any]:
-        """As ``OfMaps``."""
-        return super().share(lambda boxes: work(lambda worker: self._places(boxes, worker)))
-
-    def _places(self, boxes: Iterator[Measured], worker: int) -> Places:
-        places, smaller = np.empty(self.largest, np.int32), np.empty(self.largest, np.float32)
+    def count(self, boxes: Iterator[Measured], copy: Copy) -> int:
+        """As ``OfMaps.count``."""
+        rounded = 0
         for _, codes, (found, confidence, *_, probabilities) in boxes:
-            n, labels = len(codes), self.labels
-            written: Any = smaller[:n], found, codes, places[:n], labels
-            if not self.of_classes:
-                yield 0, places[:n], kernels.class_places(confidence, *written)
+            if self.of_classes:
+                for part, lock in copy.parts():
+                    with lock:
+                        of_part = probabilities, codes, part, self.merged, copy.tables
+                        rounded += kernels.count_classes(*of_part)
                 continue
-            for step in range(labels):  # workers begin at different classes
-                label = (step + worker * (labels // 2)) % labels
-                found[:] = label
-                rounded = kernels.class_places(probabilities[label * n :], *written)
-                yield label, places[:n], rounded
+            behind = codes - np.uint16(self.labels - 2)  # of a pixel that does not count
+            right = np.where(codes < self.labels, codes == found, behind)
+            of_right = right, kernels.PROBABILITIES, self.merged, copy.tables[0]
+            with copy.lock(0):
+                rounded += kernels.count_scores(confidence.view(np.int32), *of_right)
+        return rounded
+
+
+def _merged(ranking: Ranking, *, halves: bool) -> Any:
+    """For every key the cell of a coarser table, or None."""
+    if ranking.resolution == CELLS:
+        return None
+    of_keys = merging(ranking.resolution, from_logits=ranking.ranks_logits, halves=halves)
+    return of_keys.astype(np.uint16)
 
 
 # --- Readers --------------------------------------------------------------------------------------
@@ -198,9 +197,14 @@ class OfClasses(Measuring):
 def _unresized(scores: Array, sizes: list[int], strides: list[int], ranking: Ranking) -> Any:
     maps, shift = _bits(Maps.of(scores, sizes, strides)), _shift(scores)
     where = maps.sizes, maps.strides, maps.step
+    in_line = scores.itemsize == 4 and maps.step == 1 and maps.sizes.prod() == 1
 
-    def read(box: Box, out: Array) -> None:
-        kernels.unresized_bits(maps.flat, maps.base(box), *where, box.area, shift, out)
+    def read(box: Box, out: Array) -> Array:
+        first = maps.base(box)
+        if in_line:  # nothing is copied
+            return maps.flat[first + box.area[2] : first + box.area[3]]
+        kernels.unresized_bits(maps.flat, first, *where, box.area, shift, out)
+        return out
 
     return read
 
@@ -209,9 +213,10 @@ def _nearest(scores: Array, size: list[int], ranking: Ranking) -> Any:
     maps, rows, columns = nearest_places(scores, size, ranking)
     maps, shift = _bits(maps), _shift(scores)
 
-    def read(box: Box, out: Array) -> None:
+    def read(box: Box, out: Array) -> Array:
         place = maps.flat, maps.base(box), maps.sizes, rows, columns
         kernels.nearest_bits(*place, box.area, shift, out)
+        return out
 
     return read
 
@@ -221,9 +226,10 @@ def _linear(scores: Array, size: list[int], ranking: Ranking) -> Any:
     where: tuple[Any, ...] = (maps.channel, maps.sizes, maps.strides, *between)
     kernel: Any = kernels.linear_scores
 
-    def read(box: Box, out: Array) -> None:
+    def read(box: Box, out: Array) -> Array:
         place = maps.flat, maps.base(box), *where, box.area
         kernel(*place, half, out.view(np.float32))
+        return out
 
     return read
 

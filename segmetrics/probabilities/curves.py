@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from segmetrics._arrays import namespace
+from segmetrics._arrays import namespace, to_float64
 from segmetrics.scores import Statistics, dice, iou, recall, specificity
 
 #: An array of NumPy or torch.
@@ -37,22 +37,22 @@ class Curve(NamedTuple):
     @staticmethod
     def of(table: Array) -> Curve:
         """The counts above every cell and in it."""
-        xp = namespace(table)
-        counts = xp.asarray(table, dtype=xp.float64)
-        total = counts.sum(-2)[..., None, :]
-        both = xp.where((total > 0).all(-1)[..., None], total, xp.nan)
-        above = total - xp.cumsum(counts, -2)
-        return Curve(*_pair(above), *_pair(counts), *_pair(both))
+        alarms, hits = to_float64(table[..., 0]), to_float64(table[..., 1])
+        negatives, positives = alarms.sum(-1)[..., None], hits.sum(-1)[..., None]
+        xp, both = namespace(table), (negatives > 0) & (positives > 0)
+        return Curve(
+            positives - xp.cumsum(hits, -1),
+            negatives - xp.cumsum(alarms, -1),
+            hits,
+            alarms,
+            xp.where(both, positives, xp.nan),
+            xp.where(both, negatives, xp.nan),
+        )
 
     @property
     def statistics(self) -> Statistics:
         """The counts of ``score > cut`` for every cell, as the scores of counts take them."""
         return Statistics(self.tp, self.fp, self.positives - self.tp, self.negatives - self.fp)
-
-
-def _pair(counts: Array) -> tuple[Array, Array]:
-    """Positives and negatives."""
-    return counts[..., 1], counts[..., 0]
 
 
 # --- Ranking --------------------------------------------------------------------------------------
@@ -63,17 +63,18 @@ def auroc(table: Array, max_fpr: float = 1.0) -> Array:
 
     Hanley and McNeil 1982, rescaled by McClish 1989: scikit-learn's ``roc_auc_score``.
     """
-    return _area(table, max_fpr, None)
+    return _area(Curve.of(table), max_fpr, None)
 
 
 def auroc_bounds(table: Array, max_fpr: float = 1.0) -> tuple[Array, Array]:
     """``auroc`` with the negatives of each cell first, and with its positives first."""
-    return _area(table, max_fpr, 0.0), _area(table, max_fpr, 1.0)
+    curve = Curve.of(table)
+    return _area(curve, max_fpr, 0.0), _area(curve, max_fpr, 1.0)
 
 
-def _area(table: Array, max_fpr: float, height: float | None) -> Array:
+def _area(curve: Curve, max_fpr: float, height: float | None) -> Array:
     """The area under the ROC curve, which crosses a cell at a share of its height, or straight."""
-    xp, curve = namespace(table), Curve.of(table)
+    xp = namespace(curve.tp)
     left, width = curve.fp / curve.negatives, curve.alarms / curve.negatives
     seen = xp.clip(max_fpr - left, 0, None)
     seen = xp.where(seen < width, seen, width)
@@ -168,6 +169,43 @@ def points(table: Array, lowest: Array) -> Points:
     return Points(recall, fpr, tp / _positive(tp + fp), lowest)
 
 
+def roc(found: Points) -> tuple[Array, Array, Array]:
+    """False positive rates, recalls and thresholds, from the highest threshold on.
+
+    The first is 1, at which nothing is positive.
+    """
+    xp = namespace(found.fpr)
+    ends = (xp.zeros_like(found.fpr[:1]),) * 2 + (xp.ones_like(found.threshold[:1]),)
+    parts = found.fpr, found.recall, found.threshold
+    fpr, recall, thresholds = (
+        xp.concatenate([end, xp.flip(part, (0,))]) for end, part in zip(ends, parts, strict=True)
+    )
+    return fpr, recall, thresholds
+
+
+def precision_recall(found: Points) -> tuple[Array, Array, Array]:
+    """Precisions, recalls and thresholds, the lowest first; at the end 1 and 0 without one."""
+    xp = namespace(found.recall)
+    end = xp.ones_like(found.precision[:1])
+    return (
+        xp.concatenate([found.precision, end]),
+        xp.concatenate([found.recall, 0 * end]),
+        found.threshold,
+    )
+
+
+def risk_coverage(table: Array) -> tuple[Array, Array]:
+    """Coverage and risk of a table ``(cells, 2)`` at every cell in use, the most confident first.
+
+    Positives are right predictions.
+    """
+    xp, used = namespace(table), table[table.sum(-1) > 0]
+    wrong, right = to_float64(used[..., 0]), to_float64(used[..., 1])
+    covered = xp.cumsum(xp.flip(wrong + right, (0,)), 0)
+    risk = xp.cumsum(xp.flip(wrong, (0,)), 0) / covered
+    return covered / (wrong + right).sum(), risk
+
+
 # --- Thresholds -----------------------------------------------------------------------------------
 
 
@@ -190,12 +228,12 @@ def over_thresholds(table: Array, score: str = "dice") -> Array:
     return FORMULAS[score](Curve.of(table).statistics)
 
 
-def best(table: Array, cut: Array, score: str = "dice") -> tuple[Array, Array]:
-    """The best score over thresholds, and the threshold: of equally good ones the nearest 0.5.
+def best(values: Array, cut: Array) -> tuple[Array, Array]:
+    """The best of ``over_thresholds``, and the threshold: of equally good ones the nearest 0.5.
 
     ``cut`` ``(cells,)`` are the thresholds; cells where it is nan have none.
     """
-    xp, values = namespace(table), over_thresholds(table, score)
+    xp = namespace(values)
     highest = xp.amax(xp.where(xp.isnan(cut), -xp.inf, values), -1)
     tied = (values == highest[..., None]) & ~xp.isnan(cut)
     nearest = xp.where(tied, abs(cut - 0.5), xp.inf).argmin(-1)

@@ -6,6 +6,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from segmetrics.labels import LabelSpace
+from segmetrics.probabilities import curves
 from segmetrics.probabilities.calibration import (
     ErrorArguments,
     Norm,
@@ -14,15 +15,20 @@ from segmetrics.probabilities.calibration import (
     explained_probability,
     nll_recipe,
 )
+from segmetrics.probabilities.cells import CELLS
 from segmetrics.probabilities.inputs import Binning
 from segmetrics.probabilities.ranking import RankingArguments
 from segmetrics.probabilities.recipes import (
     CurveArguments,
+    Curves,
+    RiskArguments,
+    aurc_recipe,
     auroc_recipe,
     average_precision_recipe,
     best_recipe,
     explained_curve,
     fpr_at_recall_recipe,
+    points_recipe,
 )
 
 
@@ -111,6 +117,92 @@ def fpr_at_recall(
         tensor(0.5000)
     """
     recipe = fpr_at_recall_recipe(num_classes, recall=recall, **arguments)
+    return recipe.evaluate(preds, target)
+
+
+@explained_curve
+def roc(
+    preds: Tensor,
+    target: Tensor,
+    num_classes: int | LabelSpace | None = None,
+    **arguments: Unpack[RankingArguments],
+) -> Curves:
+    """Receiver operating characteristic: false positive rate and recall at every threshold.
+
+    In [0, 1]. Fawcett, Pattern Recognition Letters 2006. A pixel is positive whose score is at
+    least the threshold.
+
+    Returns:
+        False positive rates, recalls and thresholds ``(n + 1,)`` in float32, from the highest
+        threshold on; lists of C tensors for several classes. Thresholds are probabilities. nan
+        without a positive or without a negative.
+
+    Example:
+        >>> import torch
+        >>> from segmetrics.functional import roc
+        >>> preds, target = torch.tensor([[0.25, 0.75, 0.5]]), torch.tensor([[0, 0, 1]])
+        >>> fpr, recall, thresholds = roc(preds, target, task="binary")
+        >>> fpr, recall
+        (tensor([0.0000, 0.5000, 0.5000, 1.0000]), tensor([0., 0., 1., 1.]))
+    """
+    return points_recipe(curves.roc, num_classes, **arguments).evaluate_curves(preds, target)
+
+
+@explained_curve
+def precision_recall_curve(
+    preds: Tensor,
+    target: Tensor,
+    num_classes: int | LabelSpace | None = None,
+    **arguments: Unpack[RankingArguments],
+) -> Curves:
+    """Precision and recall at every threshold.
+
+    In [0, 1]. Davis and Goadrich, ICML 2006. A pixel is positive whose score is at least the
+    threshold.
+
+    Returns:
+        Precisions and recalls ``(n + 1,)`` and thresholds ``(n,)`` in float32, the lowest first;
+        lists of C tensors for several classes. Thresholds are probabilities. Recall is nan
+        without a positive or without a negative.
+
+    Example:
+        >>> import torch
+        >>> from segmetrics.functional import precision_recall_curve
+        >>> preds, target = torch.tensor([[0.25, 0.75, 0.5]]), torch.tensor([[0, 0, 1]])
+        >>> precision, recall, thresholds = precision_recall_curve(preds, target, task="binary")
+        >>> precision, recall
+        (tensor([0.3333, 0.5000, 0.0000, 1.0000]), tensor([1., 1., 0., 0.]))
+    """
+    recipe = points_recipe(curves.precision_recall, num_classes, **arguments)
+    return recipe.evaluate_curves(preds, target)
+
+
+@explained_curve
+def aurc(
+    preds: Tensor,
+    target: Tensor,
+    num_classes: int | LabelSpace,
+    *,
+    from_logits: bool = False,
+    cells: int = CELLS,
+    **arguments: Unpack[RiskArguments],
+) -> Tensor:
+    """Area under the risk-coverage curve: how wrong a model is that may leave pixels to a human.
+
+    In [0, 1], best 0. The mean over pixels of the share of errors among those at least as
+    confident. Geifman et al., ICLR 2019.
+
+    Returns:
+        float32 scalar; nan if no pixel was counted.
+
+    Example:
+        >>> import torch
+        >>> from segmetrics.functional import aurc
+        >>> preds = torch.tensor([[[0.9, 0.7, 0.6, 0.2], [0.1, 0.3, 0.4, 0.8]]])
+        >>> aurc(preds, torch.tensor([[0, 0, 1, 1]]), 2)
+        tensor(0.0625)
+    """
+    recipe = aurc_recipe(num_classes, from_logits=from_logits, cells=cells, **arguments)
     return recipe.evaluate(preds, target)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from segmetrics._arguments import boolean, identifier, integer, one_of
+from segmetrics._help import spells
 from segmetrics.counting import Counting, installed, raise_if_bad
 from segmetrics.counting.inputs import as_arrays
 from segmetrics.counting.settings import InputFormat, Pixels, Task, Upsample
@@ -43,6 +44,7 @@ class Ranking(Counting):
     positive: Positive = "class"
 
     @staticmethod
+    @spells
     def ranking(
         num_classes: int | LabelSpace | None = None,
         *,
@@ -116,8 +118,11 @@ class Ranking(Counting):
         See ``cells.Edges``; no device waits.
         """
         of_dtypes = torch.from_numpy(_edges(self.resolution, self.ranks_logits)).to(counts.device)
-        which = (self.halves(counts) > 0).any().long().view(1)  # indexing by it would wait
-        lowest, exact, cut = of_dtypes.index_select(0, which).squeeze(0)
+        halves = (self.halves(counts) > 0).any()
+        if counts.device.type == "cpu":
+            lowest, exact, cut = of_dtypes[int(halves)]
+        else:  # indexing by it would wait
+            lowest, exact, cut = of_dtypes.index_select(0, halves.long().view(1)).squeeze(0)
         return exact.where((self.rounded(counts) == 0).all(), lowest), cut
 
     def check(self, counts: Tensor, pixels: Pixels | None = None) -> None:

@@ -5,10 +5,10 @@ The metrics and the functional interface both build recipes, so their arguments 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -17,8 +17,10 @@ from typing_extensions import Unpack
 
 from segmetrics._arguments import number, one_of
 from segmetrics._help import explained
+from segmetrics.counting.settings import InputFormat, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.probabilities import curves
+from segmetrics.probabilities.cells import CELLS
 from segmetrics.probabilities.ranking import Ranking, RankingArguments, count_cells
 from segmetrics.recipes import exact
 from segmetrics.scores import Average
@@ -56,6 +58,14 @@ class CurveArguments(RankingArguments, total=False):
     average: Average | None
 
 
+class RiskArguments(TypedDict, total=False):
+    """The arguments that say what is read as the probabilities of several classes."""
+
+    ignore_index: int | Sequence[int] | None
+    upsample: Upsample | None
+    input_format: InputFormat | None
+
+
 @dataclass(frozen=True)
 class CurveRecipe:
     """What is ranked and how it is scored; made by the functions below, which check arguments."""
@@ -67,24 +77,26 @@ class CurveRecipe:
 
     def of(self, counts: Tensor) -> Tensor:
         """Score what ``count_cells`` gave: ``(...)``, or ``(..., C)``, in float64."""
-        table = self.table(counts)
-        value, *bounds = read(self._values, table)
-        if bounds:
-            rounded = self.ranking.rounded(exact(counts)).unsqueeze(-1) > 0
-            value = ((bounds[0] + bounds[1]) / 2).where(rounded, value)
-        return self.averaged(value, table)
+        table, rounded = self.table(counts), self._rounded(counts)
+        if self.bounds is None or _all(~rounded):
+            return self.averaged(read(self.value, table), table)
+        lower, upper = read_all(self.bounds, table)
+        values = (lower + upper) / 2
+        if not _all(rounded):
+            values = values.where(rounded, read(self.value, table))
+        return self.averaged(values, table)
 
     def bounds_of(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Between which values the score lies, whatever the order of scores in a cell."""
-        table = self.table(counts)
-        value, *bounds = read(self._values, table)
-        exactly = self.ranking.rounded(exact(counts)).unsqueeze(-1) == 0
+        assert self.bounds is not None, "there are no bounds of this score"
+        table, exactly = self.table(counts), ~self._rounded(counts)
+        value, bounds = read(self.value, table), read_all(self.bounds, table)
         lower, upper = (self.averaged(value.where(exactly, bound), table) for bound in bounds)
         return lower, upper
 
-    def _values(self, table: Any) -> tuple[Any, ...]:
-        """The value of every table, and its bounds where it has some."""
-        return self.value(table), *(self.bounds(table) if self.bounds is not None else ())
+    def _rounded(self, counts: Tensor) -> Tensor:
+        """Whether any score shares its cell with others ``(..., 1)``."""
+        return self.ranking.rounded(exact(counts)).unsqueeze(-1) > 0
 
     def table(self, counts: Tensor) -> Tensor:
         """The tables that are scored, one of all classes for ``"micro"``."""
@@ -126,20 +138,45 @@ class CurveRecipe:
         return self.of(counts).float().to(preds.device)
 
 
-def read(function: Callable[[Any], tuple[Any, ...]], table: Tensor) -> tuple[Tensor, ...]:
+def _all(values: Tensor) -> bool:
+    """Whether all are true, as far as is known without waiting for a GPU."""
+    return values.device.type == "cpu" and bool(values.all())
+
+
+def read(function: OfTable, table: Tensor, *, spread: bool = False) -> Tensor:
+    """What a function reads off a table, see ``read_all``."""
+    return read_all(lambda cells: (function(cells),), table, spread=spread)[0]
+
+
+def read_all(
+    function: Callable[[Any], tuple[Any, ...]], table: Tensor, *, spread: bool = False
+) -> tuple[Tensor, ...]:
     """What a function reads off the cells of a table that are not empty in all its tables.
 
     On a GPU, which would wait to know them, off all cells. On the CPU by NumPy: torch would share
     operations this small among its threads, and wait for each of them.
+
+    Args:
+        function: from tables ``(..., cells, 2)`` to values.
+        table: int64 ``(..., cells, 2)``.
+        spread: whether there is a value for every cell, which an empty cell has of the one before.
     """
     if table.device.type != "cpu":
         return function(table)
     cells = table.numpy()
-    used = np.bitwise_or.reduce(cells.reshape(-1, *cells.shape[-2:])).any(-1)
-    used[0] = True  # where nothing is counted
+    of_all = np.bitwise_or.reduce(cells.reshape(-1, *cells.shape[-2:]))
+    of_all[0] |= 1  # where nothing is counted
+    used = np.flatnonzero(of_all[:, 0] | of_all[:, 1])
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = function(cells[..., used, :])
+        found = function(cells.take(used, axis=-2))
+    if spread:
+        lengths = np.diff(used, append=len(of_all))
+        found = tuple(np.repeat(values, lengths, axis=-1) for values in found)
     return tuple(torch.from_numpy(np.asarray(values, np.float64)) for values in found)
+
+
+#: A curve, or the curves of all classes.
+Curves = tuple[Tensor, Tensor, Tensor] | tuple[list[Tensor], list[Tensor], list[Tensor]]
 
 
 def points(recipe: CurveRecipe, counts: Tensor) -> list[curves.Points]:
@@ -150,6 +187,36 @@ def points(recipe: CurveRecipe, counts: Tensor) -> list[curves.Points]:
         used = table.any(-1)
         found.append(curves.points(table[used], lowest[used]))
     return found
+
+
+@dataclass(frozen=True)
+class PointsRecipe(CurveRecipe):
+    """A curve over all thresholds."""
+
+    parts: Callable[[curves.Points], tuple[Tensor, Tensor, Tensor]] = curves.roc
+
+    def curves_of(self, counts: Tensor, device: torch.device) -> Curves:
+        """The three parts of the curve in float32, lists of them for several classes."""
+        parts = zip(*(self.parts(each) for each in points(self, counts)), strict=True)
+        first, second, thresholds = ([x.float().to(device) for x in part] for part in parts)
+        if self.ranking.task == "binary" or self.ranking.positive == "right":
+            return first[0], second[0], thresholds[0]
+        return first, second, thresholds
+
+    def evaluate_curves(self, preds: Tensor, target: Tensor) -> Curves:
+        """Count one batch; on a GPU this waits."""
+        counts = count_cells(preds, target, self.ranking, check=True)
+        return self.curves_of(counts, preds.device)
+
+
+def points_recipe(
+    parts: Callable[[curves.Points], tuple[Tensor, Tensor, Tensor]],
+    num_classes: int | LabelSpace | None = None,
+    **arguments: Unpack[RankingArguments],
+) -> PointsRecipe:
+    """A curve over all thresholds."""
+    recipe = curve_recipe(curves.auroc, num_classes, **arguments)
+    return PointsRecipe(recipe.ranking, recipe.value, recipe.average, None, parts)
 
 
 def auroc_recipe(
@@ -196,6 +263,20 @@ def fpr_at_recall_recipe(
     return curve_recipe(at, num_classes, **arguments)
 
 
+def aurc_recipe(
+    num_classes: int | LabelSpace,
+    *,
+    from_logits: bool = False,
+    cells: int = CELLS,
+    **arguments: Unpack[RiskArguments],
+) -> CurveRecipe:
+    """The area under the risk-coverage curve."""
+    return curve_recipe(
+        curves.aurc, num_classes, from_logits=from_logits, cells=cells, positive="right",
+        **arguments,
+    )  # fmt: skip
+
+
 def curve_recipe(
     value: OfTable,
     num_classes: int | LabelSpace | None = None,
@@ -229,14 +310,22 @@ class BestRecipe(CurveRecipe):
 
     def best(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         """The best score of every table, and its threshold, ``(..., tables)`` in float64."""
-        _, cut = self.ranking.edges(exact(counts))
-        return curves.best(self.table(counts), cut, self.score)
+        cut, values = self._cuts_and_values(counts)
+        if cut.device.type != "cpu":
+            return curves.best(values, cut)
+        highest, threshold = curves.best(values.numpy(), cut.numpy())
+        return torch.from_numpy(highest), torch.from_numpy(threshold)
 
     def over_thresholds(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         """The score of every table over the thresholds ``(tables, n)``, and these ``(n,)``."""
-        _, cut = self.ranking.edges(exact(counts))
+        cut, values = self._cuts_and_values(counts)
         known = ~cut.isnan()
-        return curves.over_thresholds(self.table(counts), self.score)[..., known], cut[known]
+        return values[..., known], cut[known]
+
+    def _cuts_and_values(self, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """The cut behind every cell, and the score at it."""
+        _, cut = self.ranking.edges(exact(counts))
+        return cut, read(self.value, self.table(counts), spread=True)
 
     def evaluate_best(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Count one batch: the best scores and their thresholds, a scalar where there is one."""

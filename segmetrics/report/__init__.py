@@ -1,7 +1,7 @@
-"""A result as one page: scores, classes, confusions, images. It asks the network for nothing.
+"""Results as one HTML page: scores, classes, confusions, images. It makes no network requests.
 
-Everything that the page shows is computed here and stands in its HTML; ``page.js`` sorts and
-filters, ``charts.js`` draws. The page opens from a disk, on a phone and on paper.
+All content is computed here and is in the HTML; ``page.js`` sorts and filters, ``charts.js`` draws.
+The page works from disk, on a phone and in print.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Section(NamedTuple):
     """A table of other results on the page.
 
     Args:
-        title: its heading.
-        rows: one mapping a row, all with the same columns, of which the first names the row: texts,
-            whole numbers, and scores.
+        title: the heading.
+        rows: one mapping a row, all with the same columns, of which the first names the row.
+            Values are strings, integers, and floats for scores.
         notes: sentences under the heading.
-        figures: HTML behind the table; it is shown as it is.
+        figures: HTML after the table, inserted as it is.
     """
 
     title: str
@@ -60,26 +60,26 @@ def write(
     warnings: Sequence[str] = (),
     sections: Sequence[Section] = (),
 ) -> Path:
-    """Write a report: one HTML file that needs no other and asks the network for nothing.
+    """Write a report: one self-contained HTML file that makes no network requests.
 
     Args:
-        path: where; its folder must exist. A file there is replaced, at once and as a whole.
+        path: the file, in a folder that exists. An existing file is replaced atomically.
         confusion: counts ``(C, C)``, rows the target, columns the prediction, or ``(C, C + 1)``
-            with what was abstained from in the last column; an integer type.
+            with abstentions in the last column; an integer type.
         labels: the classes, or their number C.
-        title: stands above the page.
+        title: the title of the page.
         images: an ``ImageScores`` or its ``image_counts()``, for the intervals and the distribution
             over images. It must have counted the same pixels.
         level: the coverage that the intervals aim at, in (0, 1).
-        groups: what belongs together (patients, video sequences) and is drawn as one for intervals:
-            a mapping from image id to group; ``None`` draws images.
-        examples: images to look at, the worst ones say, in the order to show them.
-        scores: more scores for the head of the page, by name.
-        how: how it was counted: what to write under which heading. The versions of segmetrics,
-            torch and Python and the date come by themselves.
+        groups: the patient or video sequence of each image, resampled as a whole for intervals: a
+            mapping from image id to group; ``None`` resamples images.
+        examples: images to show, such as the worst, in this order.
+        scores: more scores for the top of the page, by name.
+        how: how it was counted: heading → text. The versions of segmetrics, torch and Python and
+            the date are added.
         left_out: files that were not scored, each with the reason.
-        warnings: sentences shown at the head of the page.
-        sections: tables of other results, shown behind the classes.
+        warnings: sentences for the top of the page.
+        sections: tables of other results, after the classes.
 
     Returns:
         The path.
@@ -87,7 +87,7 @@ def write(
     Raises:
         FileNotFoundError: the folder does not exist.
         ImportError: jinja2, pillow or plotly is missing.
-        TypeError, ValueError: counts, classes, images and examples that do not fit each other.
+        TypeError, ValueError: counts, classes, images and examples that do not match.
 
     Example:
         >>> import tempfile, torch
@@ -127,7 +127,7 @@ def write(
         "warnings": [str(warning) for warning in warnings],
         "data": {"matrix": result.matrix_data(), "histogram": histogram},
     }
-    # file names that are no Unicode have characters which UTF-8 has not
+    # file names that are not valid Unicode hold surrogates, which UTF-8 cannot encode
     replace_file(
         path, rendered("report.html.jinja", content, charts=True).encode("utf-8", "replace")
     )
@@ -201,7 +201,7 @@ def write_sections(
 
 
 def _space(labels: LabelSpace | int, counts: ImageCounts | None) -> LabelSpace:
-    """The classes; where there is but their number, under the names of the images' counts."""
+    """The classes; if only their number is given, with the names of the images' counts."""
     if not isinstance(labels, LabelSpace):
         classes = integer("labels", labels, "a LabelSpace or the number of classes")
         if classes < 1:

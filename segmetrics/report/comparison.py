@@ -1,4 +1,4 @@
-"""Several models on one page: their ranking, every pair, classes, groups, images."""
+"""Comparisons of models as one HTML page: ranking, pairs, classes, groups, images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COLUMNS = 5
 
 
 class Cell(NamedTuple):
-    """A pair in the map: the row less the column."""
+    """A pair in the map: the score of the row minus that of the column."""
 
     difference: float
     kind: str
@@ -36,7 +36,7 @@ class Cell(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """An image with what every model made of it, in rows of pictures."""
+    """An image with the predictions of all models, in rows of pictures."""
 
     name: str
     width: int
@@ -60,21 +60,21 @@ def write_comparison(
     left_out: Sequence[tuple[str, str]] = (),
     warnings: Sequence[str] = (),
 ) -> Path:
-    """Write a comparison of models: one HTML file that needs no other.
+    """Write a comparison of models: one self-contained HTML file.
 
     Args:
-        path: where; its folder must exist. A file there is replaced, at once and as a whole.
+        path: the file, in a folder that exists. An existing file is replaced atomically.
         ranking: the models, by ``statistics.ranking``.
         classes: the same models by class, by ``statistics.class_differences``.
-        title: stands above the page.
+        title: the title of the page.
         images: the score of every model by image.
         groups: the scores of subgroups by model, by ``statistics.slices``.
         conventions: the scores under every convention, by ``statistics.conventions``.
-        examples: images to look at, each as every model segments it.
+        examples: images to show, each with the prediction of every model.
         labels: the classes of the examples, with their colours.
-        how: how it was counted: what to write under which heading.
+        how: how it was counted: heading → text.
         left_out: files that were not scored, each with the reason.
-        warnings: sentences shown at the head of the page.
+        warnings: sentences for the top of the page.
 
     Returns:
         The path.
@@ -132,13 +132,13 @@ def write_comparison(
         "warnings": [str(warning) for warning in warnings],
     }
     page = rendered("comparison.html.jinja", content, charts=False)
-    # file names that are no Unicode have characters which UTF-8 has not
+    # file names that are not valid Unicode hold surrogates, which UTF-8 cannot encode
     replace_file(path, page.encode("utf-8", "replace"))
     return path
 
 
 def _significance(names: Sequence[str], pairs: Sequence[ModelPair]) -> dict[str, list[Cell | None]]:
-    """The map: a row and a column a model, and nothing where a model meets itself."""
+    """The map: one row and one column a model, with None on the diagonal."""
     cells = {}
     for pair in pairs:
         kinds = ("better", "worse") if pair.significant else ("", "")
@@ -150,12 +150,12 @@ def _significance(names: Sequence[str], pairs: Sequence[ModelPair]) -> dict[str,
 def _images(
     images: Mapping[str, Mapping[str, float]], names: Sequence[str]
 ) -> list[tuple[str, float, list[float]]]:
-    """Images with the spread of their scores and the scores, the widest spread first."""
+    """Images with the range of their scores and the scores, the widest range first."""
     rows = []
     for image, scores in images.items():
         values = [scores[name] for name in names]
-        spread = nan if any(map(isnan, values)) else max(values) - min(values)
-        rows.append((image, spread, values))
+        extent = nan if any(map(isnan, values)) else max(values) - min(values)
+        rows.append((image, extent, values))
     rows.sort(key=lambda row: (isnan(row[1]), -row[1]))
     return rows[:LISTED_IMAGES]
 

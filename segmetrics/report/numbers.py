@@ -1,4 +1,4 @@
-"""The figures of a page: scores with intervals, classes, confusions, and how images are spread."""
+"""The numbers of a report: scores with intervals, classes, confusions, images."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from segmetrics.labels import LabelSpace
 from segmetrics.report.pictures import hex_color, share
 from segmetrics.scores import Statistics
 from segmetrics.statistics import KEYS_OF_IMAGES, Groups, ImageCounts, confidence_interval
-from segmetrics.statistics.intervals import groups_of
+from segmetrics.statistics.pairing import groups_of
 
 LISTED_IMAGES = 10_000
 LISTED_CONFUSIONS = 200  # and the three largest of every class
-LABEL = 18  # characters of a class beside the heat map
+LABEL = 18  # characters of a class name at the heat map
 ABSTAINED = "(abstained)"
 
 
 class Tile(NamedTuple):
-    """A score for the head of the page; nan bounds where it has no interval."""
+    """A score for the top of the page; its bounds are nan without an interval."""
 
     name: str
     value: float
@@ -34,7 +34,7 @@ class Tile(NamedTuple):
 
 
 class ClassRow(NamedTuple):
-    """A class in the table; ``taken_for`` is what most of its missed pixels were taken for."""
+    """A class in the table; ``taken_for`` is the class of most of its missed pixels."""
 
     name: str
     color: str
@@ -49,7 +49,7 @@ class ClassRow(NamedTuple):
 
 
 class SetRow(NamedTuple):
-    """A category or a region: a set of classes, scored as if it were one class."""
+    """A category or a region: a set of classes, scored as one class."""
 
     name: str
     members: tuple[str, ...]
@@ -60,7 +60,7 @@ class SetRow(NamedTuple):
 
 
 class Confused(NamedTuple):
-    """Pixels of a class that were taken for another one, and their share of all that it has."""
+    """Pixels of a class that were predicted as another, and their share of the class."""
 
     target: str
     prediction: str
@@ -71,7 +71,7 @@ class Confused(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Counts ``(C, C + 1)`` of a data set, and what the page says of them."""
+    """Counts ``(C, C + 1)`` of a data set, and the numbers that the page shows."""
 
     confusion: Tensor
     space: LabelSpace
@@ -88,7 +88,7 @@ class Result:
 
     @property
     def zero_division(self) -> float:
-        """Score of a class that is nowhere."""
+        """The score of a class that is absent everywhere."""
         return nan if self.images is None else self.images.zero_division
 
     @property
@@ -101,11 +101,11 @@ class Result:
 
     @property
     def columns(self) -> list[str]:
-        """What the columns stand for."""
+        """The names of the columns."""
         return [*self.space.names, *([ABSTAINED] if self.abstained else [])]
 
     def tiles(self, more: Mapping[str, float]) -> list[Tile]:
-        """The scores over the data set, with intervals where there are counts of images."""
+        """The scores over the data set, with intervals if there are counts of images."""
         groups = list(self.space.categories(left_out=self.ignored).values())
         zero_division = self.zero_division
         if self.ignored == (0,) and len(self.confusion) == 2:
@@ -124,7 +124,7 @@ class Result:
             KEYS_OF_IMAGES.get(key),
         )
         if counts is not None and key == "pixel_accuracy":
-            # all classes pooled into one, whose accuracy is that of the pixels
+            # pooled into one class, whose accuracy is the pixel accuracy
             tp, fp, fn = (part.sum(1, keepdim=True) for part in (counts.tp, counts.fp, counts.fn))
             counts, key_of_images = ImageCounts(tp, fp, fn, ids=counts.ids), "mAcc_D"
         if counts is None or _drawn(counts, self.groups) < 2 or key_of_images is None:
@@ -133,7 +133,7 @@ class Result:
         return Tile(title, value, interval.low, interval.high)
 
     def classes(self) -> list[ClassRow]:
-        """The classes that are scored, the best first, those without a score last."""
+        """The scored classes, the best first, those without a score last."""
         s = Statistics.of_matrix(self.confusion)
         iou, dice, precision, recall = (
             formula(s, self.zero_division).tolist()
@@ -160,7 +160,7 @@ class Result:
         return sorted(rows, key=lambda row: (isnan(row.iou), -row.iou))
 
     def categories(self) -> list[SetRow]:
-        """The groups of classes: a pixel taken for another class of its group is right."""
+        """The categories: a pixel predicted as another class of its category is right."""
         return self._sets(self.space.categories(left_out=self.ignored))
 
     def regions(self) -> list[SetRow]:
@@ -196,7 +196,7 @@ class Result:
         return [pair for i, pair in enumerate(found) if i < LISTED_CONFUSIONS or pair in of_class]
 
     def _largest(self, number: int | None) -> list[list[Confused]]:
-        """Of every class the classes that it was mostly taken for, with at least one pixel."""
+        """For each class the classes that its pixels were mostly predicted as."""
         columns = [*self.space.names, ABSTAINED]
         wrong = self.confusion.clone()
         wrong.fill_diagonal_(0)
@@ -211,7 +211,7 @@ class Result:
         return largest
 
     def matrix_data(self) -> dict[str, Any]:
-        """What the heat map is drawn from."""
+        """The data of the heat map."""
         return {
             "counts": self.confusion[:, : len(self.columns)].tolist(),
             "totals": self.confusion.sum(1).tolist(),
@@ -222,7 +222,7 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class Distribution:
-    """The images' scores: how they are spread, and each of them, the worst first."""
+    """The scores of images: their distribution, and a list, the worst first."""
 
     tiles: list[Tile]
     number: int
@@ -260,13 +260,13 @@ class Distribution:
         )
 
     def histogram_data(self) -> dict[str, Any]:
-        """What the histogram is drawn from."""
+        """The data of the histogram."""
         mean = None if isnan(self.mean) else self.mean
         return {"edges": self.edges, "bins": self.bins, "mean": mean}
 
 
 def _drawn(counts: ImageCounts, groups: Groups | None) -> int:
-    """How many images, or groups of them, a bootstrap draws."""
+    """The number of images, or of groups, that a bootstrap resamples."""
     return len(counts) if groups is None else len(set(groups_of(counts, groups)))
 
 
@@ -290,7 +290,7 @@ def _listed(counts: ImageCounts, values: Tensor) -> list[tuple[str, float, float
 
 
 def _axis_labels(names: Sequence[str]) -> list[str]:
-    """Names short enough to stand beside the heat map, each different from the others."""
+    """Distinct names that are short enough for the axes of the heat map."""
     short = [f"{name[: LABEL - 1]}…" if len(name) > LABEL else name for name in names]
     return [
         f"{i} {label}" if not label.strip() or short.count(label) > 1 else label

@@ -1,4 +1,4 @@
-"""The page: templates, styles and scripts become one file that asks the network for nothing."""
+"""Rendering: templates, styles and scripts → one HTML file without network requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 
 
 def checked_path(path: str | os.PathLike[str]) -> Path:
-    """Where the page goes.
+    """The path of the page, checked.
 
     Raises:
         OSError: there is no such folder, or the path is a folder.
@@ -30,12 +30,12 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
 
 
 def rendered(template: str, content: Mapping[str, Any], *, charts: bool) -> str:
-    """The page. Only what the digests name may run in it, and nothing may be asked for.
+    """The HTML of a page. Its content security policy allows only its own scripts, by digest.
 
     Args:
-        template: its file.
-        content: what the template shows.
-        charts: whether it has charts that a script draws.
+        template: the file of the template.
+        content: the variables of the template.
+        charts: whether scripts draw charts.
     """
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -82,12 +82,12 @@ def _percent(share: float) -> str:
 
 
 def _value(value: float) -> str:
-    """What a column is sorted by; nothing where there is no score."""
+    """The sort key of a score; empty if undefined."""
     return "" if isnan(value) else f"{value:.6g}"
 
 
 def versions() -> dict[str, str]:
-    """What wrote the page, and when."""
+    """The versions that wrote the page, and the date."""
     from segmetrics import __version__
 
     return {

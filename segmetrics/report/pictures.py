@@ -1,4 +1,4 @@
-"""Images to look at: the target, the prediction and the errors, within the page."""
+"""Pictures of examples: the image, the target, the prediction and the errors."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ SIDE = 640  # pixels of the longer side of a picture
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """An image to look at: its target, its prediction and, where there is one, itself.
+    """An image of a report: its target, its prediction and, if given, the image itself.
 
     Args:
-        name: what stands below it.
+        name: the caption.
         score: its mIoU, in [0, 1].
-        target: class indices ``(H, W)``, any integer type; what is outside [0, C) is ignored.
-        preds: class indices ``(H, W)``; what is outside [0, C) is abstained.
+        target: class indices ``(H, W)``, any integer type; those outside [0, C) are ignored.
+        preds: class indices ``(H, W)``; those outside [0, C) are abstentions.
         image: the image itself, uint8 RGB ``(H, W, 3)``, or ``None``.
 
     Raises:
-        TypeError: a score that is no number.
-        ValueError: types or sizes that do not fit.
+        TypeError: the score is not a number.
+        ValueError: types or sizes that do not match.
 
     Example:
         >>> import numpy as np
@@ -152,7 +152,7 @@ def _resized(image: Picture, size: tuple[int, int]) -> Picture:
 
 
 def _uri(picture: Picture, lossless: bool) -> str:
-    """The picture within a URI."""
+    """The picture as a data URI."""
     from PIL import Image
 
     buffer = BytesIO()
@@ -161,5 +161,5 @@ def _uri(picture: Picture, lossless: bool) -> str:
 
 
 def share(part: int, whole: int) -> float:
-    """A part of a whole; nan of nothing."""
+    """A share of a whole; nan if the whole is 0."""
     return part / whole if whole else nan

@@ -1,11 +1,12 @@
 """Per-image counts → intervals, comparisons, rankings, slices and sample sizes.
 
-Every score is a function of weights and counts: ``weights (B, N)`` say how often each of N images
-is in each of B resamples. So a bootstrap, a jackknife and a sign flip are matrix products, never a
-pass over the data, and the data set itself is the resample in which every weight is 1. What the
-functions ask of a table is ``Resampled``; ``ImageCounts`` is the table of pixel counts.
+Every score is a function of counts and of ``weights (B, N)``, the multiplicity of each of N images
+in each of B resamples. So a bootstrap, a jackknife and a sign flip are matrix products without
+another pass over the data, and the data set itself is the resample whose weights are 1.
+``Resampled`` is the protocol of tables; ``ImageCounts`` is the table of pixel counts.
 """
 
+from segmetrics.statistics.bootstrap import Method
 from segmetrics.statistics.calibration import CalibrationCounts
 from segmetrics.statistics.cases import CaseScores
 from segmetrics.statistics.classes import ClassDifferences, ClassOfModel, class_differences
@@ -22,14 +23,13 @@ from segmetrics.statistics.counts import (
 from segmetrics.statistics.curves import CurveCounts
 from segmetrics.statistics.intervals import (
     Comparison,
-    Groups,
     Interval,
-    Method,
     compare,
     confidence_interval,
     confidence_intervals,
 )
 from segmetrics.statistics.objects import ObjectCounts
+from segmetrics.statistics.pairing import Groups
 from segmetrics.statistics.panoptic import PanopticCounts
 from segmetrics.statistics.planning import SampleSize, sample_size
 from segmetrics.statistics.ranks import ModelPair, RankedModel, Ranking, RankingMethod, ranking

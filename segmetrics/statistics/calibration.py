@@ -1,4 +1,4 @@
-"""How the probabilities of every image are calibrated: ECE, Brier and log loss, with intervals."""
+"""The calibration of each image: ECE, Brier score and log loss, with intervals."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class CalibrationCounts(Tabular, Resampled):
     resample of the images pools their bins; scores of C > 1 channels are means over them.
 
     Args:
-        tables: int64 ``(N, C, bins, 3)``: pixels, how many are right, and the sum of confidences
-            in multiples of 2**-24; C = 1 but for multilabel.
+        tables: int64 ``(N, C, bins, 3)``: pixels, right pixels, and the sum of confidences in
+            multiples of 2**-24; C = 1 except for multilabel.
         squares: int64 ``(N, C)``, sums of squared errors in multiples of 2**-24.
         losses: int64 ``(N, C)``, sums of finite log losses in multiples of 2**-24.
-        infinite: int64 ``(N, C)``, how many losses are infinite.
-        ids: N different names or integers; ``None`` where the images have none of their own.
+        infinite: int64 ``(N, C)``, numbers of infinite losses.
+        ids: N different names or integers; ``None`` if the images have no ids.
     """
 
     tables: Tensor
@@ -42,7 +42,7 @@ class CalibrationCounts(Tabular, Resampled):
     ids: tuple[ImageId, ...] | None = None
 
     def image_counts(self) -> CalibrationCounts:
-        """Itself: what ``confidence_interval`` and ``compare`` ask a metric for."""
+        """The table itself: statistics call this method of a metric."""
         return self
 
     def keys(self) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ class CalibrationCounts(Tabular, Resampled):
         return self.tables[..., 0].sum(-1)
 
     def higher_is_better(self, score: str) -> bool:
-        """All are errors: the lower, the better."""
+        """False: all scores are errors."""
         return False
 
     def columns(self) -> dict[str, list[Any]]:

@@ -1,7 +1,7 @@
 """Scores of every case and class, such as distances in millimetres: means, intervals, comparisons.
 
-Counts of pixels can be pooled over images (``ImageCounts``); a distance cannot. So these are means
-over cases, and a resample of the cases weighs them.
+Counts of pixels are pooled over images (``ImageCounts``); distances cannot be. So these are means
+over cases, weighted in a resample.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from segmetrics.statistics.weighting import Sums, mean_of
 
 @dataclass(frozen=True, eq=False)
 class CaseScores(Resampled, Tabular):
-    """Scores of N cases, K measures and C classes, with what it takes to resample the cases.
+    """Scores of N cases, K measures and C classes, whose cases can be resampled.
 
     Keys are ``"<measure>"``, the mean over cases of the mean over the classes that a case has, and
     ``"<measure>/<class>"``, the mean over the cases that have the class. Undefined scores (nan) are
@@ -31,14 +31,13 @@ class CaseScores(Resampled, Tabular):
         scores: float64 ``(N, K, C)``; nan where a score is undefined.
         measures: K different names, such as ``"hd95"``.
         class_names: C different names.
-        target: what two models on the same cases have in common, ``(N, T)``: the targets' pixels of
-            each class.
-        ids: N different names or integers; ``None`` where the cases have none of their own.
-        settings: what must be equal between models that are compared: units, tolerances.
-        errors: the measures of which a smaller value is better.
+        target: the target pixels of each class, ``(N, T)``, equal for two models on the same cases.
+        ids: N different names or integers; ``None`` if the cases have no ids.
+        settings: values that must be equal between models that are compared: units, tolerances.
+        errors: the measures whose smaller values are better.
 
     Raises:
-        ValueError: shapes that do not fit, or names that are not as many or not different.
+        ValueError: shapes that do not match, or names of the wrong number or not unique.
 
     Example:
         >>> import torch
@@ -73,7 +72,7 @@ class CaseScores(Resampled, Tabular):
                 raise ValueError(f"`{name}` must be {length} different names, got {values!r}.")
 
     def keys(self) -> tuple[str, ...]:
-        """The measures, then each of every class."""
+        """The measures, then each measure of each class."""
         of_classes = (f"{measure}/{name}" for measure in self.measures for name in self.class_names)
         return (*self.measures, *of_classes)
 
@@ -82,11 +81,11 @@ class CaseScores(Resampled, Tabular):
         return mean_of(self._of_cases(score).unsqueeze(1))
 
     def higher_is_better(self, score: str) -> bool:
-        """Whether the measure is none of the errors."""
+        """Whether the measure is not one of the errors."""
         return score.partition("/")[0] not in self.errors
 
     def targets(self) -> Tensor:
-        """The targets' pixels of each class."""
+        """The target pixels of each class."""
         return self.target
 
     def columns(self) -> dict[str, list[Any]]:

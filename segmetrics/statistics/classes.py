@@ -10,17 +10,20 @@ import torch
 from torch import Tensor
 
 from segmetrics._arguments import one_of
+from segmetrics.statistics.bootstrap import Bootstrap
 from segmetrics.statistics.counts import FORMULAS, HasImageCounts, ImageCounts, pooled_parts
-from segmetrics.statistics.intervals import Bootstrap, Groups, canonical_order, sample
+from segmetrics.statistics.intervals import sample
+from segmetrics.statistics.pairing import Groups, canonical_order
 from segmetrics.statistics.ranks import aligned
 from segmetrics.statistics.tables import Tabular, layout
 
+#: Columns whose quantiles are computed at once: torch takes up to 2²⁴ values.
 COLUMNS = 256
 
 
 @dataclass(frozen=True)
 class ClassOfModel:
-    """A class as one model scores it over all images, and the difference to the reference.
+    """The score of a class by one model over all images, and the difference to the reference.
 
     ``pixels`` are those of the target. ``low`` and ``high`` bound the difference of this class
     alone.
@@ -83,10 +86,10 @@ def class_differences(
     groups: Groups | None = None,
     seed: int = 0,
 ) -> ClassDifferences:
-    """Score every class of several models, and compare each with that of one of them.
+    """Score every class of several models, and compare each with a reference model.
 
-    The images are resampled for all models alike. Intervals are percentile intervals of each
-    difference alone: of twenty that exclude 0 expect one to do so by chance.
+    All models are scored on the same resamples. Intervals are percentile intervals of each
+    difference alone: expect one in twenty to exclude 0 by chance.
 
     Args:
         models: an ``ImageScores`` or its ``image_counts()`` by the name of the model, two or more,
@@ -95,11 +98,11 @@ def class_differences(
         score: ``"IoU"``, ``"Dice"`` or ``"Acc"``.
         level: the coverage of each interval.
         n_resamples: number of bootstrap resamples.
-        groups: what belongs together (patients, video sequences), as in ``confidence_interval``.
+        groups: the patient or video sequence of each image, as in ``confidence_interval``.
         seed: the same seed gives the same intervals, whatever the order of images and models.
 
     Raises:
-        ValueError: no model is called ``reference``; what ``ranking`` refuses.
+        ValueError: no model is called ``reference``; and as ``ranking``.
 
     Source: Efron and Tibshirani, *An Introduction to the Bootstrap* (1993), section 13.3.
 
@@ -136,7 +139,6 @@ def class_differences(
         for name, of_model in those.items():
             resampled[name].append(of_model - those[reference])
     tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-    # torch's quantiles take up to 2²⁴ values
     bounds = {
         name: torch.cat(
             [part.nanquantile(tails, 0) for part in torch.cat(drawn).split(COLUMNS, 1)], 1

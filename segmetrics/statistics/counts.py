@@ -1,4 +1,4 @@
-"""Counts of every image: what all statistics are computed from."""
+"""Pixel counts of every image, the table of most statistics."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from segmetrics.statistics.weighting import (
 
 Presence = Literal["target", "either"]
 
-#: The scores of a class by the name they have in a key.
+#: The scores of a class by their name in keys.
 FORMULAS: dict[str, Formula] = {"IoU": iou, "Dice": dice, "Acc": recall}
 
 _SUFFIXES = ("D", *(f"{level}{q}" for level in "IC" for q in ("", "_1", "_5", "_10", "_Q")))
-#: The names of all scores but the per-class ones.
+#: The names of all scores except those of single classes.
 KEYS = tuple(f"m{kind}_{suffix}" for kind in FORMULAS for suffix in _SUFFIXES)
-#: Those that are usual scores, by the keys of ``scores.USUAL``.
+#: The keys of the usual scores, by the keys of ``scores.USUAL``.
 USUAL_KEYS = {"mIoU": "mIoU_D", "mDice": "mDice_D", "mean_accuracy": "mAcc_D"}
-#: And those of a foreground, which are means over one class.
+#: The same, with those of a foreground, which are means over one class.
 KEYS_OF_IMAGES = {**USUAL_KEYS, "iou": "mIoU_D", "dice": "mDice_D", "recall": "mAcc_D"}
 
 
 @dataclass(frozen=True, eq=False)
 class ImageCounts(Tabular, Resampled):
-    """Counts per image and class, with what it takes to score them.
+    """Pixel counts per image and class, and their scores.
 
     As a table it has one row an image; ``by_class`` has one row a class.
 
@@ -50,15 +50,15 @@ class ImageCounts(Tabular, Resampled):
         tp: true positives, int64 ``(N, C)``.
         fp: false positives, int64 ``(N, C)``.
         fn: false negatives, int64 ``(N, C)``.
-        ids: N different names or integers; ``None`` where the images have none of their own.
+        ids: N different names or integers; ``None`` if the images have no ids.
         class_names: C different names; ``None`` numbers the classes.
         ignored: classes that stay out of averages, as columns of ``tp``.
-        presence: a class is present in an image if its target has it (``"target"``), or its target
-            or its prediction (``"either"``).
+        presence: a class is present in an image if its target has it (``"target"``), or if its
+            target or its prediction has it (``"either"``).
         zero_division: score of a class that no image has; nan leaves it out.
 
     Raises:
-        ValueError: shapes that differ, or names that are not as many or not different.
+        ValueError: shapes that differ, or names of the wrong number or not unique.
 
     Example:
         >>> tp, fp, fn = torch.tensor([[[8], [2], [5]], [[1], [0], [4]], [[1], [2], [1]]])
@@ -92,21 +92,21 @@ class ImageCounts(Tabular, Resampled):
         return len(self.tp)
 
     def image_counts(self) -> ImageCounts:
-        """Itself: what ``confidence_interval`` and ``compare`` ask a metric for."""
+        """The table itself: statistics call this method of a metric."""
         return self
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the classes; their numbers where they have none."""
+        """The names of the classes, by default numbers."""
         return self.class_names or tuple(str(c) for c in range(self.tp.shape[1]))
 
     @property
     def labels(self) -> Sequence[ImageId]:
-        """The ids of the images; their numbers where they have none."""
+        """The ids of the images, by default numbers."""
         return range(len(self)) if self.ids is None else self.ids
 
     def classes(self, keep: Sequence[int]) -> ImageCounts:
-        """The counts of some classes, by index; none of them is ignored any more."""
+        """The counts of some classes, by index, none of them ignored."""
         tp, fp, fn = (part[:, list(keep)] for part in (self.tp, self.fp, self.fn))
         names = tuple(self.names[c] for c in keep)
         return replace(self, tp=tp, fp=fp, fn=fn, class_names=names, ignored=())
@@ -151,17 +151,17 @@ class ImageCounts(Tabular, Resampled):
             scores[..., column] = nan
         return scores
 
-    # --- What the statistics ask for --------------------------------------------------------------
+    # --- The protocol of statistics ---------------------------------------------------------------
 
     def keys(self) -> tuple[str, ...]:
-        """The names of its scores; every other share of worst images is one too."""
+        """The names of the scores. Any other share of worst images is one too."""
         scored = [name for c, name in enumerate(self.names) if c not in self.ignored]
         return (*KEYS, *(f"{kind.lower()}/{name}" for kind in FORMULAS for name in scored))
 
     def statistic(self, score: str) -> Statistic:
         """The score as a function of weights ``(B, N)`` → ``(B,)`` in float64.
 
-        Every score but those of the worst images is one of ``Sums``.
+        All scores are ``Sums``, except those of the worst images.
 
         Raises:
             ValueError: no score, or no class, has that name.
@@ -187,12 +187,12 @@ class ImageCounts(Tabular, Resampled):
         """The score of every image ``(N,)``; nan where no class is present.
 
         Raises:
-            ValueError: no score has that name, or it is one of the worst images.
+            ValueError: no score has that name, or it is a score of the worst images.
         """
         kind, _, share, column = _parsed(score, self)
         if share is not None:
             raise ValueError(
-                f"`score={score!r}` is a score of the worst images, and no image has it alone. "
+                f"`score={score!r}` is a score of the worst images, and a single image has none. "
                 f"Pass `m{kind}_I`."
             )
         return self.per_image(kind) if column is None else self.per_class(kind)[:, column]
@@ -202,14 +202,14 @@ class ImageCounts(Tabular, Resampled):
         return self.tp + self.fn
 
     def signature(self) -> Mapping[str, object]:
-        """The classes, and how they are scored."""
+        """The classes and the settings of their scores."""
         return {
             name: getattr(self, name) for name in ("names", "ignored", "presence", "zero_division")
         }
 
 
 class HasImageCounts(Protocol):
-    """Something that keeps pixel counts per image: ``ImageScores`` or ``ImageCounts``."""
+    """An object with pixel counts per image: ``ImageScores`` or ``ImageCounts``."""
 
     def image_counts(self) -> ImageCounts: ...
 
@@ -217,7 +217,7 @@ class HasImageCounts(Protocol):
 def all_scores(counts: ImageCounts, weights: Tensor) -> dict[str, Tensor]:
     """Every score of ``ImageScores`` in float64, for one weight ``(N,)`` an image.
 
-    Reads nothing back from a device.
+    It does not synchronize a device.
     """
     found: dict[str, Tensor] = {}
     weights = weights.double()
@@ -260,7 +260,7 @@ def _parsed(score: str, counts: ImageCounts) -> tuple[str, str | None, str | Non
 
 
 def _pooled(kind: str, counts: ImageCounts) -> Sums:
-    """The mean over classes of their scores over the weighted images; sums are exact below 2⁵³."""
+    """The mean over classes of their pooled scores. Sums are exact below 2⁵³."""
 
     def score(sums: Tensor) -> Tensor:
         tp, fn = sums.chunk(2, -1)
@@ -270,9 +270,9 @@ def _pooled(kind: str, counts: ImageCounts) -> Sums:
 
 
 def pooled_parts(kind: str, counts: ImageCounts) -> Tensor:
-    """What is summed for the scores of classes ``(N, 2C)``: true positives and errors.
+    """The summands of the scores of classes ``(N, 2C)``: true positives and errors.
 
-    No formula tells the two kinds of errors from each other.
+    No formula distinguishes the two kinds of errors.
     """
     errors = counts.fn if kind == "Acc" else counts.fp + counts.fn
     return torch.cat([counts.tp, errors], 1).double()

@@ -1,4 +1,4 @@
-"""How every image's pixels are ranked: AUROC, average precision, best Dice, with intervals."""
+"""Curves of each image: AUROC, average precision, best Dice, with intervals."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from segmetrics.statistics.weighting import Statistic, Sums
 
 
 def _average_precision(tables: Tensor) -> Tensor:
-    """The middle of its bounds: these cells hold several scores."""
+    """The midpoint of its bounds, as a cell holds several scores."""
     lower, upper = curves.average_precision_bounds(tables)
     middle: Tensor = (lower + upper) / 2
     return middle
 
 
-#: What is read off pooled tables, by key; thresholds and Dice further below.
+#: Functions of pooled tables by key, except thresholds and Dice.
 OF_TABLES: dict[str, Callable[[Tensor], Tensor]] = {
     "AUROC": curves.auroc,
     "AP": _average_precision,
     "FPR95": partial(curves.fpr_at_recall, recall=0.95),
 }
-#: Numbers of pooled tables that are looked at at once: 16 MiB.
+#: Elements of pooled tables that are processed at once: 16 MiB.
 AT_ONCE = 2**21
 
 
@@ -43,13 +43,13 @@ class CurveCounts(Tabular, Resampled):
     the images pools their tables.
 
     Args:
-        tables: int64 ``(N, C, cells, 2)``, C = 1 where there is one curve.
-        ids: N different names or integers; ``None`` where the images have none of their own.
-        class_names: C different names; empty where there is one curve.
+        tables: int64 ``(N, C, cells, 2)``, with C = 1 for a single curve.
+        ids: N different names or integers; ``None`` if the images have no ids.
+        class_names: C different names; empty for a single curve.
         ignored: classes that are left out, by index.
-        score: what the best threshold is best for, see ``BestThreshold``.
-        from_logits: whether cells are those of logits.
-        halves: whether they are those of fp16.
+        score: the score of the best threshold, see ``BestThreshold``.
+        from_logits: whether the cells are those of logits.
+        halves: whether the cells are those of fp16.
     """
 
     tables: Tensor
@@ -61,13 +61,13 @@ class CurveCounts(Tabular, Resampled):
     halves: bool = False
 
     def image_counts(self) -> CurveCounts:
-        """Itself: what ``confidence_interval`` and ``compare`` ask a metric for."""
+        """The table itself: statistics call this method of a metric."""
         return self
 
     def keys(self) -> tuple[str, ...]:
         """``AUROC``, ``AP``, ``FPR95``, ``best_<score>``, ``OIS`` and ``best_threshold``.
 
-        For several classes the means over them, then ``<key>/<class>``.
+        For several classes the means over classes, then ``<key>/<class>``.
         """
         means = (*OF_TABLES, f"best_{self.score}", "OIS")
         if not self.class_names:
@@ -96,7 +96,7 @@ class CurveCounts(Tabular, Resampled):
         return partial(self._pooled, key, choose)
 
     def values(self, score: str) -> Tensor:
-        """The score of each image alone ``(N,)`` in float64; nan where it is undefined."""
+        """The score of each single image ``(N,)`` in float64; nan where undefined."""
         key, choose = self._chosen(score)
         return choose(self._of(f"best_{self.score}" if key == "OIS" else key, self.tables))
 
@@ -105,7 +105,7 @@ class CurveCounts(Tabular, Resampled):
         return self.tables.sum(2).flatten(1)
 
     def higher_is_better(self, score: str) -> bool:
-        """All are better the higher, but for false positive rates."""
+        """True, except for false positive rates."""
         return not score.startswith("FPR95")
 
     def columns(self) -> dict[str, list[Any]]:
@@ -116,8 +116,14 @@ class CurveCounts(Tabular, Resampled):
 
     def best_threshold(self) -> Tensor:
         """The best threshold of every class over all images ``(C,)``, in float64."""
-        threshold: Tensor = curves.best(self.tables.sum(0), self._cut, self.score)[1]
-        return threshold
+        return self._best(self.tables.sum(0))[1]
+
+    def _best(self, tables: Tensor) -> tuple[Tensor, Tensor]:
+        """The best score of tables ``(..., cells, 2)``, and its threshold."""
+        best: tuple[Tensor, Tensor] = curves.best(
+            curves.over_thresholds(tables, self.score), self._cut
+        )
+        return best
 
     @property
     def _cut(self) -> Tensor:
@@ -125,7 +131,7 @@ class CurveCounts(Tabular, Resampled):
         return torch.from_numpy(of_cells.cut)
 
     def _chosen(self, score: str) -> tuple[str, Callable[[Tensor], Tensor]]:
-        """A key without its class, and what is taken of the classes' values ``(..., C)``."""
+        """A key without its class, and the function that selects or averages ``(..., C)``."""
         if score not in self.keys():
             raise ValueError(f"`score` must be one of {', '.join(self.keys())}, got {score!r}.")
         key, _, name = score.partition("/")
@@ -139,11 +145,11 @@ class CurveCounts(Tabular, Resampled):
         """Values of tables ``(..., C, cells, 2)``."""
         if key in OF_TABLES:
             return OF_TABLES[key](tables)
-        best: tuple[Tensor, Tensor] = curves.best(tables, self._cut, self.score)
+        best = self._best(tables)
         return best[1] if key == "best_threshold" else best[0]
 
     def _pooled(self, key: str, choose: Callable[[Tensor], Tensor], weights: Tensor) -> Tensor:
-        """A score of each resample's pooled tables."""
+        """A score of the pooled tables of each resample."""
         parts, shape = self.tables.flatten(1).double(), self.tables.shape[1:]
         step = max(1, AT_ONCE // parts.shape[1])
         return torch.cat(
@@ -154,11 +160,11 @@ class CurveCounts(Tabular, Resampled):
         )
 
     def _at_own_thresholds(self) -> Tensor:
-        """What each image has at its best threshold ``(N, C, 4)``: tp, fp, fn, tn, in float64.
+        """Counts of each image at its best threshold ``(N, C, 4)``: tp, fp, fn, tn, in float64.
 
-        An image without a positive or without a negative has none: it takes that of all images.
+        An image without positives or without negatives takes the threshold of all images.
         """
-        _, thresholds = curves.best(self.tables, self._cut, self.score)
+        _, thresholds = self._best(self.tables)
         thresholds = thresholds.where(~thresholds.isnan(), self.best_threshold())
         above = (self._cut > thresholds.unsqueeze(-1)).unsqueeze(-1)
         fp, tp = (self.tables * above).sum(2).double().unbind(-1)
@@ -169,5 +175,5 @@ class CurveCounts(Tabular, Resampled):
 def of_keys(counts: CurveCounts) -> Iterator[tuple[str, Tensor]]:
     """The scores over all images by key, scalars in float64."""
     everything = torch.ones(1, len(counts), dtype=torch.float64)
-    for key in counts.keys():  # noqa: SIM118  # no mapping
+    for key in counts.keys():  # noqa: SIM118  # not a mapping
         yield key, counts.statistic(key)(everything)[0]

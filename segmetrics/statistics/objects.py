@@ -1,4 +1,4 @@
-"""Sums over the objects of every image: object scores with intervals, comparisons and rankings."""
+"""Sums over the objects of each image, the table of object scores."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from segmetrics.statistics.weighting import Sums, mean_of
 
 @dataclass(frozen=True, eq=False)
 class ObjectCounts(Tabular, Resampled):
-    """What is summed over the objects of every image, with what it takes to score it.
+    """Sums over the objects of every image, and their scores.
 
     Made by ``ObjectImageScores.image_counts()``. As a table it has one row an image.
 
     Args:
         sums: int64 ``(N, rows, columns)``, see ``objects.counts.Scheme``.
-        scheme: which objects are summed in which row.
-        ids: N different names or integers; ``None`` where the images have none of their own.
-        class_names: of the classes with scores of their own.
-        region_names: of the regions.
-        samplewise: whether images are scored and averaged, instead of their objects summed.
-        zero_division: what a share is where it is 0/0.
-        both_empty: what a distance is where there is no object.
+        scheme: the objects of each row.
+        ids: N different names or integers; ``None`` if the images have no ids.
+        class_names: names of the classes with scores of their own.
+        region_names: names of the regions.
+        samplewise: whether each image is scored, and averaged, instead of all objects pooled.
+        zero_division: the value of a share that is 0/0.
+        both_empty: the value of a distance without objects.
     """
 
     sums: Tensor
@@ -44,7 +44,7 @@ class ObjectCounts(Tabular, Resampled):
     both_empty: float = nan
 
     def image_counts(self) -> ObjectCounts:
-        """Itself: what ``confidence_interval`` and ``compare`` ask a metric for."""
+        """The table itself: statistics call this method of a metric."""
         return self
 
     @property
@@ -66,7 +66,7 @@ class ObjectCounts(Tabular, Resampled):
         return mean_of(of_sums(parts).unsqueeze(1)) if self.samplewise else Sums(parts, of_sums)
 
     def values(self, score: str) -> Tensor:
-        """The score of every image ``(N,)`` in float64; nan where it is undefined.
+        """The score of every image ``(N,)`` in float64; nan where undefined.
 
         Raises:
             ValueError: no score has that name.
@@ -75,7 +75,7 @@ class ObjectCounts(Tabular, Resampled):
         return of_sums(parts)
 
     def _score_of_sums(self, score: str) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-        """A score of sums ``(..., columns)``, and the images' own sums ``(N, columns)``."""
+        """The function of sums ``(..., columns)``, and the sums of the images ``(N, columns)``."""
         where = self.places
         if score not in where:
             near = get_close_matches(score, where, 1)
@@ -93,7 +93,7 @@ class ObjectCounts(Tabular, Resampled):
         return of_sums, parts.double()
 
     def scores(self, weights: Tensor) -> dict[str, Tensor]:
-        """Every score in float64, for one weight ``(N,)`` an image."""
+        """All scores in float64, with one weight ``(N,)`` an image."""
         fill = self.zero_division, self.both_empty
         if self.samplewise:
             values = values_at(self.sums.double(), self.places, self.scheme, *fill)
@@ -102,7 +102,7 @@ class ObjectCounts(Tabular, Resampled):
         return values_at(sums.double(), self.places, self.scheme, *fill)
 
     def targets(self) -> Tensor:
-        """The objects of every image's target ``(N, rows)``."""
+        """The numbers of target objects ``(N, rows)``."""
         return self.sums[..., columns_of(self.scheme.rules).index("target")]
 
     def higher_is_better(self, score: str) -> bool:

@@ -1,4 +1,4 @@
-"""Segments of every image: panoptic quality as a table that statistics resample."""
+"""Segments of every image, the table of panoptic quality."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from segmetrics.statistics.weighting import Statistic, Sums
 
 @dataclass(frozen=True, eq=False)
 class PanopticCounts(Tabular, Resampled):
-    """Segments per image and category: what intervals and comparisons of PQ are computed from.
+    """Segments per image and category, for intervals and comparisons of panoptic quality.
 
     As a table it has one row an image; ``by_class`` has one row a category.
 
     Args:
-        counts: int64 ``(N, C, 4)``: segments matched, false and missed, and the sum of the IoU of
-            those matched in units of 2⁻⁴⁰.
+        counts: int64 ``(N, C, 4)``: matched, false and missed segments, and the sum of the IoU of
+            matched ones in units of 2⁻⁴⁰.
         class_names: C different names; things first.
-        things: how many of the categories are things.
-        ids: N different names or integers; ``None`` where the images have none of their own.
-        settings: all else that decided the counts.
+        things: the number of categories that are things.
+        ids: N different names or integers; ``None`` if the images have no ids.
+        settings: all other settings that affect the counts.
 
     Example:
         >>> import torch
@@ -51,11 +51,11 @@ class PanopticCounts(Tabular, Resampled):
             )
 
     def image_counts(self) -> PanopticCounts:
-        """Itself: what ``confidence_interval`` and ``compare`` ask a metric for."""
+        """The table itself: statistics call this method of a metric."""
         return self
 
     def keys(self) -> tuple[str, ...]:
-        """The names of its scores."""
+        """The names of the scores."""
         return tuple(self._scores(self.counts[:0].sum(0)))
 
     def statistic(self, score: str) -> Statistic:
@@ -68,7 +68,7 @@ class PanopticCounts(Tabular, Resampled):
         )
 
     def targets(self) -> Tensor:
-        """The target's segments per image and category; unknown where predictions may be void."""
+        """The target's segments per image and category; none if predictions may be void."""
         if dict(self.settings).get("allow_unknown_preds_category"):
             return self.counts.new_zeros((len(self.counts), 0))
         return self.counts[..., TP] + self.counts[..., FN]

@@ -1,4 +1,4 @@
-"""How many images an interval of a given width needs."""
+"""The number of images that an interval of a given width needs."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from math import ceil, exp, nan
 import torch
 
 from segmetrics._arguments import number
-from segmetrics.statistics.intervals import Bootstrap, Groups, canonical_order, printed
+from segmetrics.statistics.bootstrap import Bootstrap
+from segmetrics.statistics.intervals import printed
+from segmetrics.statistics.pairing import Groups, canonical_order
 from segmetrics.statistics.resampled import PerImage, table_of
 
 
 @dataclass(frozen=True)
 class SampleSize:
-    """How many images an interval of ``width`` needs; prints as a sentence.
+    """The number of images that an interval of ``width`` needs; prints as a sentence.
 
-    ``images`` is the number, ``[low, high]`` its own interval: how sure the images at hand make it.
-    ``width_now`` is the width that these ``images_now`` give. ``groups`` is the number of groups of
-    images (patients, video sequences) that are needed, as large as those at hand.
+    ``images`` is the number, ``[low, high]`` its confidence interval. ``width_now`` is the width
+    with the ``images_now`` images of the pilot. ``groups`` is the number of groups of images
+    (patients, video sequences) that are needed, if they are as large as the pilot's.
     """
 
     score: str
@@ -50,12 +52,12 @@ def sample_size(
     groups: Groups | None = None,
     seed: int = 0,
 ) -> SampleSize:
-    """Say how many images the confidence interval of a score needs to be ``width`` wide.
+    """The number of images that a confidence interval of a score needs to be ``width`` wide.
 
-    The images at hand are a pilot: the standard error of the score over bootstrap resamples of them
-    shrinks as 1 / √n. How sure the number is follows from how much single images contribute to the
-    error (their jackknife influence): few images of which a handful decide the score say little.
-    The images to come must be like those at hand.
+    The given images are a pilot. The standard error of the score, from bootstrap resamples of them,
+    shrinks as 1 / √n. The interval of the number comes from the contributions of single images to
+    the error (their jackknife influence): it is wide if a handful of images decide the score.
+    Future images must come from the same population as the pilot.
 
     Args:
         counts: an ``ImageScores``, its ``image_counts()`` or another table with one row an image
@@ -64,12 +66,12 @@ def sample_size(
         width: the distance between the bounds, in the score's own units; 0.02 is ± 0.01.
         level: the coverage of the interval, and that of ``[low, high]``.
         n_resamples: number of bootstrap resamples.
-        groups: what belongs together (patients, video sequences), as in ``confidence_interval``.
-        seed: of the resamples.
+        groups: the patient or video sequence of each image, as in ``confidence_interval``.
+        seed: the seed of the resamples.
 
     Raises:
         ValueError: a width that is not positive, fewer than two images or groups, or a score that
-            is undefined or has no spread.
+            is undefined or does not vary.
 
     Source: Efron and Tibshirani, *An Introduction to the Bootstrap* (1993), chapters 6 and 11.
 
@@ -92,12 +94,12 @@ def sample_size(
     error = drawn.std().item() if len(drawn) > 1 else nan
     if not error > 0:
         raise ValueError(
-            f"`score={score!r}` has no spread over resamples of these {len(images)} images: it is "
+            f"`score={score!r}` does not vary over resamples of these {len(images)} images: it is "
             "undefined, or the same in every image. Give more images."
         )
     z = torch.special.ndtri(torch.tensor((1 + level) / 2, dtype=torch.float64)).item()
     shrink = (2 * z * error / width) ** 2
-    # the variance is a mean over the images, and so has an error of its own
+    # the variance is a mean over images, with a variance of its own
     jackknifed = bootstrap.evaluate(one, bootstrap.leaving_one_out())
     jackknifed = jackknifed[~jackknifed.isnan()]
     shares = (jackknifed - jackknifed.mean()).square()
@@ -107,7 +109,7 @@ def sample_size(
             "one out changes nothing. Give more images, or a score of more of them."
         )
     variance = shares.var() / shares.mean().square() / len(shares) + 2 / len(drawn)
-    spread = z * variance.sqrt().item()
+    margin = z * variance.sqrt().item()
     per_unit = len(images) / bootstrap.units
 
     def needed(factor: float) -> int:
@@ -118,8 +120,8 @@ def sample_size(
         width=width,
         level=level,
         images=ceil(needed(1) * per_unit),
-        low=ceil(needed(exp(-spread)) * per_unit),
-        high=ceil(needed(exp(spread)) * per_unit),
+        low=ceil(needed(exp(-margin)) * per_unit),
+        high=ceil(needed(exp(margin)) * per_unit),
         images_now=len(images),
         width_now=2 * z * error,
         groups=None if groups is None else needed(1),

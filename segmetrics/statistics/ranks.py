@@ -1,4 +1,4 @@
-"""Several models on the same images: which is better, and how sure that is."""
+"""Rankings of several models on the same images, and their uncertainty."""
 
 from __future__ import annotations
 
@@ -12,22 +12,16 @@ import torch
 from torch import Tensor
 
 from segmetrics._arguments import one_of
-from segmetrics.statistics.intervals import (
-    Bootstrap,
-    Groups,
-    canonical_order,
-    paired,
-    printed,
-    sample,
-    share_as_extreme,
-)
+from segmetrics.statistics.bootstrap import Bootstrap, share_as_extreme
+from segmetrics.statistics.intervals import printed, sample
+from segmetrics.statistics.pairing import Groups, canonical_order, paired
 from segmetrics.statistics.resampled import PerImage, Resampled, table_of
 from segmetrics.statistics.tables import Table, Tabular, layout
 from segmetrics.statistics.weighting import Statistic, Sums, mean_of
 
 RankingMethod = Literal["mean-then-rank", "rank-then-mean"]
 
-EQUAL = 1e-12  # scores closer than this differ by rounding only
+EQUAL = 1e-12  # smaller differences of scores are rounding errors
 
 
 @dataclass(frozen=True)
@@ -35,11 +29,11 @@ class RankedModel:
     """A model in a ranking.
 
     ``value`` is its score, or its mean rank; ``low`` and ``high`` hold for all models at once.
-    ``rank`` is its place by value; models with equal values share the better one. ``best`` and
-    ``worst`` are the places it can claim: one more than the number of models that are significantly
-    better, and the number of models less those that are significantly worse. ``level_with`` are
-    the models from which it does not differ significantly. ``rank_shares`` are the shares of the
-    resamples in which it has rank 1, 2, ...
+    ``rank`` is its rank by value; models with equal values share the better rank. ``best`` and
+    ``worst`` are the ranks that the tests leave open: one more than the number of models that are
+    significantly better, and the number of models less those that are significantly worse.
+    ``level_with`` are the models from which it does not differ significantly. ``rank_shares`` are
+    the shares of the resamples in which it has rank 1, 2, ...
     """
 
     name: str
@@ -57,7 +51,7 @@ class RankedModel:
 class ModelPair:
     """Two models of a ranking, the better one first.
 
-    ``difference`` is ``a − b`` in what is ranked; ``low`` and ``high`` hold for all pairs at once.
+    ``difference`` is ``a − b`` of the values; ``low`` and ``high`` hold for all pairs at once.
     ``p`` is the p-value of this pair alone, ``p_holm`` is adjusted for all pairs.
     """
 
@@ -76,7 +70,7 @@ class Ranking(Tabular):
     """Models from the best to the worst; prints as a table, and as a table has one row a model.
 
     ``tau``, ``tau_low`` and ``tau_high`` are the mean and the central share ``level`` of Kendall's
-    tau-b between this ranking and that of each resample: 1 where every resample gives the same.
+    tau-b between this ranking and that of each resample: 1 if all resamples give the same ranking.
     """
 
     score: str
@@ -150,36 +144,35 @@ def ranking(
     groups: Groups | None = None,
     seed: int = 0,
 ) -> Ranking:
-    """Rank models that were scored on the same images, and say how far the ranking is chance.
+    """Rank models that were scored on the same images, with the uncertainty of the ranking.
 
-    Every resample of the images is scored by all models. From these resamples come intervals that
-    hold for all models at once (percentile intervals, widened alike in rank until the share
-    ``level`` of the resamples lies within all of them), the distribution of ranks, and Kendall's
-    tau. Each pair of models is compared by sign flips, as ``compare`` does; p-values are adjusted
-    by Holm, so that a pair of equal models is called different with probability at most
-    ``1 − level``, over all pairs together. More flips than ``n_resamples`` are drawn where the
-    number of pairs needs them.
+    All models are scored on the same resamples of the images. They give intervals that hold for all
+    models at once (percentile intervals, widened equally in rank until the share ``level`` of the
+    resamples lies within all of them), the distribution of ranks, and Kendall's tau. Each pair of
+    models is compared by sign flips, as in ``compare``. P-values are adjusted by Holm: the
+    probability that any pair of equal models is called different is at most ``1 − level``. More
+    than ``n_resamples`` flips are drawn if the number of pairs needs them.
 
     Args:
         models: an ``ImageScores``, its ``image_counts()`` or another table with one row an image
-            (``Resampled``) by the name of the model, two or more. All must have seen the same
-            images with the same targets and classes. Where a lower score is better, as a distance,
-            the lowest ranks first.
+            (``Resampled``) by the name of the model, two or more. All must have the same images
+            with the same targets and classes. If a lower score is better, as for distances, the
+            lowest ranks first.
         score: as in ``confidence_interval``. Sign flips of scores of the worst images
-            (``"mIoU_I_10"``) take longest.
+            (``"mIoU_I_10"``) are the slowest.
         method: ``"mean-then-rank"`` ranks the models by their score. ``"rank-then-mean"`` ranks
             them on every image, by the score of the image, and then by the mean of these ranks, so
-            that every image has the same say; equal images share the better rank, a model without
-            a score on an image that others have has the worst, and ``score`` must be no score of
-            worst images.
+            that every image has the same weight. Equal scores share the better rank; a model
+            without a score on an image, where others have one, has the worst. ``score`` must not be
+            a score of worst images.
         level: the coverage of the intervals, and 1 minus the level of significance.
         n_resamples: number of bootstrap resamples.
-        groups: what belongs together and is drawn and exchanged as one, as in
-            ``confidence_interval``.
+        groups: the patient or video sequence of each image, as in ``confidence_interval``: they are
+            resampled and exchanged as a whole.
         seed: the same seed gives the same ranking, whatever the order of images and models.
 
     Raises:
-        TypeError: ``models`` is no mapping from names.
+        TypeError: ``models`` is not a mapping from names.
         ValueError: fewer than two models or images; images, targets or classes that differ; a
             score that a model does not have.
 
@@ -209,13 +202,13 @@ def ranking(
     """
     one_of("method", method, ("mean-then-rank", "rank-then-mean"))
     counts = aligned(models)
-    # by name, so that the order in which models are given changes nothing
+    # by name, so that the result does not depend on the order of models
     names = sorted(counts)
     order = canonical_order(*(counts[name] for name in names))
     bootstrap = Bootstrap.of(
         counts[names[0]], order, groups, level, "percentile", n_resamples, seed
     )
-    ordered = [counts.pop(name).images(order) for name in names]  # one copy at a time is kept
+    ordered = [counts.pop(name).images(order) for name in names]  # frees each table after its copy
     better = 1 if ordered[0].higher_is_better(score) else -1
     if method == "rank-then-mean":
         image_ranks = _image_ranks(better * torch.stack([c.values(score) for c in ordered], 1))
@@ -273,15 +266,15 @@ def ranking(
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Names in a cell, as many as fit."""
+    """Names in a cell, or their number if there are many."""
     return f"{len(names)} others" if len(names) > 3 else ", ".join(names) or "–"
 
 
 def aligned(models: Mapping[str, PerImage]) -> dict[str, Resampled]:
-    """The counts of the models, all with the images in one order.
+    """The tables of the models, with images in the same order.
 
     Raises:
-        TypeError: no mapping from names.
+        TypeError: not a mapping from names.
         ValueError: fewer than two models, or images, targets or classes that differ.
     """
     if not isinstance(models, Mapping):
@@ -321,8 +314,8 @@ def holm(p: Sequence[float]) -> list[float]:
 def simultaneous(resampled: Tensor, level: float) -> tuple[Tensor, Tensor]:
     """Bounds ``(K,)`` of resampled values ``(B, K)`` that hold for all K at once.
 
-    The same number of values is cut off at both ends of every column, as many as leave the share
-    ``level`` of the rows whole. For one column this is the percentile interval.
+    Trims the same number of values at both ends of every column, so that the share ``level`` of
+    the rows lies within all bounds. For one column this is the percentile interval.
     """
     ordered = resampled.sort(0).values
     columns, values = ordered.t().contiguous(), resampled.t().contiguous()
@@ -330,7 +323,7 @@ def simultaneous(resampled: Tensor, level: float) -> tuple[Tensor, Tensor]:
     above = len(resampled) - torch.searchsorted(columns, values)
     depth = torch.minimum(below, above).amin(0).sort().values
     outside = (1 - level) * len(resampled) + EQUAL
-    # never narrower than the percentile interval, as where an end holds many equal values
+    # never narrower than the percentile interval, which ties at an end could cause
     cut = min(int(depth[int(outside)]) - 1, int(outside / 2))
     return ordered[cut], ordered[len(ordered) - 1 - cut]
 
@@ -348,7 +341,7 @@ def _image_ranks(values: Tensor) -> Tensor:
 
 
 def _kendall(values: Tensor, resampled: Tensor) -> Tensor:
-    """Kendall's tau-b of values ``(M,)`` to each of ``(B, M)``; of all ties 0."""
+    """Kendall's tau-b of values ``(M,)`` to each of ``(B, M)``; 0 if all are ties."""
     first, second = torch.triu_indices(values.numel(), values.numel(), 1)
 
     def signs(of: Tensor) -> Tensor:
@@ -368,7 +361,7 @@ def _compared(
     p: Sequence[float],
     level: float,
 ) -> list[ModelPair]:
-    """All pairs, with what is adjusted for all of them."""
+    """All pairs, with bounds and p-values adjusted for all of them."""
     first, second = torch.tensor(pairs).t()
     low, high = simultaneous(resampled[:, first] - resampled[:, second], level)
     rows = zip(pairs, low.tolist(), high.tolist(), p, holm(p), strict=True)
@@ -394,7 +387,7 @@ def _ranked(
     drawn: Tensor,
     pairs: Sequence[ModelPair],
 ) -> RankedModel:
-    """One model, with what its pairs say of it."""
+    """One model, with the results of its pairs."""
     better = [pair.a for pair in pairs if pair.b == name]
     worse = [pair.b for pair in pairs if pair.a == name]
     level_with = [pair for pair in pairs if name in (pair.a, pair.b) and not pair.significant]
@@ -422,7 +415,9 @@ def _p_values(
     counts: Sequence[Resampled],
 ) -> list[float]:
     """The p-value of every pair by sign flips."""
-    enough = ceil(2 * len(pairs) / (1 - bootstrap.level))  # or Holm could call nothing significant
+    enough = ceil(
+        2 * len(pairs) / (1 - bootstrap.level)
+    )  # fewer could not reach significance after Holm
     bootstrap = replace(bootstrap, n_resamples=max(bootstrap.n_resamples, enough))
     found = [(values[a] - values[b]).item() for a, b in pairs]
     sums = [one for one in scores if isinstance(one, Sums)]
@@ -435,7 +430,7 @@ def _p_values(
     everything = [one.parts.sum(0) for one in sums]
     differences: list[list[Tensor]] = [[] for _ in pairs]
     for block in flips:
-        # the sums of what is exchanged, once a model instead of once a pair
+        # the sums of exchanged images, once a model instead of once a pair
         moved = [block @ one.parts for one in sums]
         for (a, b), those in zip(pairs, differences, strict=True):
             change = moved[b] - moved[a]

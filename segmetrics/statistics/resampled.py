@@ -1,4 +1,4 @@
-"""What every statistic asks of a table with one row an image."""
+"""The protocol of tables with one row an image, which all statistics take."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ ImageId = int | str
 class Resampled(Protocol):
     """A table with one row an image whose scores can be computed for any resample of the images.
 
-    ``ImageCounts`` is one. A frozen dataclass that inherits from this class has intervals,
-    comparisons, rankings, slices and sample sizes once it says ``keys``, ``statistic`` and
-    ``targets``; of its fields every tensor ``(N, ...)`` has one row an image, and all others but
-    ``ids`` are settings.
+    ``ImageCounts`` is one. A frozen dataclass that inherits from this class and defines ``keys``,
+    ``statistic`` and ``targets`` has intervals, comparisons, rankings, slices and sample sizes. Its
+    fields: tensors ``(N, ...)`` have one row an image; all others except ``ids`` are settings.
 
     Example:
         >>> from dataclasses import dataclass
@@ -47,7 +46,7 @@ class Resampled(Protocol):
     ids: tuple[ImageId, ...] | None
 
     def keys(self) -> tuple[str, ...]:
-        """The names of its scores."""
+        """The names of the scores."""
         ...
 
     def statistic(self, score: str) -> Statistic:
@@ -59,22 +58,24 @@ class Resampled(Protocol):
         ...
 
     def targets(self) -> Tensor:
-        """What two models on the same images have in common ``(N, T)``: counts of the target."""
+        """Counts of the targets ``(N, T)``, which are equal for two models on the same images."""
         ...
 
     def values(self, score: str) -> Tensor:
-        """The score of each image alone ``(N,)`` in float64; nan where it is undefined.
+        """The score of each single image ``(N,)`` in float64; nan where undefined.
 
         Raises:
             ValueError: no score has that name, or no single image has this score.
         """
         one = self.statistic(score)
         if not isinstance(one, Sums):
-            raise ValueError(f"`score={score!r}` is a score of many images; no image has it alone.")
+            raise ValueError(
+                f"`score={score!r}` is a score of many images; a single image has none."
+            )
         return one.score(one.parts)
 
     def higher_is_better(self, score: str) -> bool:
-        """Whether a larger score is a better one; distances and errors say no."""
+        """Whether a larger score is better; not for distances and errors."""
         return True
 
     def __len__(self) -> int:
@@ -88,38 +89,38 @@ class Resampled(Protocol):
         return replace(self, ids=ids, **parts)  # type: ignore[type-var]
 
     def stacked(self, other: Self) -> Self:
-        """The rows of both, without ids, since both have the same."""
+        """The rows of both tables, without ids, which are the same in both."""
         others = _by_image(other)
         parts = {name: torch.cat([part, others[name]]) for name, part in _by_image(self).items()}
         return replace(self, ids=None, **parts)  # type: ignore[type-var]
 
     def rows(self) -> Tensor:
-        """All that is known of each image ``(N, K)``; images with equal rows are exchangeable."""
+        """All numbers of each image ``(N, K)``; images with equal rows are exchangeable."""
         parts = _by_image(self).values()
         return torch.cat([part.reshape(len(part), -1) for part in parts], 1)
 
     def signature(self) -> Mapping[str, object]:
-        """What must be equal between models that are compared: classes and settings."""
+        """The classes and settings that must be equal between models that are compared."""
         settings: Any = self
         names = {field.name for field in fields(settings)} - {"ids", *_by_image(self)}
         return {name: getattr(self, name) for name in sorted(names)}
 
 
 class KeepsImages(Protocol):
-    """A metric that keeps a row an image, such as ``ImageScores``."""
+    """A metric that keeps one row an image, such as ``ImageScores``."""
 
     def image_counts(self) -> Resampled: ...
 
 
-#: What the statistics take.
+#: The tables that statistics take.
 PerImage = KeepsImages | Resampled
 
 
 def table_of(scores: PerImage, name: str = "scores") -> Resampled:
-    """The table itself, or that of a metric.
+    """The table itself, or the table of a metric.
 
     Raises:
-        TypeError: something that is neither.
+        TypeError: the argument is neither.
     """
     found: Any = scores
     if hasattr(scores, "image_counts"):

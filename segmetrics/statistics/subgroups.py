@@ -1,4 +1,4 @@
-"""Scores of subgroups of the images: for whom a model is worse, and whether that is chance."""
+"""Scores of subgroups of the images, and whether they differ by more than chance."""
 
 from __future__ import annotations
 
@@ -11,23 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segmetrics.statistics.intervals import (
-    Bootstrap,
-    Groups,
-    Interval,
-    canonical_order,
-    confidence_interval,
-    groups_of,
-    printed,
-    sample,
-    share_as_extreme,
-    sort_key,
-)
+from segmetrics.statistics.bootstrap import Bootstrap, share_as_extreme
+from segmetrics.statistics.intervals import Interval, confidence_interval, printed, sample
+from segmetrics.statistics.pairing import Groups, canonical_order, groups_of, sort_key
 from segmetrics.statistics.resampled import PerImage, Resampled, table_of
 from segmetrics.statistics.tables import Tabular, layout, native, read_columns
 from segmetrics.statistics.weighting import Statistic
 
-#: Intervals of fewer images (or groups of images) are too narrow: such slices are marked.
+#: Intervals of fewer images (or groups of images) are too narrow, so such slices are marked.
 SMALL = 30
 
 
@@ -35,12 +26,12 @@ SMALL = 30
 class Slices(Tabular):
     """Scores of subgroups; prints as a table, and as a table has one row a subgroup.
 
-    The words are those of fairlearn's ``MetricFrame``. ``by`` names the columns of metadata;
-    ``by_group`` has the interval of every value, of every tuple of values where several columns are
-    crossed. ``difference`` is that of the best and the ``worst`` group, ``ratio`` the lowest score
-    by the highest; a group without a score is in neither. ``p_value`` says how often groups of
-    these sizes that are drawn at random differ as much. ``small`` are the groups of fewer than 30
-    images, whose intervals are too narrow.
+    Names follow fairlearn's ``MetricFrame``. ``by`` are the names of the columns of metadata.
+    ``by_group`` has the interval of every value, or of every tuple of values if several columns are
+    crossed. ``difference`` is that between the best and the ``worst`` group, ``ratio`` the lowest
+    score over the highest; groups without a score are in neither. ``p_value`` is the probability
+    that random groups of these sizes differ at least as much. ``small`` are the groups of fewer
+    than 30 images, whose intervals are too narrow.
     """
 
     score: str
@@ -104,20 +95,20 @@ def slices(
 ) -> Slices:
     """Score subgroups of the images, and test whether they differ by more than chance.
 
-    The p-value: the labels of the images are permuted, and the difference between the best and the
-    worst group is found again; the share of permutations in which it is as large, the labels as
-    they are counted as one more. Small groups differ much by chance, and so make the test weak: put
-    them together where that makes sense.
+    The p-value is from a permutation test: the share of permutations of the images' labels for
+    which the difference between the best and the worst group is at least as large, the original
+    labels included. Small groups differ much by chance and weaken the test: merge them where that
+    makes sense.
 
     Args:
         counts: an ``ImageScores``, its ``image_counts()`` or another table with one row an image
             (``Resampled``).
-        by: what the images are split by.
+        by: the metadata that split the images.
 
             - a mapping from image id to a value; tuples as values cross several properties.
             - a data frame (pandas, polars, or any other with the Arrow PyCapsule interface) with
-              the ids in a column, or an index, named ``image``. All other columns are crossed:
-              select those that are meant.
+              the ids in a column, or an index, named ``image``. All other columns are crossed, so
+              select the columns first.
             - for images without ids a column or a sequence, or a data frame without ``image``, in
               the order of the images.
 
@@ -126,10 +117,10 @@ def slices(
         score: as in ``confidence_interval``.
         level: the coverage of each interval.
         n_resamples: number of bootstrap resamples, and of permutations.
-        groups: what belongs together (patients, video sequences), as in ``confidence_interval``:
-            drawn as one, and permuted as one. Where a patient is in several subgroups, the labels
-            are permuted within the patients.
-        seed: of both kinds of draws.
+        groups: the patient or video sequence of each image, as in ``confidence_interval``. Groups
+            are resampled and permuted as a whole. If a patient is in several subgroups, labels are
+            permuted within patients.
+        seed: the seed of resamples and permutations.
 
     Raises:
         TypeError: metadata without ids for images with ids, or the reverse.
@@ -213,7 +204,7 @@ def slices(
 
 
 def _without_interval(images: Resampled, score: str, level: float, *, grouped: bool) -> Interval:
-    """The score of one image, or of one group of images, which has no interval."""
+    """The score of a single image, or of a single group of images, without an interval."""
     everything = torch.ones(1, len(images), dtype=torch.float64)
     value = images.statistic(score)(everything).item()
     groups = 1 if grouped else None
@@ -223,7 +214,7 @@ def _without_interval(images: Resampled, score: str, level: float, *, grouped: b
 def _permuted_differences(
     bootstrap: Bootstrap, member: Tensor, groups: int, score: Statistic
 ) -> Tensor:
-    """The differences between the best and the worst group after every permutation of labels."""
+    """The difference between the best and the worst group for every permutation of labels."""
     found = []
     for permuted in _permutations(bootstrap, member):
         scores = torch.stack([score((permuted == group).double()) for group in range(groups)], 1)
@@ -297,7 +288,7 @@ def _labels(counts: Resampled, by: object) -> tuple[tuple[str, ...], list[Hashab
 
 
 def _plain(by: Any, *, with_ids: bool) -> Any:
-    """A column as a list, or as a mapping where it is a pandas Series of images with ids."""
+    """A column as a list, or a pandas Series as a mapping if the images have ids."""
     if isinstance(by, Mapping) or hasattr(by, "columns"):
         return by
     if hasattr(by, "index") and hasattr(by, "items"):
@@ -311,7 +302,7 @@ def _plain(by: Any, *, with_ids: bool) -> Any:
 def _by_image(
     columns: dict[str, list[Any]], counts: Resampled
 ) -> tuple[tuple[str, ...], dict[Any, Any] | list[Any]]:
-    """A data frame as a mapping from image, or as a list of values where it has no ids."""
+    """A data frame as a mapping from image id, or as a list of values without ids."""
     ids = columns.pop("image", None)
     if not columns:
         raise ValueError("`by` must have a column to split by, beyond `image`.")
@@ -330,7 +321,7 @@ def _by_image(
 
 
 def _crossed(names: tuple[str, ...], values: list[Any]) -> tuple[tuple[str, ...], list[Hashable]]:
-    """Values as labels, missing ones as None; tuples of one length cross as many columns."""
+    """Values as labels, missing ones as None. Tuples have one value a column."""
     labels = [
         tuple(native(part) for part in value) if isinstance(value, tuple) else native(value)
         for value in values

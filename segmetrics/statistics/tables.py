@@ -1,4 +1,4 @@
-"""Results as tables: columns for pandas and polars, neither of which is a dependency."""
+"""Results as tables, for pandas, polars and other data frames, none of which is a dependency."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Columns = Mapping[str, Sequence[Any]]
 class Tabular:
     """A result that is also a table.
 
-    ``polars.DataFrame(result)``, and everything else that reads the Arrow PyCapsule interface,
-    takes it as it is, with an undefined score as null; this needs ``nanoarrow``. ``columns()``
-    needs nothing, ``to_dataframe()`` pandas.
+    ``polars.DataFrame(result)``, and any other reader of the Arrow PyCapsule interface, takes it
+    directly, with undefined scores as null; this needs ``nanoarrow``. ``to_dataframe()`` needs
+    pandas, ``columns()`` no package.
     """
 
     def columns(self) -> dict[str, list[Any]]:
@@ -104,14 +104,14 @@ class Table(Tabular):
 
 
 def as_text(cell: object) -> str:
-    """A cell as people read it: scores with three digits, nothing for what is undefined."""
+    """A cell as text: scores with three digits, – for undefined ones."""
     if isinstance(cell, float):
         return f"{cell:.3f}" if cell == cell else "–"
     return "–" if cell is None else str(cell)
 
 
 def layout(columns: Mapping[str, Sequence[str]], right: Iterable[str] = ()) -> str:
-    """Columns of text under their names, those in ``right`` aligned to the right."""
+    """Columns of text under their names; those in ``right`` are right-aligned."""
     right = set(right)
     laid_out = []
     for name, cells in columns.items():
@@ -123,9 +123,9 @@ def layout(columns: Mapping[str, Sequence[str]], right: Iterable[str] = ()) -> s
 
 
 def read_columns(table: object) -> dict[str, list[Any]] | None:
-    """The columns of a data frame, its index included where it has a name; None for no frame.
+    """The columns of a data frame, with its index if that has a name; None for other objects.
 
-    pandas, polars and pyarrow by their columns, anything else through Arrow.
+    Columns of pandas, polars and pyarrow are read directly, others through Arrow.
     """
     names = getattr(table, "column_names", None) or getattr(table, "columns", None)
     if names is not None and not callable(names) and hasattr(table, "__getitem__"):
@@ -152,7 +152,7 @@ def read_columns(table: object) -> dict[str, list[Any]] | None:
 
 
 def native(cell: Any) -> Any:
-    """A scalar of NumPy, torch or pyarrow as Python's; nan and pandas' missing values as None."""
+    """A scalar of NumPy, torch or pyarrow as a Python one; nan and missing values as None."""
     for name in ("item", "as_py"):
         if hasattr(cell, name):
             cell = getattr(cell, name)()
@@ -174,7 +174,7 @@ def _kind(column: Sequence[Any]) -> str:
 
 
 def _cells(column: Sequence[Any]) -> list[Any]:
-    """The cells of a column as Arrow takes them: undefined is null, names are strings."""
+    """The cells of a column for Arrow, undefined ones as null."""
     cells = [None if cell != cell else cell for cell in column]
     if _kind(column) == "string":
         return [None if cell is None else str(cell) for cell in cells]

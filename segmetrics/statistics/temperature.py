@@ -17,12 +17,12 @@ class HasLosses(Protocol):
 
 
 def best_temperature(losses: HasLosses) -> float:
-    """The temperature that gives the logits the lowest log loss: temperature scaling.
+    """The temperature with the lowest log loss of the logits: temperature scaling.
 
-    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2. The losses were
-    counted at a grid of temperatures in one pass over the data; the minimum is that of the parabola
-    in ln T through the lowest of them and its two neighbours. With neighbours 20 % apart it is
-    within 1 % of the exact one. Fit it on validation data, then divide the model's logits by it:
+    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2. The losses
+    come from a grid of temperatures in one pass over the data. The result is the minimum of the
+    parabola in ln T through the lowest loss and its two neighbours. In a grid with steps of 20 % it
+    is within 1 % of the exact one. Fit it on validation data, then divide the model's logits by it:
     predicted labels stay the same. Like ``compute``, every process must call it.
 
     Args:
@@ -76,6 +76,6 @@ def best_temperature(losses: HasLosses) -> float:
         for sequence in ([log(t) for t in temperatures], values.double().tolist())
     )
     left, right = (b - a) * (y - z), (b - c) * (y - x)
-    if left == right:  # a plain
+    if left == right:  # all three are equal
         return temperatures[at]
     return exp(b - ((b - a) * left - (b - c) * right) / (left - right) / 2)

@@ -1,4 +1,4 @@
-"""One score under every convention for what is absent: these alone can reorder models."""
+"""One score under every convention for absent classes, which alone can reorder models."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ FILLS: dict[str, float] = {"left out": nan, "0": 0.0, "1": 1.0}
 
 @dataclass(frozen=True)
 class Convention:
-    """One way to compute a score, with the value and the rank that each model has by it.
+    """One way to compute a score, with the value and the rank of each model.
 
-    ``over``: what is scored and averaged. ``"pooled"`` scores the classes over the data set,
-    ``"per image"`` averages over the classes of an image, then over images, ``"per class"`` over
-    the images of a class, then over classes. ``presence``: a class is absent unless its target has
-    it (``"target"``), or its target or its prediction (``"either"``). ``absent`` and
-    ``empty_image`` say what a class that is absent, and an image without any class, is scored:
-    ``"left out"``, ``"0"`` or ``"1"``; ``empty_image`` is None where no image is empty. ``key`` is
-    the key that ``ImageScores`` gives this number.
+    ``over``: ``"pooled"`` scores the classes over the data set, ``"per image"`` averages over the
+    classes of an image, then over images, ``"per class"`` over the images of a class, then over
+    classes. ``presence``: a class is absent unless the target has it (``"target"``), or the target
+    or the prediction has it (``"either"``). ``absent`` and ``empty_image`` are the scores of an
+    absent class and of an image without a class: ``"left out"``, ``"0"`` or ``"1"``;
+    ``empty_image`` is None if it does not apply. ``key`` is the key of this number in
+    ``ImageScores``.
     """
 
     over: Over
@@ -53,7 +53,7 @@ class Conventions(Tabular):
 
     @property
     def orders(self) -> dict[tuple[str, ...], int]:
-        """How many conventions give which order of the models, the most frequent first."""
+        """The number of conventions that give each order of the models, the most frequent first."""
         found: dict[tuple[str, ...], int] = {}
         for row in self.rows:
             by_rank = sorted(zip(row.ranks, self.models, strict=True))
@@ -62,7 +62,7 @@ class Conventions(Tabular):
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
     def columns(self) -> dict[str, list[Any]]:
-        """One row a convention; a score, and with several models a rank, of every model."""
+        """One row a convention, with the score of every model, and their ranks if several."""
         names = ("over", "presence", "absent", "empty_image", "key")
         columns = {name: [getattr(row, name) for row in self.rows] for name in names}
         for m, model in enumerate(self.models):
@@ -97,15 +97,15 @@ def conventions(
 ) -> Conventions:
     """Compute a score under every treatment of absent classes and empty images.
 
-    What an absent class scores is a convention, and tools differ in it. Where the order of models
-    depends on it, say which one was used.
+    The score of an absent class is a convention, and tools differ in it. If the order of models
+    depends on it, report which one was used.
 
     Args:
-        models: the counts of one model, or those of several by name, on the same images.
+        models: the counts of one model, or of several by name, on the same images.
         score: ``"IoU"``, ``"Dice"`` or ``"Acc"``.
 
     Raises:
-        ValueError: an unknown score, no image, or models that saw different images or targets.
+        ValueError: an unknown score, no images, or models with different images or targets.
 
     Source: Maier-Hein, Reinke et al., "Metrics reloaded", Nature Methods 21 (2024), on empty
     references; Wang et al., "Revisiting Evaluation Metrics for Semantic Segmentation", NeurIPS
@@ -165,7 +165,7 @@ def _all_conventions() -> Iterator[tuple[Over, Presence, str, str | None]]:
     for over in ("pooled", "per image", "per class"):
         for presence in presences:
             for absent in FILLS:
-                # an image is empty only where absent classes are left out
+                # images are empty only if absent classes are left out
                 empties = FILLS if (over, absent) == ("per image", "left out") else (None,)
                 for empty in empties:
                     yield over, presence, absent, empty
@@ -197,6 +197,6 @@ def _key_of(
     if absent != "left out" or empty_image not in (None, "left out"):
         return None
     if over == "pooled":
-        # a class that is only predicted counts: 0, but for accuracy, which is undefined there
+        # a class that is only predicted scores 0, except for accuracy, which is undefined there
         return f"m{score}_D" if presence == "either" else None
     return f"m{score}_{'I' if over == 'per image' else 'C'}"

@@ -16,14 +16,14 @@ from torch import Tensor
 
 Statistic = Callable[[Tensor], Tensor]
 
-#: The shares of worst images, in percent, and those that ``Q`` is the mean of.
+#: The shares of worst images in percent, and those whose mean is ``Q``.
 WORST = (1, 5, 10)
 ALL_SHARES = tuple(range(10, 101, 10))
 
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """A score that depends on the images through sums over them only.
+    """A score that depends on the images only through sums over them.
 
     ``parts (N, K)`` are summed, ``score`` maps sums ``(..., K)`` to scores ``(...)``.
     """
@@ -38,7 +38,7 @@ class Sums:
 def mean_of(values: Tensor) -> Sums:
     """The mean over K of the means of values ``(N, K)`` over the weighted images that have one.
 
-    Values may be ∞, which is summed on its own: 0 · ∞ is no number.
+    Infinite values are counted separately, as 0 · ∞ is nan.
     """
     infinite = values.isinf()
     parts = [values.where(values.isfinite(), 0.0), (~values.isnan()).double()]
@@ -56,15 +56,15 @@ def mean_of(values: Tensor) -> Sums:
 
 
 def fractions(percent: Sequence[int]) -> Tensor:
-    """Divided first, as the paper's code does: ⌊70 %·90⌋ is 62, since 0.7 · 90 < 63 in float64."""
+    """Shares in float64, as in the paper's code: ⌊70 %·90⌋ is 62, since 0.7 · 90 < 63."""
     return torch.tensor([q / 100 for q in percent], dtype=torch.float64)
 
 
 def worst_of(values: Tensor, shares: Tensor) -> Statistic:
     """Mean of the worst shares of values ``(N, K)``, over K and over the shares.
 
-    The order of the images is the same in every resample, so they are sorted once, and each column
-    without the images that lack it: of 150 classes an image has ten.
+    The order of the images is the same in every resample, so each column is sorted once, without
+    the images that have no value: an image has few of many classes.
     """
     columns = [_Column.of(column) for column in values.unbind(1) if not column.isnan().all()]
     longest = max((column.images.numel() for column in columns), default=1)
@@ -87,9 +87,9 @@ def worst_of(values: Tensor, shares: Tensor) -> Statistic:
 class _Column:
     """The images that have a value, in ascending order of it, in blocks.
 
-    The sums over blocks are matrix products, so that only the block in which a share ends is looked
-    at image by image. ``images (blocks, SIDE)`` are indices; ``rows (blocks, 2, SIDE)`` hold a 1
-    and the value of every image, and 0 behind the last.
+    Sums over blocks are matrix products; only the block in which a share ends is summed image by
+    image. ``images (blocks, SIDE)`` are indices; ``rows (blocks, 2, SIDE)`` hold 1 and the value of
+    every image, padded with 0.
     """
 
     images: Tensor
@@ -113,7 +113,7 @@ class _Column:
         drawn = weights.index_select(0, self.images.flatten()).unflatten(0, self.images.shape)
         there, total = (self.rows @ drawn).cumsum(0).unbind(1)
         number = (there[-1] * shares.unsqueeze(1)).floor().clamp(min=1)
-        # the block in which the share ends, what comes before it, and what is in it
+        # the block in which the share ends, the sums before it, and its images
         last = torch.searchsorted(there.t().contiguous(), number.t().contiguous()).t()
         last = last.clamp(max=len(there) - 1)
         before = (last - 1).clamp(min=0)
@@ -129,7 +129,7 @@ class _Column:
 def worst_means(weights: Tensor, values: Tensor, shares: Tensor) -> Tensor:
     """Means ``(..., Q)`` over the worst ⌊share·n⌋ images, at least one; values ``(..., n)`` ascend.
 
-    ``weights (..., n)`` say how often each image is there.
+    ``weights (..., n)`` are the multiplicities of the images.
     """
     there = weights.sum(-1, keepdim=True)
     number = (there * shares).floor().clamp(min=1)
@@ -139,8 +139,8 @@ def worst_means(weights: Tensor, values: Tensor, shares: Tensor) -> Tensor:
 def _sum_of_first(weights: Tensor, values: Tensor, number: Tensor) -> Tensor:
     """Sums ``(..., Q)`` of the first ``number (..., Q)`` of weighted values, both ``(..., n)``.
 
-    The value at which a number is reached counts with the rest that is missing, so this equals
-    repeating every value as often as its weight says.
+    The value that reaches a number counts with the remaining weight, so this equals the sum over
+    values that are repeated by their weights.
     """
     there = weights.cumsum(-1)
     total = (weights * values).cumsum(-1)

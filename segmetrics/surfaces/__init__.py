@@ -1,7 +1,8 @@
-"""Boundaries and surfaces: label maps become boundary counts and surface distances.
+"""Boundaries and surfaces: label maps → boundary counts and surface distances.
 
-``maps.py`` brings label maps into one form. ``host.py`` and ``cuda.py`` are the backends of the two
-functions below; the kernels of the former are defined in ``plain.py``, and compiled in ``cpu.py``.
+``maps.py`` converts inputs to padded label maps. ``host.py`` and ``cuda.py`` are the backends of
+``band_counts`` and ``measure_surfaces``. ``plain.py`` defines the kernels of the former, ``cpu.py``
+has them compiled.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from segmetrics.counting import BAD_KINDS, Counting, installed
 from segmetrics.counting.settings import Pixels
 from segmetrics.surfaces.maps import Maps, Mask, Surface, read_maps
 
-if TYPE_CHECKING:  # imported when there are tensors: the command does without torch
+if TYPE_CHECKING:  # imported on first use, as the command runs without torch
     import torch
     from torch import Tensor
 
@@ -39,8 +40,8 @@ def images(
     A volume of one slice is an image: see ``axes_of_size``.
 
     Raises:
-        TypeError: a dtype that cannot be read.
-        ValueError: shapes or devices that do not fit; neither two nor three spatial dimensions;
+        TypeError: a dtype that is not supported.
+        ValueError: shapes or devices that do not match; neither two nor three spatial dimensions;
             bad labels.
     """
     from segmetrics.counting.inputs import read
@@ -56,19 +57,19 @@ def images(
         image = pixels.image(i)
         maps, bad = _reader(on_cpu)(image, counting, background, without_ignored)
         if on_cpu and bad:
-            counts.count(preds, target, counting)  # raises, and says what is bad
+            counts.count(preds, target, counting)  # raises, with the values that are bad
         yield maps
 
 
 def axes_of_size(size: Sequence[int]) -> list[int]:
-    """The spatial dimensions of an image of this size: one of size 1 is none where two are left."""
+    """The spatial dimensions of an image: those of size 1 are dropped as long as two are left."""
     single = [axis for axis, length in enumerate(size) if length == 1]
     dropped = single[: max(0, len(size) - 2)]
     return [axis for axis in range(len(size)) if axis not in dropped]
 
 
 def _without_single_slices(pixels: Pixels) -> Pixels:
-    """The pixels with the spatial dimensions of ``axes_of_size`` only."""
+    """The pixels with only the spatial dimensions of ``axes_of_size``."""
     axes = axes_of_size(pixels.target.shape[2:])
     dropped = [axis + 2 for axis in range(pixels.target.ndim - 2) if axis not in axes]
     if any(pixels.preds.shape[dim] != 1 for dim in dropped):
@@ -82,7 +83,7 @@ def _without_single_slices(pixels: Pixels) -> Pixels:
 
 
 def bad_pixels(preds: Tensor, target: Tensor, counting: Counting) -> Tensor:
-    """Bad pixels as they stand behind the counts: on the CPU none, as ``images`` raises."""
+    """The numbers of bad pixels that follow the counts: 0 on the CPU, where ``images`` raises."""
     if preds.device.type == "cpu":
         import torch
 
@@ -94,8 +95,8 @@ def bad_pixels(preds: Tensor, target: Tensor, counting: Counting) -> Tensor:
 def band_counts(maps: Maps, reach: int, labels: int) -> Tensor:
     """Hits, predicted and target pixels in the labels' bands, int64 ``(channels, labels, 3)``.
 
-    A label's band are its pixels with another label, or the image's border, at most ``reach``
-    pixels away along every axis.
+    The band of a label: its pixels within ``reach``, along every axis, of a different label or of
+    the image's border.
     """
     found: Tensor = _backend(maps.target.device).band_counts(maps, reach, labels)
     return found.to(maps.target.device)
@@ -109,7 +110,7 @@ class BandCounting(Counting):
 
     @property
     def only_marginals(self) -> bool:
-        """Whether hits, predicted and target pixels are all that is counted."""
+        """Whether only the diagonal and the marginals of the confusion matrix are kept: yes."""
         return True
 
     @property
@@ -118,7 +119,7 @@ class BandCounting(Counting):
         return identifier("bands", self.dilation_ratio, super().name)
 
     def reach(self, size: Sequence[int]) -> int:
-        """How wide the bands are in an image of this size, in pixels."""
+        """The width of the bands in an image of this size, in pixels."""
         return max(1, round(self.dilation_ratio * hypot(*size)))
 
     def count(self, maps: Maps) -> Tensor:
@@ -138,18 +139,18 @@ def measure_surfaces(
 ) -> Tensor:
     """Measure the distances between the surfaces of masks, float64 ``(measures, masks)``.
 
-    They are where they were measured, on the CPU or the maps' device.
+    They are on the CPU or on the maps' device, wherever they were measured.
 
     Args:
         maps: of ``labels`` classes, or one channel a class with ``labels=1``; without ignored
             pixels, unless the surface is the contour.
-        measures: masks, each with what is read off its distances. A mask is a class, or the union
+        measures: masks, each with the functions of its distances. A mask is a class, or the union
             of a tuple of classes of one channel.
-        empty: the measures' values where one of the surfaces is empty.
-        both_empty: their values where both are; by default nan.
+        empty: the measures' values if one of the surfaces is empty.
+        both_empty: their values if both are; by default nan.
         labels: number of classes in a channel.
-        surface: what a class's surface is.
-        spacing: of the pixels along every axis.
+        surface: the definition of a surface.
+        spacing: distance between pixels along every axis.
     """
     both_empty = [nan] * len(empty) if both_empty is None else both_empty
     numbers: Tensor = _backend(maps.target.device).measure_surfaces(
@@ -160,14 +161,14 @@ def measure_surfaces(
 
 @cache
 def _reader(on_cpu: bool) -> Callable[[Pixels, Counting, int, bool], tuple[Maps, bool | Tensor]]:
-    """What reads an image."""
+    """The function that reads an image."""
     return _read_on_cpu if on_cpu and installed("numba") else read_maps
 
 
 def _read_on_cpu(
     pixels: Pixels, counting: Counting, background: int, without_ignored: bool
 ) -> tuple[Maps, bool]:
-    """The maps of ``maps.read_maps``."""
+    """``maps.read_maps`` by compiled kernels."""
     import torch
 
     from segmetrics.counting.inputs import as_arrays

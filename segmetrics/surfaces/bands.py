@@ -1,4 +1,4 @@
-"""The bands of two label maps in NumPy arrays, as the command counts them. No torch here."""
+"""Counts the bands of two label maps in NumPy arrays, for the command. Needs no torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def count_bands(preds: Array, target: Array, counting: BandCounting) -> NDArray[
     """Hits, predicted and target pixels in the labels' bands, ``(labels, 3)``.
 
     Args:
-        preds: labels of one image or volume, all of them known.
+        preds: labels of one image or volume, none of them bad.
         target: labels of the same shape.
         counting: what is counted.
     """

@@ -1,12 +1,12 @@
-"""Surfaces on CUDA: dense maps of distances and sizes, so that the host never waits.
+"""Surfaces on CUDA: dense maps of distances and sizes, without synchronizing.
 
-The number of pieces of a surface would have to be known by the host. So nothing is gathered: a
-piece is where its size is not 0, and distances are those of the whole image, by one exact
-separable transform of every surface.
+A list of pieces would need their number on the host. So nothing is compacted: pieces are the pixels
+whose size is not 0, and distances are those of the whole image, by an exact separable distance
+transform of each surface.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
-# because types of a kernel's arguments are Triton's own
+# as Triton has types of its own for kernel arguments
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from segmetrics.surfaces.distances import Distances, Measure, share_of_size
 from segmetrics.surfaces.elements import sizes
 from segmetrics.surfaces.maps import IGNORED_PIXEL, Maps, Mask, Surface, moves
 
-#: Outputs of a program along a line, and its lines.
+#: The tile of a program: outputs along a line, and lines.
 OUTPUTS, LINES = 32, 32
 
 
@@ -54,7 +54,7 @@ def measure_surfaces(
     surface: Surface,
     spacing: tuple[float, ...],
 ) -> Tensor:
-    """The numbers of ``surfaces.measure_surfaces``."""
+    """The values of ``surfaces.measure_surfaces``."""
     columns, in_pixels = [], surface != "elements"
     for mask, of_mask in measures:
         classes = mask if isinstance(mask, tuple) else (mask,)
@@ -65,8 +65,12 @@ def measure_surfaces(
             for side in maps
         )
         distances = Distances(
-            Way(_distances(target_sizes > 0, spacing), preds_sizes, in_pixels=in_pixels),
-            Way(_distances(preds_sizes > 0, spacing), target_sizes, in_pixels=in_pixels),
+            SurfaceDistances(
+                _distances(target_sizes > 0, spacing), preds_sizes, in_pixels=in_pixels
+            ),
+            SurfaceDistances(
+                _distances(preds_sizes > 0, spacing), target_sizes, in_pixels=in_pixels
+            ),
         )
         found = (preds_sizes > 0).any().int() + (target_sizes > 0).any().int()
         columns.append(
@@ -83,8 +87,8 @@ def measure_surfaces(
     return torch.stack(columns, 1)
 
 
-class Way:
-    """A way on CUDA: distances everywhere, and sizes of pieces, 0 where there is none."""
+class SurfaceDistances:
+    """``DirectedDistances`` on CUDA: of all pixels, with the sizes of pieces, 0 elsewhere."""
 
     def __init__(self, values: Tensor, piece_sizes: Tensor, *, in_pixels: bool) -> None:
         self.values = values.flatten()
@@ -101,15 +105,15 @@ class Way:
         return (self.values.double() * self.sizes).where(self.sizes > 0, 0.0).sum()
 
     def within(self, tolerance: float) -> Tensor:
-        """The size of what lies within a tolerance."""
+        """The size of the surface within a tolerance."""
         limit = self.values.new_full((), tolerance)
         return self.sizes.where(self.values <= limit, 0.0).sum()
 
-    def pooled(self, other: Way) -> Way:
-        """The distances of both surfaces as those of one."""
+    def pooled(self, other: SurfaceDistances) -> SurfaceDistances:
+        """The distances of both surfaces together."""
         values = torch.cat([self.values, other.values])
         of_both = torch.cat([self.sizes, other.sizes])
-        return Way(values, of_both, in_pixels=self.in_pixels)
+        return SurfaceDistances(values, of_both, in_pixels=self.in_pixels)
 
     def percentile(self, percent: float) -> Tensor:
         """The distance within which this share of the surface lies."""
@@ -129,7 +133,7 @@ class Way:
 
 
 def _union(labels: Tensor, classes: Sequence[int], of_channel: int) -> Tensor:
-    """Where a map has one of the classes, of which each channel has so many."""
+    """The pixels of the classes in one channel, which has ``of_channel`` classes."""
     inside = torch.zeros_like(labels, dtype=torch.bool)
     for c in classes:
         inside |= labels == c % of_channel
@@ -137,7 +141,7 @@ def _union(labels: Tensor, classes: Sequence[int], of_channel: int) -> Tensor:
 
 
 def _sizes(inside: Tensor, target: Tensor, surface: Surface, spacing: tuple[float, ...]) -> Tensor:
-    """Sizes of the pieces of a mask's surface in one map, in float64, 0 where there is none."""
+    """Sizes of the pieces of a mask's surface in float64, 0 elsewhere."""
     flat = inside.flatten()
     offsets = [sum(map(mul, move, inside.stride())) for move in moves(surface, inside.ndim)]
     if surface == "elements":
@@ -159,7 +163,7 @@ def _table(spacing: tuple[float, ...], device: torch.device) -> Tensor:
 
 
 def _inner(maps: Tensor, reach: int) -> Tensor:
-    """Pixels with one label throughout the window that reaches ``reach`` pixels to all sides."""
+    """Pixels whose window of ``2 * reach + 1`` pixels a side holds one label only."""
     lowest = highest = maps.float()  # exact: there are less than 2**24 labels
     for dim in range(1, maps.ndim):
         lowest = -_highest(-lowest, dim, reach)
@@ -168,14 +172,14 @@ def _inner(maps: Tensor, reach: int) -> Tensor:
 
 
 def _highest(values: Tensor, dim: int, reach: int) -> Tensor:
-    """The highest value of a window along one dimension."""
+    """The maximum of a window along one dimension."""
     lines = values.movedim(dim, -1)
     pooled = max_pool1d(lines.flatten(0, -2), 2 * reach + 1, stride=1, padding=reach)
     return pooled.view(lines.shape).movedim(-1, dim)
 
 
 def _distances(seeds: Tensor, spacing: tuple[float, ...]) -> Tensor:
-    """Distance to the nearest seed everywhere, in float32; infinite where there is none."""
+    """Distance of every pixel to the nearest seed, in float32; infinite without seeds."""
     squares = torch.full(seeds.shape, inf, dtype=torch.float64, device=seeds.device)
     squares.masked_fill_(seeds, 0.0)
     for dim, step in enumerate(spacing):
@@ -186,8 +190,8 @@ def _distances(seeds: Tensor, spacing: tuple[float, ...]) -> Tensor:
 def lower_envelopes(squares: Tensor, dim: int, step: float) -> Tensor:
     """Replace every line along ``dim`` by the lower envelope of parabolas on its entries.
 
-    Every entry looks at every other of its line: as exact as the envelope by Felzenszwalb and
-    Huttenlocher, more work, and all of it at once.
+    Takes the minimum over all entries of a line for each entry: as exact as the algorithm of
+    Felzenszwalb and Huttenlocher, with quadratic work that is all parallel.
     """
     length, stride = squares.shape[dim], squares.stride(dim)
     lines = squares.numel() // length

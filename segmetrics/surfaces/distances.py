@@ -1,4 +1,4 @@
-"""What is read off the distances between two surfaces."""
+"""Measures of the distances between two surfaces."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing_extensions import Self
 Scalar = float | Tensor
 
 
-class Way(Protocol):
+class DirectedDistances(Protocol):
     """Distances from every piece of one surface to the nearest piece of another.
 
-    They are in float32 and in the units of the spacing. Pieces have a size: 1 for pixels, a length
-    or an area for elements.
+    In float32 and in the units of the spacing. The size of a piece is 1 for pixels, a length or an
+    area for elements.
     """
 
     @property
@@ -29,27 +29,27 @@ class Way(Protocol):
         """The sum of the distances, weighted by the pieces' sizes."""
 
     def within(self, tolerance: float) -> Scalar:
-        """The size of what lies within a tolerance, itself rounded to float32.
+        """The size of the surface within a tolerance, which is rounded to float32.
 
-        So multiples of the spacing stay equal to a tolerance that is such a multiple.
+        So a distance and a tolerance that are the same multiple of the spacing compare equal.
         """
 
     def percentile(self, percent: float) -> Scalar:
         """The distance within which this share of the surface lies.
 
-        Interpolated linearly between pixels; between elements the smallest that is large enough,
-        see ``share_of_size``.
+        Interpolated linearly for pixels; for elements the smallest distance that suffices, see
+        ``share_of_size``.
         """
 
     def pooled(self, other: Self) -> Self:
-        """The distances of both surfaces as those of one."""
+        """The distances of both surfaces together."""
 
 
 class Distances(NamedTuple):
-    """The distances between two surfaces, both ways."""
+    """The distances between two surfaces, in both directions."""
 
-    to_target: Way
-    to_preds: Way
+    to_target: DirectedDistances
+    to_preds: DirectedDistances
 
 
 Measure = Callable[[Distances], Scalar]
@@ -62,18 +62,18 @@ def hausdorff(
     directed: bool = False,
     pooled: bool = False,
 ) -> Scalar:
-    """The ``percentile`` of the distances: the larger of both ways, of one, or of both pooled."""
+    """The ``percentile`` of the distances: the larger of both directions, of one, or pooled."""
     there, back = distances
     if directed:
         return there.percentile(percentile)
     if pooled:
         return there.pooled(back).percentile(percentile)
-    to_target, to_preds = (torch.as_tensor(way.percentile(percentile)) for way in distances)
+    to_target, to_preds = (torch.as_tensor(each.percentile(percentile)) for each in distances)
     return torch.maximum(to_target, to_preds)
 
 
 def average_distance(distances: Distances, *, symmetric: bool = True) -> Scalar:
-    """The mean distance of both ways pooled, or from prediction to target alone."""
+    """The mean distance of both directions pooled, or from prediction to target only."""
     there, back = distances
     if not symmetric:
         return there.total() / there.size
@@ -95,16 +95,16 @@ def boundary_f1(distances: Distances, *, tolerance: float) -> Scalar:
 
 
 def share_of_size(percent: float) -> float:
-    """The share of a sum of sizes that is enough: less by more than sums are rounded."""
+    """The share of a sum of sizes, lowered by more than the rounding of sums."""
     return percent / 100 * (1 - 1e-9)
 
 
-#: Keeps 0 / 0 at 0 and changes nothing else.
+#: Makes 0 / 0 0 and changes no other quotient.
 _TINY = float(np.finfo(np.float64).tiny)
 
 
 class Pieces:
-    """A way on the CPU: the distances of the pieces, and their sizes unless they are pixels."""
+    """``DirectedDistances`` on the CPU: of each piece, with sizes unless pieces are pixels."""
 
     def __init__(self, values: NDArray[np.float32], sizes: NDArray[np.float64] | None) -> None:
         self.values = values

@@ -1,10 +1,10 @@
-"""Length and area of the piece of surface in a neighbourhood of 2×2(×2) pixels.
+"""Length or area of the surface in a neighbourhood of 2×2(×2) pixels.
 
-The surface of a mask runs between pixel centres. In every neighbourhood it is the polygon of
-marching squares and cubes: its corners lie halfway between neighbouring pixels of which one
-belongs to the mask. Nikolov et al. (2018, "Deep learning to achieve clinically applicable
-segmentation of head and neck anatomy for radiotherapy") look its size up by the neighbourhood's
-code; here the table is computed from the geometry.
+The surface of a mask runs between pixel centres. In each neighbourhood it is the polygon of
+marching squares or cubes: its corners lie halfway between neighbouring pixels of which exactly one
+is in the mask. Nikolov et al. (2018, "Deep learning to achieve clinically applicable segmentation
+of head and neck anatomy for radiotherapy") look up its size by the neighbourhood's code. Here that
+table is computed from the geometry.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from numpy.typing import NDArray
 
 Corner = tuple[int, ...]
 Edge = tuple[Corner, Corner]
-Floats = NDArray[np.float64]
+Float64Array = NDArray[np.float64]
 
 
-def sizes(spacing: tuple[float, ...]) -> Floats:
+def sizes(spacing: tuple[float, ...]) -> Float64Array:
     """Contour lengths ``(16,)`` or surface areas ``(256,)`` by neighbourhood code.
 
     Bit ``i`` of a code says whether corner ``i``, in row-major order, belongs to the mask.
     """
     scale = np.array(spacing)
     if len(spacing) == 3:
-        scale = np.prod(scale) / scale  # what faces one axis extends along the others
-    table: Floats = np.linalg.norm(_pieces(len(spacing)) * scale, axis=-1).sum(-1)
+        scale = np.prod(scale) / scale  # a face normal to one axis extends along the others
+    table: Float64Array = np.linalg.norm(_pieces(len(spacing)) * scale, axis=-1).sum(-1)
     return table
 
 
 @cache
-def _pieces(dims: int) -> Floats:
-    """The pieces of every code ``(codes, pieces, dims)``, filled up with zeros.
+def _pieces(dims: int) -> Float64Array:
+    """The pieces of every code ``(codes, pieces, dims)``, padded with zeros.
 
-    A piece is a segment from end to end, or a triangle's normal, as long as its area.
+    A piece is a segment's vector, or a triangle's normal whose length is its area.
     """
     pieces_of = _segment_vectors if dims == 2 else _triangle_normals
     pieces = [pieces_of(_inside(code, dims)) for code in range(2**2**dims)]
@@ -46,19 +46,18 @@ def _pieces(dims: int) -> Floats:
     return table
 
 
-def _segment_vectors(inside: set[Corner]) -> list[Floats]:
+def _segment_vectors(inside: set[Corner]) -> list[Float64Array]:
     segments = _segments(inside, [(0, 0), (0, 1), (1, 1), (1, 0)])
     return [_middle(a) - _middle(b) for a, b in segments]
 
 
-def _triangle_normals(inside: set[Corner]) -> list[Floats]:
-    """The triangles of a cube.
+def _triangle_normals(inside: set[Corner]) -> list[Float64Array]:
+    """The normals of the triangles in a cube.
 
-    A polygon of more than four corners is not flat, and its area depends on how it is cut into
-    triangles. It is cut from the corner that gives the greatest area on the unit cube, as the
-    reference's table does.
+    A polygon of more than four corners is not planar, so its area depends on the triangulation. It
+    is the fan with the largest area on the unit cube, as in the reference's table.
     """
-    normals: list[Floats] = []
+    normals: list[Float64Array] = []
     for polygon in _polygons(inside):
         corners = np.array([_middle(edge) for edge in polygon])
         fans = [_fan(np.roll(corners, shift, axis=0)) for shift in range(len(corners))]
@@ -67,14 +66,14 @@ def _triangle_normals(inside: set[Corner]) -> list[Floats]:
     return normals
 
 
-def _fan(corners: Floats) -> Floats:
-    """Normals, as long as the areas, of the triangles that share the first corner."""
+def _fan(corners: Float64Array) -> Float64Array:
+    """Normals of the triangles that share the first corner; their lengths are the areas."""
     sides = corners[1:] - corners[0]
     return np.cross(sides[:-1], sides[1:]) / 2
 
 
 def _polygons(inside: set[Corner]) -> list[list[Edge]]:
-    """The closed polygons that part the inside from the outside corners of a cube."""
+    """The closed polygons that separate inside from outside corners of a cube."""
     neighbours: dict[Edge, list[Edge]] = {}
     for axis, side in product(range(3), (0, 1)):
         first, second = (a for a in range(3) if a != axis)
@@ -98,9 +97,10 @@ def _polygons(inside: set[Corner]) -> list[list[Edge]]:
 
 
 def _segments(inside: set[Corner], square: list[Corner]) -> list[tuple[Edge, Edge]]:
-    """The segments that part the corners of a square, given in cyclic order.
+    """The segments that separate the corners of a square, which are in cyclic order.
 
-    Where opposite corners are alike, the rarer kind of the whole neighbourhood is cut off singly.
+    If opposite corners are alike, each corner of the rarer kind of the whole neighbourhood is cut
+    off by a segment of its own.
     """
     rare = len(inside) <= 2 ** (len(square[0]) - 1)
     kinds = [(corner in inside) == rare for corner in square]
@@ -120,6 +120,6 @@ def _edge(a: Corner, b: Corner) -> Edge:
     return min(a, b), max(a, b)
 
 
-def _middle(edge: Edge) -> Floats:
+def _middle(edge: Edge) -> Float64Array:
     a, b = edge
     return np.array([(i + j) / 2 for i, j in zip(a, b, strict=True)])

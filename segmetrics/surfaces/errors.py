@@ -1,8 +1,8 @@
-"""What wrong pixels are: errors at boundaries, of extent, of whole segments; and how far they lie
-from a boundary. No torch here.
+"""Counts wrong pixels by kind (boundary, extent, segment), and pixels by their distance to a
+boundary. Needs no torch.
 
-Label maps are volumes ``(depth, height, width)`` in int32 that hold ``NO_CLASS`` where there is no
-class and, in targets, ``IGNORED_PIXEL``; they have no padding.
+Label maps are int32 volumes ``(depth, height, width)`` without padding, with the sentinels
+``NO_CLASS`` and, in targets, ``IGNORED_PIXEL``.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from segmetrics._compile import kernel
 from segmetrics.objects.cpu import components
 from segmetrics.surfaces.maps import IGNORED_PIXEL, NO_CLASS
 
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int32]
-Longs = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+Int32Array = NDArray[np.int32]
+Int64Array = NDArray[np.int64]
 
 #: The columns of ``count_errors``.
 RIGHT, FALSE, MISSED = 0, slice(1, 4), slice(4, 7)
-#: The square of a distance that is out of reach.
+#: Sentinel: the square of a distance that is out of reach.
 FAR = 2**30
 #: The kinds of errors, of false and of missed pixels alike.
 KINDS = ("boundary", "extent", "segment")
 
 
-def count_errors(preds: Ints, target: Ints, labels: int, reach: int) -> Longs:
+def count_errors(preds: Int32Array, target: Int32Array, labels: int, reach: int) -> Int64Array:
     """Pixels of every label ``(labels, 7)``: right, false of three kinds, missed of three kinds.
 
-    A wrong pixel of a class is a boundary error if right pixels of the class and pixels that are
-    rightly not of it are both at most ``reach`` away, or if such a pixel is that near; and if the
-    connected piece of such errors touches both. Any other is an extent error if its segment, the
-    connected pixels of the class in the prediction (false) or in the target (missed), holds a right
-    pixel, and a segment error if not. Pixels that touch at a corner are connected, and distances
-    are at most ``reach`` if they round to it. Segments are those of the whole maps; ignored pixels
-    are then left out.
+    Candidates for boundary errors are the wrong pixels of a class that have true positives and true
+    negatives of it both within ``reach``, and the wrong pixels within ``reach`` of those. They are
+    boundary errors if their connected piece touches both. Any other wrong pixel is an extent error
+    if its segment, the connected pixels of the class in the prediction (false) or in the target
+    (missed), holds a right pixel, and a segment error if not. Pixels that touch at a corner are
+    connected. A distance is within ``reach`` if it rounds to at most ``reach``. Segments are found
+    in the whole maps; only then are ignored pixels left out.
 
     Source: Bernhard et al., "What's Outside the Intersection? Fine-grained Error Analysis for
     Semantic Segmentation Beyond IoU", WACV 2024, section 3.
@@ -59,11 +59,13 @@ def count_errors(preds: Ints, target: Ints, labels: int, reach: int) -> Longs:
     return counts
 
 
-def count_near_boundaries(preds: Ints, target: Ints, labels: int, reach: int) -> Longs:
+def count_near_boundaries(
+    preds: Int32Array, target: Int32Array, labels: int, reach: int
+) -> Int64Array:
     """Right, predicted and target pixels of every label ``(reach, labels, 3)`` near boundaries.
 
-    Entry d − 1 counts the pixels at most d from the nearest pixel with another label in the target,
-    ignored ones among these: the trimap of width d around all boundaries.
+    Entry d − 1 counts the pixels within d of the nearest pixel with a different label in the
+    target, ignored ones included: the trimap of width d around all boundaries.
 
     Source: Kohli, Ladický and Torr, "Robust Higher Order Potentials for Enforcing Label
     Consistency", IJCV 82 (2009), section 5.3; Csurka et al., "What is a good evaluation measure for
@@ -84,7 +86,9 @@ def count_near_boundaries(preds: Ints, target: Ints, labels: int, reach: int) ->
 # --- Boundary errors ------------------------------------------------------------------------------
 
 
-def _boundary_errors(preds: Ints, target: Ints, labels: int, reach: int) -> tuple[Bools, Bools]:
+def _boundary_errors(
+    preds: Int32Array, target: Int32Array, labels: int, reach: int
+) -> tuple[BoolArray, BoolArray]:
     """False and missed pixels that are boundary errors."""
     false, missed = np.zeros((2, *preds.shape), np.bool_)
     differ = preds != target
@@ -102,14 +106,16 @@ def _boundary_errors(preds: Ints, target: Ints, labels: int, reach: int) -> tupl
     return _touching(false, preds, preds, target), _touching(missed, target, preds, target)
 
 
-def _touching(errors: Bools, of: Ints, preds: Ints, target: Ints) -> Bools:
-    """The connected pieces of errors of a class that touch its right pixels and those of others."""
+def _touching(
+    errors: BoolArray, of: Int32Array, preds: Int32Array, target: Int32Array
+) -> BoolArray:
+    """The errors whose connected piece touches true positives and true negatives of the class."""
     pieces = components(np.where(errors, of, NO_CLASS), True)
     numbers = pieces.map()[errors]
     hit, neither = np.zeros((2, len(pieces.classes)), np.bool_)
     sides = [1 if length > 1 else 0 for length in errors.shape]
     pads = [(side, side) for side in sides]
-    # beyond the border there is nothing: neither right nor of another class
+    # a sentinel beyond the border, which is neither right nor of another class
     beyond = np.iinfo(np.int32).min
     wide = [np.pad(side, pads, constant_values=beyond) for side in (preds, target)]
     places = np.nonzero(errors)
@@ -119,7 +125,7 @@ def _touching(errors: Bools, of: Ints, preds: Ints, target: Ints) -> Bools:
         in_preds, in_target = (side[there] for side in wide)
         hit[numbers[(in_preds == own) & (in_target == own)]] = True
         neither[numbers[(in_preds != own) & (in_target != own) & (in_target != beyond)]] = True
-    kept: Bools = errors.copy()
+    kept: BoolArray = errors.copy()
     kept[errors] = (hit & neither)[numbers]
     return kept
 
@@ -127,8 +133,8 @@ def _touching(errors: Bools, of: Ints, preds: Ints, target: Ints) -> Bools:
 # --- Distances ------------------------------------------------------------------------------------
 
 
-def _rings(target: Ints, reach: int) -> Longs:
-    """The distance to the nearest pixel with another label, rounded up; beyond reach, reach + 1."""
+def _rings(target: Int32Array, reach: int) -> Int64Array:
+    """Distance to the nearest pixel with a different label, rounded up, at most reach + 1."""
     rings = np.full(target.shape, reach + 1, np.int64)
     for c in np.unique(target[target >= 0]).tolist():
         inside = target == c
@@ -139,18 +145,19 @@ def _rings(target: Ints, reach: int) -> Longs:
     return rings
 
 
-def _near(places: Bools, seeds: Bools, reach: int) -> Bools:
+def _near(places: BoolArray, seeds: BoolArray, reach: int) -> BoolArray:
     """The places whose distance to a seed rounds to at most ``reach``."""
-    near: Bools = places & (squared_distances(places, seeds, reach) <= reach * (reach + 1))
+    near: BoolArray = places & (squared_distances(places, seeds, reach) <= reach * (reach + 1))
     return near
 
 
 @kernel
-def squared_distances(places: Bools, seeds: Bools, reach: int) -> Ints:
+def squared_distances(places: BoolArray, seeds: BoolArray, reach: int) -> Int32Array:
     """Squared distance from every place to the nearest seed; ``FAR`` if that is out of reach.
 
-    Out of reach is what is more than ``reach`` away along an axis. Two sweeps give the gap to the
-    nearest seed in every column; a place then looks at the columns around it.
+    A seed is out of reach if it is more than ``reach`` away along an axis. Two sweeps find the gap
+    to the nearest seed in each column; each place then takes the minimum over the columns within
+    reach.
     """
     depth, height, width = places.shape
     gap = np.full(places.shape, reach + 1, np.int32)
@@ -179,12 +186,12 @@ def squared_distances(places: Bools, seeds: Bools, reach: int) -> Ints:
     return found
 
 
-def _box(inside: Bools, margin: int) -> tuple[slice, ...]:
+def _box(inside: BoolArray, margin: int) -> tuple[slice, ...]:
     """The smallest box of all pixels inside, with a margin."""
     return tuple(_sides(inside, margin))
 
 
-def _sides(inside: Bools, margin: int) -> Iterator[slice]:
+def _sides(inside: BoolArray, margin: int) -> Iterator[slice]:
     for axis, length in enumerate(inside.shape):
         others = tuple(other for other in range(inside.ndim) if other != axis)
         (filled,) = np.nonzero(inside.any(others))

@@ -1,4 +1,4 @@
-"""Label maps in one form: what the surface backends read."""
+"""Padded label maps, which the surface backends read."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from segmetrics.counting.settings import Pixels
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Pixels of a class with a direct neighbour outside it; pieces of the surface between pixels; or
-#: pixels with any neighbour outside it, those ignored left out.
+#: ``"pixels"``: those of a class with a direct neighbour outside it. ``"elements"``: pieces of the
+#: surface between pixels. ``"contour"``: those with any neighbour outside it, except ignored ones.
 Surface = Literal["pixels", "elements", "contour"]
 #: A class, or the union of several classes: a region.
 Mask = int | tuple[int, ...]
 
 #: A pixel of no class: outside the image, or an abstention.
 NO_CLASS = -1
-#: A pixel whose target is ignored; it belongs to no class either.
+#: A pixel whose target is ignored. It has no class either.
 IGNORED_PIXEL = -2
 
 
 class Maps(NamedTuple):
-    """The label maps of one image, int32 ``(channels, *size)``, padded by ``NO_CLASS`` all around.
+    """The label maps of one image, int32 ``(channels, *size)``, padded with ``NO_CLASS``.
 
-    They are tensors, or arrays of NumPy in ``cpu_maps.py`` and ``bands.py``. Neighbours are so a
-    fixed distance apart, and the image's border is like any other contour.
+    Tensors, or NumPy arrays in ``cpu_maps.py`` and ``bands.py``. With the padding, a neighbour is
+    at a fixed offset for every pixel, and the image's border is a contour like any other.
     """
 
     preds: Any
@@ -43,18 +43,18 @@ class Maps(NamedTuple):
         return tuple(length - 2 for length in self.target.shape[1:])
 
     def cpu(self) -> Maps:
-        """The maps where NumPy can read them."""
+        """The maps on the CPU."""
         return Maps(self.preds.cpu(), self.target.cpu())
 
 
 def read_maps(
     pixels: Pixels, counting: Counting, background: int, without_ignored: bool
 ) -> tuple[Maps, Tensor]:
-    """Read one image, and say whether it has a bad pixel (a bool scalar).
+    """The maps of one image, and whether it has a bad pixel (a bool scalar).
 
-    Labels below ``background`` are no class, and those from there on count from 0. Ignored pixels
-    are ``IGNORED_PIXEL`` in the target and keep their label in the prediction; or
-    ``without_ignored`` they are of no class in both.
+    Labels below ``background`` have no class; the others are numbered from 0. Ignored pixels are
+    ``IGNORED_PIXEL`` in the target and keep their label in the prediction, or with
+    ``without_ignored`` have no class in both.
     """
     import torch
 
@@ -86,13 +86,13 @@ def read_maps(
 
 
 def moves(surface: Surface, dims: int) -> list[tuple[int, ...]]:
-    """From a pixel to the neighbours that are compared with it, or for elements to the corners."""
+    """Steps from a pixel to the neighbours it is compared with; for elements to the corners."""
     steps = (0, 1) if surface == "elements" else (-1, 0, 1)
     found = list(product(steps, repeat=dims))
     return [m for m in found if sum(map(abs, m)) == 1] if surface == "pixels" else found
 
 
 def volumes(side: Any) -> list[NDArray[np.int32]]:
-    """The channels as volumes ``(depth, height, width)``; an image has depth 1 without border."""
+    """The channels as volumes ``(depth, height, width)``; an image has depth 1, without padding."""
     arrays = [np.asarray(channel) for channel in side]
     return [array if array.ndim == 3 else array[None] for array in arrays]

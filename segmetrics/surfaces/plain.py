@@ -1,9 +1,8 @@
-"""Surfaces by NumPy and SciPy: the definition, and what is used where numba is not installed.
+"""Surfaces in NumPy and SciPy: the definition of the kernels, and the fallback without numba.
 
-A label map is an int32 array padded by ``NO_CLASS`` on all sides, seen as a volume
-``(depth, height, width)``; an image has depth 1 and no padding there. Points are positions in the
-flat map, class after class and within a class in raster order; ``start`` ``(classes + 1,)`` says
-where each class begins.
+A label map is an int32 volume ``(depth, height, width)``, padded by ``NO_CLASS`` on all sides; an
+image has depth 1 and no padding along it. Points are flat indices, grouped by class and in raster
+order within a class; ``start`` ``(classes + 1,)`` is the offset of each class.
 """
 
 from __future__ import annotations
@@ -14,14 +13,16 @@ from scipy import ndimage  # type: ignore[import-untyped]
 
 from segmetrics.surfaces.maps import IGNORED_PIXEL, NO_CLASS
 
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int32]
-Longs = NDArray[np.int64]
-Floats = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+Int32Array = NDArray[np.int32]
+Int64Array = NDArray[np.int64]
+Float64Array = NDArray[np.float64]
 
 
-def find_pixels(labels: Ints, offsets: Longs, classes: int) -> tuple[Longs, Longs]:
-    """Pixels of a class with another label at one of the ``offsets``: points and ``start``."""
+def find_pixels(
+    labels: Int32Array, offsets: Int64Array, classes: int
+) -> tuple[Int64Array, Int64Array]:
+    """Pixels of each class with a different label at one of the ``offsets``: points, ``start``."""
     uneven = np.zeros(len(labels), np.bool_)
     for offset in offsets:
         uneven |= np.roll(labels, -offset) != labels
@@ -30,11 +31,11 @@ def find_pixels(labels: Ints, offsets: Longs, classes: int) -> tuple[Longs, Long
 
 
 def find_elements(
-    labels: Ints, offsets: Longs, classes: int
-) -> tuple[Longs, NDArray[np.uint8], Longs]:
+    labels: Int32Array, offsets: Int64Array, classes: int
+) -> tuple[Int64Array, NDArray[np.uint8], Int64Array]:
     """Neighbourhoods that a class fills in part: points, codes and ``start``.
 
-    A neighbourhood stands at its first corner; ``offsets`` lead from there to all its corners.
+    The point of a neighbourhood is its first corner; ``offsets`` lead from there to all corners.
     """
     found, codes = [], []
     for c in range(classes):
@@ -47,9 +48,9 @@ def find_elements(
 
 
 def nearest(
-    queries: Longs, seeds: Longs, size: tuple[int, int, int], spacing: Floats
+    queries: Int64Array, seeds: Int64Array, size: tuple[int, int, int], spacing: Float64Array
 ) -> NDArray[np.float32]:
-    """Euclidean distance from every query to its nearest seed; at least one of each."""
+    """Euclidean distance from every query to its nearest seed. Neither may be empty."""
     far = np.ones(size, np.bool_)
     far.flat[seeds] = False
     places = np.unravel_index(np.concatenate([queries, seeds]), size)
@@ -60,22 +61,26 @@ def nearest(
     return nearest
 
 
-def inner(labels: Ints, reach: int) -> Bools:
-    """Pixels with one label throughout the window that reaches ``reach`` pixels to all sides."""
+def inner(labels: Int32Array, reach: int) -> BoolArray:
+    """Pixels whose window of ``2 * reach + 1`` pixels a side holds one label only."""
     window = [2 * reach + 1 if length > 1 else 1 for length in labels.shape]
     outside = {"mode": "constant", "cval": NO_CLASS}
     lowest = ndimage.minimum_filter(labels, window, **outside)
     highest = ndimage.maximum_filter(labels, window, **outside)
-    even: Bools = lowest == highest
+    even: BoolArray = lowest == highest
     return even
 
 
 def band_counts(
-    preds: Ints, target: Ints, preds_inner: Bools, target_inner: Bools, labels: int
-) -> Longs:
+    preds: Int32Array,
+    target: Int32Array,
+    preds_inner: BoolArray,
+    target_inner: BoolArray,
+    labels: int,
+) -> Int64Array:
     """Hits, predicted and target pixels of each label in the bands ``(labels, 3)``; flat inputs.
 
-    A label's band are its pixels that are not inner ones. Ignored pixels do not count.
+    The band of a label: its pixels that are not inner ones. Ignored pixels do not count.
     """
     counted = target != IGNORED_PIXEL
     in_preds = (preds >= 0) & ~preds_inner & counted
@@ -85,5 +90,5 @@ def band_counts(
     return np.stack([np.bincount(map_[where], minlength=labels) for map_, where in of], axis=1)
 
 
-def _start(found: list[Longs]) -> Longs:
+def _start(found: list[Int64Array]) -> Int64Array:
     return np.cumsum([0, *map(len, found)])

@@ -1,18 +1,15 @@
-"""Lightning's callback: the scores, the confusion matrix and the worst images of every epoch."""
+"""The callback: the scores, the confusion matrix and the worst images of every epoch."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from copy import deepcopy
-from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -20,26 +17,29 @@ from typing_extensions import Unpack
 
 from segmetrics._arguments import boolean, integer, number
 from segmetrics._help import explained
-from segmetrics.counting import Counting, plain
-from segmetrics.counting.inputs import read
 from segmetrics.labels import LabelSpace
+from segmetrics.lightning.loggers import board_of
+from segmetrics.lightning.pictures import (
+    confusion_picture,
+    drawn_figure,
+    example_picture,
+    label_maps,
+)
+from segmetrics.lightning.tally import Kept, Tally
 from segmetrics.metrics import ProbabilityMetrics, SegmentationMetrics
 from segmetrics.metrics.calibration import draw_bins
-from segmetrics.overlays import Picture, errors, overlay
-from segmetrics.plotting import heat_map
-from segmetrics.probabilities.calibration import Bins
-from segmetrics.recipes import JointArguments, statistics
+from segmetrics.overlays import Picture
+from segmetrics.recipes import JointArguments
 from segmetrics.report import Example
-from segmetrics.statistics import ImageCounts
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, LightningModule, Trainer
 else:
 
     def _callback_base() -> type:
-        """``pytorch_lightning`` and ``lightning.pytorch`` each know a ``Callback`` of their own.
+        """A base class that both ``pytorch_lightning`` and ``lightning.pytorch`` accept.
 
-        Who has both installed may use either, so it is one of both.
+        Each package has a ``Callback`` of its own. With both installed, users may run either.
         """
         bases = []
         for package in ("pytorch_lightning", "lightning.pytorch"):
@@ -54,10 +54,8 @@ else:
 
     Callback = _callback_base()
 
-#: Where something stands in a batch: its key, its position, or a function that takes it out.
+#: How to get something from a batch: its key, its position, or a function of the batch.
 Pick = str | int | Callable[[Any], Any]
-
-GAP = 4  # white pixels between the pictures of an image
 
 
 @explained
@@ -69,42 +67,44 @@ class SegmentationCallback(Callback):
 
     Every epoch logs what :class:`~segmetrics.metrics.collection.SegmentationMetrics` computes:
     ``val/mIoU``, ``val/iou/<class>``, ... for all loggers, ``ModelCheckpoint(monitor="val/mIoU")``
-    and ``EarlyStopping``. It is that of all devices together, by one all-reduce. With
+    and ``EarlyStopping``. Scores are those of all devices together, by one all-reduce. With
     ``probabilities=True`` also the keys of ``ProbabilityMetrics``: ``val/ECE``, ``val/NLL``, ...;
-    the step then returns scores, with ``from_logits`` said of several classes, too. TensorBoard,
-    Weights & Biases and MLflow also get pictures: ``val/confusion_matrix``, and as ``val/worst``
-    the worst images, by their mIoU as :class:`~segmetrics.metrics.image.ImageScores` has it, each
-    as image, target, prediction and errors (wrong pixels red, ignored ones grey).
+    the step must then return scores, and ``from_logits`` matters for several classes, too.
+    TensorBoard, Weights & Biases and MLflow also get pictures: ``val/confusion_matrix``, and as
+    ``val/worst`` the worst images, by their mIoU as
+    :class:`~segmetrics.metrics.image.ImageScores` defines it, each as image, target, prediction and
+    errors (wrong pixels red, ignored ones grey).
 
-    Where pictures are due, each batch waits for the device to read the scores of its images, one
-    number each, and then those images that are among the worst so far. Otherwise nothing waits.
+    In epochs with pictures, each batch synchronizes with the device: it reads one score an image,
+    then the images that are among the worst so far. Otherwise nothing waits for the device.
 
     With several dataloaders each has its own keys, ending in ``/dataloader_idx_0`` and so on. The
-    sanity check before training does all this, so that mistakes show early, but logs nothing.
+    sanity check before training runs all of this, so that mistakes show early, but logs nothing.
 
     Args:
         preds: the key of labels or scores in what the step returns.
         target: the key of the labels.
-        image: where the images ``(N, 3, H, W)`` or ``(N, 1, H, W)`` stand in a batch: a key, a
+        image: how to get the images ``(N, 3, H, W)`` or ``(N, 1, H, W)`` from a batch: a key, a
             position, or a function of the batch. uint8 is shown as it is.
-        name: where their names stand; by default images are numbered. One that comes several times,
-            as with Lightning's padding sampler, is shown once if it has a name.
-        mean: what was subtracted from each channel, to be undone.
-        std: what each channel was then divided by.
-        white: the value of white before that, 1 or 255.
+        name: how to get their names; by default images are numbered. An image that is repeated, as
+            by Lightning's padding sampler, is shown once if it has a name.
+        mean: the mean that normalisation subtracted from each channel.
+        std: the standard deviation that it then divided each channel by.
+        white: the value of white before normalisation, 1 or 255.
         worst: how many images are shown. An image without a counted pixel never is.
         max_side: larger images are shrunk until no side has more pixels.
-        confusion_matrix: whether it is drawn, by matplotlib.
+        confusion_matrix: whether the matrix is drawn, by matplotlib.
         probabilities: whether calibration is measured, too; its diagram is drawn as
-            ``val/reliability`` where ``confusion_matrix`` is.
-        every_n_epochs: how often pictures are due in ``fit``; in ``validate`` and ``test`` always.
+            ``val/reliability`` if the confusion matrix is drawn.
+        every_n_epochs: in ``fit``, pictures are logged every so many epochs; in ``validate`` and
+            ``test`` always.
         prefix: of all keys; by default ``"val/"``, in ``test`` ``"test/"``.
         aggregation_level: ``"global"``: the scores are those of the confusion matrix.
         task: ``"multiclass"`` or ``"binary"`` (the score of the foreground).
 
     Attributes:
         counts: the confusion matrix of the last epoch over all devices, one a dataloader: int64
-            ``(C, C + 1)`` on the CPU, the last column what was abstained from.
+            ``(C, C + 1)`` on the CPU, the last column abstentions.
         examples: the worst images of the last epoch with pictures, one list a dataloader, the worst
             first; ``segmetrics.report.write`` takes both.
 
@@ -150,22 +150,22 @@ class SegmentationCallback(Callback):
         if counting.get("task") == "multilabel":
             raise ValueError(
                 "`task='multilabel'` has no one confusion matrix and no one colour a pixel. Log a "
-                "`SegmentationMetrics(..., task='multilabel')` of the module instead."
+                "`SegmentationMetrics(..., task='multilabel')` in the module instead."
             )
         if counting.get("aggregation_level", "global") != "global":
             raise ValueError(
                 "`aggregation_level` must be 'global', as the confusion matrix is. Log a "
-                "`SegmentationMetrics(..., aggregation_level='samplewise')` of the module beside."
+                "`SegmentationMetrics(..., aggregation_level='samplewise')` in the module."
             )
         metric = SegmentationMetrics(
             num_classes,
             class_names=class_names,
             per_class=per_class,
-            sync_on_compute=False,  # the confusion matrix shares the scores' sync
+            sync_on_compute=False,  # scores and confusion matrix share one sync
             **counting,
         )
         if boolean("confusion_matrix", confusion_matrix) and not find_spec("matplotlib"):
-            raise ImportError(  # now, not after an epoch
+            raise ImportError(  # before the first epoch
                 "the confusion matrix is drawn by matplotlib. Install it with "
                 "`pip install segmetrics[plot]`, or pass `confusion_matrix=False`."
             )
@@ -193,13 +193,13 @@ class SegmentationCallback(Callback):
             of_segments = ("include_background", "zero_division", "aggregation_level", "threshold")
             read_as: Any = {k: v for k, v in counting.items() if k not in of_segments}
             calibration = ProbabilityMetrics(num_classes, **read_as)
-        self._tallies = [_Tally(metric, calibration)]
+        self._tallies = [Tally(metric, calibration)]
         self._warned: set[str] = set()
 
     # --- what Lightning calls ---------------------------------------------------------------------
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget what an epoch before, or one that broke off, has left."""
+        """Forget the previous epoch, or one that was interrupted."""
         del self._tallies[1:]
         self._tallies[0].reset()
 
@@ -229,7 +229,7 @@ class SegmentationCallback(Callback):
                 maps = label_maps(preds[one], target[one], tally.metric.counting)
                 name = names[i] if names else f"image {position}{_of_process(trainer)}"
                 example = self._example(name, score, images[i], maps)
-                tally.keep(_Kept(score, position, example), self.worst)
+                tally.keep(Kept(score, position, example), self.worst)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the epoch."""
@@ -243,8 +243,8 @@ class SegmentationCallback(Callback):
         for tally, suffix in self._with_suffix():
             of_probabilities = () if tally.calibration is None else tally.calibration.items()
             for key, score in (*tally.metric.items(), *of_probabilities):
-                # as a metric, since Lightning averages or complains about values of many devices;
-                # it has to be told a name because the module has no such attribute
+                # as a metric: Lightning averages plain values over devices, or complains.
+                # It needs a name, as the metric is not an attribute of the module
                 pl_module.log(
                     f"{self._prefix(trainer)}{key}{suffix}",
                     score,
@@ -260,7 +260,7 @@ class SegmentationCallback(Callback):
     on_test_batch_end = on_validation_batch_end
     on_test_epoch_end = on_validation_epoch_end
 
-    # --- what is due, and under which name --------------------------------------------------------
+    # --- when pictures are logged, and under which key --------------------------------------------
 
     def _pictures_are_due(self, trainer: Trainer) -> bool:
         fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
@@ -271,13 +271,13 @@ class SegmentationCallback(Callback):
             return self.prefix
         return "test/" if trainer.testing else "val/"
 
-    def _with_suffix(self) -> Iterator[tuple[_Tally, str]]:
-        """The dataloaders, with what their keys end in, as Lightning has it."""
+    def _with_suffix(self) -> Iterator[tuple[Tally, str]]:
+        """The tally of each dataloader, with the suffix that Lightning gives its keys."""
         several = len(self._tallies) > 1
         for i, tally in enumerate(self._tallies):
             yield tally, f"/dataloader_idx_{i}" if several else ""
 
-    # --- what a step returned and a batch holds ---------------------------------------------------
+    # --- what a step returns and a batch holds ----------------------------------------------------
 
     def _returned(
         self, outputs: Any, trainer: Trainer, pl_module: LightningModule
@@ -286,21 +286,21 @@ class SegmentationCallback(Callback):
         if isinstance(outputs, Mapping) and self.preds in outputs and self.target in outputs:
             return outputs[self.preds], outputs[self.target]
         step = "test_step" if trainer.testing else "validation_step"
-        came = type(outputs).__name__ if outputs is not None else "nothing"
+        given = type(outputs).__name__ if outputs is not None else "nothing"
         if isinstance(outputs, Mapping):
-            came = f"a mapping with {', '.join(map(repr, outputs)) or 'no key'}"
+            given = f"a mapping with {', '.join(map(repr, outputs)) or 'no key'}"
         raise TypeError(
             f"`{step}` of {type(pl_module).__name__} must return a mapping with {self.preds!r} and "
-            f"{self.target!r}, got {came}. Return {{{self.preds!r}: logits, {self.target!r}: "
+            f"{self.target!r}, got {given}. Return {{{self.preds!r}: logits, {self.target!r}: "
             "masks}, or name other keys by `preds` and `target` of the callback."
         )
 
     def _images(self, batch: Any, number: int) -> Tensor:
         images = _picked("image", self.image, batch)
         if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] not in (1, 3):
-            came = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+            given = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
             raise ValueError(
-                f"`image={self.image!r}` must be images (N, 3, H, W) or (N, 1, H, W), got {came}. "
+                f"`image={self.image!r}` must be images (N, 3, H, W) or (N, 1, H, W), got {given}. "
                 "Name their key or position, or pass a function of the batch that gives them so; "
                 "`worst=0` shows none."
             )
@@ -320,7 +320,7 @@ class SegmentationCallback(Callback):
     # --- the worst images -------------------------------------------------------------------------
 
     def _example(self, name: str, score: float, image: Tensor, maps: Tensor) -> Example:
-        """An image as it is shown, on the CPU."""
+        """An image with its label maps as they are shown, on the CPU."""
         size = tuple(maps.shape[1:])
         if len(size) != 2:
             raise ValueError(
@@ -333,7 +333,7 @@ class SegmentationCallback(Callback):
         return Example(name, score, target, preds, self._pixels(image, size))
 
     def _pixels(self, image: Tensor, size: tuple[int, ...]) -> Picture:
-        """An image ``(channels, H, W)`` as uint8 ``(H, W, 3)`` of a size."""
+        """An image ``(channels, H, W)`` resized, as uint8 ``(H, W, 3)``."""
         levels = image.float() if image.dtype == torch.uint8 else self._levels(image.float())
         if tuple(levels.shape[1:]) != size:
             levels = interpolate(levels[None], size, mode="bilinear", antialias=True)[0]
@@ -341,7 +341,7 @@ class SegmentationCallback(Callback):
         return pixels.cpu().contiguous().numpy()
 
     def _levels(self, image: Tensor) -> Tensor:
-        """What the image was before it was normalised, black 0 and white 255."""
+        """The image before normalisation, with black 0 and white 255."""
         if self.mean is not None and self.std is not None:
             mean, std = image.new_tensor(self.mean), image.new_tensor(self.std)
             if len(mean) not in (1, len(image)):
@@ -355,15 +355,16 @@ class SegmentationCallback(Callback):
             self._warn_once(
                 "images",
                 f"`image` has values from {lowest:.3g} to {highest:.3g}: below black, which is 0, "
-                f"or above white, {self.white:g}. They are cut off. Pass the `mean` and `std` it "
-                "was normalised with, and `white=255` if that was white.",
+                f"or above white, {self.white:g}. They are clipped. Pass the `mean` and `std` of "
+                "its normalisation, and `white=255` if white was 255.",
             )
         return image * (255 / self.white)
 
-    def _worst_of_all(self, kept: list[_Kept], trainer: Trainer) -> list[Example]:
-        """The worst images of all processes, on all of them; only these travel, besides scores.
+    def _worst_of_all(self, kept: list[Kept], trainer: Trainer) -> list[Example]:
+        """The worst images over all processes, in every process.
 
-        Of equal scores the earlier image, as in one process that has the same images in turn.
+        Scores are gathered, then only the worst images are broadcast. The earlier of equal scores
+        comes first, as in one process that sees the same images in turn.
         """
         if trainer.world_size == 1 or not self.worst:
             return [each.example for each in kept]
@@ -378,7 +379,7 @@ class SegmentationCallback(Callback):
             for i, (score, position) in enumerate(of_rank)
             if score < inf
         )
-        worst: dict[str, Example] = {}  # by name: a sampler that pads repeats images
+        worst: dict[str, Example] = {}  # by name, as a padding sampler repeats images
         for _, _, rank, i in candidates:
             if len(worst) == self.worst:
                 break
@@ -390,15 +391,15 @@ class SegmentationCallback(Callback):
     # --- pictures ---------------------------------------------------------------------------------
 
     def _show(self, trainer: Trainer) -> None:
-        """Give the pictures to the loggers that have a place for them."""
-        boards = [board for logger in trainer.loggers if (board := _board(logger)) is not None]
+        """Log the pictures to all loggers that take pictures."""
+        boards = [board for logger in trainer.loggers if (board := board_of(logger)) is not None]
         if not boards:
             if trainer.loggers:
                 names = ", ".join(type(logger).__name__ for logger in trainer.loggers)
                 self._warn_once(
                     "loggers",
-                    f"{names} has no place for pictures: the confusion matrix and the worst images "
-                    "are not logged. Add a TensorBoardLogger, a WandbLogger or an MLFlowLogger, or "
+                    f"{names} takes no pictures: the confusion matrix and the worst images are not "
+                    "logged. Add a TensorBoardLogger, a WandbLogger or an MLFlowLogger, or "
                     "pass `worst=0` and `confusion_matrix=False`.",
                 )
             return
@@ -406,18 +407,18 @@ class SegmentationCallback(Callback):
         step = trainer.fit_loop.epoch_loop._batches_that_stepped  # as the scores are logged
         for i, (tally, suffix) in enumerate(self._with_suffix()):
             if self.confusion_matrix:
-                picture = _confusion_picture(self.counts[i][:, :-1], self.class_names)
+                picture = confusion_picture(self.counts[i][:, :-1], self.class_names)
                 for board in boards:
                     board(f"{prefix}confusion_matrix{suffix}", [picture], None, step)
             if self.confusion_matrix and tally.calibration is not None and tally.bins:
                 read_as, ece = tally.calibration.counting, tally.calibration.compute()["ECE"]
                 drawn = draw_bins(tally.bins, read_as, self.class_names, f"ECE {ece:.4f}", None)
                 for board in boards:
-                    board(f"{prefix}reliability{suffix}", [_drawn(drawn[0])], None, step)
+                    board(f"{prefix}reliability{suffix}", [drawn_figure(drawn[0])], None, step)
             if self.examples[i]:
                 score = next(iter(tally.metric.recipes))
                 captions = [f"{e.name}: {score} {e.score:.3f}" for e in self.examples[i]]
-                pictures = [_example_picture(example, self.space) for example in self.examples[i]]
+                pictures = [example_picture(example, self.space) for example in self.examples[i]]
                 for board in boards:
                     board(f"{prefix}worst{suffix}", pictures, captions, step)
 
@@ -425,181 +426,6 @@ class SegmentationCallback(Callback):
         if subject not in self._warned:
             self._warned.add(subject)
             warnings.warn(message, stacklevel=2)
-
-
-@dataclass
-class _Kept:
-    """One of the worst images of this process."""
-
-    score: float
-    position: int  # among its images
-    example: Example
-
-
-@dataclass
-class _Tally:
-    """What is known of one dataloader's epoch in this process."""
-
-    metric: SegmentationMetrics
-    calibration: ProbabilityMetrics | None = None
-    bins: Bins | None = None
-    kept: list[_Kept] = field(default_factory=list)
-    seen: int = 0
-
-    def another(self) -> _Tally:
-        other = _Tally(deepcopy(self.metric), deepcopy(self.calibration))
-        other.reset()
-        return other
-
-    def reset(self) -> None:
-        self.metric.reset()
-        if self.calibration is not None:
-            self.calibration.reset()
-        self.kept, self.seen, self.bins = [], 0, None
-
-    def count(self, preds: Tensor, target: Tensor) -> None:
-        if isinstance(target, Tensor) and target.device != self.metric.device:
-            self.metric.to(target.device)
-            if self.calibration is not None:
-                self.calibration.to(target.device)
-        if self.calibration is not None:  # first, as it refuses labels
-            self.calibration.update(preds, target)
-        self.metric.update(preds, target)
-
-    def count_each(self, preds: Tensor, target: Tensor) -> list[float]:
-        """Count a batch and give the mIoU of each image, of the same counts."""
-        read(preds, target, self.metric.counting)  # before it is taken apart
-        states = []
-        for each in zip(preds.split(1), target.split(1), strict=True):
-            before = self._state
-            self.count(*each)
-            states.append(self._state - before)
-        return _image_scores(torch.stack(states), self.metric) if states else []
-
-    def is_among_the_worst(self, score: float, number: int) -> bool:
-        if score != score:  # no counted pixel
-            return False
-        return len(self.kept) < number or score < self.kept[-1].score
-
-    def keep(self, candidate: _Kept, number: int) -> None:
-        """Put an image among the worst, which stay in order, the earlier of equals first."""
-        distinct: dict[str, _Kept] = {}
-        for each in sorted([*self.kept, candidate], key=lambda each: each.score):
-            distinct.setdefault(each.example.name, each)
-        self.kept = list(distinct.values())[:number]
-
-    def sync(self, device: torch.device) -> Tensor:
-        """The counts over all processes; of them the metric computes its scores, and keeps them."""
-        self.metric.to(device)
-        with self.metric.sync_context():
-            counts = self.metric.counting.matrices(self._state).cpu()
-            self.metric.compute()  # last: torchmetrics ends the sync with it
-        if self.calibration is not None:  # by every process, as it syncs
-            self.calibration.to(device).compute()
-            self.bins = self.calibration.bins()
-        return counts
-
-    @property
-    def _state(self) -> Tensor:
-        (counts,) = self.metric.metric_state.values()
-        assert isinstance(counts, Tensor)
-        return counts
-
-
-def _image_scores(counts: Tensor, metric: SegmentationMetrics) -> list[float]:
-    """The mIoU of images, as ``ImageScores`` has it, from the counts of each."""
-    score = next(iter(metric.recipes.values())).score
-    of_classes = statistics(counts, metric.counting, of_labels=False)
-    tp, fp, fn, _ = of_classes.map(lambda of_class: of_class[:, score.first :])
-    images = ImageCounts(
-        tp,
-        fp,
-        fn,
-        ignored=tuple(label - score.first for label in score.ignored),
-        presence="either" if metric.counting.task == "binary" else "target",
-    )
-    scores: list[float] = images.per_image("IoU").tolist()
-    return scores
-
-
-def label_maps(preds: Tensor, target: Tensor, counting: Counting) -> Tensor:
-    """Target and prediction of one image as they are counted, ``(2, ...)`` of class indices.
-
-    -1 is no class: ignored in the target, abstained in the prediction.
-    """
-    pixels = read(preds, target, counting)
-    shape = (1, 1, *pixels.target.shape[2:])
-    maps = torch.full((2, *shape), -1, device=target.device)
-    for box in plain.boxes(pixels, counting):
-        for label_map, codes in zip(maps, plain.codes_of(pixels, box, counting), strict=True):
-            label_map[box] = codes.where(codes < counting.labels, -1)
-    return maps[:, 0, 0]
-
-
-#: Puts pictures under a key, each with a caption, or without captions one that stands for itself.
-Board = Callable[[str, list[Picture], "list[str] | None", int], None]
-
-
-def _board(logger: Any) -> Board | None:
-    """What shows pictures, where a logger has a place for them."""
-
-    def weights_and_biases(
-        key: str, pictures: list[Picture], captions: list[str] | None, step: int
-    ) -> None:
-        logger.log_image(key, pictures, step, **({"caption": captions} if captions else {}))
-
-    def tensorboard(
-        key: str, pictures: list[Picture], captions: list[str] | None, step: int
-    ) -> None:
-        for i, picture in enumerate(pictures, start=1):
-            tag = f"{key}/{i}" if captions else key
-            logger.experiment.add_image(tag, picture, step, dataformats="HWC")
-        if captions:  # pictures have none there
-            lines = "".join(f"{i}. {caption}\n" for i, caption in enumerate(captions, start=1))
-            logger.experiment.add_text(key, lines, step)
-
-    def mlflow(key: str, pictures: list[Picture], captions: list[str] | None, step: int) -> None:
-        for i, picture in enumerate(pictures, start=1):
-            name = f"{key}/{i}" if captions else key
-            logger.experiment.log_image(logger.run_id, picture, key=name, step=step)
-        if captions:  # pictures have none there
-            lines = "".join(f"{i}. {caption}\n" for i, caption in enumerate(captions, start=1))
-            logger.experiment.log_text(logger.run_id, lines, f"{key}/{step}.md")
-
-    if hasattr(logger, "log_image"):
-        return weights_and_biases
-    if hasattr(logger, "run_id") and hasattr(logger.experiment, "log_image"):
-        return mlflow
-    return tensorboard if hasattr(logger.experiment, "add_image") else None
-
-
-def _confusion_picture(matrix: Tensor, names: Sequence[str]) -> Picture:
-    return _drawn(heat_map(matrix, names, title="confusion matrix")[0])
-
-
-def _drawn(figure: Any) -> Picture:
-    import matplotlib.pyplot as plt
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas: Any = FigureCanvasAgg(figure)  # whatever a user's own figures are drawn by
-    canvas.draw()
-    picture: Picture = np.asarray(canvas.buffer_rgba())[..., :3].copy()
-    plt.close(figure)
-    return picture
-
-
-def _example_picture(example: Example, space: LabelSpace) -> Picture:
-    """Image, target, prediction and errors, side by side."""
-    image, target, preds = example.image, example.target, example.preds
-    assert image is not None
-    gap = np.full((len(image), GAP, 3), 255, np.uint8)
-    return np.hstack(
-        [
-            *(image, gap, overlay(image, target, space)),
-            *(gap, overlay(image, preds, space)),
-            *(gap, errors(preds, target, target < 0, image)),
-        ]
-    )
 
 
 def _of_process(trainer: Trainer) -> str:

@@ -1,0 +1,116 @@
+"""Which small changes can be made to a source file, and which of them nobody could notice."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+SWAPS: dict[type[ast.AST], type[ast.AST]] = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.In: ast.NotIn, ast.NotIn: ast.In,
+    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.And: ast.Or, ast.Or: ast.And,
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.FloorDiv: ast.Mult,
+    ast.Div: ast.Mult, ast.Mod: ast.FloorDiv, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One changed expression: where, what stood there, and what stands there now."""
+
+    file: Path
+    line: int
+    last: int
+    text: str
+    on_import: bool  # whether it is in no function
+    start: int
+    stop: int
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.change}\n    {self.text}"
+
+    @property
+    def change(self) -> str:
+        return f"{' '.join(self.before.split())} -> {self.after}"
+
+    def applied(self, source: str) -> str:
+        """The source with the change."""
+        data, lines = source.encode(), "\n" * (self.last - self.line)
+        after = f"{self.after[:-1]}{lines})"  # the lines below keep their numbers
+        return (data[: self.start] + after.encode() + data[self.stop :]).decode()
+
+
+def mutants_of(file: Path, source: str) -> Iterator[Mutant]:
+    """Every mutant of a file; messages, annotations, names of exports and docstrings stay."""
+    starts = [0]
+    for line in source.encode().splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    tree = ast.parse(source)
+    functions = [
+        range(node.body[0].lineno, (node.end_lineno or 0) + 1)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+    ]
+    for node in _expressions(tree):
+        start = starts[node.lineno - 1] + node.col_offset
+        stop = starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
+        before = source.encode()[start:stop].decode()
+        for changed in _changes(node):
+            after = f"({ast.unparse(changed)})"
+            text, last = source.splitlines()[node.lineno - 1].strip(), node.end_lineno or 0
+            on_import = not any(node.lineno in lines for lines in functions)
+            yield Mutant(file, node.lineno, last, text, on_import, start, stop, before, after)
+
+
+def _expressions(tree: ast.AST) -> Iterator[ast.expr]:
+    """The expressions that decide what the code does."""
+    for name, value in ast.iter_fields(tree):
+        if name in ("annotation", "returns", "decorator_list") or isinstance(tree, ast.Raise):
+            continue
+        for node in value if isinstance(value, list) else [value]:
+            if not isinstance(node, ast.AST) or isinstance(node, ast.JoinedStr | ast.Assert):
+                continue
+            if isinstance(node, ast.expr) and isinstance(getattr(node, "ctx", None), ast.Store):
+                continue
+            if isinstance(node, ast.expr):
+                yield node
+            yield from _expressions(node)
+
+
+def _changes(node: ast.expr) -> Iterator[ast.expr]:
+    """What an expression is changed to."""
+    if isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPS:
+        changed = deepcopy(node)
+        changed.ops[0] = SWAPS[type(node.ops[0])]()  # type: ignore[assignment]
+        yield changed
+    elif isinstance(node, ast.BoolOp | ast.BinOp) and type(node.op) in SWAPS:
+        changed = deepcopy(node)
+        changed.op = SWAPS[type(node.op)]()  # type: ignore[assignment]
+        yield changed
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.USub | ast.Invert):
+        yield node.operand
+    elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        yield ast.Constant(not node.value)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, int):
+        yield ast.Constant(node.value + 1)
+    elif isinstance(node, ast.IfExp):
+        yield node.body
+        yield node.orelse
+
+
+def equivalent_mutants(listed: Path) -> Callable[[Mutant], bool]:
+    """Whether a mutant is listed as equivalent: by its file, the text of its line and the change.
+
+    A ``*`` for the change stands for any.
+    """
+    entries = set()
+    for line in listed.read_text("utf-8").splitlines():
+        if line and not line.startswith("#"):
+            file, text, change, _ = (part.strip() for part in line.split(" ¦ "))
+            entries.add((file, text, change))
+    return lambda m: bool({(str(m.file), m.text, c) for c in ("*", m.change)} & entries)

@@ -1,0 +1,83 @@
+"""torch-uncertainty's scores of the same pixels. It pins other versions: install it without them.
+
+Its segmentation metrics keep a sample of the pixels, 1 % by default; here every pixel counts.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from segmetrics.functional import (
+    aurc,
+    auroc,
+    average_precision,
+    brier_score,
+    calibration_error,
+    fpr_at_recall,
+    negative_log_likelihood,
+)
+
+theirs = pytest.importorskip("torch_uncertainty.metrics.classification")
+
+
+def drawn() -> tuple[Tensor, Tensor]:
+    """Probabilities of two classes ``(96, 2)``, whose confidences have a cell each; the truth."""
+    rng = np.random.default_rng(0)
+    confidence = 0.5 + rng.permutation(np.arange(1, 97)) / 256
+    label = rng.integers(2, size=96)
+    p = np.where(label == 1, confidence, 1 - confidence)
+    target = np.where(rng.random(96) < confidence, label, 1 - label)
+    return torch.from_numpy(np.stack([1 - p, p], 1)).float(), torch.from_numpy(target)
+
+
+def ours(score: object, **arguments: object) -> float:
+    probabilities, target = drawn()
+    value: Tensor = score(probabilities.T[None], target[None], 2, **arguments)  # type: ignore[operator]
+    return value.item()
+
+
+def of(metric: object) -> float:
+    """Their metric's value."""
+    metric.update(*drawn())  # type: ignore[attr-defined]
+    value: Tensor = metric.compute()  # type: ignore[attr-defined]
+    return value.item()
+
+
+def test_errors_of_probabilities_are_theirs() -> None:
+    assert ours(brier_score) == pytest.approx(of(theirs.BrierScore(num_classes=2)), abs=1e-6)
+    assert ours(negative_log_likelihood) == pytest.approx(of(theirs.CategoricalNLL()), abs=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2", "max"])
+def test_calibration_errors_are_theirs(norm: str) -> None:
+    found = ours(calibration_error, n_bins=10, norm=norm)
+    their = theirs.CalibrationError(task="multiclass", num_classes=2, num_bins=10, norm=norm)
+    assert found == pytest.approx(of(their), abs=1e-6)
+    found = ours(calibration_error, n_bins=12, norm=norm, binning="mass")
+    their = theirs.AdaptiveCalibrationError(
+        task="multiclass", num_classes=2, num_bins=12, norm=norm
+    )
+    assert found == pytest.approx(of(their), abs=1e-6)
+
+
+def test_the_area_of_risk_is_theirs_but_for_half_of_the_ends() -> None:
+    probabilities, target = drawn()
+    confidence, label = probabilities.max(1)
+    wrong = (label != target)[confidence.argsort(descending=True)].double()
+    n = len(wrong)
+    ends = (wrong[0] + wrong.mean()).item() / 2  # they take trapezoids between 1 / n and 1
+    assert (n * ours(aurc) - ends) / (n - 1) == pytest.approx(of(theirs.AURC()), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["BinaryAUROC", "BinaryAveragePrecision", "FPR95"])
+def test_rankings_of_all_pixels_are_theirs(name: str) -> None:
+    of_segmentation = pytest.importorskip("torch_uncertainty.metrics")
+    p, target = drawn()[0][:, 1].view(1, 8, 12), drawn()[1].view(1, 8, 12)
+    metric = getattr(of_segmentation, f"Segmentation{name}")(subsampling_rate=1.0)
+    metric.update(p, target)
+    score = {"BinaryAUROC": auroc, "BinaryAveragePrecision": average_precision}
+    found = score.get(name, fpr_at_recall)(p, target, task="binary")
+    assert found.item() == pytest.approx(float(metric.compute()), abs=1e-6)
