@@ -14,7 +14,7 @@ BLAS = "scipy.linalg.cython_blas"
 def main() -> None:
     """Run the command. Ctrl-C ends it without a traceback, also during imports."""
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
-    gc.disable()  # nothing that is imported is garbage, and looking for it takes a tenth of a second
+    gc.disable()  # imports leave no garbage, and looking for it takes a tenth of a second
     if unloaded := BLAS not in sys.modules:
         sys.modules[BLAS] = None  # type: ignore[assignment]  # makes the import fail
     import numba.np.arraymath  # noqa: F401  # tries the import
