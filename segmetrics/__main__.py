@@ -1,5 +1,6 @@
 """``segmetrics`` and ``python -m segmetrics``: the command, also for ``torchrun -m``."""
 
+import gc
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ BLAS = "scipy.linalg.cython_blas"
 def main() -> None:
     """Run the command. Ctrl-C ends it without a traceback, also during imports."""
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    gc.disable()  # imports leave no garbage, and looking for it takes a tenth of a second
     if unloaded := BLAS not in sys.modules:
         sys.modules[BLAS] = None  # type: ignore[assignment]  # makes the import fail
     import numba.np.arraymath  # noqa: F401  # tries the import
@@ -21,6 +23,8 @@ def main() -> None:
         del sys.modules[BLAS]
     from segmetrics.evaluate.command import app
 
+    gc.freeze()
+    gc.enable()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     app()
 
