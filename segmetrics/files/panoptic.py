@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ from segmetrics.files.problems import MaskError
 
 #: Ids are the colours of pixels, R + 256 G + 65536 B; 0 is void.
 MOST_IDS = 2**24
+#: What JSON calls the types of fields.
+NAMES = {int: "an integer", bool: "a bool", str: "a string", list: "a list"}
 
 
 class Category(NamedTuple):
@@ -82,24 +85,26 @@ def _parsed(path: Path, folder: Path) -> tuple[list[Category], dict[str, Annotat
     annotations = content.get("annotations") if isinstance(content, dict) else None
     if not isinstance(annotations, list):
         raise ValueError(f"{path} has no list `annotations`: COCO's panoptic JSON has one.")
-    categories = _categories(path, content.get("categories") or [])
+    categories = _categories(path, content)
     found: dict[str, Annotation] = {}
     for number, entry in enumerate(annotations):
-        image = str(_field(path, f"annotation {number}", entry, "image_id"))
+        image = str(_field(path, f"annotation {number}", entry, "image_id", (int, str)))
         if image in found:
             raise ValueError(f"{path}: the image {image} is annotated twice.")
-        png = _field(path, f"image {image}", entry, "file_name")
-        found[image] = Annotation(image, folder / str(png), *_segments(path, image, entry))
+        png = _field(path, f"image {image}", entry, "file_name", str)
+        found[image] = Annotation(image, folder / png, *_segments(path, image, entry))
     return categories, found
 
 
-def _categories(path: Path, entries: Any) -> list[Category]:
+def _categories(path: Path, content: dict[str, Any]) -> list[Category]:
     found: dict[int, Category] = {}
-    for entry in entries:
-        id_ = int(_field(path, "a category", entry, "id"))
+    if content.get("categories") is None:  # predictions need none
+        return []
+    for entry in _field(path, "the JSON", content, "categories", list):
+        id_ = _field(path, "a category", entry, "id", int)
         if id_ in found:
             raise ValueError(f"{path}: the category {id_} is there twice.")
-        isthing = bool(_field(path, f"category {id_}", entry, "isthing"))
+        isthing = _flag(path, f"category {id_}", entry, "isthing")
         found[id_] = Category(id_, str(entry.get("name", id_)), isthing)
     names = [category.name for category in found.values()]
     for name in names:
@@ -113,25 +118,39 @@ def _segments(path: Path, image: str, entry: Any) -> tuple[dict[int, int], froze
     of_image = f"image {image}"
     categories: dict[int, int] = {}
     crowds = []
-    for segment in _field(path, of_image, entry, "segments_info"):
-        id_ = _field(path, of_image, segment, "id")
-        if not isinstance(id_, int) or not 0 < id_ < MOST_IDS:
+    for segment in _field(path, of_image, entry, "segments_info", list):
+        id_ = _field(path, of_image, segment, "id", int)
+        if not 0 < id_ < MOST_IDS:
             raise ValueError(
                 f"{path}: image {image} has a segment with the id {id_!r}. Ids are R + 256 G + "
                 f"65536 B of a colour, 1 to {MOST_IDS - 1}; 0 is void."
             )
         if id_ in categories:
             raise ValueError(f"{path}: image {image} has the segment {id_} twice.")
-        categories[id_] = int(_field(path, f"{of_image}, segment {id_}", segment, "category_id"))
-        if segment.get("iscrowd", 0):
+        of_segment = f"{of_image}, segment {id_}"
+        categories[id_] = _field(path, of_segment, segment, "category_id", int)
+        if "iscrowd" in segment and _flag(path, of_segment, segment, "iscrowd"):
             crowds.append(id_)
     return categories, frozenset(crowds)
 
 
-def _field(path: Path, of: str, entry: Any, name: str) -> Any:
+def _flag(path: Path, of: str, entry: Any, name: str) -> bool:
+    value = _field(path, of, entry, name, (int, bool))
+    if value not in (0, 1):
+        raise ValueError(f"{path}: {of}: `{name}` must be 0 or 1, got {brief(value)}.")
+    return bool(value)
+
+
+def _field(path: Path, of: str, entry: Any, name: str, types: Any) -> Any:
+    """A field of one of some types; a bool is no int."""
     if not isinstance(entry, dict) or name not in entry:
         raise ValueError(f"{path}: {of} has no `{name}`.")
-    return entry[name]
+    value = entry[name]
+    types = types if isinstance(types, tuple) else (types,)
+    if type(value) not in types:
+        expected = " or ".join(NAMES[type_] for type_ in types)
+        raise ValueError(f"{path}: {of}: `{name}` must be {expected}, got {brief(value)}.")
+    return value
 
 
 def read_segments(path: Path, buffer: Buffer) -> ColorRuns:
