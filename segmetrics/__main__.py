@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 
-INTERRUPTED = 130
+BAD_INPUT, INTERRUPTED = 2, 130
 #: What numba imports if it is installed: for products of matrices, C functions, and coverage of
 #: tests. Together they take longer than NumPy, and no kernel of ours needs them.
 UNUSED = ("scipy.linalg.cython_blas", "cffi", "coverage")
@@ -21,7 +21,12 @@ def main() -> None:
 
     for name in unused:
         del sys.modules[name]
-    from segmetrics.evaluate.command import app
+    try:
+        from segmetrics.evaluate.command import app
+    except ModuleNotFoundError as error:
+        install = "Install it with `pip install segmetrics[cli]`."
+        print(f"error: the command needs {error.name}. {install}", file=sys.stderr)
+        raise SystemExit(BAD_INPUT) from error
 
     gc.freeze()
     gc.enable()
