@@ -9,13 +9,12 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._files import replace_file
-from segmetrics.evaluate.ledger import Ledger
 from segmetrics.evaluate.warnings import Warnings
 
 Array = NDArray[Any]
@@ -24,6 +23,19 @@ Array = NDArray[Any]
 SHARE = 25
 #: Bytes of a file that are read at once.
 BLOCK = 2**20
+
+
+class Stored(Protocol):
+    """What a checkpoint holds: counts, and the digests of the files of every pair by its name."""
+
+    @property
+    def digests(self) -> Mapping[str, tuple[str, ...]]: ...
+
+    def stored(self) -> Mapping[str, Array]: ...
+
+    def restore(
+        self, digests: Mapping[str, Sequence[str]], arrays: Mapping[str, Array]
+    ) -> None: ...
 
 
 class Checkpoint:
@@ -39,7 +51,7 @@ class Checkpoint:
         self.path, self.settings = path, json.loads(json.dumps(settings))
         self.warnings, self._ended, self._next = warnings, False, 0.0
 
-    def load(self, ledger: Ledger, files: Mapping[str, Sequence[Path]], threads: int) -> None:
+    def load(self, ledger: Stored, files: Mapping[str, Sequence[Path]], threads: int) -> None:
         """Put into a ledger what was saved last; nothing where there is no file or an empty one.
 
         All files that were counted are read, as others of the same size and time would go
@@ -90,12 +102,12 @@ class Checkpoint:
             "file, or delete it to start anew."
         )
 
-    def save_if_due(self, ledger: Ledger) -> None:
+    def save_if_due(self, ledger: Stored) -> None:
         """Save, unless that would take too much of the time."""
         if time.monotonic() >= self._next:
             self.save(ledger)
 
-    def save(self, ledger: Ledger) -> None:
+    def save(self, ledger: Stored) -> None:
         """Save what has been counted. If that fails it is not tried again."""
         if self._ended:
             return

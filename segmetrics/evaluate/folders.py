@@ -9,6 +9,7 @@ from pathlib import Path
 
 from segmetrics import files
 from segmetrics.evaluate.counter import Counter
+from segmetrics.evaluate.ledger import Ledger
 from segmetrics.evaluate.plausibility import implausible
 from segmetrics.evaluate.processes import Processes
 from segmetrics.evaluate.settings import Evaluation, NotScored, Settings
@@ -63,7 +64,7 @@ def evaluate(
             [pair.name for pair in pairs] + [problem.file for problem in problems]
         )
         if checkpoint is not None:  # one in the folders is none of their files
-            problems = [problem for problem in problems if not _is(problem, checkpoint)]
+            problems = [problem for problem in problems if not is_checkpoint(problem, checkpoint)]
         if problems and not (keep_going and pairs):
             raise NotScored(problems, rest=bool(pairs))
         for warning in of_folders(preds, targets):
@@ -72,7 +73,7 @@ def evaluate(
         mine = pairs[processes.rank :: processes.number]
         own = processes.own(checkpoint)
         ledger = processes.together(
-            lambda: count_all(mine, counter, workers, own, progress, warnings)
+            lambda: count_all(mine, counter, Ledger(settings), workers, own, progress, warnings)
         )
         everything = ledger.merged(processes)
         for others in processes.gather(list(warnings)):
@@ -109,7 +110,7 @@ def plan(
     return pairs, problems
 
 
-def _is(problem: Problem, checkpoint: Path) -> bool:
+def is_checkpoint(problem: Problem, checkpoint: Path) -> bool:
     """Whether a file in another format than masks is the checkpoint, or one of its processes'."""
     file = Path(problem.file)
     name = re.sub(r"\.\d+-of-\d+$", "", file.name)

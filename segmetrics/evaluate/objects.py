@@ -109,6 +109,12 @@ class Objects:
     def measure(self, preds: LabelMap, target: LabelMap, pair: Pair) -> Ints:
         """The sums ``(rows, columns)``; one row where each class has its own masks."""
         if not self.rules.ids:
+            size, spacing = self._size(target, pair.target)
+            of_preds, of_target = (side.values.reshape(1, *size) for side in (preds, target))
+            counting = self.settings.counting
+            counted = self._of_pair.count_labels(of_preds, of_target, counting, spacing)
+            if counted is not None:
+                return counted
             return self._of_pair.count(*self.maps(preds, target, pair.target))
         of_preds, of_target, spacing = self.instance_maps(preds, target, pair.target)
         try:
@@ -123,12 +129,8 @@ class Objects:
         """The ids of a pair ``(H, W, 1)`` or ``(D, H, W, 1)``, and the spacing of the pixels."""
         assert preds.ids is not None
         assert target.ids is not None
-        shape = target.values.shape
-        axes = axes_of_size(shape)
-        size = *(shape[axis] for axis in axes), 1
-        steps, _ = spacing_of(target, path, self.spacing)
-        spacing = [steps[axis] for axis in axes]
-        return preds.ids.reshape(size), target.ids.reshape(size), spacing
+        size, spacing = self._size(target, path)
+        return preds.ids.reshape(*size, 1), target.ids.reshape(*size, 1), spacing
 
     def maps(self, preds: LabelMap, target: LabelMap, path: Path) -> tuple[Ints, Ints, list[float]]:
         """The labels of a pair ``(1, H, W)`` or ``(1, D, H, W)``, and the spacing of the pixels.
@@ -140,15 +142,19 @@ class Objects:
         """
         from segmetrics.surfaces.bands import label_maps
 
-        shape = target.values.shape
-        axes = axes_of_size(shape)
-        size = [shape[axis] for axis in axes]
+        size, spacing = self._size(target, path)
         maps = label_maps(
             preds.values.reshape(size), target.values.reshape(size), self.settings.counting
         )
-        inside = (slice(None), *(slice(1, -1) for _ in axes))
+        inside = (slice(None), *(slice(1, -1) for _ in size))
+        return maps.preds[inside], maps.target[inside], spacing
+
+    def _size(self, target: LabelMap, path: Path) -> tuple[list[int], list[float]]:
+        """The size of an image, and the spacing of its pixels."""
+        shape = target.values.shape
         steps, _ = spacing_of(target, path, self.spacing)
-        return maps.preds[inside], maps.target[inside], [steps[axis] for axis in axes]
+        axes = axes_of_size(shape)
+        return [shape[axis] for axis in axes], [steps[axis] for axis in axes]
 
     def sections(
         self, values: Ints, evaluation: Evaluation, level: float | None

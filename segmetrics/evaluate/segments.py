@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics import files
+from segmetrics.evaluate.checkpoint import digests
 from segmetrics.evaluate.counter import Counted
 from segmetrics.files import MaskError, Pair, Rows
 from segmetrics.files.masks import Array, Buffer
@@ -57,6 +58,9 @@ class Format(Protocol):
     @property
     def things(self) -> int: ...
 
+    def describe(self) -> Mapping[str, object]:
+        """All that decides what values mean, in JSON: a checkpoint of something else is refused."""
+
     def read(self, pair: Pair, *, target: bool, buffer: Buffer) -> tuple[Array | Runs, Classify]:
         """The values of the pixels ``(H, W, 1)`` of a mask, or their runs, and what they mean."""
 
@@ -66,13 +70,22 @@ class Format(Protocol):
 
 @dataclass(frozen=True)
 class Coco:
-    """COCO's format: PNGs whose colours are the ids of segments, and what a JSON says of these."""
+    """COCO's format: PNGs whose colours are the ids of segments, and what a JSON says of these.
+
+    ``files`` are the JSON files.
+    """
 
     names: Sequence[str]
     things: int
     class_of: Mapping[int, int]
     preds: Mapping[str, Annotation]
     target: Mapping[str, Annotation]
+    files: Sequence[Path] = ()
+
+    def describe(self) -> Mapping[str, object]:
+        """The categories, and the content of the JSON files."""
+        content = list(digests(self.files))
+        return {"categories": list(self.names), "things": self.things, "JSON files": content}
 
     def read(self, pair: Pair, *, target: bool, buffer: Buffer) -> tuple[Runs, Classify]:
         """The runs of ids of a mask, and what they mean."""
@@ -103,6 +116,16 @@ class InstanceIds:
         """How many of the categories are things."""
         return sum(c in self.space.things for c in self.space.things_first())
 
+    def describe(self) -> Mapping[str, object]:
+        """The categories, and the values that mean them."""
+        ids = self.space.id_to_class or {}
+        return {
+            "categories": self.names,
+            "things": self.things,
+            "ignore_index": list(self.space.ignore_index),
+            "id_to_class": [list(ids), list(ids.values())],
+        }
+
     def read(self, pair: Pair, *, target: bool, buffer: Buffer) -> tuple[Array, Classify]:
         """The values of a mask, and what they mean."""
         path = pair.target if target else pair.preds
@@ -120,6 +143,10 @@ class SegmentSettings:
 
     format: Format
     boundary: bool = False
+
+    def describe(self) -> dict[str, object]:
+        """All that decides the counts, in JSON."""
+        return {"task": "panoptic", "boundary": self.boundary, **self.format.describe()}
 
 
 class SegmentCounter:

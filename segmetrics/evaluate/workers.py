@@ -16,11 +16,10 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
-from segmetrics.evaluate.checkpoint import Checkpoint, digests
-from segmetrics.evaluate.counter import Counted, Counter
-from segmetrics.evaluate.ledger import Ledger
+from segmetrics.evaluate.checkpoint import Checkpoint, Stored, digests
+from segmetrics.evaluate.counter import Counted
 from segmetrics.evaluate.memory import memory
 from segmetrics.evaluate.warnings import Warnings
 from segmetrics.files import MaskError, Pair, Problem, Rows
@@ -56,19 +55,34 @@ Unit = tuple[Pair, Rows | None]
 Progress = Callable[[int, int, int], None]
 
 
+class Kept(Stored, Protocol):
+    """What keeps the outcomes of pairs, as ``Ledger`` does."""
+
+    @property
+    def names(self) -> Sequence[str]: ...
+
+    @property
+    def problems(self) -> Sequence[Problem]: ...
+
+    def add(self, pair: Pair, outcome: Counted | Problem) -> None: ...
+
+
+AnyLedger = TypeVar("AnyLedger", bound=Kept)
+
+
 def count_all(
     pairs: Sequence[Pair],
-    counter: Counter,
+    counter: Counts,
+    ledger: AnyLedger,
     workers: int,
     checkpoint: Path | None,
     progress: Progress,
     warnings: Warnings,
-) -> Ledger:
-    """Count pairs by workers, from where a checkpoint ends."""
-    settings = counter.settings
-    ledger, saved = Ledger(settings), None
+) -> AnyLedger:
+    """Count pairs by workers into an empty ledger, from where a checkpoint ends."""
+    saved = None
     if checkpoint is not None:
-        saved = Checkpoint(checkpoint, settings.describe(), warnings)
+        saved = Checkpoint(checkpoint, counter.settings.describe(), warnings)
         saved.load(ledger, {pair.name: pair.files for pair in pairs}, workers)
     done = set(ledger.names)
     rest = [pair for pair in pairs if pair.name not in done]

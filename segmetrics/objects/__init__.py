@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._arguments import one_of
-from segmetrics.objects.table import IGNORED, NO_OBJECT, Classify, ObjectPairs, Runs, Side
+from segmetrics.objects.table import IGNORED, NO_OBJECT, Classify, Meaning, ObjectPairs, Runs, Side
 
 __all__ = [
     "IGNORED",
@@ -42,6 +42,8 @@ def object_pairs(
     *,
     connectivity: Connectivity = "full",
     maps: bool = False,
+    of_preds: Meaning | None = None,
+    of_target: Meaning | None = None,
 ) -> ObjectPairs:
     """The table of the connected components of two label maps.
 
@@ -53,12 +55,15 @@ def object_pairs(
         target: the same, or ``IGNORED`` (-2).
         connectivity: ``"full"`` (8 or 26 neighbours) or ``"faces"`` (4 or 6).
         maps: whether the table also has the maps of objects, int32 of the shape of the inputs.
+        of_preds: says what the values in ``preds`` mean, where they are others.
+        of_target: says what the values in ``target`` mean.
     """
     one_of("connectivity", connectivity, ("full", "faces"))
     _check_sizes(preds.shape, target.shape)
     backend, full = _backend(), connectivity == "full"
     volumes = [side.reshape((1,) * (3 - side.ndim) + side.shape) for side in (preds, target)]
-    found_preds, found_target = (backend.components(volume, full) for volume in volumes)
+    found_preds = backend.components(volumes[0], full, of_preds)
+    found_target = backend.components(volumes[1], full, of_target)
     return _pairs(backend, found_preds, found_target, maps, target.shape).counted()
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from segmetrics._arrays import where
 from segmetrics.counting.settings import Counting
 from segmetrics.objects import distances, relabelled
-from segmetrics.objects.find import pairs_of, sized
+from segmetrics.objects.find import UnknownLabelError, pairs_of, pairs_of_labels, sized
 from segmetrics.objects.ids import pairs_of_ids
 from segmetrics.objects.matching import matched
 from segmetrics.objects.rules import Rules
@@ -78,6 +78,34 @@ class Scheme:
             for c in self.channels
             for view in self._views()
         ]
+        return np.concatenate(parts)
+
+    def count_labels(
+        self,
+        preds: NDArray[Any],
+        target: NDArray[Any],
+        counting: Counting,
+        spacing: Sequence[float],
+    ) -> Ints | None:
+        """``count`` of labels as they are given, or None where rules or labels do not allow it.
+
+        Args:
+            preds: labels ``(channels, H, W)`` or ``(channels, D, H, W)`` of any integer type.
+            target: the same.
+            counting: what labels mean.
+            spacing: of the pixels along every axis.
+        """
+        parts, smallest = [], self.rules.smallest(spacing)
+        for c in self.channels:
+            for view in self._views():
+                try:
+                    pairs = pairs_of_labels(preds[c], target[c], counting, view, self.rules)
+                except UnknownLabelError:
+                    return None
+                if pairs is None:
+                    return None
+                found = sized(pairs, self.rules, smallest)
+                parts.append(_sums_of_pairs(*found, max(view) + 1, spacing, self.rules))
         return np.concatenate(parts)
 
     def count_ids(

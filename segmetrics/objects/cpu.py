@@ -16,7 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._compile import kernel
-from segmetrics.objects.table import IGNORED, NO_OBJECT, Classify, Ints, ObjectPairs, Runs, Side
+from segmetrics.objects.table import (
+    IGNORED,
+    NO_OBJECT,
+    Classify,
+    Ints,
+    Meaning,
+    ObjectPairs,
+    Runs,
+    Side,
+)
 
 #: Where ``count_runs`` stands: runs, pixel, plane and row, pairs found and pixels counted by now.
 RUN, OTHER_RUN, BEGIN, PLANE, ROW, FOUND, COUNTED = range(7)
@@ -46,11 +55,13 @@ class Objects(NamedTuple):
         return np.repeat(self.numbers, np.diff(self.starts)).reshape(self.size)
 
 
-def components(labels: NDArray[Any], full: bool) -> Objects:
+def components(labels: NDArray[Any], full: bool, meaning: Meaning | None = None) -> Objects:
     """Connected components of a label map; see ``plain.components``."""
     labels = np.ascontiguousarray(labels)
     starts, rows = _runs(labels, 1)
     values = labels.reshape(-1)[starts[:-1]].astype(np.int64)
+    if meaning is not None:
+        starts, rows, values = merge_runs(starts, rows, meaning(values))
     height, width = labels.shape[1:]
     numbers, first = join_runs(values, starts, rows, height, width, full)
     return Objects(starts, numbers, _size(labels), values[first])
@@ -224,6 +235,24 @@ def find_runs(lines: NDArray[Any], values: int, starts: NDArray[Any]) -> tuple[N
 
 
 @kernel
+def merge_runs(starts: NDArray[Any], rows: Ints, values: Ints) -> tuple[NDArray[Any], Ints, Ints]:
+    """The runs of a map in which neighbours may be equal: of different values, each row anew."""
+    merged, merged_rows = np.empty(len(starts), starts.dtype), np.empty(len(rows), np.int64)
+    found, row = 0, 0
+    for i in range(len(values)):
+        begins = i == rows[row]
+        if begins:
+            merged_rows[row] = found
+            row += 1
+        if begins or values[i] != values[found - 1]:
+            merged[found], values[found] = starts[i], values[i]
+            found += 1
+    merged_rows[row] = found
+    merged[found] = starts[len(values)]
+    return merged[: found + 1].copy(), merged_rows, values[:found].copy()
+
+
+@kernel
 def _longer(array: NDArray[Any]) -> NDArray[Any]:
     longer = np.empty(2 * len(array), array.dtype)
     longer[: len(array)] = array
@@ -278,6 +307,8 @@ def _join_rows(
     parents: NDArray[Any],
 ) -> None:
     """Join the runs of equal values that touch between two rows."""
+    if _nothing(one, values, rows) or _nothing(other, values, rows):
+        return
     i, j, to_other = rows[one], rows[other], (other - one) * width
     while i < rows[one + 1] and j < rows[other + 1]:
         if values[i] == values[j]:
@@ -290,6 +321,12 @@ def _join_rows(
                 _join(i, j + 1, values, parents)
         i += end <= other_end
         j += other_end <= end
+
+
+@kernel
+def _nothing(row: int, values: Ints, rows: Ints) -> bool:
+    """Whether a row is of no object as a whole."""
+    return bool(rows[row + 1] == rows[row] + 1 and values[rows[row]] < 0)
 
 
 @kernel

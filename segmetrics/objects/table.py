@@ -21,6 +21,10 @@ NO_OBJECT, IGNORED = -1, -2
 Classify = Callable[[Ints], tuple[Ints, Ints]]
 
 
+#: Says what values of pixels ``(m,)`` in int64 mean: a class, ``NO_OBJECT`` or ``IGNORED`` each.
+Meaning = Callable[[Ints], Ints]
+
+
 class Runs(NamedTuple):
     """A map cut into runs of equal pixels; a row begins with a run.
 
