@@ -179,7 +179,7 @@ def test_values_that_kernels_cannot_look_up_are_counted_all_the_same(tmp_path: P
 def test_kernels_are_loaded_once_for_all_workers(
     panoptic: bool, voc: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    kernels = {"cpu_tally_kernels.tally", "cpu.band_counts", "png_kernels.unfilter"}
+    kernels = {"cpu_tally_kernels.tally_runs", "cpu.band_counts", "png_kernels.unfilter"}
     masks, options = voc, ["--labels", "voc", "--boundary"]
     if panoptic:
         kernels = {"png_runs.color_runs", "cpu.name_keys", "cpu.count_runs"}
