@@ -208,7 +208,7 @@ def time_quality(rounds: int, small: bool, number: int) -> Iterator[report.Row]:
 
         steps: dict[str, Step] = {
             "segmetrics": partial(update, ours, every),
-            f"panopticapi's uniques, NumPy {np.__version__}": panopticapi(ids),
+            "panopticapi's uniques": panopticapi(ids),
             "torchmetrics": partial(update, theirs, every[:few]),
             "vernier": partial(by_vernier, images, coco),
         }
