@@ -47,7 +47,7 @@ def main() -> None:
             report.keep(path, device, "share", [row])
     if "load" in options.parts:
         forms = [form for form in load.FORMS if options.only in form]
-        rows = load.measure(forms, options.before, options.calls)
+        rows = load.measure(forms, options.before, options.calls, options.busy)
         print(load.table(rows), end="\n\n")
         if not options.no_save:
             report.keep(path, device, "load", rows)
@@ -154,6 +154,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--share-batch", type=int, default=4)
     options.add_argument("--share-side", type=int, default=520)
     options.add_argument("--calls", type=int, default=load.CALLS, help="of each form under load")
+    options.add_argument("--busy", type=int, nargs="+", default=load.BUSY, metavar="PROCESSES")
     options.add_argument(
         "--before",
         type=Path,

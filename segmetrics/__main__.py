@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 
-INTERRUPTED = 130
+BAD_INPUT, INTERRUPTED = 2, 130
 #: numba imports it with the first kernel if SciPy is installed, for matrix products. The import
 #: takes as long as NumPy's, and no kernel of ours multiplies matrices.
 BLAS = "scipy.linalg.cython_blas"
@@ -19,7 +19,12 @@ def main() -> None:
 
     if unloaded:
         del sys.modules[BLAS]
-    from segmetrics.evaluate.command import app
+    try:
+        from segmetrics.evaluate.command import app
+    except ModuleNotFoundError as error:
+        install = "Install it with `pip install segmetrics[cli]`."
+        print(f"error: the command needs {error.name}. {install}", file=sys.stderr)
+        raise SystemExit(BAD_INPUT) from error
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     app()

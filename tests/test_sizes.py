@@ -28,12 +28,12 @@ from segmetrics.probabilities import cpu_cells
 from segmetrics.statistics import (
     CurveCounts,
     ImageCounts,
+    bootstrap,
     class_differences,
     classes,
     compare,
     confidence_interval,
     curves,
-    intervals,
     ranking,
 )
 from segmetrics.surfaces import host
@@ -119,21 +119,29 @@ def of_statistics() -> list[Any]:
 
 def test_resamples_are_the_same_in_blocks_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = of_statistics()
-    small = [(intervals, "BLOCK", 50), (classes, "COLUMNS", 2), (curves, "AT_ONCE", 5000)]
+    small = [(bootstrap, "BLOCK", 50), (classes, "COLUMNS", 2), (curves, "AT_ONCE", 5000)]
     patch(monkeypatch, small)
     for one, other in zip(whole, of_statistics(), strict=True):
         assert repr(one) == repr(other)
+
+
+def test_scores_of_worst_images_are_the_same_in_blocks_of_any_size() -> None:
+    """More resamples than ``worst_of`` weighs at once."""
+    score = counts_of(0, 300).statistic("mIoU_C_10")
+    weights = torch.randint(3, (3600, 300), generator=torch.Generator().manual_seed(0)).double()
+    in_blocks = torch.cat([score(block) for block in weights.split(500)])
+    torch.testing.assert_close(score(weights), in_blocks, rtol=1e-12, atol=0)
 
 
 def test_exchanges_that_are_sampled_agree_with_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     few = counts_of(2, 8), counts_of(3, 8)
     exact = compare(*few, n_resamples=4000).p_sign_flip
     assert exact * 2**8 == pytest.approx(round(exact * 2**8))
-    monkeypatch.setattr(intervals, "EXACT_FLIPS", 2**8 - 1)
+    monkeypatch.setattr(bootstrap, "EXACT_FLIPS", 2**8 - 1)
     sampled = compare(*few, n_resamples=4000).p_sign_flip
     assert sampled * 4001 == pytest.approx(round(sampled * 4001))
     assert abs(sampled - exact) < 4 * (exact * (1 - exact) / 4000) ** 0.5 + 1 / 4001
-    monkeypatch.setattr(intervals, "EXACT_FLIPS", 2**8)
+    monkeypatch.setattr(bootstrap, "EXACT_FLIPS", 2**8)
     assert compare(*few, n_resamples=10).p_sign_flip == exact
 
 

@@ -342,7 +342,7 @@ class Comparison:
         )
 
     def write_csv(self, path: Path) -> None:
-        """Write a row a model, and the other tables beside it; ``-`` is standard output."""
+        """Write a row a model, and the other tables next to it; ``-`` is standard output."""
         for key in TABLES:
             if key == "models":
                 write_rows(path, self.tables[key])

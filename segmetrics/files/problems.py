@@ -114,7 +114,7 @@ KINDS: dict[Kind, tuple[str, str]] = {
     ),
     "instances": (
         "targets without a mask of instance ids",
-        "--iiou reads *_instanceIds.png beside *_labelIds.png.",
+        "--iiou reads *_instanceIds.png next to *_labelIds.png.",
     ),
 }
 
