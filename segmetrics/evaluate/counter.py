@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from segmetrics import files
 from segmetrics.counting import Counting, cpu, sparse
-from segmetrics.counting.codes import fold
+from segmetrics.counting.codes import ABSTAINED, IGNORED
 from segmetrics.counting.cpu_readers import known_values
 from segmetrics.counting.settings import Pixels
 from segmetrics.counting.sparse import SparseMatrix
@@ -64,17 +65,17 @@ class Layout:
         layout = Layout(settings.space.num_classes, settings.task == "multilabel")
         return replace(layout, with_bands=settings.boundary) if layout.sparse else layout
 
-    @property
+    @cached_property
     def sparse(self) -> bool:
         """Whether most cells of a confusion matrix would be zero, so that only the others count."""
         return self.classes > MOST_DENSE and not self.multilabel
 
-    @property
+    @cached_property
     def cells(self) -> int:
         """How many counts a confusion matrix has, or all those of classes with their own masks."""
         return 0 if self.sparse else self.classes * (6 if self.multilabel else self.classes + 1)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """How many sums there are."""
         return self.cells + (3 * self.classes if self.with_bands else 0) + EXTRA
@@ -106,7 +107,8 @@ class Counter:
         values = known_values(self.counting, of_bytes=True)
         self.bytes = None if values is None else cpu.ValuePairs(self.counting, values)
         self.buffers = files.Buffer(), files.Buffer(), files.Buffer()
-        self.last: tuple[tuple[Path, Rows | None], tuple[LabelMap, tuple[int, ...]]] | None = None
+        self.ignores_zero = 0 in self.counting.ignored_classes
+        self.last: tuple[tuple[str, Rows | None], tuple[LabelMap, tuple[int, ...]]] | None = None
         self._load_kernels()
 
     def _load_kernels(self) -> None:
@@ -199,7 +201,7 @@ class Counter:
         self, preds: LabelMap, target: LabelMap, pair: Pair, sums: Longs
     ) -> SparseMatrix | None:
         """Add the confusion matrix to the sums, or return it where it is sparse."""
-        if 0 in self.counting.ignored_classes:
+        if self.ignores_zero:
             sums[ZEROS] = preds.values.size - np.count_nonzero(preds.values)
         if self.layout.sparse:
             found = sparse.count(preds.values, target.values, self.counting)
@@ -234,7 +236,8 @@ class Counter:
         The last one is kept: models that are compared have their predictions of one target counted
         one after the other.
         """
-        if self.last is None or self.last[0] != (path, rows):
+        name = str(path), rows
+        if self.last is None or self.last[0] != name:
             self.last = None
             reading, buffer = self.settings.readings.target, self.buffers[1]
             if rows is None:
@@ -242,7 +245,7 @@ class Counter:
                 found = mask, mask.values.shape
             else:
                 found = files.read_rows(path, rows, reading, buffer)
-            self.last = (path, rows), found
+            self.last = name, found
         return self.last[1]
 
     def _labels(self, mask: LabelMap, sums: Longs) -> LabelMap:
@@ -279,11 +282,10 @@ class Counter:
     ) -> Longs | None:
         """The counts ``(C, C + 1)``, or None where there are unknown labels."""
         pairs.add(target.ravel(), preds.ravel())
-        histogram = pairs.take()
-        counts = fold(histogram[None], self.counting)
-        if histogram.sum() < target.size or self.counting.bad(counts).any():
-            return None
-        return self.counting.matrices(counts)
+        histogram, labels = pairs.take(), self.counting.labels
+        confusion = histogram[:labels, : labels + ABSTAINED + 1]
+        ignored = histogram[labels + IGNORED]
+        return confusion if confusion.sum() + ignored.sum() == target.size else None
 
     def _bands(self, preds: Array, target: Array) -> Longs:
         from segmetrics.surfaces.bands import count_bands

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -107,8 +108,8 @@ def outcomes(
     """
     share = _in_processes if FORKS else _in_threads
     units = [(pair, rows) for pair in pairs for rows in counter.parts(pair)]
-    place = {pair.target: i for i, pair in reversed(list(enumerate(pairs)))}
-    units.sort(key=lambda unit: (place[unit[0].target], unit[1].first if unit[1] else 0))
+    place = {str(pair.target): i for i, pair in reversed(list(enumerate(pairs)))}
+    units.sort(key=lambda unit: (place[str(unit[0].target)], unit[1].first if unit[1] else 0))
     return _joined(units, share(counter, units, workers, with_digests))
 
 
@@ -157,10 +158,13 @@ def _joined(
     units: Sequence[Unit], outcomes: Iterable[tuple[Unit, Counted | Problem]]
 ) -> Iterator[tuple[Pair, Counted | Problem]]:
     """The outcomes of pairs from those of their parts, as soon as all parts are done."""
-    left = Multiset((pair.name, pair.preds) for pair, _ in units)
+    left = Multiset((pair.name, pair.preds) for pair, rows in units if rows)
     sums: dict[tuple[str, Path], Counted] = {}
-    problems: dict[tuple[str, Path], tuple[Rows | None, Problem]] = {}
+    problems: dict[tuple[str, Path], tuple[Rows, Problem]] = {}
     for (pair, rows), outcome in outcomes:
+        if rows is None:
+            yield pair, outcome
+            continue
         name = pair.name, pair.preds
         if isinstance(outcome, Problem):
             problems[name] = min(problems.get(name, (rows, outcome)), (rows, outcome))
@@ -247,6 +251,7 @@ def _send_counts(
     for reader in readers:  # or nobody would see that who started this is gone
         reader.close()
     keep_to_one_thread()  # those of torch do not survive the fork
+    gc.freeze()  # collecting what was inherited would write to all of its pages, and so copy them
     unsent: list[tuple[int, Any]] = []
     sent = time.monotonic()
     with suppress(BrokenPipeError):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from io import FileIO
+from pathlib import Path
+
 #: So many bytes tell it.
 HEAD = 348
 #: Name, offset, and the bytes that may be there.
@@ -43,3 +46,9 @@ def kind_of(head: bytes) -> str | None:
         if head[offset:].startswith(magics):
             return name
     return None
+
+
+def content_of(path: Path, most: int = -1) -> bytes:
+    """What a file holds, or its first bytes; sooner than ``Path.read_bytes``."""
+    with FileIO(path) as file:
+        return file.read(most)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from segmetrics.files.content import HEAD, kind_of
+from segmetrics.files.content import HEAD, content_of, kind_of
 from segmetrics.files.masks import Buffer, LabelMap, Reading, Stored
 from segmetrics.files.meaning import to_labels
 from segmetrics.files.problems import MaskError
@@ -26,9 +26,14 @@ class Format(NamedTuple):
     library: str = ""
 
     @property
+    def imported(self) -> Any:
+        """Its module."""
+        return import_module(f"segmetrics.files.{self.module}")
+
+    @property
     def reader(self) -> Reader:
         """The function that reads a file."""
-        found: Reader = getattr(import_module(f"segmetrics.files.{self.module}"), self.function)
+        found: Reader = getattr(self.imported, self.function)
         return found
 
 
@@ -105,9 +110,22 @@ def read(path: Path, reading: Reading | None = None, buffer: Buffer | None = Non
         [[0, 7], [7, 255]]
     """
     reading = reading or Reading()
+    return to_labels(path, read_stored(path, reading, buffer or Buffer()), reading)
+
+
+def read_stored(path: Path, reading: Reading, buffer: Buffer) -> Stored:
+    """What the reader of a mask's format finds.
+
+    Raises:
+        MaskError, ImportError: as ``read``.
+    """
     with refusing(path):
-        stored = format_of(path).reader(path, reading, buffer or Buffer())
-    return to_labels(path, stored, reading)
+        if FORMATS.get(suffix(path.name).lower()) == PNG:  # most are: one file is opened once
+            data = content_of(path)
+            if kind_of(data) == PNG.name:
+                found: Stored = PNG.imported.decoded(path, data, buffer)
+                return found
+        return format_of(path).reader(path, reading, buffer)
 
 
 @contextmanager
@@ -129,8 +147,7 @@ def format_of(path: Path) -> Format:
     """
     end = suffix(path.name).lower()
     named = FORMATS.get(end)
-    with path.open("rb", buffering=0) as file:
-        found = kind_of(file.read(HEAD))
+    found = kind_of(content_of(path, HEAD))
     if named is None:
         what = found or OTHER_IMAGES.get(end) or end
         how = " under this name: name DICOM SEG .dcm" if what == "DICOM" else ""
@@ -169,7 +186,7 @@ def load_readers(paths: Iterable[Path]) -> None:
                 f"{path} and others need {form.library}. Install it with "
                 "`pip install segmetrics[medical]`."
             ) from error
-        module = import_module(f"segmetrics.files.{form.module}")
+        module = form.imported
         if form == PNG:
             module.load_kernels()
 

@@ -39,8 +39,7 @@ class Reading:
     logits: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class Stored:
+class Stored(NamedTuple):
     """What a reader finds in a file: the values as they are stored, and what is said about them.
 
     Args:

@@ -169,7 +169,7 @@ def find_pairs(
                 hint = "" if match else _pattern(some_preds, some_targets)
                 problems.append(Problem("ambiguous", str(several[0]), detail, hint))
         if len(some_preds) == len(some_targets) == 1:
-            if not broken & {str(some_preds[0]), str(some_targets[0])}:
+            if not (broken and broken & {str(some_preds[0]), str(some_targets[0])}):
                 pairs.append(Pair(name, some_preds[0], some_targets[0]))
         elif not some_targets:
             problems += [Problem("no target", str(path)) for path in some_preds]
@@ -226,11 +226,10 @@ def _find_masks(folder: Path, pattern: str | None) -> tuple[list[str], list[Prob
         raise ValueError(f"{folder}: {what}.")
     paths, broken, problems = _walk(folder)
     masks = [path for path in paths if _is_mask(path)]
-    known = {_stem(path) for path in masks}
+    others = sorted(set(paths).difference(masks).union(broken))
+    known = {_stem(path) for path in masks} if others else set()
     fits = _fits(pattern, r"[^/]+") if pattern else bool
-    for path in paths:
-        if _is_mask(path) and path not in broken:
-            continue
+    for path in others:
         if not fits(path) or _is_no_mask(path) or (_stem(path) in known and not _is_mask(path)):
             continue
         if path in broken:
@@ -272,7 +271,9 @@ def _walk(folder: Path) -> tuple[list[str], dict[str, str], list[Problem]]:
             path = f"{prefix}{entry.name}"
             if entry.name.startswith("."):
                 continue
-            if not os.path.isdir(entry):
+            if _is_regular(entry):
+                paths.append(path)
+            elif not os.path.isdir(entry):
                 paths.append(path)
                 if not os.path.isfile(entry):
                     broken[path] = _what_it_is(entry)
@@ -281,6 +282,14 @@ def _walk(folder: Path) -> tuple[list[str], dict[str, str], list[Problem]]:
             else:
                 waiting.appendleft(f"{path}/")
     return sorted(paths), broken, problems
+
+
+def _is_regular(entry: os.DirEntry[str]) -> bool:
+    """Whether this is a regular file and no link; most systems say so without another question."""
+    try:
+        return entry.is_file(follow_symlinks=False)
+    except OSError:
+        return False
 
 
 def _identity(folder: Path) -> tuple[int, int]:
