@@ -1,4 +1,4 @@
-"""One pair of files becomes counts."""
+"""Counting of one pair of files."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Counted(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where what stands in the sums.
+    """The layout of the sums.
 
     In front are the confusion matrix, unless it is sparse, and the bands, then ``EXTRA`` sums of
     what warnings look at.
@@ -61,27 +61,27 @@ class Layout:
 
     @staticmethod
     def of(settings: Settings) -> Layout:
-        """That of what is counted."""
+        """The layout for some settings."""
         layout = Layout(settings.space.num_classes, settings.task == "multilabel")
         return replace(layout, with_bands=settings.boundary) if layout.sparse else layout
 
     @cached_property
     def sparse(self) -> bool:
-        """Whether most cells of a confusion matrix would be zero, so that only the others count."""
+        """Whether the confusion matrix is sparse, as most of its cells would be zero."""
         return self.classes > MOST_DENSE and not self.multilabel
 
     @cached_property
     def cells(self) -> int:
-        """How many counts a confusion matrix has, or all those of classes with their own masks."""
+        """The number of counts of a confusion matrix, or of all classes with masks of their own."""
         return 0 if self.sparse else self.classes * (6 if self.multilabel else self.classes + 1)
 
     @cached_property
     def size(self) -> int:
-        """How many sums there are."""
+        """The number of sums."""
         return self.cells + (3 * self.classes if self.with_bands else 0) + EXTRA
 
     def confusion(self, sums: Longs) -> Longs:
-        """The counts ``(C, C + 1)``, or ``(C, 2, 3)`` where classes have their own masks."""
+        """The counts ``(C, C + 1)``, or ``(C, 2, 3)`` if classes have masks of their own."""
         shape = (self.classes, 2, 3) if self.multilabel else (self.classes, self.classes + 1)
         return sums[: self.cells].reshape(shape)
 
@@ -98,7 +98,7 @@ class Layout:
 
 
 class Counter:
-    """Reads and counts pairs, one after the other, in tables that it keeps."""
+    """Reads and counts pairs one by one, in tables that it reuses."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.counting = settings, settings.counting
@@ -112,7 +112,7 @@ class Counter:
         self._load_kernels()
 
     def _load_kernels(self) -> None:
-        """Load what counts bytes, once for all workers that are forked afterwards."""
+        """Load the kernels once, for all workers that are forked afterwards."""
         pixel = np.zeros((1, 1), np.uint8)
         if self.layout.sparse:
             sparse.count(pixel, pixel, self.counting)
@@ -200,7 +200,7 @@ class Counter:
     def _add_confusion(
         self, preds: LabelMap, target: LabelMap, pair: Pair, sums: Longs
     ) -> SparseMatrix | None:
-        """Add the confusion matrix to the sums, or return it where it is sparse."""
+        """Add the confusion matrix to the sums, or return it if it is sparse."""
         if self.ignores_zero:
             sums[ZEROS] = preds.values.size - np.count_nonzero(preds.values)
         if self.layout.sparse:
@@ -261,7 +261,7 @@ class Counter:
     def _check_agreement(
         self, path: Path, preds: LabelMap, target: LabelMap, shape: tuple[int, ...]
     ) -> None:
-        """Raise for other places, and for palettes that disagree, where both hold the same ids."""
+        """Raise for different places, and for different palettes if both hold the same ids."""
         files.check_place(preds, target, path, shape)
         same_ids = self.settings.space.id_to_class is None or self.settings.space.map_preds
         if self.settings.task == "multiclass" and same_ids:
@@ -280,7 +280,7 @@ class Counter:
     def _confusion_of_bytes(
         self, preds: Array, target: Array, pairs: cpu.ValuePairs
     ) -> Longs | None:
-        """The counts ``(C, C + 1)``, or None where there are unknown labels."""
+        """The counts ``(C, C + 1)``, or None if there are unknown labels."""
         pairs.add(target.ravel(), preds.ravel())
         histogram, labels = pairs.take(), self.counting.labels
         confusion = histogram[:labels, : labels + ABSTAINED + 1]
@@ -307,7 +307,7 @@ class Counter:
 
 
 def _joined(of_classes: Sequence[tuple[Array, ...] | None]) -> tuple[Array, ...]:
-    """What extras measured of each class; nan, or of integers 0, of classes without a target."""
+    """The arrays of extras by class; nan, or 0 for integers, for classes without a target."""
     one = next(found for found in of_classes if found is not None)
     missing = [np.full_like(array, np.nan if array.dtype.kind == "f" else 0) for array in one]
     rows = [missing if found is None else found for found in of_classes]
@@ -315,7 +315,7 @@ def _joined(of_classes: Sequence[tuple[Array, ...] | None]) -> tuple[Array, ...]
 
 
 def confusion_matrix(preds: Array, target: Array, counting: Counting) -> Longs | None:
-    """The counts ``(C, C + 1)``, or None where there are unknown labels."""
+    """The counts ``(C, C + 1)``, or None if there are unknown labels."""
     if not target.size or not cpu.countable(counting):
         found = sparse.count(preds, target, counting)
         return None if found is None else found.dense()
@@ -332,7 +332,7 @@ def _ids_of_classes(preds: Array, counting: Counting) -> Array:
 
 
 def _has_ramps(values: Array) -> bool:
-    """Whether a binary mask looks interpolated or like probabilities: it has values in between."""
+    """Whether a binary mask has intermediate values, as after interpolation or in probabilities."""
     strange = (values != 0) & (values != values.max(initial=0))
     return bool(strange.any()) and graded(values, strange)
 

@@ -121,7 +121,7 @@ def panoptic_command(context: typer.Context, screen: Screen) -> None:
 def plan(
     preds: Path, targets: Path, name: str | None, match: tuple[str, str] | None
 ) -> tuple[Format, list[Pair], list[Problem]]:
-    """How segments are stored, the pairs of images, and what could not be paired."""
+    """The format of segments, the pairs of images, and the problems of those without a pair."""
     if targets.suffix == ".json" or preds.suffix == ".json":
         if name or match:
             option = "--labels" if name else "--match"
@@ -210,7 +210,7 @@ def count(
 
 
 def _usual(targets: Path) -> Match | None:
-    """Cityscapes' own names, where the targets have them."""
+    """Cityscapes' patterns of names, if the targets follow them."""
     return CITYSCAPES if next(targets.glob("**/*_gtFine_instanceIds.png"), None) else None
 
 

@@ -1,4 +1,4 @@
-"""Pairs of panoptic masks become counts of segments: COCO's format, and Cityscapes'.
+"""Counting of segments in pairs of panoptic masks, in COCO's and Cityscapes' formats.
 
 Strict: what a PNG and its JSON do not say alike is an error that names the image and the id.
 """
@@ -45,7 +45,7 @@ DILATION_RATIO = 0.02
 
 
 class Format(Protocol):
-    """How segments are stored.
+    """The format of segments.
 
     Attributes:
         names: of the categories, things first.
@@ -108,12 +108,12 @@ class InstanceIds:
 
     @property
     def names(self) -> Sequence[str]:
-        """Of the categories, things first."""
+        """Names of the categories, things first."""
         return [self.space.names[c] for c in self.space.things_first()]
 
     @property
     def things(self) -> int:
-        """How many of the categories are things."""
+        """The number of categories that are things."""
         return sum(c in self.space.things for c in self.space.things_first())
 
     def describe(self) -> Mapping[str, object]:
@@ -127,7 +127,7 @@ class InstanceIds:
         }
 
     def read(self, pair: Pair, *, target: bool, buffer: Buffer) -> tuple[Array, Classify]:
-        """The values of a mask, and what they mean."""
+        """The values of a mask, and their meaning."""
         path = pair.target if target else pair.preds
         values = files.read(path, None, buffer).values
         return values[..., None], by_instance_ids(path, self.space, self.things, target=target)
@@ -139,7 +139,7 @@ class InstanceIds:
 
 @dataclass(frozen=True)
 class SegmentSettings:
-    """What is counted: segments of a format, by the IoU of their bands too for ``boundary``."""
+    """The settings: segments of a format, and with ``boundary`` the IoU of their bands, too."""
 
     format: Format
     boundary: bool = False
@@ -150,7 +150,7 @@ class SegmentSettings:
 
 
 class SegmentCounter:
-    """Reads and counts pairs of panoptic masks, one after the other."""
+    """Reads and counts pairs of panoptic masks one by one."""
 
     def __init__(self, settings: SegmentSettings) -> None:
         self.settings = settings

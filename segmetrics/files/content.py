@@ -1,11 +1,11 @@
-"""What a file holds, by its first bytes, whatever its suffix says."""
+"""The format of a file by its first bytes, whatever its suffix."""
 
 from __future__ import annotations
 
 from io import FileIO
 from pathlib import Path
 
-#: So many bytes tell it.
+#: The number of bytes that are needed.
 HEAD = 348
 #: Name, offset, and the bytes that may be there.
 _MAGIC: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (
@@ -41,7 +41,7 @@ _MAGIC: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (
 
 
 def kind_of(head: bytes) -> str | None:
-    """The name of the format that a file begins as; None where nobody knows."""
+    """The name of the format by a file's first bytes; None if unknown."""
     for name, offset, magics in _MAGIC:
         if head[offset:].startswith(magics):
             return name

@@ -40,7 +40,7 @@ class Format(NamedTuple):
 PNG, GIF = Format("PNG", "png", "read_png"), Format("GIF", "images", "read_gif")
 TIFF, WEBP = Format("TIFF", "tiff", "read_tiff"), Format("WebP", "images", "read_webp")
 BMP, PNM = Format("BMP", "bitmaps", "read_bmp"), Format("PNM", "bitmaps", "read_pnm")
-#: Images by their names: of these the content counts, not the suffix.
+#: Names of image formats, for which the content decides, not the suffix.
 IMAGES = {image.name: image for image in (PNG, TIFF, BMP, GIF, PNM, WEBP)}
 
 #: Suffix, in lower case → format.
@@ -67,9 +67,9 @@ FORMATS = {
     ".nhdr": Format("NRRD", "itk", "read_nrrd", "SimpleITK"),
     ".dcm": Format("DICOM", "dicom", "read_segmentation", "highdicom"),
 }
-#: Suffix → what its content begins as, if not as its format.
+#: Suffix → the format of its first bytes, if it differs.
 CONTAINERS = {".npz": "ZIP", ".nii.gz": "gzip", ".mgz": "gzip"}
-#: Suffix → what it is that is no mask, or none that is read.
+#: Suffix → its kind, for files that are not masks or not supported.
 OTHER_IMAGES = {
     ".jpg": "JPEG", ".jpeg": "JPEG", ".jp2": "JPEG 2000", ".j2k": "JPEG 2000", ".jxl": "JPEG XL",
     ".avif": "AVIF", ".heic": "HEIC", ".heif": "HEIC", ".exr": "OpenEXR", ".tga": "TGA",
@@ -130,7 +130,7 @@ def read_stored(path: Path, reading: Reading, buffer: Buffer) -> Stored:
 
 @contextmanager
 def refusing(path: Path) -> Iterator[None]:
-    """Turns what decoders raise when they stumble on a broken file into a ``MaskError``."""
+    """Converts errors of decoders on broken files to ``MaskError``."""
     try:
         yield
     except (MaskError, ImportError):
@@ -162,7 +162,7 @@ def format_of(path: Path) -> Format:
 
 
 def data_file(path: Path) -> Path | None:
-    """The file beside a header that holds its voxels; None where there is none."""
+    """The data file of a header; None if there is none."""
     if suffix(path.name).lower() not in (".mhd", ".nhdr"):
         return None
     found: Path | None = import_module("segmetrics.files.itk").data_file(path)
@@ -170,7 +170,7 @@ def data_file(path: Path) -> Path | None:
 
 
 def load_readers(paths: Iterable[Path]) -> None:
-    """Load what reads these masks, once for all workers that are forked afterwards.
+    """Load the readers of these masks once, for all workers that are forked afterwards.
 
     Raises:
         ImportError: a library that a format needs is not installed; says how to install it.

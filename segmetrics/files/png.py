@@ -83,7 +83,7 @@ def read_color_runs(path: Path, buffer: Buffer) -> ColorRuns | None:
 
 
 def load_kernels() -> None:
-    """Load what decodes, which else happens when the first image is read."""
+    """Load the decoders, before the first image needs them."""
     white = np.zeros((1, 1), np.uint8)
     if _inflate(GREY) and _inflate(PALETTE):
         _unfilter()(np.zeros(2, np.uint8), 1, white)
@@ -96,7 +96,7 @@ def load_color_kernels() -> None:
 
 
 class _Png(NamedTuple):
-    """What the header of a PNG says, the palette, and the compressed data."""
+    """The header of a PNG, its palette, and the compressed data."""
 
     size: tuple[int, int]
     bits: int
@@ -112,12 +112,12 @@ class _Png(NamedTuple):
 
     @property
     def samples(self) -> int:
-        """Samples of a pixel."""
+        """The number of samples of a pixel."""
         return len(self.bands) or 1
 
     @property
     def bytes(self) -> int:
-        """How many bytes are compressed: rows of packed samples, a filter in front of each."""
+        """The number of inflated bytes: rows of packed samples, each after a filter byte."""
         height, width = self.size
         sizes = [(height, width)]
         if self.interlaced:  # the seven passes of Adam7
@@ -170,7 +170,7 @@ def _parsed(path: Path, data: bytes) -> _Png:
 
 
 def _decoded(png: _Png, buffer: Buffer) -> Array | None:
-    """The values of an image that is not interlaced; None where it is unsound."""
+    """The values of an image that is not interlaced; None if it is damaged."""
     inflate, (height, width) = _inflate(png.type), png.size
     known = png.bits in DEPTHS.get(png.type, ())
     if inflate is None or not known or (png.type == PALETTE) > bool(png.palette):
@@ -227,7 +227,7 @@ def _color_runs() -> Callable[[NDArray[np.uint8], int, int], tuple[int, Ints, In
 
 
 def _decoded_by_libraries(path: Path, data: bytes, png: _Png) -> Array:
-    """The values of an image that is interlaced, or unsound."""
+    """The values of an image that is interlaced or damaged."""
     from PIL.PngImagePlugin import PngImageFile
 
     _check_rows(path, png)  # rows may be missing, which Pillow takes for zeros

@@ -181,7 +181,7 @@ def _undo_paeth_of_bytes(stored: Array, above: Array, row: Array) -> None:
 
 @kernel
 def _paeth(left: int, up: int, corner: int) -> int:
-    """Which of the three is nearest to ``left + up - corner``; of equals the first."""
+    """The Paeth predictor: the nearest of the three to ``left + up - corner``; first of ties."""
     a, b, c = np.int32(left), np.int32(up), np.int32(corner)
     of_left, of_up, of_corner = abs(b - c), abs(a - c), abs(a + b - 2 * c)
     if of_left <= of_up and of_left <= of_corner:
@@ -260,7 +260,7 @@ def _next(word: Word, step: int) -> Word:
 
 
 def _load(typing_context: Any, array: Any, place: Any) -> Any:
-    """The bytes from a place on, as one number."""
+    """The bytes from an offset on, as one integer."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         pointer = _pointer(context, builder, signature.args[0], *arguments)
@@ -270,7 +270,7 @@ def _load(typing_context: Any, array: Any, place: Any) -> Any:
 
 
 def _store(typing_context: Any, word: Any, array: Any, place: Any) -> Any:
-    """Write a number to the bytes from a place on."""
+    """Write an integer to the bytes from an offset on."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         word, *array_and_place = arguments

@@ -27,7 +27,7 @@ from segmetrics.objects.table import (
     Side,
 )
 
-#: Where ``count_runs`` stands: runs, pixel, plane and row, pairs found and pixels counted by now.
+#: The state of ``count_runs``: runs, pixel, plane and row, pairs found and pixels counted so far.
 RUN, OTHER_RUN, BEGIN, PLANE, ROW, FOUND, COUNTED = range(7)
 
 #: Multiplies a key in the hash table: 2**64 divided by the golden ratio, odd.
@@ -81,7 +81,7 @@ def segments(pixels: NDArray[Any] | Runs, classify: Classify) -> Objects:
     values = values.astype(np.int64, copy=False)
     names, first = _names(_keys(values))
     classes, ids = classify(values[first])
-    # values that mean one object get the number of the first of them; those of no object none
+    # values of the same object get the number of the first; values without an object get none
     objects, earliest = _names(_keys(np.stack([classes, ids], 1)))
     is_object = classes[earliest] >= 0
     number = (np.cumsum(is_object) - 1)[objects]
@@ -201,7 +201,7 @@ def relabel(labels: NDArray[Any], new: NDArray[np.int32], found: NDArray[np.int3
 
 @kernel
 def find_runs(lines: NDArray[Any], values: int, starts: NDArray[Any]) -> tuple[NDArray[Any], Ints]:
-    """Cut every line into runs of equal pixels, of so many values each; see ``_runs``."""
+    """Split every line into runs of equal pixels with several values each; see ``_runs``."""
     height, length = lines.shape
     rows = np.empty(height + 1, np.int64)
     words = (length + 7) // 8
@@ -420,7 +420,7 @@ def count_runs(
 
 @kernel
 def name_keys(given: Ints, names: Ints, keys: Ints, first: Ints, slots: Ints, state: Ints) -> bool:
-    """Name keys from ``state`` on (how many are named, names), and say whether there was room."""
+    """Number keys from ``state`` on (how many are numbered, numbers); returns whether they fit."""
     i, found = state
     while i < len(given) and found < len(keys):
         slot = _hash(given[i]) & (len(slots) - 1)
