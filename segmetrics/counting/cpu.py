@@ -49,7 +49,7 @@ BOX = 2**17
 JOBS, RESULTS = 32, 2**18
 #: What takes about half a millisecond: scores to compare, where reading a pixel's labels takes as
 #: long as ``LABELS_ARE`` of them; and pairs of labels.
-SCORES_A_THREAD, LABELS_ARE, PAIRS_A_THREAD = 2**21, 4, 2**19
+SCORES_A_THREAD, LABELS_ARE, PAIRS_A_THREAD = 2**21, 4, 2**20
 #: Scores of all classes that are resized at once, about: 512 KiB of fp32.
 RESIZED = 2**17
 #: Pixels of an image for each cell of a joint histogram of its own, at least.
@@ -182,12 +182,23 @@ class Coding:
         jobs = max(threads, min(JOBS, RESULTS // cells)) if threads > 1 else 1
         boxes = max(1, ceil(len(self.boxes) / jobs))
         parts = [self.boxes[i : i + boxes] for i in range(0, len(self.boxes), boxes)]
-        return run_jobs(lambda part: work(self._coded(part)), parts, at_most=at_most)
+        largest = max((box.pixels for box in self.boxes), default=0)
+        free: list[Array] = []  # buffers that no thread uses; fresh memory would fault page by page
 
-    def _coded(self, boxes: list[Box]) -> Iterator[CodedBox]:
-        codes_of_target, codes_of_preds = np.empty((2, max(box.pixels for box in boxes)), np.uint16)
+        def work_on(part: list[Box]) -> Result:
+            try:
+                buffers = free.pop()
+            except IndexError:
+                buffers = np.empty((2, largest), np.uint16)
+            result = work(self._coded(part, *buffers))
+            free.append(buffers)
+            return result
+
+        return run_jobs(work_on, parts, at_most=at_most)
+
+    def _coded(self, boxes: list[Box], of_target: Array, of_preds: Array) -> Iterator[CodedBox]:
         for box in boxes:
-            rows, columns = codes_of_target[: box.pixels], codes_of_preds[: box.pixels]
+            rows, columns = of_target[: box.pixels], of_preds[: box.pixels]
             self.read_target(box, rows)
             self.read_preds(box, columns)
             yield box, rows, columns
