@@ -155,11 +155,11 @@ def _plan_coco(preds: Path, targets: Path) -> tuple[Format, list[Pair], list[Pro
         raise ValueError(f"{targets} has no `categories`, which say what are things.")
     known = {category.id for category in categories}
     for annotation in of_preds.values():
-        for id_, segment in annotation.segments.items():
-            if segment.category not in known:
+        for id_, category in annotation.categories.items():
+            if category not in known:
                 raise ValueError(
                     f"{preds}: image {annotation.image} has the segment {id_} of the category "
-                    f"{segment.category}, which {targets} does not have."
+                    f"{category}, which {targets} does not have."
                 )
     categories.sort(key=lambda category: not category.isthing)
     pairs, problems = [], []
@@ -180,7 +180,6 @@ def _plan_coco(preds: Path, targets: Path) -> tuple[Format, list[Pair], list[Pro
         of_targets,
         (preds, targets),
     )
-    files.load_readers(Path("x.png") for _ in pairs[:1])
     return format_, pairs, problems
 
 

@@ -20,6 +20,7 @@ from segmetrics.evaluate.counter import Counted
 from segmetrics.files import MaskError, Pair, Rows
 from segmetrics.files.masks import Array, Buffer
 from segmetrics.files.panoptic import Annotation, read_segments
+from segmetrics.files.png import load_color_kernels
 from segmetrics.labels import LabelSpace
 from segmetrics.objects import (
     IGNORED,
@@ -63,6 +64,9 @@ class Format(Protocol):
     def read(self, pair: Pair, *, target: bool, buffer: Buffer) -> tuple[Array | Runs, Classify]:
         """The values of the pixels ``(H, W, 1)`` of a mask, or their runs, and what they mean."""
 
+    def pixels(self) -> Sequence[Array | Runs]:
+        """Masks of one pixel, one of each kind that ``read`` gives."""
+
 
 @dataclass(frozen=True)
 class Coco:
@@ -89,6 +93,11 @@ class Coco:
         classify = by_annotation(annotation, self.class_of, len(self.names), target=target)
         starts, ids, size = read_segments(annotation.path, buffer)
         return Runs(starts, ids[:, None], size), classify
+
+    def pixels(self) -> Sequence[Runs]:
+        """The runs of one pixel, as they are read."""
+        load_color_kernels()
+        return [Runs(np.arange(2, dtype=np.int32), np.zeros((1, 1), np.int32), (1, 1))]
 
 
 @dataclass(frozen=True)
@@ -123,6 +132,10 @@ class InstanceIds:
         values = files.read(path, None, buffer).values
         return values[..., None], by_instance_ids(path, self.space, self.things, target=target)
 
+    def pixels(self) -> Sequence[Array]:
+        """Masks of one pixel, of the usual dtypes."""
+        return [np.zeros((1, 1, 1), dtype) for dtype in (np.uint8, np.uint16)]
+
 
 @dataclass(frozen=True)
 class SegmentSettings:
@@ -142,8 +155,7 @@ class SegmentCounter:
     def __init__(self, settings: SegmentSettings) -> None:
         self.settings = settings
         self.buffers = Buffer(), Buffer()
-        for dtype in (np.uint8, np.uint16):  # loads the kernels, before workers are forked
-            pixel = np.zeros((1, 1, 1), dtype)
+        for pixel in settings.format.pixels():  # loads the kernels, before workers are forked
             segment_pairs(pixel, pixel, *[lambda values: (values[:, 0], values[:, 0])] * 2)
 
     def parts(self, pair: Pair) -> list[Rows | None]:
@@ -197,24 +209,23 @@ def by_annotation(
 
     Void is ignored in the target, and so is an unknown category; in a prediction it is no segment.
     """
-    segments, none = annotation.segments, IGNORED if target else NO_OBJECT
+    categories, none = annotation.categories, IGNORED if target else NO_OBJECT
 
     def classify(values: Longs) -> tuple[Longs, Longs]:
         ids = values[:, 0]
         listed = ids.tolist()
         for id_ in listed:
-            if id_ not in segments and id_ != VOID:
+            if id_ not in categories and id_ != VOID:
                 _refuse(annotation, f"has the segment {id_}, which its JSON does not have")
-        for id_ in segments.keys() - set(listed):
+        for id_ in categories.keys() - set(listed):
             _refuse(annotation, f"lacks the segment {id_}, which its JSON has")
         return np.array([meant(id_) for id_ in listed], np.int64), ids
 
     def meant(id_: int) -> int:
-        segment = segments.get(id_)
-        class_ = None if segment is None else class_of.get(segment.category)
-        if segment is None or class_ is None:
+        class_ = class_of.get(categories[id_]) if id_ in categories else None
+        if class_ is None:
             return none
-        return class_ + classes * (target and segment.crowd)
+        return class_ + classes * (target and id_ in annotation.crowds)
 
     return classify
 
