@@ -24,6 +24,7 @@ extensions = [
     "sphinx_copybutton",
     "generated",  # next to this file
 ]
+smartquotes = False  # options and messages as they are typed and printed
 html_theme = "furo"
 html_title = f"segmetrics {version}"
 html_static_path = ["_static"]

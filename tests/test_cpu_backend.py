@@ -56,7 +56,6 @@ def test_resized_scores_count_as_defined(drawn: Counted) -> None:
 def test_cut_into_boxes_everything_counts_as_defined(drawn: Counted, pixels: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cpu, "BOX", pixels)
-        patch.setattr(cpu, "PIECE", pixels)
         patch.setattr(cpu, "RESIZED", 5 * pixels)
         patch.setattr(cpu, "OF_IMAGES", 500)
         patch.setattr(cpu, "PIXELS_A_CELL", 0)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,30 @@ def test_every_message_of_the_package_stands_in_troubleshooting() -> None:
         "does not exist. Make it first.",
     ):
         assert text in page
+
+
+def test_the_page_of_speeds_shows_the_newest_rows_and_every_loss(tmp_path: Path) -> None:
+    spec = spec_from_file_location("charts", DOCS / "charts.py")
+    assert spec is not None
+    assert spec.loader is not None
+    charts = module_from_spec(spec)
+    sys.modules["charts"] = charts
+    spec.loader.exec_module(charts)
+    charts.RESULTS = tmp_path
+
+    def results(day: str, **seconds: float) -> None:
+        row = {"form": "noise", "floor": 0.5, "seconds": seconds}
+        machine, versions = {"processor": "X", "cores": 2}, {"torch": "2", "torchmetrics": "1"}
+        found = {"date": day, "machine": machine, "versions": versions, "objects": [row]}
+        found |= {part: [] for part in ("start", "share")}
+        (tmp_path / f"{day}-cpu.json").write_text(json.dumps(found))
+
+    results("2026-01-01", segmetrics=9.0, fast=1.0)
+    results("2026-01-02", segmetrics=2.0, fast=1.0, slow=6.0)
+    pages = charts.write(tmp_path / "pictures")
+    assert "| noise | 2,000 ms | 0.25× | **0.5×** | 3× |" in pages["objects"]
+    assert "2026-01-02, X, 2 cores" in pages["objects"]
+    assert pages["losses"].splitlines()[2:] == [
+        "| Components and pairs of objects | noise | fast | 50% |"
+    ]
+    assert (tmp_path / "pictures" / "objects.svg").read_text().count("<path") > 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,10 +41,21 @@ from segmetrics.surfaces import host
 
 #: Sizes of pieces, so small that the inputs here have several, and odd.
 OF_METRICS: list[tuple[ModuleType, str, int]] = [
-    *((cpu, "BOX", 31), (cpu, "PIECE", 17), (cpu, "OF_IMAGES", 50), (cpu, "PIXELS_A_CELL", 0)),
-    *((plain, "BLOCK", 29), (host, "CHUNK", 23), (host, "FEWEST", 0), (panoptic, "FEWEST", 0)),
-    *((cpu_cells, "BOX", 19), (cpu_cells, "TABLES", 1), (probabilities_cpu, "BOX", 13)),
+    *((cpu, "BOX", 31), (cpu, "RESULTS", 1), (cpu, "OF_IMAGES", 50), (cpu, "PIXELS_A_CELL", 0)),
+    *((cpu, "SCORES_A_THREAD", 1), (cpu, "LABELS_ARE", 1), (cpu, "PAIRS_A_THREAD", 1)),
+    *((plain, "BLOCK", 29), (host, "CHUNK", 23), (host, "A_THREAD", 1), (panoptic, "FEWEST", 0)),
+    *((cpu_cells, "BOX", 19), (cpu_cells, "TABLES", 1), (cpu_cells, "SCORES_A_THREAD", 1)),
+    *((probabilities_cpu, "BOX", 13), (probabilities_cpu, "SCORES_A_THREAD", 1)),
 ]
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """What is cut into pieces is shared out, too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 def patch(monkeypatch: pytest.MonkeyPatch, sizes: list[tuple[ModuleType, str, int]]) -> None:
@@ -55,6 +67,7 @@ def patch(monkeypatch: pytest.MonkeyPatch, sizes: list[tuple[ModuleType, str, in
 # --- metrics --------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("name", EVERY)
 def test_a_metric_has_the_state_of_its_pieces(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []

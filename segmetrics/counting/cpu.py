@@ -32,7 +32,14 @@ from segmetrics.counting.cpu_readers import (
     label_reader,
     steps,
 )
-from segmetrics.counting.cpu_tally_kernels import COPIES, recode, sum_copies, tally, tally_images
+from segmetrics.counting.cpu_tally_kernels import (
+    COPIES,
+    recode,
+    sum_copies,
+    tally,
+    tally_images,
+    tally_runs,
+)
 from segmetrics.counting.settings import Counting, Pixels
 
 #: Pixels of a box, at most.
@@ -42,7 +49,7 @@ BOX = 2**17
 JOBS, RESULTS = 32, 2**18
 #: What takes about half a millisecond: scores to compare, where reading a pixel's labels takes as
 #: long as ``LABELS_ARE`` of them; and pairs of labels.
-SCORES_A_THREAD, LABELS_ARE, PAIRS_A_THREAD = 2**21, 4, 2**19
+SCORES_A_THREAD, LABELS_ARE, PAIRS_A_THREAD = 2**21, 4, 2**20
 #: Scores of all classes that are resized at once, about: 512 KiB of fp32.
 RESIZED = 2**17
 #: Pixels of an image for each cell of a joint histogram of its own, at least.
@@ -175,12 +182,23 @@ class Coding:
         jobs = max(threads, min(JOBS, RESULTS // cells)) if threads > 1 else 1
         boxes = max(1, ceil(len(self.boxes) / jobs))
         parts = [self.boxes[i : i + boxes] for i in range(0, len(self.boxes), boxes)]
-        return run_jobs(lambda part: work(self._coded(part)), parts, at_most=at_most)
+        largest = max((box.pixels for box in self.boxes), default=0)
+        free: list[Array] = []  # buffers that no thread uses; fresh memory would fault page by page
 
-    def _coded(self, boxes: list[Box]) -> Iterator[CodedBox]:
-        codes_of_target, codes_of_preds = np.empty((2, max(box.pixels for box in boxes)), np.uint16)
+        def work_on(part: list[Box]) -> Result:
+            try:
+                buffers = free.pop()
+            except IndexError:
+                buffers = np.empty((2, largest), np.uint16)
+            result = work(self._coded(part, *buffers))
+            free.append(buffers)
+            return result
+
+        return run_jobs(work_on, parts, at_most=at_most)
+
+    def _coded(self, boxes: list[Box], of_target: Array, of_preds: Array) -> Iterator[CodedBox]:
         for box in boxes:
-            rows, columns = codes_of_target[: box.pixels], codes_of_preds[: box.pixels]
+            rows, columns = of_target[: box.pixels], of_preds[: box.pixels]
             self.read_target(box, rows)
             self.read_preds(box, columns)
             yield box, rows, columns
@@ -196,7 +214,9 @@ class ValuePairs:
 
     def add(self, target: Array, preds: Array) -> None:
         """Count pairs."""
-        tally(target, preds, *self.values[:3], self.places)
+        of_bytes = target.dtype in BYTES and preds.dtype in BYTES
+        count = tally_runs if of_bytes else tally  # runs of more bytes take longer to find
+        count(target, preds, *self.values[:3], self.places)
 
     def take(self) -> Longs:
         """The joint histogram of codes, without pairs of unknown values; counting starts anew."""

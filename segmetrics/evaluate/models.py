@@ -115,7 +115,7 @@ def _plan(
         for problem in others:
             if problem.kind == "no prediction":
                 problem = problem._replace(detail=f"{model} has no prediction, in {folder}")
-            if all(problem != known for _, known in problems):  # of a target: said once
+            if all(problem != known for _, known in problems):  # of a target: reported once
                 problems.append((model, problem))
     return pairs, problems
 

@@ -39,7 +39,7 @@ def spacing_of(
     """The spacing along every axis of a target, and whether it is known.
 
     That of its header is meant; ``given`` is for files without one, and may not contradict it. Its
-    order is that of the header, (x, y, z), or of the array's axes where no format says otherwise.
+    order is that of the header, (x, y, z), or of the array's axes unless a format defines it.
 
     Raises:
         MaskError: a header with an impossible spacing, or another than ``given``.

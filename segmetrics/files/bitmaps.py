@@ -43,7 +43,7 @@ def read_bmp(path: Path, _: Reading, buffer: Buffer) -> Stored:
 def read_pnm(path: Path, _: Reading, buffer: Buffer) -> Stored:
     """The numbers of a PBM, PGM or PPM, in text or binary.
 
-    A PBM says which pixels are black. Image libraries write 0 as black, so black is label 0.
+    A PBM defines black pixels. Image libraries write 0 as black, so black is label 0.
     """
     data = path.read_bytes()
     kind = int(data[1:2])

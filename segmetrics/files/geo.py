@@ -27,7 +27,7 @@ class Place:
     Args:
         affine: ``(3, 3)``, maps ``(column, row, 1)`` to map coordinates; whole numbers are the
             corners of pixels. None where the file has none.
-        code: EPSG code of the coordinate reference system; None where there is none.
+        code: EPSG code of the coordinate reference system; None if there is none.
         keys: what else defines it.
     """
 
@@ -58,7 +58,7 @@ def place_of(valueof: Callable[[int], Any]) -> Place | None:
     """The georeference in the tags of a page.
 
     Args:
-        valueof: the value of a tag, None where it is missing.
+        valueof: the value of a tag, None if it is missing.
     """
     keys = _keys(valueof)
     affine = _affine(valueof, keys)
