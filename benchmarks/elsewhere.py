@@ -45,7 +45,7 @@ def panoptica(arrays: Arrays) -> Step:
 def panopticapi(arrays: Arrays) -> Step:
     """What takes panopticapi its time: two ``np.unique`` over the pixels of an image.
 
-    From NumPy 2.3 on ``np.unique`` is a hash table, before it sorts.
+    Its time depends on NumPy's version.
     """
 
     def step() -> None:

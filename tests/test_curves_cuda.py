@@ -20,6 +20,7 @@ from segmetrics.probabilities.ranking import Ranking
 from test_curves import assert_counts_as_defined, ranked
 from triton_kernels import (
     DEVICE,
+    INTERPRETED,
     assert_passes_under_the_interpreter,
     compiles,
     resources,
@@ -38,6 +39,8 @@ def test_the_kernel_passes_these_tests_under_the_interpreter() -> None:
 def assert_kernel_counts_as_defined(preds: Tensor, target: Tensor, ranking: Ranking) -> None:
     from segmetrics.probabilities import cuda_cells
 
+    if INTERPRETED and preds.dtype == torch.bfloat16:  # Triton 3 reads its denormals as others
+        preds = preds.where(preds.abs() >= 2.0**-126, 0)
     pixels = read_scores(preds.to(DEVICE), target.to(DEVICE), ranking)
     assert cuda_cells.compiled(pixels, ranking) or preds.dtype in (torch.float64, torch.float16)
     counts = cuda_cells.count(pixels, ranking).cpu()

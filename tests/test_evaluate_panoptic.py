@@ -180,6 +180,14 @@ def change_segment(side: int, **fields: object) -> Change:
     return change
 
 
+def change_annotation(**fields: object) -> Change:
+    return lambda preds, target, png: preds["annotations"][1].update(fields)
+
+
+def change_category(**fields: object) -> Change:
+    return lambda preds, target, png: target["categories"][0].update(fields)
+
+
 def repeat(side: int, *path: object) -> Change:
     """Put an entry of a list into it once more."""
 
@@ -221,6 +229,19 @@ def remove_segments(preds: dict[str, Any], target: dict[str, Any], png: np.ndarr
         (repeat(1, "annotations", 1, "segments_info"), ["image 1 has the segment", "twice"]),
         (repeat(0, "annotations"), ["the image 0 is annotated twice"]),
         (repeat(1, "categories"), ["the category 1 is there twice"]),
+        (change_segment(1, id=True), ["image 1: `id` must be an integer, got True"]),
+        (change_segment(0, category_id="abc"), ["`category_id` must be an integer, got 'abc'"]),
+        (change_segment(0, category_id=1.5), ["image 1, segment ", "`category_id` must be an"]),
+        (change_segment(1, iscrowd="no"), ["`iscrowd` must be an integer or a bool, got 'no'"]),
+        (change_segment(1, iscrowd=2), ["`iscrowd` must be 0 or 1, got 2"]),
+        (change_annotation(segments_info=None), ["image 1: `segments_info` must be a list, got"]),
+        (change_annotation(file_name=None), ["image 1: `file_name` must be a string, got None"]),
+        (change_annotation(image_id=[1]), ["annotation 1: `image_id` must be an integer or a"]),
+        (change_category(id="x"), ["a category: `id` must be an integer, got 'x'"]),
+        (
+            change_category(isthing=None),
+            ["category 1: `isthing` must be an integer or a bool"],
+        ),
         (remove_annotation, ["targets without a prediction: 1", "image 1 is not in"]),
         (remove_categories, ["has no `categories`"]),
         (remove_segments, ["image 1 has no `segments_info`"]),

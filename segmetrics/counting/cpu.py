@@ -32,7 +32,14 @@ from segmetrics.counting.cpu_readers import (
     label_reader,
     steps,
 )
-from segmetrics.counting.cpu_tally_kernels import COPIES, recode, sum_copies, tally, tally_images
+from segmetrics.counting.cpu_tally_kernels import (
+    COPIES,
+    recode,
+    sum_copies,
+    tally,
+    tally_images,
+    tally_runs,
+)
 from segmetrics.counting.settings import Counting, Pixels
 
 #: Pixels of a box, at most.
@@ -207,7 +214,9 @@ class ValuePairs:
 
     def add(self, target: Array, preds: Array) -> None:
         """Count pairs."""
-        tally(target, preds, *self.values[:3], self.places)
+        of_bytes = target.dtype in BYTES and preds.dtype in BYTES
+        count = tally_runs if of_bytes else tally  # runs of more bytes take longer to find
+        count(target, preds, *self.values[:3], self.places)
 
     def take(self) -> Longs:
         """The joint histogram of codes, without pairs of unknown values; counting starts anew."""

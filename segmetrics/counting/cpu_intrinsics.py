@@ -1,4 +1,4 @@
-"""LLVM intrinsics that Numba does not expose: SIMD vectors, prefetch, bits of floats.
+"""LLVM intrinsics that Numba does not expose: SIMD vectors, prefetch, single bits.
 
 Arrays are flat here, and those of a call have one dtype.
 """
@@ -20,6 +20,8 @@ from numba.extending import intrinsic
 LANES = 8
 #: Bytes of a vector of ``find_best_of_vector``: LLVM takes several where a machine has no such.
 VECTOR = 64
+#: Elements that ``run_ends`` compares, and the bits of what it returns.
+BITS = 64
 #: Bytes of such a vector within which elements change places easily.
 LANE = 16
 #: The bits of a half but for its sign.
@@ -119,6 +121,39 @@ def _prefetch(typing_context, array, place):
         return context.get_dummy_value()
 
     return types.void(array, place), generate
+
+
+def _run_ends(typing_context, labels, place):
+    """Which of ``BITS`` elements from a place on differ from the next, as bits from the lowest on.
+
+    The element behind them is read, too.
+    """
+
+    def generate(context, builder, signature, arguments):
+        vectors, (_, place) = _Vectors(context, builder, signature, arguments), arguments
+        following = vectors.load(0, builder.add(place, place.type(1)), BITS)
+        differ = builder.icmp_unsigned("!=", vectors.load(0, place, BITS), following)
+        return builder.bitcast(differ, ir.IntType(BITS))
+
+    return types.uint64(labels, types.int64), generate
+
+
+def _number_of_ones(typing_context, bits):
+    """How many bits are 1."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.ctpop(arguments[0])
+
+    return types.uint64(types.uint64), generate
+
+
+def _place_of_lowest_one(typing_context, bits):
+    """The place of the lowest bit that is 1, of which there must be one."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.cttz(arguments[0], ir.IntType(1)(1))
+
+    return types.int64(types.uint64), generate
 
 
 def _fma(typing_context, a, b, c):
@@ -235,6 +270,9 @@ def _places(places):
 find_best_of_vector: Any = intrinsic(_find_best_of_vector)
 blend: Any = intrinsic(_blend)
 prefetch: Any = intrinsic(_prefetch)
+run_ends: Any = intrinsic(_run_ends)
+number_of_ones: Any = intrinsic(_number_of_ones)
+place_of_lowest_one: Any = intrinsic(_place_of_lowest_one)
 fma: Any = intrinsic(_fma)
 bits_of: Any = intrinsic(_bits_of)
 float_of: Any = intrinsic(_float_of)

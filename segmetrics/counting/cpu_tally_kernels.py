@@ -11,11 +11,19 @@ import numpy as np
 
 from segmetrics._compile import kernel
 from segmetrics.counting.codes import ABSTAINED, HIT, MISSED, PREDICTED, WITH_BAD_PREDS
-from segmetrics.counting.cpu_intrinsics import prefetch
+from segmetrics.counting.cpu_intrinsics import (
+    BITS,
+    number_of_ones,
+    place_of_lowest_one,
+    prefetch,
+    run_ends,
+)
 from segmetrics.counting.cpu_kernels import CELLS, LABELS, VALUES, Array, Box, Codes, Longs
 
 #: Copies of a histogram, unless it has more than ``CELLS``, see ``tally``.
 COPIES = 8
+#: Pairs whose runs are looked for at once, and how long these must be on average.
+PAIRS, RUN = 2**13, 8
 
 
 @kernel
@@ -55,6 +63,50 @@ def tally(
         row, column = rows[i], columns[i]
         row, column = _place(row, lowest, start, span), _place(column, lowest, start, span)
         histograms[row, column, 0] += 1
+
+
+@kernel
+def tally_runs(
+    rows: Array,
+    columns: Array,
+    lowest: int | None,
+    start: int | None,
+    span: int | None,
+    histograms: Array,
+) -> None:
+    """``tally`` of values: runs of equal pairs are counted at once, where they are long enough.
+
+    The labels of neighbours are mostly the same, but not those of noise.
+    """
+    line, width = histograms.ravel(), np.uint64(histograms.shape[1])
+    ends, first = np.empty(PAIRS // BITS, np.uint64), 0
+    while first + BITS < len(rows):  # the pair behind the last one is looked at, too
+        number = min(len(ends), (len(rows) - first - 1) // BITS)
+        runs, most = np.uint64(0), np.uint64(number * BITS // RUN)
+        for i in range(number):
+            place = first + i * BITS
+            ends[i] = run_ends(rows, place) | run_ends(columns, place)
+            runs += number_of_ones(ends[i])
+            if runs > most:
+                break
+        behind = first + number * BITS
+        if runs > most:
+            some = slice(first, behind)
+            tally(rows[some], columns[some], lowest, start, span, histograms)
+        else:
+            ends[number - 1] |= np.uint64(1 << (BITS - 1))
+            done = first
+            for i in range(number):
+                left = ends[i]
+                while left:
+                    end = first + i * BITS + place_of_lowest_one(left)
+                    row = np.uint64(_place(rows[np.uintp(end)], lowest, start, span))
+                    column = np.uint64(_place(columns[np.uintp(end)], lowest, start, span))
+                    line[(row * width + column) * np.uint64(COPIES)] += end + 1 - done
+                    done = end + 1
+                    left &= left - np.uint64(1)
+        first = behind
+    tally(rows[first:], columns[first:], lowest, start, span, histograms)
 
 
 @kernel

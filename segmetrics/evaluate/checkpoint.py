@@ -1,4 +1,4 @@
-"""A file that holds what has been counted by now, whole at any moment."""
+"""Checkpoints: a file with the counts so far, which is replaced atomically."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from segmetrics.evaluate.warnings import Warnings
 
 Array = NDArray[Any]
 
-#: Saving takes at most one of so many seconds.
+#: The inverse of the largest share of time that saving may take.
 SHARE = 25
 #: Bytes of a file that are read at once.
 BLOCK = 2**20
@@ -43,7 +43,7 @@ class Checkpoint:
 
     Args:
         path: the file. It is replaced as a whole, so that a process may be killed at any time.
-        settings: what decides the counts; a file saved with other settings is refused.
+        settings: what affects the counts; a file with other settings is rejected.
         warnings: gets a sentence where saving fails: it ends, and counting goes on.
     """
 
@@ -52,7 +52,7 @@ class Checkpoint:
         self.warnings, self._ended, self._next = warnings, False, 0.0
 
     def load(self, ledger: Stored, files: Mapping[str, Sequence[Path]], threads: int) -> None:
-        """Put into a ledger what was saved last; nothing where there is no file or an empty one.
+        """Load the saved counts into a ledger, unless there is no file or an empty one.
 
         All files that were counted are read, as others of the same size and time would go
         unnoticed.
@@ -103,12 +103,12 @@ class Checkpoint:
         )
 
     def save_if_due(self, ledger: Stored) -> None:
-        """Save, unless that would take too much of the time."""
+        """Save, unless that would take too large a share of the time."""
         if time.monotonic() >= self._next:
             self.save(ledger)
 
     def save(self, ledger: Stored) -> None:
-        """Save what has been counted. If that fails it is not tried again."""
+        """Save the counts. After a failure saving is not tried again."""
         if self._ended:
             return
         begin = time.monotonic()

@@ -366,7 +366,7 @@ def evaluate_command(
 
 
 def _check(settings: Settings, name: str | None, level: float | None) -> None:
-    """Raise now for what would only come out when everything is counted."""
+    """Raise early for mistakes that would only show after counting."""
     if settings.instances and name != "cityscapes":
         raise ValueError("--iiou is defined for --labels cityscapes only.")
     if level is not None and not 0 < level < 1:
@@ -374,7 +374,7 @@ def _check(settings: Settings, name: str | None, level: float | None) -> None:
 
 
 def _groups(text: str | None, *, intervals: bool) -> Groups | None:
-    """The groups that intervals draw."""
+    """The groups that intervals resample."""
     if text is None:
         return None
     if not intervals:

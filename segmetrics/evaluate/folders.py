@@ -1,4 +1,4 @@
-"""Folders of masks are scored: pairs are found, counted by workers, and shared by processes."""
+"""Scoring of folders of masks: pairing, counting by workers, sharing among processes."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def evaluate(
 def plan(
     preds: Path, targets: Path, settings: Settings, match: Match | None
 ) -> tuple[list[Pair], list[Problem]]:
-    """The pairs of two folders, and what could not be paired."""
+    """The pairs of two folders, and the problems of files that have none."""
     pairs, problems = files.find_pairs(preds, targets, match)
     if settings.instances:
         pairs, others = files.with_instances(pairs)
@@ -111,7 +111,7 @@ def plan(
 
 
 def is_checkpoint(problem: Problem, checkpoint: Path) -> bool:
-    """Whether a file in another format than masks is the checkpoint, or one of its processes'."""
+    """Whether a file that is not a mask is the checkpoint, of this or another process."""
     file = Path(problem.file)
     name = re.sub(r"\.\d+-of-\d+$", "", file.name)
     return problem.kind == "format" and file.with_name(name).resolve() == checkpoint.resolve()

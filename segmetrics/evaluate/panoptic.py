@@ -121,7 +121,7 @@ def panoptic_command(context: typer.Context, screen: Screen) -> None:
 def plan(
     preds: Path, targets: Path, name: str | None, match: tuple[str, str] | None
 ) -> tuple[Format, list[Pair], list[Problem]]:
-    """How segments are stored, the pairs of images, and what could not be paired."""
+    """The format of segments, the pairs of images, and the problems of those without a pair."""
     if targets.suffix == ".json" or preds.suffix == ".json":
         if name or match:
             option = "--labels" if name else "--match"
@@ -155,11 +155,11 @@ def _plan_coco(preds: Path, targets: Path) -> tuple[Format, list[Pair], list[Pro
         raise ValueError(f"{targets} has no `categories`, which say what are things.")
     known = {category.id for category in categories}
     for annotation in of_preds.values():
-        for id_, segment in annotation.segments.items():
-            if segment.category not in known:
+        for id_, category in annotation.categories.items():
+            if category not in known:
                 raise ValueError(
                     f"{preds}: image {annotation.image} has the segment {id_} of the category "
-                    f"{segment.category}, which {targets} does not have."
+                    f"{category}, which {targets} does not have."
                 )
     categories.sort(key=lambda category: not category.isthing)
     pairs, problems = [], []
@@ -180,7 +180,6 @@ def _plan_coco(preds: Path, targets: Path) -> tuple[Format, list[Pair], list[Pro
         of_targets,
         (preds, targets),
     )
-    files.load_readers(Path("x.png") for _ in pairs[:1])
     return format_, pairs, problems
 
 
@@ -211,7 +210,7 @@ def count(
 
 
 def _usual(targets: Path) -> Match | None:
-    """Cityscapes' own names, where the targets have them."""
+    """Cityscapes' patterns of names, if the targets follow them."""
     return CITYSCAPES if next(targets.glob("**/*_gtFine_instanceIds.png"), None) else None
 
 

@@ -39,7 +39,7 @@ GROUPS = {"all": "", "things": "_things", "stuff": "_stuff"}
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What came of a run.
+    """The results of a run.
 
     Args:
         counts: of the segments of every image ``(N, C, 4)``, see ``objects.panoptic``.
@@ -50,7 +50,7 @@ class Results:
         left_out: what could not be scored.
         level: that of confidence intervals; None for none.
         per_image: whether the images are listed.
-        arguments: what was asked for.
+        arguments: the options of the command.
     """
 
     counts: NDArray[np.int64]
@@ -157,7 +157,7 @@ class Results:
         return rows
 
     def notes(self) -> list[str]:
-        """What was scored, and what not."""
+        """The numbers of images that were scored and left out."""
         kind = "boundary panoptic quality" if self.boundary else "panoptic quality"
         notes = [f"{counted(len(self.counts), 'image')}, {kind}"]
         if self.level is not None and len(self.counts) < 2:
@@ -165,7 +165,7 @@ class Results:
         return notes
 
     def print(self, console: Console) -> None:
-        """Print the tables, and what was left out."""
+        """Print the tables, and the problems."""
         for table in self.tables():
             table.print(console)
         if self.left_out:

@@ -50,7 +50,7 @@ class FixedRule(Fixed[Any]):
     """A rule of a metric, by the name of the argument."""
 
     def __get__(self, metric: SumMetric, owner: type | None = None) -> Any:
-        if metric is None:  # asked of the class
+        if metric is None:  # on the class
             raise AttributeError(self.name)
         return getattr(metric.rules, self.name)
 
@@ -149,7 +149,7 @@ class RuledMetric(KeyedMetric):
 
     @abstractmethod
     def _add_states(self) -> None:
-        """Add what is kept."""
+        """Add the states."""
 
     @property
     def _settings(self) -> str:
@@ -324,7 +324,7 @@ class RuledMetric(KeyedMetric):
 
 @explained
 class ObjectMetrics(RuledMetric):
-    """Precision, recall and F1 of objects, their Dice, what is missed and what is invented.
+    """Precision, recall and F1 of objects, their Dice, missed and false objects.
 
     An object is a connected component of one class: a lesion, a cell, an instance. ``compute`` and
     ``forward`` return a flat dict of float32 scalars:
@@ -407,7 +407,7 @@ class ObjectMetrics(RuledMetric):
         ``spacing``: optionally that of this batch, for all images or one row an image.
 
     Returns (``compute`` and ``forward``):
-        dict of float32 scalars by key; nan where there is no object.
+        dict of float32 scalars by key; nan without objects.
 
     Example:
         >>> import torch

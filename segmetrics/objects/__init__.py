@@ -72,7 +72,7 @@ def relabelled(labels: NDArray[Any], new: NDArray[np.int32]) -> NDArray[np.int32
 
     Args:
         labels: classes from 0 on, ``NO_OBJECT`` or ``IGNORED``.
-        new: what stands for ``IGNORED``, ``NO_OBJECT``, class 0, class 1 and so on.
+        new: the values for ``IGNORED``, ``NO_OBJECT``, class 0, class 1 and so on.
     """
     found: NDArray[np.int32] = _backend().relabelled(labels, new)
     return found
@@ -94,8 +94,8 @@ def segment_pairs(
         preds: the values of every pixel, such as category and instance: integers ``(H, W, values)``
             or ``(D, H, W, values)``, or these cut into runs.
         target: the same, of the same size; the number of values may differ.
-        classify_preds: says what the values in ``preds`` mean, see ``Classify``.
-        classify_target: says what the values in ``target`` mean.
+        classify_preds: the meaning of the values in ``preds``, see ``Classify``.
+        classify_target: the meaning of the values in ``target``.
         maps: whether the table also has the maps of objects, int32 of the size of the inputs.
     """
     sides = _segments(preds, target, classify_preds, classify_target)
@@ -139,7 +139,7 @@ def _segments(
     classify_preds: Classify,
     classify_target: Classify,
 ) -> tuple[Any, Any]:
-    """The objects of both sides, as the backend has them."""
+    """The objects of both maps, by the backend."""
     _check_sizes(size_of(preds), size_of(target))
     volumes = [
         side if isinstance(side, Runs) else side.reshape((1,) * (4 - side.ndim) + side.shape)

@@ -56,12 +56,12 @@ class Scheme:
 
     @property
     def of_classes(self) -> int:
-        """How many rows are of classes; those of regions stand behind."""
+        """The number of rows of classes; those of regions follow."""
         return len(self.channels) * len(self.classes)
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows, and what is summed in each."""
+        """The rows, with the objects of each."""
         return self.of_classes + len(self.regions), len(columns_of(self.rules))
 
     def count(self, preds: NDArray[Any], target: NDArray[Any], spacing: Sequence[float]) -> Ints:
@@ -214,7 +214,7 @@ def read(
         rules: those that it was summed by.
         zero_division: what a share of objects is where there are none; the recall of a size that no
             object has stays nan.
-        both_empty: what a distance is where there is no object.
+        both_empty: the value of a distance without objects.
     """
     s = dict(zip(columns_of(rules), (sums[..., i] for i in range(sums.shape[-1])), strict=True))
     formulas = scores_of(rules)
@@ -236,7 +236,7 @@ def _filled(values: Any, value: float) -> Any:
     return where(values == values, values, value)
 
 
-#: The scores that every class and region has; the others are of all classes together.
+#: The scores of every class and region; the others are of all classes together.
 OF_CLASSES = (
     "object_precision",
     "object_recall",
@@ -247,7 +247,7 @@ OF_CLASSES = (
     "missed_objects",
     "false_objects",
 )
-#: A score, and the row it is of; ``None`` is all classes together.
+#: A score and its row; ``None`` is all classes together.
 Place = tuple[str, int | None]
 
 

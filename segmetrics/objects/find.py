@@ -158,7 +158,7 @@ def _dilated_pairs(preds: NDArray[Any], target: NDArray[Any], rules: Rules) -> O
 
 
 def _with_pairs(pairs: ObjectPairs, target: Ints, preds: NDArray[Any]) -> ObjectPairs:
-    """The table with pairs that share no pixel, besides all that do."""
+    """The table with pairs that share no pixel added."""
     number = max(len(pairs.preds.sizes), 1)
     known = pairs.pair_target * number + pairs.pair_preds
     every = np.union1d(target * number + preds, known)

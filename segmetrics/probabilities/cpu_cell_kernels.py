@@ -32,7 +32,7 @@ INFINITY, INFINITE_HALF, ONE_HALF = 0x7F800000, 0x7C00, 0x3C00
 #: What bits are those of.
 LOGITS, PROBABILITIES, HALF_LOGITS, HALF_PROBABILITIES = range(4)
 #: Pixels whose places are found at once.
-TILE = 4096
+TILE = 8192
 
 
 @kernel

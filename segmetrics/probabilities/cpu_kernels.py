@@ -183,7 +183,7 @@ def _gather(
     infinity: int | None,
     tile: Array,
 ) -> None:
-    """Scores of ``n`` pixels, ``step`` apart, as a tile ``(labels, n)``; halves become fp32."""
+    """Scores of ``n`` pixels with stride ``step`` as a tile ``(labels, n)``; halves as fp32."""
     for label in range(labels):
         source, gathered = start + label * label_stride, tile[label * n : label * n + n]
         if step == 1:
@@ -221,7 +221,7 @@ def _measure(
     out: Outputs,
     scratch: tuple[Array, Floats],
 ) -> None:
-    """Measure ``n`` contiguous pixels, whose codes and outputs lie from ``k`` on."""
+    """Measure ``n`` contiguous pixels, whose codes and outputs begin at ``k``."""
     logits, scale, tolerance, exact = settings
     found, confidence, loss, square, probabilities = out
     some = slice(k, k + n)
