@@ -47,7 +47,7 @@ def main() -> None:
             report.keep(path, device, "share", [row])
     if "load" in options.parts:
         forms = [form for form in load.FORMS if options.only in form]
-        rows = load.measure(forms, options.before, options.calls)
+        rows = load.measure(forms, options.before, options.calls, options.busy)
         print(load.table(rows), end="\n\n")
         if not options.no_save:
             report.keep(path, device, "load", rows)
@@ -119,7 +119,7 @@ def share(device: str, batch: int, side: int, rounds: int) -> report.Row:
 
 
 def logging_(classes: int, steps: int, processes: int) -> report.Row:
-    """What each way of logging costs a validation of Lightning."""
+    """The time of each way of logging in a validation of Lightning."""
     from benchmarks import logged  # Lightning is needed here alone
 
     seconds = logged.measured(classes, steps, processes)
@@ -154,6 +154,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--share-batch", type=int, default=4)
     options.add_argument("--share-side", type=int, default=520)
     options.add_argument("--calls", type=int, default=load.CALLS, help="of each form under load")
+    options.add_argument("--busy", type=int, nargs="+", default=load.BUSY, metavar="PROCESSES")
     options.add_argument(
         "--before",
         type=Path,

@@ -1,4 +1,4 @@
-"""What is scored: the forms in which predictions come, and masks that look like masks."""
+"""The inputs: forms of predictions, and masks with realistic shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is compared. Each contender is bound to a case and its tensors and gives an update to time.
+"""The contenders. Each is bound to a case and its tensors and gives an update to time.
 
 Where a peer cannot read the form, the conversion that its documentation asks for is part of its
 time: logits at an eighth of the size are interpolated, scores become labels by ``argmax``, labels
@@ -34,7 +34,7 @@ def segmetrics(case: Case, preds: Tensor, target: Tensor, *, level: str = "globa
 
 
 def segmetrics_samplewise(case: Case, preds: Tensor, target: Tensor) -> Step:
-    """The same with a score of each image, as torchmetrics' ``MeanIoU`` has it by default."""
+    """The same with a score of each image, as by default in torchmetrics' ``MeanIoU``."""
     return segmetrics(case, preds, target, level="samplewise")
 
 

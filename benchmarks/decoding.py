@@ -1,4 +1,4 @@
-"""What ``segmetrics evaluate`` is timed against, each run as a process of its own.
+"""Programs that ``segmetrics evaluate`` is timed against, each in a process of its own.
 
 ``python -m benchmarks.decoding "decoding in threads" FOLDER voc WORKERS`` prints its seconds;
 instead of it ``hotcoco``, ``vernier``, or ``cityscapesscripts`` with a number of pairs.
@@ -53,7 +53,7 @@ def decode(pair: Iterable[Path]) -> None:
 
 
 def time_decoding(name: str, pairs: list[tuple[Path, Path]], workers: int) -> float:
-    """Seconds of merely decoding."""
+    """Seconds of decoding alone."""
     decode(pairs[0])  # loads the decoder
     with EXECUTORS[name](workers) as pool:
         begin = perf_counter()
@@ -111,12 +111,12 @@ EVALUATORS: dict[str, Callable[[list[tuple[Path, Path]], int, int, int], float]]
     "hotcoco": time_hotcoco,
     "vernier": time_vernier,
 }
-#: Classes, and the ignored value, of the values as they stand in the files.
+#: Classes and the ignored value, as stored in the files.
 VALUES = {"cityscapes": (34, 255), "voc": (21, 255), "camvid": (12, 255)}
 
 
 def main() -> None:
-    """Time what the arguments say."""
+    """Time the program that the arguments name."""
     name, folder, layout, number = sys.argv[1:]
     pairs = files(Path(folder), layout)
     if name in EXECUTORS:

@@ -1,4 +1,4 @@
-"""How fast ``segmetrics evaluate`` is: ``python -m benchmarks.evaluate --help``.
+"""The speed of ``segmetrics evaluate``: ``python -m benchmarks.evaluate --help``.
 
 On the same files: hotcoco and vernier, evaluators of PNG folders in Rust (vernier reads no
 palettes); merely decoding them with Pillow into arrays, with as many threads or processes; and the
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def measured(folder: Path, layout: str, pairs: int, options: argparse.Namespace) -> report.Row:
-    """Time everyone in turns."""
+    """Time all contenders in turn."""
     names = [OURS, *EXECUTORS, *(name for name in EVALUATORS if (name, layout) != NO_PALETTES)]
     names += [PEER] * (layout == "cityscapes" and options.peer > 0)
     samples: dict[str, list[dict[str, float]]] = {name: [] for name in names}

@@ -1,4 +1,4 @@
-"""What a GPU can do: ours against its copy bandwidth, and against one class that has all pixels.
+"""Kernels on a GPU against its copy bandwidth, also with one class that has all pixels.
 
 ``python -m benchmarks.gpu`` takes a few minutes. Without a GPU ``TRITON_INTERPRET=1`` and a side of
 32 show that it runs; its figures mean nothing then.
@@ -31,7 +31,7 @@ DOMINATED = 0.97
 
 @dataclass(frozen=True)
 class Scene:
-    """Inputs, what they are called, and whether predictions are resized."""
+    """Inputs with their name, and whether predictions are resized."""
 
     name: str
     classes: int
@@ -140,7 +140,7 @@ def copy_bandwidth(device: str, size: int) -> float:
 
 
 def peak(step: Callable[[], object], device: str) -> int | None:
-    """Bytes that a step allocates above what is there, at most; on a GPU."""
+    """Peak bytes that a step allocates on a GPU, beyond those in use."""
     if not device.startswith("cuda"):
         return None
     torch.cuda.synchronize()

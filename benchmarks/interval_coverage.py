@@ -1,4 +1,4 @@
-"""How often a confidence interval holds the truth: samples of populations whose scores are known.
+"""Coverage of confidence intervals: samples of populations whose scores are known.
 
 A population is a large finite set of made-up images, so that each of its scores is known exactly.
 Samples are drawn from it with replacement, and an interval is computed from each.
@@ -60,7 +60,7 @@ def samples(population: ImageCounts, images: int, repetitions: int) -> Iterator[
 def coverage(
     population: ImageCounts, score: str, method: str, images: int, repetitions: int
 ) -> float:
-    """The share of 95 % intervals that hold the population's score."""
+    """The share of 95 % intervals that cover the population's score."""
     everything = torch.ones(1, len(population), dtype=torch.float64)
     truth = statistic(score, population)(everything).item()
     held = 0
@@ -71,7 +71,7 @@ def coverage(
 
 
 def rejections(population: ImageCounts, images: int, repetitions: int) -> tuple[float, float]:
-    """How often two equally good models are told apart at 5 %: bootstrap and sign flips."""
+    """How often two equal models are called different at 5 %: bootstrap and sign flips."""
     bootstrap = flips = 0
     for seed, sample in enumerate(samples(population, images, repetitions)):
         draw = torch.Generator().manual_seed(seed)

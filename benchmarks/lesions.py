@@ -1,15 +1,17 @@
-"""Lesion-wise Dice and F1 beside panoptica and MONAI, in one process.
+"""Lesion-wise Dice and F1 compared with panoptica and MONAI.
 
 ``python -m benchmarks.lesions`` prints medians of interleaved runs, their ratios, and peak memory
 beyond the inputs. All are given the same binary masks. panoptica (which pins NumPy: install it into
-an environment of its own) matches by IoU above 0.5 and gives the Dice of matched lesions; MONAI's
-``DiceMetric(per_component=True)`` the Dice of each lesion of the target with what is predicted
-nearer to it than to the others. Who is not installed is left out.
+an environment of its own, and name its Python in PANOPTICA_PYTHON) matches by IoU above 0.5 and
+gives the Dice of matched lesions; MONAI's ``DiceMetric(per_component=True)`` the Dice of each
+lesion of the target with what is predicted nearer to it than to the others. Who is not installed is
+left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import warnings
@@ -22,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks import report
+from benchmarks.elsewhere import Elsewhere
 from benchmarks.machine import machine, versions
 from benchmarks.memory import peak_of
 from benchmarks.timing import ROUNDS, interleaved
@@ -29,6 +32,8 @@ from segmetrics import ObjectMetrics
 
 SIZES = ("128x128x128", "100x512x512")
 LESIONS = (1, 30, 1000)
+#: The variable of the environment that names the Python which has panoptica.
+PANOPTICA = "PANOPTICA_PYTHON"
 Step = Callable[[], object]
 Masks = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -60,23 +65,11 @@ def segmetrics(masks: Masks, **arguments: object) -> Step:
 
 
 def panoptica(masks: Masks) -> Step:
-    """Components, matching and Dice."""
-    from panoptica import (  # type: ignore[import-not-found]
-        ConnectedComponentsInstanceApproximator,
-        InputType,
-        NaiveThresholdMatching,
-        Panoptica_Evaluator,
-    )
-    from panoptica.metrics import Metric  # type: ignore[import-not-found]
-
-    evaluator = Panoptica_Evaluator(
-        expected_input=InputType.SEMANTIC,
-        instance_approximator=ConnectedComponentsInstanceApproximator(),
-        instance_matcher=NaiveThresholdMatching(),
-        instance_metrics=[Metric.DSC, Metric.IOU],
-        global_metrics=[],
-    )
-    return lambda: evaluator.evaluate(*masks, verbose=False)
+    """Components, matching and Dice, in an environment of its own."""
+    python = os.environ.get(PANOPTICA)
+    if not python:
+        raise ImportError(PANOPTICA)
+    return Elsewhere(python, "panoptica", preds=masks[0], target=masks[1])
 
 
 def monai(masks: Masks) -> Step:

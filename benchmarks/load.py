@@ -11,16 +11,17 @@ from __future__ import annotations
 import multiprocessing
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter
 from typing import Any
 
-from benchmarks import report
+from benchmarks import loader, report
 
-#: Form → what is updated. Labels and logits are those of ``cases.py``, 4×520×520 and 21 classes.
+#: What is updated. Labels and logits are those of ``cases.py``, 4×520×520 and 21 classes. The loop
+#: is none of ours and never shares its work: what any such call takes in the same place.
 FORMS = (
     "labels uint8",
     "labels int64",
@@ -31,48 +32,69 @@ FORMS = (
     "BoundaryIoU 2×512×512",
     "HD95 2×32×32",
     "HD95 2×512×512",
+    "a loop of 4 ms",
+    *loader.FORMS,
 )
-CALLS = 200
+CALLS, LOOP = 200, 400_000
 BUSY = (0, 1, 2)
 ROOT = Path(__file__).parents[1]
 
 
-def measure(forms: list[str], before: Path | None, calls: int) -> list[dict[str, Any]]:
-    """Time every form with 0, 1 and 2 busy processes: median and 90th percentile in seconds."""
+def measure(
+    forms: list[str], before: Path | None, calls: int, busy_processes: Sequence[int] = BUSY
+) -> list[dict[str, Any]]:
+    """Time every form with several busy processes: median and 90th percentile in seconds.
+
+    In a validation with a loader its workers are what else is busy.
+    """
     contenders = {"2 threads": (ROOT, 2), "1 thread": (ROOT, 1)}
     if before is not None:
         contenders |= {"2 threads before": (before, 2), "1 thread before": (before, 1)}
     rows = []
-    for form in forms:
-        with ExitStack() as stack:
-            steps = {
-                name: stack.enter_context(_served(form, path, threads))
-                for name, (path, threads) in contenders.items()
-            }
-            for busy in BUSY:
+    with ExitStack() as stack:
+        served = {
+            name: stack.enter_context(_served(path, threads))
+            for name, (path, threads) in contenders.items()
+        }
+        for form in (form for form in forms if form not in loader.FORMS):
+            for ask in served.values():
+                ask(form)
+            for busy in busy_processes:
                 with _busy(busy):
-                    times = _interleaved(steps, calls)
-                found = {
-                    name: {"median": median(some), "p90": quantiles(some, n=10)[-1]}
-                    for name, some in times.items()
-                }
-                rows.append({"form": form, "busy": busy, "seconds": found})
-                print(_line(form, busy, found), flush=True)
-    return rows
+                    rows.append(_row(form, busy, _summary(_interleaved(served, calls))))
+    return rows + [
+        _row(form, loader.WORKERS, _summary(loader.measure(form, before, calls)))
+        for form in forms
+        if form in loader.FORMS
+    ]
+
+
+def _summary(times: Mapping[str, list[float]]) -> dict[str, dict[str, float]]:
+    return {
+        name: {"median": median(some), "p90": quantiles(some, n=10)[-1]}
+        for name, some in times.items()
+    }
+
+
+def _row(form: str, busy: int, found: dict[str, dict[str, float]]) -> dict[str, Any]:
+    print(_line(form, busy, found), flush=True)
+    return {"form": form, "busy": busy, "seconds": found}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Milliseconds, median and 90th percentile."""
-    names = list(rows[0]["seconds"])
+    names = list(dict.fromkeys(name for row in rows for name in row["seconds"]))
     lines = [
-        [row["form"], str(row["busy"])]
-        + [
-            f"{report.milliseconds(s['median'])} / {report.milliseconds(s['p90'])}"
-            for s in row["seconds"].values()
-        ]
+        [row["form"], str(row["busy"]), *(_cell(row["seconds"].get(name)) for name in names)]
         for row in rows
     ]
     return report.table(["ms, median / 90 %", "busy processes", *names], lines)
+
+
+def _cell(seconds: Mapping[str, float] | None) -> str:
+    if seconds is None:
+        return "–"
+    return " / ".join(report.milliseconds(seconds[part]) for part in ("median", "p90"))
 
 
 def _line(form: str, busy: int, found: Mapping[str, Mapping[str, float]]) -> str:
@@ -82,18 +104,20 @@ def _line(form: str, busy: int, found: Mapping[str, Mapping[str, float]]) -> str
     return f"{form}, {busy} busy: {times}"
 
 
-def _interleaved(steps: Mapping[str, Callable[[], float]], calls: int) -> dict[str, list[float]]:
-    """The steps in turn; the first tenth warms up and does not count."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
+def _interleaved(
+    served: Mapping[str, Callable[[str], float]], calls: int
+) -> dict[str, list[float]]:
+    """Calls in turn; the first tenth warms up and does not count."""
+    times: dict[str, list[float]] = {name: [] for name in served}
     for _ in range(calls + calls // 10):
-        for name, step in steps.items():
-            times[name].append(step())
+        for name, ask in served.items():
+            times[name].append(ask(""))
     return {name: some[-calls:] for name, some in times.items()}
 
 
 @contextmanager
 def _busy(number: int) -> Iterator[None]:
-    """So many processes that never rest."""
+    """Some busy processes."""
     processes = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(number)]
     for process in processes:
         process.start()
@@ -111,12 +135,12 @@ def _spin() -> None:
 
 
 @contextmanager
-def _served(form: str, path: Path, threads: int) -> Iterator[Callable[[], float]]:
-    """A process that times one call each time it is asked."""
+def _served(path: Path, threads: int) -> Iterator[Callable[[str], float]]:
+    """A process that makes the inputs of a form, or times one call of it; see ``serve``."""
     code = (
         f"import sys; sys.path.insert(0, {str(path)!r}); import segmetrics\n"
         f"sys.path.insert(0, {str(ROOT)!r}); from benchmarks.load import serve\n"
-        f"serve({form!r}, {threads})"
+        f"serve({threads})"
     )
     command = [sys.executable, "-c", code]
     with subprocess.Popen(
@@ -125,31 +149,36 @@ def _served(form: str, path: Path, threads: int) -> Iterator[Callable[[], float]
         assert process.stdin is not None
         assert process.stdout is not None
         sent, received = process.stdin, process.stdout
-        assert received.readline().strip() == "ready"
 
-        def step() -> float:
-            sent.write("\n")
+        def ask(form: str) -> float:
+            sent.write(f"{form}\n")
             sent.flush()
             return float(received.readline())
 
-        yield step
+        yield ask
         sent.close()
 
 
-def serve(form: str, threads: int) -> None:
-    """Time one call of a form's step for each line that comes in."""
+def serve(threads: int) -> None:
+    """Answer each line with seconds: those of one call of the last form, or of making its inputs.
+
+    A line that is not empty names the form.
+    """
     import torch
 
     torch.set_num_threads(threads)
-    step = _step(form)
-    for _ in range(3):
-        step()
-    print("ready", flush=True)
     passed = torch.rand(4, 21, 520, 520)
-    for _ in sys.stdin:
-        passed.sum()  # a forward pass has just ended: all of torch's threads are awake
+    for line in sys.stdin:
+        form = line.strip()
+        if not form:
+            passed.sum()  # a forward pass has just ended: all of torch's threads are awake
         begin = perf_counter()
-        step()
+        if form:
+            step = _step(form)
+            for _ in range(3):
+                step()
+        else:
+            step()
         print(perf_counter() - begin, flush=True)
 
 
@@ -159,6 +188,8 @@ def _step(form: str) -> Callable[[], object]:
     from benchmarks.cases import Case
     from benchmarks.contenders import segmetrics
 
+    if form == "a loop of 4 ms":
+        return lambda: sum(range(LOOP))
     if form.startswith(("labels", "logits")):
         case = Case(form, 21, (4, 520, 520))
         return segmetrics(case, *case.inputs("cpu"))

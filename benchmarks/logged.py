@@ -1,4 +1,4 @@
-"""What logging costs a validation of Lightning: ours in each documented way, and torchmetrics'.
+"""The time of logging in a validation of Lightning: ours in each documented way, and torchmetrics'.
 
 A module without a network validates some hundred batches of labels. A clock stands where steps and
 the epoch's end begin, which tells the first step, in which Lightning registers keys, from the rest.
@@ -115,7 +115,7 @@ WAYS: dict[str, tuple[type[Validated], bool]] = {
     "log_dict in every step": (InEveryStep, False),
     "torchmetrics, 5 keys, log_dict in every step": (Torchmetrics, False),
 }
-#: The way that the others are held against.
+#: The way that the others are compared with.
 PLAIN = "values at the end"
 
 

@@ -1,4 +1,4 @@
-"""Where a measurement comes from."""
+"""The machine and the versions of a measurement."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def machine(device: str) -> dict[str, object]:
 
 
 def processor() -> str:
-    """The processor's name, as the kernel has it."""
+    """The name of the processor, from the kernel."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -51,7 +51,7 @@ def processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what was measured, of what is installed."""
+    """Versions of the contenders that are installed."""
     found = {}
     for package in PACKAGES:
         with suppress(PackageNotFoundError):

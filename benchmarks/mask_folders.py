@@ -1,4 +1,4 @@
-"""Folders of masks as a data set has them, drawn: ``python -m benchmarks.mask_folders --help``.
+"""Synthetic folders of masks in formats of data sets: ``python -m benchmarks.mask_folders --help``.
 
 The layout, the names, the palette and the values are those of Cityscapes and PASCAL VOC 2012; the
 content is made up: a street seen by layers (sky, buildings, road) with cars and people in it, or a

@@ -1,7 +1,8 @@
 """Objects against cc3d and SciPy; panoptic quality against torchmetrics and others.
 
 ``python -m benchmarks.objects`` prints medians of interleaved runs, their ratios, and peak memory
-above the inputs. Panopticapi is its published algorithm, whose cost is that of ``np.unique``.
+above the inputs. Panopticapi is its published algorithm, whose cost is that of ``np.unique``, which
+newer versions of NumPy made faster. NUMPY22_PYTHON names a Python with one before 2.3.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -27,6 +29,7 @@ from torchmetrics.detection import PanopticQuality as TorchmetricsPanopticQualit
 from vernier import panoptic as vernier
 
 from benchmarks import report
+from benchmarks.elsewhere import Elsewhere, panopticapi
 from benchmarks.machine import machine, versions
 from benchmarks.memory import peak_of
 from benchmarks.timing import ROUNDS, interleaved
@@ -38,6 +41,9 @@ from segmetrics.objects import object_pairs
 PARTS = ("table", "quality", "files", "memory")
 #: Name → size, segments an image, categories that are things and stuff.
 DATA = {"Cityscapes": ((1024, 2048), 60, 8, 11), "COCO": ((480, 640), 12, 80, 53)}
+SIDES = ("preds", "target")
+#: The variable of the environment that names a Python with NumPy < 2.3.
+SORTING = "NUMPY22_PYTHON"
 #: Different images that are cycled through: a hundred would not fit into memory.
 DISTINCT = 5
 
@@ -149,7 +155,7 @@ class Images:
         return preds, target
 
     def as_coco(self, i: int) -> list[tuple[np.ndarray, list[dict[str, int]]]]:
-        """As COCO has them: ids, and the segments of each side."""
+        """As in COCO: ids, and the segments of each side."""
         return self.coco[i % DISTINCT]
 
     @staticmethod
@@ -172,13 +178,6 @@ class Images:
         return [{"id": c, "name": str(c), "isthing": int(c < self.things)} for c in number]
 
 
-def panopticapi_uniques(images: list[list[tuple[np.ndarray, list[dict[str, int]]]]]) -> None:
-    """What takes panopticapi its time: two ``np.unique`` over the pixels of an image."""
-    for (preds, _), (target, _) in images:
-        np.unique(preds, return_counts=True)
-        np.unique(target.astype(np.uint64) * 2**24 + preds, return_counts=True)
-
-
 def by_vernier(images: Images, sides: list[list[tuple[np.ndarray, list[dict[str, int]]]]]) -> None:
     """vernier on arrays: both of its ``from_arrays`` and the evaluation."""
     maps = [{i: of_image[side][0] for i, of_image in enumerate(sides)} for side in range(2)]
@@ -197,6 +196,9 @@ def time_quality(rounds: int, small: bool, number: int) -> Iterator[report.Row]:
         images = Images(name, small)
         every, few = [images.tensors(i) for i in range(number)], max(1, number // 50)
         coco = [images.as_coco(i) for i in range(number)]
+        ids = {
+            side: [of_image[i][0] for of_image in coco[: 5 * few]] for i, side in enumerate(SIDES)
+        }
         classes = range(images.things), range(images.things, images.things + images.stuffs)
         ours, theirs = PanopticQuality(*classes), TorchmetricsPanopticQuality(*classes)
 
@@ -206,11 +208,14 @@ def time_quality(rounds: int, small: bool, number: int) -> Iterator[report.Row]:
 
         steps: dict[str, Step] = {
             "segmetrics": partial(update, ours, every),
-            "panopticapi's uniques": partial(panopticapi_uniques, coco[: 5 * few]),
+            "panopticapi's uniques": panopticapi(ids),
             "torchmetrics": partial(update, theirs, every[:few]),
             "vernier": partial(by_vernier, images, coco),
         }
-        of_images = {"panopticapi's uniques": min(5 * few, number), "torchmetrics": few}
+        if python := os.environ.get(SORTING):
+            steps["panopticapi's uniques, NumPy < 2.3"] = Elsewhere(python, "panopticapi", **ids)
+        of_images = {who: min(5 * few, number) for who in steps if "uniques" in who}
+        of_images["torchmetrics"] = few
         per = {who: of_images.get(who, number) for who in steps}
         yield show(f"images of {name}'s size", steps, every[0][0].sum, rounds, per)
 
@@ -245,7 +250,7 @@ def by_hotcoco(preds: Path, target: Path) -> None:
 
 
 def by_us(preds: Path, target: Path) -> None:
-    """What the command does, but for its start."""
+    """The work of the command, without its start."""
     format_, pairs, _ = plan(preds, target, None, None)
     count(pairs, SegmentSettings(format_), None, lambda done, number, problems: None)
 
@@ -313,7 +318,7 @@ def show(
 
 
 def main() -> None:
-    """Run the parts that are asked for."""
+    """Run the selected parts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--rounds", type=int, default=ROUNDS)

@@ -1,4 +1,4 @@
-"""What a ranking costs: time and memory of many models on the same images.
+"""Time and memory of rankings of many models on the same images.
 
 ``python -m benchmarks.ranking``
 """

@@ -1,4 +1,4 @@
-"""How often a ranking is wrong: models whose true scores are known, on samples of a population.
+"""Error rates of rankings: models whose true scores are known, on samples of a population.
 
 For ten models that are equally good: how often any pair is called different at 5 %. For ten models
 of which some are better: how often all intervals, all intervals of pairs and all places hold the
@@ -24,7 +24,7 @@ METHODS: tuple[RankingMethod, ...] = ("mean-then-rank", "rank-then-mean")
 
 @dataclass(frozen=True)
 class Rates:
-    """The shares of samples in which a ranking was wrong or held the truth."""
+    """The shares of samples in which a ranking was wrong or covered the truth."""
 
     any_false_difference: float
     intervals_hold: float
@@ -79,7 +79,7 @@ def rates(
 
 
 def judged(result: Ranking, truth: dict[str, float]) -> tuple[bool, bool, bool, bool]:
-    """Whether equal models are called different, and whether intervals and places hold."""
+    """Whether equal models are called different; whether intervals and ranks cover the truth."""
     false = any(pair.significant and truth[pair.a] == truth[pair.b] for pair in result.pairs)
     intervals = all(m.low <= truth[m.name] <= m.high for m in result.models)
     pairs = all(p.low <= truth[p.a] - truth[p.b] <= p.high for p in result.pairs)

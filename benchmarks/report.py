@@ -41,7 +41,7 @@ def title(row: Row) -> str:
 
 
 def speed_table(rows: Sequence[Row]) -> str:
-    """Milliseconds of the floor and of ours; of every peer, how many times as long it takes."""
+    """Milliseconds of the floor and of ours, and the ratio of every peer to ours."""
     ours, *others = CONTENDERS
     head = ["", "sum() ms", f"{ours} ms", "/ sum()", *others, "repeated rounds"]
     lines = []

@@ -1,4 +1,4 @@
-"""What an interval costs: time and memory of bootstrap resampling, beside ``scipy.stats``.
+"""Time and memory of bootstrap intervals, compared with ``scipy.stats``.
 
 ``python -m benchmarks.resampling``
 """
@@ -24,7 +24,7 @@ SCORES = ("mIoU_D", "mIoU_I", "mIoU_C", "mIoU_I_Q", "mIoU_C_10", "mIoU_C_Q")
 
 
 def images(number: int, classes: int, present: float) -> ImageCounts:
-    """Counts as ADE20K has them: an image shows few of many classes."""
+    """Counts as in ADE20K: an image has few of many classes."""
     draw = torch.Generator().manual_seed(0)
     shape = (number, classes)
     there = torch.rand(shape, generator=draw) < present

@@ -1,4 +1,4 @@
-"""How often a sample size is right: pilots drawn from populations whose answer is known.
+"""Coverage of sample sizes: pilots drawn from populations whose answer is known.
 
 The true number follows from the spread of the score over many large samples of the population.
 ``python -m benchmarks.sample_size``

@@ -1,4 +1,4 @@
-"""What a user feels: the share of FCN-ResNet50's validation time that goes to the metric."""
+"""The share of FCN-ResNet50's validation time that goes to the metric."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a small folder costs: ``python -m benchmarks.start --help``.
+"""The time of the command on small folders: ``python -m benchmarks.start --help``.
 
 The whole command, from the first import to the last line, on folders that are counted in a moment:
 pairs of VOC's size, and small maps of thousands of classes. Median wall time, CPU seconds of the
@@ -26,7 +26,7 @@ from benchmarks.mask_folders import VOC_SIZE, write_voc
 
 #: Classes of small maps, and their pairs and sides.
 MANY, PAIRS, SIDE = (5_000, 14_176), 16, 64
-#: The command; at the end it tells the peak of its memory in KiB, which no parent has a part in.
+#: The command, which in the end prints its own peak memory in KiB.
 COMMAND = """
 import sys
 from segmetrics.__main__ import main
@@ -36,7 +36,7 @@ finally:
     lines = open("/proc/self/status").read().splitlines()
     print(*(line.split()[1] for line in lines if line.startswith("VmHWM")), file=sys.stderr)
 """
-#: Packages that are imported from 10 ms on are told.
+#: Packages whose import takes at least 10 ms are printed.
 TOLD = 0.01
 
 
@@ -125,7 +125,7 @@ def imports(command: list[str]) -> dict[str, float]:
 
 
 def shown(row: report.Row) -> str:
-    """What was measured of one folder."""
+    """The measurements of one folder."""
     imported = ", ".join(f"{name} {seconds:.2f}" for name, seconds in row["imports"].items())
     head = [report.title(row), "s", "s of CPU", "MiB", "MiB of JSON"]
     megabytes = [f"{row[key] / 2**20:.1f}" for key in ("bytes", "bytes of JSON")]

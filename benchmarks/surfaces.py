@@ -1,4 +1,4 @@
-"""Surfaces and boundaries beside MONAI, torchmetrics and OpenCV, in one process.
+"""Surfaces and boundaries compared with MONAI, torchmetrics and OpenCV, in one process.
 
 ``python -m benchmarks.surfaces`` prints medians of interleaved runs, their ratios, and peak memory
 above the inputs. MONAI is given one-hot masks made beforehand, we label maps. ``--folder FOLDER``
@@ -72,7 +72,7 @@ def scene(kind: str, shape: tuple[int, ...], classes: int = CLASSES) -> tuple[Te
 
 
 def contenders(preds: Tensor, target: Tensor) -> dict[str, dict[str, Callable[[], object]]]:
-    """What is timed: each score by MONAI and by us."""
+    """The timed functions: each score by MONAI and by us."""
     masks = [one_hot(labels, CLASSES).movedim(-1, 1).float() for labels in (preds, target)]
     ours = {
         "HD95": HausdorffDistance(CLASSES, percentile=95),
@@ -150,7 +150,7 @@ def distances(scenes: list[str], rounds: int) -> Iterator[report.Row]:
 
 
 def torchmetrics_hausdorff(rounds: int) -> report.Row:
-    """Print the time of torchmetrics, on masks of a size that it survives."""
+    """Print the time of torchmetrics, on masks small enough for it."""
     preds, target = scene("organs", (2, 64, 64))
     theirs = TorchmetricsHausdorff(
         CLASSES, include_background=True, input_format="index", spacing=[1.0, 1.0]

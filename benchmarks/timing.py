@@ -1,4 +1,4 @@
-"""Medians of interleaved runs, beside a floor that tells whether the machine was itself.
+"""Medians of interleaved runs, with a floor that shows whether the machine was quiet.
 
 Contenders take turns, so that a slow phase of the machine hits all of them. The floor is timed in
 every round; a round in which it takes more than twice its best is measured again.
@@ -22,7 +22,7 @@ TICK = 0.02  # seconds: shorter steps are repeated within a round
 
 @dataclass(frozen=True)
 class Timing:
-    """Median seconds of the floor and of each contender, and how many rounds were repeated."""
+    """Median seconds of the floor and of each contender, and the number of repeated rounds."""
 
     floor: float
     contenders: dict[str, float]

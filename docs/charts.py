@@ -263,7 +263,8 @@ def form(row: Row) -> str:
     if size and "×" not in text and "x" not in text.split()[-1]:
         text += f", {'×'.join(map(str, size))}"
     if "busy" in row:
-        text += f", {('idle', 'one busy', 'two busy')[row['busy']]}"
+        busy = {0: "idle", 1: "one busy", 2: "two busy"}
+        text += f", {busy.get(row['busy'], row['busy'])}"
     return text
 
 

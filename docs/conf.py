@@ -24,11 +24,14 @@ extensions = [
     "sphinx_copybutton",
     "generated",  # next to this file
 ]
+smartquotes = False  # options and messages as they are typed and printed
 html_theme = "furo"
 html_title = f"segmetrics {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-exclude_patterns = ["_generated/problems.md", "_generated/speed-*.md"]  # included by pages
+exclude_patterns = [
+    f"_generated/{name}.md" for name in ("messages", "problems", "speed-*")
+]  # included by pages
 
 intersphinx_mapping = elsewhere.mapping(Path(__file__).parent / "_generated")
 nitpicky = True  # a reference in a page that leads nowhere is a warning

@@ -13,6 +13,7 @@ from typing import Any
 
 import charts
 import live
+import messages
 import pictures
 from sphinx.application import Sphinx
 
@@ -41,6 +42,7 @@ def write_pages(app: Sphinx) -> None:
         _write(f"{page}.md", _of_module(page, title, import_module(module)))
     _write("command.md", _of_command())
     _write("problems.md", _of_problems())
+    _write("messages.md", messages.markdown())
     pictures.write(FOLDER / "pictures")
     for name, text in charts.write(FOLDER / "pictures" / "speed").items():
         _write(f"speed-{name}.md", text)

@@ -16,8 +16,8 @@ from PIL import Image
 from segmetrics.labels import palette
 
 VOID = 255
-# The corners and the middles of the edges of the RGB cube: as far apart as twenty colours can be,
-# and far from the grey of the background.
+# The corners and the middles of the edges of the RGB cube: as different as twenty colours can be,
+# and different from the grey of the background.
 CLASS_COLOURS = np.array(
     [rgb for rgb in itertools.product((0.05, 0.5, 0.95), repeat=3) if rgb.count(0.5) < 2]
 )
@@ -29,8 +29,8 @@ Mask = NDArray[np.bool_]
 def write_scenes(root: Path, train: int = 400, val: int = 40, seed: int = 2012) -> None:
     """Write `train + val` scenes below `root/VOCdevkit/VOC2012`, unless they are there already.
 
-    The same arguments write the same files. They are written beside their final place and moved
-    there when complete, so an interrupted run leaves nothing that looks finished.
+    The same arguments write the same files. They are written to a temporary folder and moved to
+    their place when complete, so an interrupted run leaves nothing that looks finished.
     """
     finished, partial = root / "VOCdevkit", root / "VOCdevkit.partial"
     if finished.exists():

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """Load all when it is asked for: the command need not wait for torchmetrics."""
+        """Load names on first use, as the command runs without torchmetrics."""
         if name in ("functional", "labels", "statistics"):
             return import_module(f"{__name__}.{name}")
         if name == "LabelSpace":

@@ -1,26 +1,35 @@
 """``segmetrics`` and ``python -m segmetrics``: the command, also for ``torchrun -m``."""
 
+import gc
 import os
 import signal
 import sys
 
-INTERRUPTED = 130
-#: What numba loads with its first kernel if SciPy is installed, for products of matrices. It takes
-#: as long as NumPy, and no kernel of ours multiplies matrices.
-BLAS = "scipy.linalg.cython_blas"
+BAD_INPUT, INTERRUPTED = 2, 130
+#: What numba imports if it is installed: for products of matrices, C functions, and coverage of
+#: tests. Together they take longer than NumPy, and no kernel of ours needs them.
+UNUSED = ("scipy.linalg.cython_blas", "cffi", "coverage")
 
 
 def main() -> None:
-    """Run the command; Ctrl-C ends it without a traceback, also while it is being loaded."""
+    """Run the command. Ctrl-C ends it without a traceback, also during imports."""
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
-    if unloaded := BLAS not in sys.modules:
-        sys.modules[BLAS] = None  # type: ignore[assignment]  # cannot be imported
-    import numba.np.arraymath  # noqa: F401  # looks for it
+    gc.disable()  # imports leave no garbage, and looking for it takes a tenth of a second
+    unused = [name for name in UNUSED if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(unused))  # type: ignore[arg-type]  # makes the imports fail
+    import numba.np.arraymath  # noqa: F401  # tries them
 
-    if unloaded:
-        del sys.modules[BLAS]
-    from segmetrics.evaluate.command import app
+    for name in unused:
+        del sys.modules[name]
+    try:
+        from segmetrics.evaluate.command import app
+    except ModuleNotFoundError as error:
+        install = "Install it with `pip install segmetrics[cli]`."
+        print(f"error: the command needs {error.name}. {install}", file=sys.stderr)
+        raise SystemExit(BAD_INPUT) from error
 
+    gc.freeze()
+    gc.enable()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     app()
 

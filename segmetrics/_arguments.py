@@ -1,4 +1,4 @@
-"""Checks that several arguments share, and settings as identifiers."""
+"""Checks of arguments, and settings as identifiers."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def boolean(name: str, value: object) -> bool:
 
 
 def integer(name: str, value: object, expected: str = "an int") -> int:
-    """An int, or what Python itself takes for one (NumPy's integers); no bool, no float."""
-    if type(value) is int:  # thousands of them are checked: the next line takes long
+    """An int, or a value with ``__index__`` (NumPy's integers); no bool, no float."""
+    if type(value) is int:  # a fast path, for thousands of values
         return value
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         raise TypeError(f"`{name}` must be {expected}, got {value!r}.")
@@ -32,7 +32,7 @@ def integer(name: str, value: object, expected: str = "an int") -> int:
 
 
 def number(name: str, value: object, at_least: float | None = None) -> float:
-    """A float, or what stands for one (ints, NumPy's scalars); no bool."""
+    """A float, or another real number (ints, NumPy's scalars); no bool."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"`{name}` must be a number, got {value!r}.")
     result = float(value)
@@ -42,6 +42,6 @@ def number(name: str, value: object, at_least: float | None = None) -> float:
 
 
 def identifier(*parts: object) -> str:
-    """Join parts to an identifier, different for different settings: ``-1`` becomes ``m1``."""
+    """Parts joined to a unique identifier: ``-1`` becomes ``m1``."""
     text = "_".join(str(part) for part in parts)
     return text.replace("-", "m").replace(".", "p").replace("+", "P")

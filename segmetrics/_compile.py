@@ -1,4 +1,4 @@
-"""How kernels for the CPU are compiled."""
+"""Compilation of CPU kernels."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def kernel(function: Function) -> Function:
-    """Compile a function when it is first called; it releases the GIL.
+    """Compile a function on its first call, as a kernel that releases the GIL.
 
-    What is compiled is kept next to the source, or in the user's cache directory if that cannot be
-    written. Processes that start together compile it once: the others wait and load it. Where
-    nothing can be kept every process compiles anew. It is compiled again when the file of the
-    kernel changes, not those of kernels that it calls: these had better be in one file.
+    The machine code is cached next to the source, or in the user's cache directory if the former is
+    read-only. Of processes that start together one compiles, and the others load its result. If
+    neither directory is writable, every process compiles. A change of the kernel's file invalidates
+    the cache, but a change of kernels that it calls in other files does not: keep them in one file.
     """
     options: Any = {"nogil": True, "error_model": "numpy"}
     try:
@@ -34,7 +34,7 @@ def kernel(function: Function) -> Function:
 
         def compile_once(signature: Any) -> Any:
             with global_compiler_lock, ExitStack() as stack:
-                with suppress(OSError):  # a file system without locks
+                with suppress(OSError):  # the file system has no file locks
                     stack.enter_context(_lock(compiled.stats.cache_path, os.getpid()))
                 return compile_(signature)
 
@@ -45,14 +45,13 @@ def kernel(function: Function) -> Function:
 
 @cache
 def _lock(folder: str, process: int) -> FileLock:
-    """One process compiles at a time; one that dies gives its lock back."""
+    """A file lock, so that one process compiles at a time; the system releases it on exit."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     return FileLock(Path(folder, "segmetrics.lock"), thread_local=False)
 
 
 if hasattr(os, "register_at_fork"):
-    # A process forked while another thread compiles would wait for ever for the lock of that
-    # thread, which it has not inherited.
+    # A fork while another thread compiles would inherit a held lock without its thread: a deadlock.
     os.register_at_fork(
         before=global_compiler_lock.acquire,
         after_in_parent=global_compiler_lock.release,

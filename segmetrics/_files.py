@@ -1,4 +1,4 @@
-"""Files that are replaced as a whole."""
+"""Atomic replacement of files."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-#: Seconds after which a file that is being written is one that was left behind.
+#: The age in seconds from which a partial file is stale.
 LEFT_BEHIND = 3600.0
 
 
 def replace_file(path: Path, content: bytes | memoryview) -> None:
-    """Write a file under another name in its folder, then rename it.
+    """Write a file under a temporary name in its folder, then rename it.
 
-    Whoever reads meanwhile sees the older file or the new one, and if writing fails the older one
-    is as it was. Where the path is a link, what it leads to is replaced. A device or a pipe is
-    written to.
+    Readers see the old file or the new one, and a failure leaves the old one unchanged. If the path
+    is a link, its target is replaced. Devices and pipes are written directly.
 
     Raises:
-        OSError: it cannot be written; ``filename`` is the path as it was given.
+        OSError: the file cannot be written; ``filename`` is the path as given.
     """
     partial = _partial(path)
     try:
@@ -39,7 +38,7 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
             os.replace(partial, os.path.realpath(path))
         finally:
             partial.unlink(missing_ok=True)
-        if hasattr(os, "O_DIRECTORY"):  # the new name is on the disk, too
+        if hasattr(os, "O_DIRECTORY"):  # makes the new name durable
             folder = os.open(partial.parent, os.O_DIRECTORY)
             os.fsync(folder)
             os.close(folder)
@@ -48,9 +47,9 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise if a file could not be written.
+    """Raise if a file cannot be replaced.
 
-    What was left behind by processes that were killed while they wrote it is removed.
+    Stale partial files, which killed processes leave behind, are removed.
 
     Raises:
         OSError: there is no such folder, the path is a folder, or it may not be written.
@@ -63,13 +62,13 @@ def check_replaceable(path: Path) -> None:
         partial.unlink()
         stem = partial.name.rsplit(".", 2)[0]
         for left in partial.parent.glob(f"{glob.escape(stem)}.*.partial"):
-            with suppress(OSError):  # another process removed it, or it belongs to another user
+            with suppress(OSError):  # removed by another process, or owned by another user
                 if left.stat().st_mtime < time.time() - LEFT_BEHIND:
                     left.unlink()
 
 
 def _partial(path: Path) -> Path | None:
-    """A new name in the folder of a file, each time another; None for a device or a pipe."""
+    """A new random name in the folder of a file; None for a device or a pipe."""
     path = Path(os.path.realpath(path))
     if path.is_dir():
         raise IsADirectoryError(21, "Is a directory", str(path))

@@ -1,9 +1,11 @@
 """Threads that share the work of one call, over kernels that release the GIL.
 
-An idle machine has torch's OpenMP threads awake: they spin for a while after each operation, so a
-second pool would wait for the cores that they spin on. But an OpenMP team waits at its end for
-every member, and on a busy machine one of them may be put to sleep for milliseconds. There helpers
-of our own join while there is work left, and the caller waits for none that has not begun.
+On an idle machine these are torch's OpenMP threads. They spin for a while after each operation, so
+helpers of our own would compete with them for cores. But an OpenMP team waits at its end for every
+member, and on a machine that data loaders keep busy one of them may be put to sleep for
+milliseconds. There helpers of our own join the calling thread when the system lets them run.
+No call waits for one that has not begun, and ``run_jobs`` for none at all: it runs again what a
+late helper holds.
 
 Numba's threading layers are not used: some of them abort when two threads enter them at once,
 others hang after ``fork``.
@@ -16,90 +18,80 @@ import multiprocessing
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from queue import SimpleQueue
 from threading import Lock, Thread
-from time import perf_counter, thread_time
 from typing import Any, TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-#: Seconds that a call may be off the processor before the machine counts as busy, and the calls
-#: after which OpenMP's threads are tried again, twice as many each time they are late again.
-LATE, FIRST_PAUSE, LONGEST_PAUSE = 1e-3, 8, 64
+#: Half milliseconds of work for which helpers are woken: where cores are busy they come late, and
+#: may take this thread's core.
+LONG = 4
+
+
+def run_jobs(
+    function: Callable[[Job], Result], jobs: Sequence[Job], *, at_most: int
+) -> list[Result]:
+    """``[function(job) for job in jobs]``, by this thread and others.
+
+    A job that another thread has begun but not finished when no other is left is run again here. So
+    ``function`` must give equal results, and do nothing but give them. The late thread reads the
+    job's inputs until it ends, perhaps some milliseconds after this returns: it keeps them alive,
+    and its result is dropped.
+
+    Args:
+        function: called at least once a job. It must not wait for another.
+        jobs: its arguments, each worth about as much work.
+        at_most: how many threads are worth waking: one for each half millisecond of work. 1 or
+            less keeps the work in this thread.
+    """
+    done: dict[int, Result] = {}
+
+    def work(drawn: Iterator[tuple[int, Job]]) -> None:
+        for i, job in drawn:
+            done.setdefault(i, function(job))
+
+    errors = _run(work, enumerate(jobs), at_most)
+    if errors:
+        raise errors[0]
+    return [done[i] if i in done else function(job) for i, job in enumerate(jobs)]
 
 
 def share(
     work: Callable[[Iterator[Job]], Result], jobs: Iterable[Job], *, at_most: int
 ) -> list[Result]:
-    """Call ``work`` in up to as many threads as torch uses, this one among them.
+    """Call ``work`` in this thread and in others, each with an iterator.
 
-    Each call gets an iterator; together they draw every job once, whoever is free the next. All
-    have ended when this returns. ``work`` must not wait for another.
+    Together they draw every job once, whoever is free the next. All that have begun have ended when
+    this returns: ``run_jobs`` waits for less, where each job can have a result of its own.
 
     Args:
-        work: called once a thread; its results are listed.
+        work: called once a thread; its results are listed. It must not wait for another.
         jobs: what is drawn.
-        at_most: more threads are not worth waking; 1 keeps the work in this thread.
+        at_most: as for ``run_jobs``.
     """
-    queue = deque(jobs)
-    threads = min(number_of_threads(), len(queue), at_most)
-    if threads < 2:
-        return [work(_draw(queue))]
     results: list[Result] = []
-    errors: list[BaseException] = []
+    begun: list[Lock] = []
+    closed: list[bool] = []
 
-    def run(_: Any = None) -> None:
-        try:
-            results.append(work(_draw(queue)))
-        except BaseException as error:  # raised below, in the thread that asked
-            queue.clear()
-            errors.append(error)
+    def watched(drawn: Iterator[Job]) -> None:
+        end = Lock()
+        with end:
+            begun.append(end)
+            if not closed:
+                results.append(work(drawn))
 
-    team = _team()
-    if team is None:
-        _with_helpers(run, threads - 1)
-    else:
-        with _watched():
-            _PARALLEL(team)(_IN_THREAD(run), None, threads, 0)
+    errors = _run(watched, jobs, at_most)
+    closed.append(True)
+    for end in begun:
+        end.acquire()
     if errors:
         raise errors[0]
     return results
-
-
-def run_in_threads(
-    kernel: Callable[..., None],
-    together: Callable[..., None],
-    arguments: tuple[Any, ...],
-    threads: int,
-    *,
-    worth: int,
-) -> None:
-    """Call a kernel at once in so many threads, all with the same arguments.
-
-    Args:
-        kernel: what is called.
-        together: a kernel that calls it in an OpenMP team by itself: it gets the address of
-            OpenMP's function, the number of threads and the arguments in one. No thread needs the
-            GIL then, which takes longer than a short kernel.
-        arguments: those of ``kernel``.
-        threads: how many an OpenMP team has.
-        worth: how many are worth waking where there is no such team.
-    """
-    team = _team() if threads > 1 else None
-    if team is not None:
-        with _watched():
-            together(team, threads, arguments)
-        return
-
-    def work(calls: Iterator[int]) -> None:
-        for _ in calls:
-            kernel(*arguments)
-
-    share(work, range(threads), at_most=worth)
 
 
 def number_of_threads() -> int:
@@ -111,6 +103,30 @@ def number_of_threads() -> int:
     return 1 if torch is None else int(torch.get_num_threads())
 
 
+def _run(
+    work: Callable[[Iterator[Job]], None], jobs: Iterable[Job], at_most: int
+) -> list[BaseException]:
+    """Call ``work`` here and in other threads; the list of what they raise, late ones too."""
+    queue, errors = deque(jobs), list[BaseException]()
+
+    def run(_: Any = None) -> None:
+        try:
+            work(_draw(queue))
+        except BaseException as error:  # raised in the thread that asked
+            queue.clear()
+            errors.append(error)
+
+    threads = min(number_of_threads(), len(queue), at_most)
+    team = _openmp(os.getpid()) if threads > 1 and _cores_are_free() else None
+    if team is not None:
+        _PARALLEL(team)(_IN_THREAD(run), None, threads, 0)
+    elif threads > 1 and at_most >= LONG:
+        _with_helpers(run, threads - 1)
+    else:
+        run()
+    return errors
+
+
 def _draw(queue: deque[Job]) -> Iterator[Job]:
     with suppress(IndexError):  # drawn empty, by this thread or another
         while True:
@@ -118,35 +134,6 @@ def _draw(queue: deque[Job]) -> Iterator[Job]:
 
 
 # --- OpenMP's threads -----------------------------------------------------------------------------
-
-
-class _Pause:
-    """For how many calls OpenMP's threads are left alone, by now and the next time."""
-
-    left, length = 0, FIRST_PAUSE
-
-
-def _team() -> int | None:
-    """The address of OpenMP's function that calls another in all threads; None for now, or here.
-
-    Two threads may count a pause down at once: it then lasts a call more or less.
-    """
-    if _Pause.left > 0:
-        _Pause.left -= 1
-        return None
-    return _openmp(os.getpid())
-
-
-@contextmanager
-def _watched() -> Iterator[None]:
-    """Leave OpenMP's threads alone for a while if the block has to wait for one."""
-    begin, worked = perf_counter(), thread_time()
-    yield
-    waited = (perf_counter() - begin) - (thread_time() - worked)
-    if waited > LATE:
-        _Pause.left, _Pause.length = _Pause.length, min(2 * _Pause.length, LONGEST_PAUSE)
-    else:
-        _Pause.length = FIRST_PAUSE
 
 
 @cache
@@ -166,50 +153,49 @@ _IN_THREAD = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _PARALLEL = ctypes.CFUNCTYPE(None, _IN_THREAD, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
 
 
+def _cores_are_free() -> bool:
+    """Whether no thread on this machine waits for a core, as Linux counts them."""
+    file = _load(os.getpid())
+    if file is None:
+        return True
+    running = os.pread(file, 64, 0).split()[3].split(b"/")[0]
+    return int(running) <= _CORES
+
+
+@cache
+def _load(process: int) -> int | None:
+    try:
+        return os.open("/proc/loadavg", os.O_RDONLY)
+    except OSError:
+        return None
+
+
+_CORES = os.cpu_count() or 1
+
+
 # --- Helpers of our own ---------------------------------------------------------------------------
 
 
 def _with_helpers(run: Callable[[], None], helpers: int) -> None:
     """Call ``run`` here, and in helpers that come before it is done here."""
-    call = _Call(run)
-    calls = _calls(os.getpid(), number_of_threads() - 1)
-    for _ in range(helpers):
+    call, calls = _Call(run), _calls(os.getpid(), number_of_threads() - 1)
+    for _ in range(helpers - calls.qsize()):  # who has not come to an earlier call will not to this
         calls.put(call)
     run()
-    call.close()
+    call.run = None  # who comes late must not keep the inputs alive
 
 
 class _Call:
-    """Work that helpers may join until it is closed."""
+    """What helpers may join as long as it has something to run."""
 
     def __init__(self, run: Callable[[], None]) -> None:
-        self._run, self._closed, self._inside = run, False, 0
-        self._lock, self._empty = Lock(), Lock()
-        self._empty.acquire()
+        self.run: Callable[[], None] | None = run
 
     def join(self) -> None:
         """Work, unless it is too late."""
-        if self._enter():
-            self._run()
-            self._leave()
-
-    def _enter(self) -> bool:
-        with self._lock:
-            self._inside += not self._closed
-            return not self._closed
-
-    def _leave(self) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._closed and not self._inside:
-                self._empty.release()
-
-    def close(self) -> None:
-        """Let nobody join any more, and wait for who has."""
-        with self._lock:
-            self._closed, inside = True, self._inside
-        if inside:
-            self._empty.acquire()
+        run = self.run
+        if run is not None:
+            run()
 
 
 @cache

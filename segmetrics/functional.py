@@ -419,7 +419,7 @@ def panoptic_quality(
         per_class: whether there are keys for every category.
 
     Returns:
-        dict of float32 scalars by key; nan where there is no segment.
+        dict of float32 scalars by key; nan without segments.
 
     Raises:
         TypeError: a dtype that holds no integers, or an argument of the wrong type.

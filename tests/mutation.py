@@ -10,8 +10,8 @@ the tests draw the inputs that CI draws.
 
 It is fast because a mutant is a fork of a process that has imported everything but segmetrics, and
 runs only tests that reach the changed line, quickest first. Which tests do is recorded once, by
-tracing every test. Lines that no test reaches in Python, such as those of compiled kernels, are
-tried with all tests of the part. Linux only.
+tracing every test; what a test does in programs that it starts is not seen. Lines that no test is
+seen to reach, such as those of compiled kernels, are tried with all tests of the part. Linux only.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from mutants import Mutant, equivalent_mutants, mutants_of
+from tracing import Recorded, Recorder
 
 ROOT = Path(__file__).parents[1]
 FOLDER = Path(tempfile.gettempdir(), "segmetrics-mutants")  #: kept: compiled kernels, traces
@@ -53,130 +53,37 @@ HEAVY = [
 ]
 
 #: Part → its files, and the tests that must notice a change there.
-PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+PARTS: dict[str, tuple[str, str]] = {
     "scores": (
-        ("scores.py", "recipes.py"),
-        ("agreement", "semantics", "identities", "functional", "peers", "scores", "recipes"),
+        "scores.py recipes.py",
+        "agreement semantics identities functional peers scores recipes",
     ),
     "counting": (
-        ("counting/*.py",),
-        ("agreement", "bad_input", "cpu_backend", "upsample", "semantics", "cuda_backend",
-         "threads", "sparse", "masks"),
+        "counting/*.py",
+        "agreement bad_input cpu_backend upsample semantics cuda_backend threads sparse masks",
     ),
     "surfaces": (
-        ("surfaces/*.py",),
-        ("surfaces*", "boundary_metrics", "errors", "identities", "bad_input"),
+        "surfaces/*.py",
+        "surfaces* boundary_metrics errors identities bad_input sizes",
     ),
     "statistics": (
-        ("statistics/*.py",),
-        ("statistics", "image_scores", "resampled", "ranking*", "slices", "sample_size", "tables",
-         "case_scores", "calibration_images", "curve_images", "conventions"),
+        "statistics/*.py",
+        "statistics image_scores resampled ranking* slices sample_size tables case_scores "
+        "calibration_images curve_images conventions sizes",
     ),
-    "objects": (
-        ("objects/*.py",),
-        ("objects_*", "object_pairs", "panoptic"),
-    ),
-    "probabilities": (
-        ("probabilities/*.py",),
-        ("probabilities*", "calibration*", "curve*"),
-    ),
-    "labels": (("labels/*.py",), ("labels",)),
-    "distributed": (("distributed.py",), ("distributed",)),
-    "files": (("files/*.py",), ("masks", "files_*", "evaluate_meaning")),
-    "evaluate": (("evaluate/*.py",), ("evaluate*", "report", "slices", "nnunet", "sparse")),
+    "objects": ("objects/*.py", "objects_* object_pairs panoptic"),
+    "probabilities": ("probabilities/*.py", "probabilities* calibration* curve* sizes"),
+    "labels": ("labels/*.py", "labels"),
+    "distributed": ("distributed.py", "distributed"),
+    "files": ("files/*.py", "masks files_* evaluate_meaning sizes"),
+    "evaluate": ("evaluate/*.py", "evaluate* report slices nnunet sparse sizes"),
     "metrics": (
-        ("metrics/*.py",),
-        ("lifecycle", "states", "keys", "collections", "bad_input", "semantics", "help",
-         "image_scores", "boundary_metrics", "surfaces_metrics", "surfaces_regions",
-         "objects_metrics", "panoptic", "calibration*", "curve*", "functional", "case_scores"),
+        "metrics/*.py",
+        "lifecycle states keys collections bad_input* semantics help image_scores identities sizes "
+        "boundary_metrics surfaces_metrics surfaces_regions objects_metrics panoptic calibration* "
+        "curve* functional case_scores",
     ),
-}  # fmt: skip
-
-
-@dataclass
-class Recorded:
-    """What the tests do without a change: which lines they reach, and how long they take."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    lines: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
-    elsewhere: set[str] = field(default_factory=set)  # tests that start programs: not traced
-
-    def add(self, other: Recorded) -> None:
-        self.seconds |= other.seconds
-        self.lines |= other.lines
-        self.elsewhere |= other.elsewhere
-
-    def reaching(self, mutant: Mutant) -> list[str]:
-        """The tests that may notice a change, quickest first."""
-        lines = {(str(mutant.file), line) for line in range(mutant.line, mutant.last + 1)}
-        reached = {test for test, seen in self.lines.items() if lines & seen}
-        if mutant.on_import or not reached:
-            reached = set(self.seconds)
-        # Those that start programs come last, as they may not reach the line at all.
-        return sorted(
-            reached | self.elsewhere, key=lambda t: (t in self.elsewhere, self.seconds[t])
-        )
-
-
-class Recorder:
-    """A plugin of pytest: which lines every test reaches, in forks of it and in threads, too."""
-
-    def __init__(self, forks: Path) -> None:
-        import coverage
-
-        self.recorded, self.forks, self.test = Recorded(), forks, ""
-        self.root = f"{Path.cwd()}/"
-        self.coverage = coverage.Coverage(
-            data_file=None, include=[f"{self.root}segmetrics/*"], messages=False
-        )
-        parent, leave = os.getpid(), os._exit
-
-        def leave_a_note(status: int) -> None:
-            if os.getpid() != parent:
-                (forks / f"{os.getpid()}").write_bytes(pickle.dumps(self.lines()))
-            leave(status)
-
-        os._exit = leave_a_note  # type: ignore[assignment]
-        for starts, name in ((subprocess.Popen, "__init__"), (BaseProcess, "start")):
-            self.watch(starts, name)
-        self.coverage.start()
-
-    def watch(self, kind: Any, name: str) -> None:
-        """Note which tests start processes that are no forks."""
-        original = getattr(kind, name)
-
-        def watched(process: Any, *args: Any, **kwargs: Any) -> None:
-            if getattr(process, "_start_method", None) != "fork" and self.test:
-                self.recorded.elsewhere.add(self.test)
-            original(process, *args, **kwargs)
-
-        setattr(kind, name, watched)
-
-    def lines(self) -> set[tuple[str, int]]:
-        """Those that were run since this was asked last."""
-        data = self.coverage.get_data()
-        found = {
-            (file.removeprefix(self.root), line)
-            for file in data.measured_files()
-            for line in data.lines(file) or ()
-        }
-        self.coverage.erase()
-        return found
-
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self.test = nodeid
-        self.lines()  # what was run since the test before
-
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        seconds = self.recorded.seconds
-        seconds[report.nodeid] = seconds.get(report.nodeid, 0) + report.duration
-
-    def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        found = self.lines()
-        for file in self.forks.iterdir():
-            found |= pickle.loads(file.read_bytes())
-            file.unlink()
-        self.recorded.lines[nodeid] = found
+}
 
 
 class Chosen:
@@ -305,7 +212,8 @@ class Checkout:
             with tempfile.TemporaryDirectory() as caches:
                 folder = self._caches(mutant.file, Path(caches, "numba"))
                 for some in filter(None, (tests[:5], tests[5:])):
-                    seconds = 30 + 10 * sum(recorded.seconds[test] for test in some)
+                    unknown = 60 * len(recorded.elsewhere.intersection(some))
+                    seconds = 30 + unknown + 10 * sum(recorded.seconds[test] for test in some)
                     result = fork(try_tests, some, str(folder), seconds=seconds)
                     if result is None or result[0]:
                         if result and result[1]:
@@ -373,8 +281,8 @@ def main() -> None:
     os.environ |= {"CI": "1", "PYTHONPATH": str(checkout.path), "TRITON_INTERPRET": "1"}
     os.environ["NUMBA_CACHE_DIR"] = numba.config.CACHE_DIR = str(FOLDER / "kernels")
     patterns, names = PARTS[asked.part]
-    sources = sorted(f for p in patterns for f in Path("segmetrics").glob(p))
-    tests = [f for name in names for f in sorted(Path("tests").glob(f"test_{name}.py"))]
+    sources = sorted(f for p in patterns.split() for f in Path("segmetrics").glob(p))
+    tests = [f for name in names.split() for f in sorted(Path("tests").glob(f"test_{name}.py"))]
     every = [mutant for file in sources for mutant in mutants_of(file, file.read_text("utf-8"))]
     random.Random(asked.seed).shuffle(every)
     drawn = [m for m in every[asked.first : asked.mutants] if re.search(asked.match, str(m))]

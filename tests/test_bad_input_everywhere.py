@@ -28,7 +28,7 @@ BAD = {
     "a target of floats": "`target`.*float32",
 }
 OF_SCORES = (
-    *("AUROC", "AveragePrecision", "BestThreshold", "BrierScore", "Calibration", "Curve"),
+    *("AUR", "AveragePrecision", "BestThreshold", "BrierScore", "Calibration", "Curve"),
     *("FPRAtRecall", "NegativeLog", "PrecisionRecallCurve", "ProbabilityMetrics", "ROC"),
 )
 

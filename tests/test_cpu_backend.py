@@ -56,7 +56,6 @@ def test_resized_scores_count_as_defined(drawn: Counted) -> None:
 def test_cut_into_boxes_everything_counts_as_defined(drawn: Counted, pixels: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cpu, "BOX", pixels)
-        patch.setattr(cpu, "PIECE", pixels)
         patch.setattr(cpu, "RESIZED", 5 * pixels)
         patch.setattr(cpu, "OF_IMAGES", 500)
         patch.setattr(cpu, "PIXELS_A_CELL", 0)
@@ -302,8 +301,8 @@ def installed(tmp_path: Path) -> Path:
 
 def test_a_read_only_installation_compiles_once_for_all_processes(installed: Path) -> None:
     statistics = """
-from segmetrics.counting.cpu_kernels import tally_pieces
-print(sum(tally_pieces.stats.cache_misses.values()), sum(tally_pieces.stats.cache_hits.values()))
+from segmetrics.counting.cpu_tally_kernels import tally
+print(sum(tally.stats.cache_misses.values()), sum(tally.stats.cache_hits.values()))
 """
     home = {name: str(installed / "home") for name in ("HOME", "XDG_CACHE_HOME")}
     environment = home | {"NUMBA_CACHE_DIR": ""}

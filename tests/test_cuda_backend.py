@@ -6,15 +6,10 @@ their own: Triton reads ``TRITON_INTERPRET`` when it is imported.
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Iterator
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -28,30 +23,22 @@ from segmetrics.counting import Counting, count, plain
 from segmetrics.counting.inputs import read
 from segmetrics.counting.settings import Pixels, Upsample
 from strategies import SCORE_DTYPES, Counted, counted_inputs
-
-pytest.importorskip("triton", reason="the kernel is written in Triton")
-
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-DEVICE = "cuda" if torch.cuda.is_available() and not INTERPRETED else "cpu"
-runs_kernels = pytest.mark.skipif(
-    DEVICE == "cpu" and not INTERPRETED,
-    reason="without a GPU it runs in test_the_kernel_passes_these_tests_under_the_interpreter",
+from triton_kernels import (
+    DEVICE,
+    assert_passes_under_the_interpreter,
+    compiles,
+    on_gpu,
+    resources,
+    runs_kernels,
+    starts_the_interpreter,
 )
+
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of infinities
-on_gpu = pytest.mark.skipif(DEVICE != "cuda", reason="needs a GPU")
 
 
-@pytest.mark.skipif(INTERPRETED, reason="these are the tests that it runs")
+@starts_the_interpreter
 def test_the_kernel_passes_these_tests_under_the_interpreter() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
-        env=os.environ | {"TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert int(re.findall(r"(\d+) passed", run.stdout)[-1]) >= 12
+    assert_passes_under_the_interpreter(__file__, 12)
 
 
 def test_maps_of_a_launch_are_no_longer_than_int32_can_number() -> None:
@@ -165,41 +152,6 @@ def test_inputs_stay_as_they_are() -> None:
 # --- The compiler, which needs no GPU -------------------------------------------------------------
 
 
-@pytest.fixture
-def hopper() -> Iterator[None]:
-    """Triton compiles for an H100 or H200, without one."""
-    from triton.backends.compiler import GPUTarget
-    from triton.backends.driver import DriverBase
-    from triton.runtime import driver
-
-    class Hopper(DriverBase):
-        """A driver that knows its target and runs nothing."""
-
-        def __init__(self) -> None:
-            self.get_current_device = lambda: -1  # no real one: what is compiled is not kept for it
-            self.get_current_stream = lambda device: 0
-
-        @classmethod
-        def is_active(cls) -> bool:
-            return True
-
-        def get_current_target(self) -> GPUTarget:
-            return GPUTarget("cuda", 90, 32)
-
-        def get_active_torch_device(self) -> torch.device:
-            return torch.device("cuda")
-
-        def map_python_to_cpp_type(self, ty: str) -> str:
-            return ty
-
-        def get_benchmarker(self) -> Any:
-            return None
-
-    driver.set_active(Hopper())
-    yield
-    driver.set_active(None)
-
-
 def channels_last(tensor: Tensor) -> Tensor:
     return tensor.to(memory_format=torch.channels_last)
 
@@ -248,7 +200,7 @@ RESOURCES = {
 }
 
 
-@pytest.mark.skipif(INTERPRETED, reason="the interpreter does not compile")
+@compiles
 @pytest.mark.parametrize("name", COMPILED)
 def test_the_kernel_compiles_for_hopper(hopper: None, name: str, tmp_path: Path) -> None:
     from segmetrics.counting import cuda
@@ -270,21 +222,6 @@ def test_the_kernel_compiles_for_hopper(hopper: None, name: str, tmp_path: Path)
     assert spilled == 0
     assert widest == RESOURCES[name][1]
     assert registers <= RESOURCES[name][0]
-
-
-def resources(cubin: bytes, folder: Path) -> tuple[int, int]:
-    """Registers of a thread and the bytes that it spills, as NVIDIA's tool says."""
-    from triton.backends import nvidia
-
-    (folder / "kernel.cubin").write_bytes(cubin)
-    tool = Path(nvidia.__path__[0], "bin", "cuobjdump")
-    done = subprocess.run(
-        [tool, "-res-usage", folder / "kernel.cubin"], capture_output=True, text=True, check=True
-    )
-    registers, stack, local = (
-        int(re.search(rf"{key}:(\d+)", done.stdout)[1]) for key in ("REG", "STACK", "LOCAL")
-    )
-    return registers, stack + local
 
 
 # --- What waits, and what a GPU has to show -------------------------------------------------------

@@ -6,10 +6,6 @@ of its own.
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,38 +17,30 @@ from torch import Tensor
 from segmetrics import AUROC, AveragePrecision, BestThreshold, FPRAtRecall
 from segmetrics.probabilities.inputs import read_scores
 from segmetrics.probabilities.ranking import Ranking
-from test_cuda_backend import hopper, resources
 from test_curves import assert_counts_as_defined, ranked
-
-compiling_for_hopper = hopper  # a fixture
-
-pytest.importorskip("triton", reason="the kernel is written in Triton")
-
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-DEVICE = "cuda" if torch.cuda.is_available() and not INTERPRETED else "cpu"
-runs_kernels = pytest.mark.skipif(
-    DEVICE == "cpu" and not INTERPRETED,
-    reason="without a GPU it runs in test_the_kernel_passes_these_tests_under_the_interpreter",
+from triton_kernels import (
+    DEVICE,
+    INTERPRETED,
+    assert_passes_under_the_interpreter,
+    compiles,
+    resources,
+    runs_kernels,
+    starts_the_interpreter,
 )
+
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of infinities
 
 
-@pytest.mark.skipif(INTERPRETED, reason="these are the tests that it runs")
+@starts_the_interpreter
 def test_the_kernel_passes_these_tests_under_the_interpreter() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
-        env=os.environ | {"TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert int(re.findall(r"(\d+) passed", run.stdout)[-1]) >= 3
+    assert_passes_under_the_interpreter(__file__, 3, timeout=600)
 
 
 def assert_kernel_counts_as_defined(preds: Tensor, target: Tensor, ranking: Ranking) -> None:
     from segmetrics.probabilities import cuda_cells
 
+    if INTERPRETED and preds.dtype == torch.bfloat16:  # Triton 3 reads its denormals as others
+        preds = preds.where(preds.abs() >= 2.0**-126, 0)
     pixels = read_scores(preds.to(DEVICE), target.to(DEVICE), ranking)
     assert cuda_cells.compiled(pixels, ranking) or preds.dtype in (torch.float64, torch.float16)
     counts = cuda_cells.count(pixels, ranking).cpu()
@@ -113,11 +101,9 @@ COMPILED: dict[str, tuple[Tensor, Tensor, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.skipif(INTERPRETED, reason="the interpreter does not compile")
+@compiles
 @pytest.mark.parametrize("name", COMPILED)
-def test_the_kernel_compiles_for_hopper(
-    compiling_for_hopper: None, name: str, tmp_path: Path
-) -> None:
+def test_the_kernel_compiles_for_hopper(hopper: None, name: str, tmp_path: Path) -> None:
     from segmetrics.probabilities import cuda_cells
 
     preds, target, arguments = COMPILED[name]

@@ -183,6 +183,68 @@ def test_regions_presets_and_spacings_of_volumes(tmp_path: Path) -> None:
         assert found["scores"][key] == pytest.approx(expected[key], rel=1e-6)
 
 
+@pytest.mark.parametrize("preset", [None, "autopet", "wmh-2017"])
+def test_the_spacing_of_files_without_one_is_that_of_the_metric(
+    preset: str | None, tmp_path: Path
+) -> None:
+    pairs = [(p == 1, t == 1) for p, t in drawn(3)]
+    folders = stored(tmp_path, [(p.astype(np.uint8), t.astype(np.uint8)) for p, t in pairs])
+    options: list[Any] = ["--object-preset", preset] if preset else ["--objects", "--min-size", 9]
+    found = results(tmp_path, *folders, "--binary", "--spacing", "0.5,3", *options)
+    arguments: dict[str, Any] = {"task": "binary", "spacing": (0.5, 3.0)}
+    metric = (
+        ObjectMetrics.preset(preset, **arguments)
+        if preset
+        else ObjectMetrics(min_size=9, **arguments)
+    )
+    expected = scored(metric, pairs)  # type: ignore[arg-type]
+    (row,) = found["objects"]
+    for key in ("object_f1", "target_objects", "false_negative_volume", "false_positive_volume"):
+        assert row[key] == pytest.approx(expected[key], rel=1e-6), key
+    unit = results(tmp_path, *folders, "--binary", *options)["objects"][0]
+    assert row["false_positive_volume"] > unit["false_positive_volume"] > 0
+    wrong = run("evaluate", *folders, "--binary", "--spacing", "1,2,3", *options)
+    assert wrong.exit_code == 2
+    assert "--spacing has 3 numbers, its mask 2 axes" in " ".join(wrong.output.split())
+
+
+@pytest.mark.parametrize("preset", [None, "brats-2023-met"])
+def test_intervals_of_objects_draw_groups(preset: str | None, tmp_path: Path) -> None:
+    pairs = [(np.where(p == 255, 0, p), np.where(t == 255, 0, t)) for p, t in drawn(8)]
+    patients = {f"{i:02}": f"patient {i // 2}" for i in range(8)}
+    table = "\n".join(["image,patient", *(f"{i},{group}" for i, group in patients.items())])
+    (tmp_path / "of.csv").write_text(table)
+    options = ["--object-preset", preset] if preset else ["--objects"]
+    found = results(
+        tmp_path, *stored(tmp_path, pairs), "--num-classes", 3, *options,
+        "--confidence", 0.9, "--groups", f"{tmp_path / 'of.csv'}:patient",
+    )  # fmt: skip
+    metric = ObjectImageScores.preset(preset, 3) if preset else ObjectImageScores(3)
+    for (preds, target), name in zip(pairs, patients, strict=True):
+        sides = (torch.from_numpy(side)[None] for side in (preds, target))
+        metric.update(*sides, image_ids=[name])
+    for key in ("object_dice", "object_f1"):
+        interval = confidence_interval(metric, key, level=0.9, groups=patients)
+        given = found["intervals"][key]
+        assert [given["low"], given["high"]] == pytest.approx([interval.low, interval.high])
+    alone = confidence_interval(metric, "object_f1", level=0.9)
+    assert (alone.low, alone.high) != (interval.low, interval.high)
+
+
+def test_subgroups_and_objects_are_scored_together(tmp_path: Path) -> None:
+    pairs = drawn(6)
+    rows = [f"{i:02},{'day' if i % 2 else 'night'}" for i in range(6)]
+    (tmp_path / "of.csv").write_text("\n".join(["image,light", *rows]))
+    folders = stored(tmp_path, pairs)
+    options = "--num-classes", 3, "--ignore-index", 255, "--by", f"{tmp_path / 'of.csv'}:light"
+    alone = results(tmp_path, *folders, *options)
+    found = results(tmp_path, *folders, *options, "--objects")
+    assert found["by"] == alone["by"]
+    assert found["scores"]["object_f1"] == pytest.approx(
+        scored(ObjectMetrics(3, ignore_index=255), pairs)["object_f1"]
+    )
+
+
 def test_classes_with_masks_of_their_own_are_rows(tmp_path: Path) -> None:
     pairs = drawn(3)
     for side, name in enumerate("pt"):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +17,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from commands import finish, start
 from longhand_panoptic import panoptic_counts, qualities
 from segmetrics.evaluate.command import app
+from segmetrics.evaluate.object_pictures import BOTH, INVENTED
+from segmetrics.evaluate.panoptic_results import Results
 from segmetrics.labels import CITYSCAPES
 
 CATEGORIES = [
@@ -174,6 +180,14 @@ def change_segment(side: int, **fields: object) -> Change:
     return change
 
 
+def change_annotation(**fields: object) -> Change:
+    return lambda preds, target, png: preds["annotations"][1].update(fields)
+
+
+def change_category(**fields: object) -> Change:
+    return lambda preds, target, png: target["categories"][0].update(fields)
+
+
 def repeat(side: int, *path: object) -> Change:
     """Put an entry of a list into it once more."""
 
@@ -215,6 +229,19 @@ def remove_segments(preds: dict[str, Any], target: dict[str, Any], png: np.ndarr
         (repeat(1, "annotations", 1, "segments_info"), ["image 1 has the segment", "twice"]),
         (repeat(0, "annotations"), ["the image 0 is annotated twice"]),
         (repeat(1, "categories"), ["the category 1 is there twice"]),
+        (change_segment(1, id=True), ["image 1: `id` must be an integer, got True"]),
+        (change_segment(0, category_id="abc"), ["`category_id` must be an integer, got 'abc'"]),
+        (change_segment(0, category_id=1.5), ["image 1, segment ", "`category_id` must be an"]),
+        (change_segment(1, iscrowd="no"), ["`iscrowd` must be an integer or a bool, got 'no'"]),
+        (change_segment(1, iscrowd=2), ["`iscrowd` must be 0 or 1, got 2"]),
+        (change_annotation(segments_info=None), ["image 1: `segments_info` must be a list, got"]),
+        (change_annotation(file_name=None), ["image 1: `file_name` must be a string, got None"]),
+        (change_annotation(image_id=[1]), ["annotation 1: `image_id` must be an integer or a"]),
+        (change_category(id="x"), ["a category: `id` must be an integer, got 'x'"]),
+        (
+            change_category(isthing=None),
+            ["category 1: `isthing` must be an integer or a bool"],
+        ),
         (remove_annotation, ["targets without a prediction: 1", "image 1 is not in"]),
         (remove_categories, ["has no `categories`"]),
         (remove_segments, ["image 1 has no `segments_info`"]),
@@ -350,11 +377,161 @@ def test_a_file_says_what_are_things(tmp_path: Path) -> None:
     assert "has no things" in run(*folders, "--panoptic", "--labels", labels).stderr
 
 
+# --- The report, processes, checkpoints -----------------------------------------------------------
+
+
+def test_a_report_shows_missed_and_invented_segments_of_the_worst_images(tmp_path: Path) -> None:
+    images = drawn(6)
+    paths = write_coco(tmp_path, images)
+    page, found = tmp_path / "report.html", tmp_path / "out.json"
+    done = run(
+        *paths, "--panoptic", "--per-image", "--confidence", 0.9, "--html", page, "--json", found
+    )
+    assert done.exit_code == 0, done.output
+    html, content = page.read_text(), json.loads(found.read_text())
+    worst = [row["name"] for row in content["images"] if row["fp"] + row["fn"]][:5]
+    assert [html.index(f"<h3>{name}</h3>") for name in worst] == sorted(
+        html.index(f"<h3>{name}</h3>") for name in worst
+    )
+    by_number = {str(number): image for number, image in enumerate(images)}
+    target, segments, preds, listed = by_number[worst[0]]
+    counts = panoptic_counts(target, preds, segments, listed)
+    wrong = int(sum(of_class[1] + of_class[2] for of_class in counts.values()))
+    of_worst = html.split(f"<h3>{worst[0]}</h3>")[1].split("</div>")[0]
+    assert of_worst.count("<figcaption>") == min(wrong, 6)
+    sizes = [int(n.replace(",", "")) for n in re.findall(r", ([\d,]+) pixels", of_worst)]
+    assert sizes == sorted(sizes, reverse=True)
+    known = {np.count_nonzero(side == i) for side in (target, preds) for i in np.unique(side)}
+    assert set(sizes) <= known or (target == 0).any()  # of which pixels on void are taken off
+    assert f"{content['scores']['PQ']:.3f}" in html
+    interval = content["intervals"]["PQ"]
+    assert f"{interval['low']:.3f} to {interval['high']:.3f}" in html
+    assert "90&nbsp;% interval" in html
+    assert "http" not in html.split("<main>")[1].split("</main>")[0]
+
+
+def test_a_picture_is_of_the_segment_and_of_the_one_that_covers_it_most(tmp_path: Path) -> None:
+    """Two persons seen as one: both are missed, each within the one that was invented."""
+    target = np.repeat([[1] * 10 + [2] * 10], 12, 0)
+    preds = np.full_like(target, 9)
+    images: Drawn = [(target, {1: (1, False), 2: (1, False)}, preds, {9: 1})]
+    paths = write_coco(tmp_path, images)
+    assert run(*paths, "--panoptic", "--html", tmp_path / "r.html").exit_code == 0
+    html = (tmp_path / "r.html").read_text()
+    figures = re.findall(r'base64,([^"]+)".*?<figcaption>(.*?)</figcaption>', html)
+    assert [caption for _, caption in figures] == [
+        "false: person, 240 pixels", "missed: person, 120 pixels", "missed: person, 120 pixels",
+    ]  # fmt: skip
+    _, missed, _ = (np.asarray(Image.open(io.BytesIO(base64.b64decode(uri)))) for uri, _ in figures)
+    colors = {tuple(color) for color in missed.reshape(-1, 3).tolist()}
+    assert colors == {BOTH, INVENTED}
+    assert np.count_nonzero((missed == BOTH).all(-1)) == 120
+
+
+def test_files_that_change_before_the_report_are_named_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = write_coco(tmp_path, drawn(2))
+    printed = Results.print
+
+    def print_and_break(results: Results, console: Any) -> None:
+        printed(results, console)
+        for png in (tmp_path / "preds").iterdir():
+            png.unlink()
+
+    monkeypatch.setattr(Results, "print", print_and_break)
+    done = run(*paths, "--panoptic", "--html", tmp_path / "r.html")
+    assert done.exit_code == 0, done.output
+    assert "Its segments are not shown" in (tmp_path / "r.html").read_text()
+
+
+def numbers(path: Path) -> dict[str, Any]:
+    """All but what was asked for."""
+    content: dict[str, Any] = json.loads(path.read_text())
+    del content["arguments"]
+    return content
+
+
+def test_processes_share_the_images_and_give_the_same_bits(tmp_path: Path) -> None:
+    paths = write_coco(tmp_path, drawn(7))
+    given = *paths, "--panoptic", "--per-image", "--confidence", 0.95
+    assert run(*given, "--json", tmp_path / "one.json").exit_code == 0
+    started = start(2, tmp_path / "printed", *given, "--json", tmp_path / "two.json")
+    assert finish(started, 240) == [0, 0], (tmp_path / "printed.0").read_text()
+    assert numbers(tmp_path / "two.json") == numbers(tmp_path / "one.json")
+    assert "7 images, panoptic quality" in (tmp_path / "printed.0").read_text()
+    assert (tmp_path / "printed.1").read_text() == ""
+
+
+def test_processes_name_the_problems_of_all(tmp_path: Path) -> None:
+    paths = write_coco(tmp_path, drawn(4))
+    Image.new("RGB", (3, 3)).save(tmp_path / "preds" / f"{3:012}.png")
+    given = *paths, "--panoptic", "--json", tmp_path / "out.json"
+    assert finish(start(2, tmp_path / "printed", *given), 240) == [2, 2]
+    assert f"{3:012}.png" in (tmp_path / "printed.0").read_text().replace("\n", "")
+    assert not (tmp_path / "out.json").exists()
+    given = *given, "--keep-going"
+    assert finish(start(2, tmp_path / "printed", *given), 240) == [0, 0]
+    assert numbers(tmp_path / "out.json")["pairs"] == 3
+
+
+def test_a_run_goes_on_from_its_checkpoint_and_gives_the_same_bits(tmp_path: Path) -> None:
+    paths = write_coco(tmp_path, drawn(6))
+    given = *paths, "--panoptic", "--per-image"
+    assert run(*given, "--json", tmp_path / "whole.json").exit_code == 0
+    broken = tmp_path / "preds" / f"{4:012}.png"
+    content = broken.read_bytes()
+    broken.write_bytes(content[:50])
+    ck = "--checkpoint", tmp_path / "ck"
+    done = run(*given, *ck, "--json", tmp_path / "out.json")
+    assert done.exit_code == 2
+    with np.load(tmp_path / "ck") as saved:
+        about = json.loads(bytes(saved["about"]))
+        assert saved["segments"].shape == (5, 4, 4)
+    assert sorted(about["digests"]) == ["0", "1", "2", "3", "5"]
+    broken.write_bytes(content)
+    done = run(*given, *ck, "--json", tmp_path / "out.json")
+    assert done.exit_code == 0, done.output
+    assert numbers(tmp_path / "out.json") == numbers(tmp_path / "whole.json")
+
+
+@pytest.mark.parametrize("change", ["json", "png", "boundary", "damage"])
+def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path, change: str) -> None:
+    paths = write_coco(tmp_path, drawn(2))
+    given: list[object] = [*paths, "--panoptic", "--checkpoint", tmp_path / "ck"]
+    assert run(*given).exit_code == 0
+    message = "was made with"
+    if change == "json":
+        content = json.loads(paths[0].read_text())
+        content["annotations"][0]["segments_info"][0]["category_id"] = 200
+        paths[0].write_text(json.dumps(content))
+    elif change == "png":
+        path = tmp_path / "target" / f"{1:012}.png"
+        Image.open(path).save(path, compress_level=0)
+        message = "1 has changed since"
+    elif change == "boundary":
+        given.append("--boundary")
+    else:
+        (tmp_path / "ck").write_bytes((tmp_path / "ck").read_bytes()[:200])
+        message = "is no checkpoint, or a damaged one"
+    done = run(*given)
+    assert done.exit_code == 2
+    assert message in " ".join(done.stderr.split())
+
+
+def test_a_checkpoint_may_lie_among_cityscapes_masks(tmp_path: Path) -> None:
+    folders = write_cityscapes(tmp_path, {"a": ([7, 26001], [7, 26001])})
+    given = *folders, "--panoptic", "--labels", "cityscapes", "--checkpoint", folders[1] / "ck"
+    assert run(*given).exit_code == 0
+    assert run(*given).exit_code == 0
+    assert (folders[1] / "ck").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--num-classes", 3], "--num-classes does not go with --panoptic"),
-        (["--html", "report.html"], "--html does not go with --panoptic"),
+        (["--by", "of.csv:light"], "--by does not go with --panoptic"),
         (["--labels", "cityscapes"], "--labels means nothing for JSON"),
         (["--confidence", 95], r"--confidence must be in (0, 1), got 95"),
         (["--json", "none/out.json"], "the folder none does not exist"),

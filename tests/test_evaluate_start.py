@@ -175,13 +175,21 @@ def test_values_that_kernels_cannot_look_up_are_counted_all_the_same(tmp_path: P
 
 
 @pytest.mark.skipif(not workers.FORKS, reason="threads share all that is loaded")
-def test_kernels_are_loaded_once_for_all_workers(voc: tuple[Path, Path]) -> None:
-    given = ["evaluate", *map(str, voc), "--labels", "voc", "--boundary", "--workers", "2"]
+@pytest.mark.parametrize("panoptic", [False, True])
+def test_kernels_are_loaded_once_for_all_workers(
+    panoptic: bool, voc: tuple[Path, Path], tmp_path: Path
+) -> None:
+    kernels = {"cpu_tally_kernels.tally_runs", "cpu.band_counts", "png_kernels.unfilter"}
+    masks, options = voc, ["--labels", "voc", "--boundary"]
+    if panoptic:
+        kernels = {"png_runs.color_runs", "cpu.name_keys", "cpu.count_runs"}
+        masks, options = tuple(write_segments(tmp_path)), ["--panoptic"]
+    given = ["evaluate", *map(str, masks), *options, "--workers", "2"]
     command = [sys.executable, "-m", "segmetrics", *given]
     subprocess.run(command, check=True, capture_output=True)  # compiles what is not yet
     environment = os.environ | {"NUMBA_DEBUG_CACHE": "1"}
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     loaded = re.findall(r"data loaded from '.*?(\w+\.\w+)-", done.stdout)
-    assert {"cpu_kernels.tally_pieces", "cpu.band_counts", "png_kernels.unfilter"} <= {*loaded}
+    assert kernels <= {*loaded}
     assert len(loaded) == len({*loaded})
     assert "data saved" not in done.stdout

@@ -20,7 +20,8 @@ from typer.testing import CliRunner, Result
 from segmetrics import labels
 from segmetrics.evaluate.command import app
 from segmetrics.evaluate.settings import Readings
-from segmetrics.files import MaskError, read
+from segmetrics.files import Buffer, MaskError, read
+from segmetrics.files.panoptic import read_segments
 from segmetrics.labels import LabelSpace
 
 RANDOM = np.random.default_rng(0)
@@ -101,6 +102,20 @@ def test_an_interlaced_png_of_any_depth_gives_the_stored_values(
     stream = zlib.compress(interlaced_rows(values, bits))
     (tmp_path / "a.png").write_bytes(png_of(size, stream, bits, interlaced=True))
     assert np.array_equal(read(tmp_path / "a.png").values, values)
+
+
+@pytest.mark.parametrize("color", [2, 6])
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (9, 13)])
+def test_interlaced_segments_are_those_of_the_pixels(
+    color: int, size: tuple[int, int], tmp_path: Path
+) -> None:
+    values = RANDOM.integers(0, 256, (*size, {2: 3, 6: 4}[color]))
+    stream = zlib.compress(interlaced_rows(values, 8))
+    (tmp_path / "a.png").write_bytes(png_of(size, stream, 8, color, interlaced=True))
+    starts, colors, found = read_segments(tmp_path / "a.png", Buffer())
+    assert found == size
+    ids = values[..., :3] @ [1, 256, 65536]
+    assert np.array_equal(np.repeat(colors, np.diff(starts)).reshape(size), ids)
 
 
 @pytest.mark.parametrize("depth", [8, 16])

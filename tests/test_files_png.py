@@ -16,7 +16,8 @@ from PIL import Image
 from segmetrics.files import MaskError, read
 from segmetrics.files.masks import Buffer, Reading
 from segmetrics.files.meaning import to_labels
-from segmetrics.files.png import read_png
+from segmetrics.files.panoptic import read_segments
+from segmetrics.files.png import ColorRuns, read_png
 
 COLORS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
@@ -112,6 +113,88 @@ def test_files_of_pillow_are_read_as_pillow_reads_them(
     with Image.open(tmp_path / "a.png") as again:
         assert np.array_equal(stored.values, np.asarray(again))
         assert stored.palette == (again.palette.palette if mode == "P" else b"")
+
+
+@given(
+    st.sampled_from([2, 6]), st.integers(1, 120), st.integers(1, 9),
+    st.sampled_from([1, 2, 5, 30]), st.integers(0, 2**32 - 1),
+)  # fmt: skip
+def test_segments_are_runs_of_the_colours_of_pixels(
+    tmp_path_factory: pytest.TempPathFactory,
+    color: int,
+    width: int,
+    height: int,
+    block: int,
+    seed: int,
+) -> None:
+    rng, size = np.random.default_rng(seed), (height, width)
+    some = rng.choice([0, 1, 255, 256, 65536, 2**24 - 1, *rng.integers(0, 2**24, 3)], 4)
+    ids = some[rng.integers(0, 4, (-(-height // block), -(-width // block)))]
+    ids = ids.repeat(block, 0).repeat(block, 1)[:height, :width]
+    ids = np.where(rng.random(size) < rng.choice([0, 0.02, 1]), rng.integers(0, 2**24, size), ids)
+    values = ids[..., None] >> np.array([0, 8, 16]) & 255
+    if color == 6:  # whose alpha says nothing
+        values = np.dstack([values, rng.integers(0, 256, size)])
+    filters = rng.choice(5, height, p=rng.permutation([0.5, 0.3, 0.1, 0.1, 0])).tolist()
+    content = filtered(values.reshape(height, -1).astype(np.uint8), filters, COLORS[color])
+    path = tmp_path_factory.mktemp("png") / "a.png"
+    path.write_bytes(png_of(size, 8, color, content))
+    assert_runs(read_segments(path, Buffer()), ids)
+
+
+def assert_runs(found: ColorRuns, ids: np.ndarray) -> None:
+    """Each row is cut where the colour changes, and nowhere else."""
+    assert found.size == ids.shape
+    cut = np.ones(ids.shape, bool)
+    cut[:, 1:] = ids[:, 1:] != ids[:, :-1]
+    assert found.starts.tolist() == [*np.flatnonzero(cut), ids.size]
+    assert found.colors.tolist() == ids[cut].tolist()
+
+
+@pytest.mark.parametrize("optimize", [False, True])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_segments_of_pillows_files_are_those_that_pillow_reads(
+    mode: str, optimize: bool, tmp_path: Path
+) -> None:
+    y, x = np.mgrid[:150, :333]
+    rng, ids = np.random.default_rng(1), np.zeros(y.shape, int)
+    for number in range(1, 40):  # discs, each of its own colour
+        (j, i), r = rng.integers(0, y.shape), rng.integers(1, 40)
+        ids[(y - j) ** 2 + (x - i) ** 2 < r * r] = number * 314159 % 2**24
+    colors = (ids[..., None] >> np.array([0, 8, 16]) & 255).astype(np.uint8)
+    Image.fromarray(colors).convert(mode).save(tmp_path / "a.png", optimize=optimize)
+    assert_runs(read_segments(tmp_path / "a.png", Buffer()), ids)
+
+
+@pytest.mark.parametrize(
+    ("bits", "color", "content"),
+    [(8, 0, bytes(12)), (8, 3, bytes(12)), (16, 2, bytes(62)), (8, 4, bytes(22))],
+)
+def test_segments_have_colours_of_eight_bits(
+    bits: int, color: int, content: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(png_of((2, 5), bits, color, content))
+    with pytest.raises(MaskError, match=r"no colours of 8 bits, which say the ids"):
+        read_segments(tmp_path / "a.png", Buffer())
+
+
+def test_damaged_segments_are_refused(tmp_path: Path) -> None:
+    path, row = tmp_path / "a.png", bytes(16)
+    sound = png_of((2, 5), 8, 2, row + row)
+    damaged = [
+        png_of((2, 5), 8, 2, row + b"\5" + row[1:]),  # an unknown filter
+        png_of((2, 5), 8, 2, row),  # a row is missing
+        sound[:-20],
+        sound.replace(b"IDAT", b"IDAT\0", 1)[: len(sound)],
+        png_of((30_000, 30_000), 8, 2, row),  # a bomb
+        png_of((2**16, 2**16), 8, 2, row),
+    ]
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(MaskError, match=r"a\.png"):
+            read_segments(path, Buffer())
+    path.write_bytes(sound)
+    assert_runs(read_segments(path, Buffer()), np.zeros((2, 5), int))
 
 
 def test_an_unknown_filter_is_refused(tmp_path: Path) -> None:

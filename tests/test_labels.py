@@ -49,7 +49,15 @@ from segmetrics import (
     functional,
     labels,
 )
-from segmetrics.labels import ADE20K, CITYSCAPES, CITYSCAPES_TRAIN_IDS, VOC, palette
+from segmetrics.labels import (
+    ADE20K,
+    CITYSCAPES,
+    CITYSCAPES_TRAIN_IDS,
+    VOC,
+    checks,
+    datasets,
+    palette,
+)
 from strategies import LABEL_DTYPES, LAYOUTS, generators, label_spaces, lay_out
 
 PUBLIC = {name: getattr(segmetrics, name) for name in segmetrics.__all__}
@@ -841,6 +849,12 @@ def test_samplewise_sets_of_classes_are_averaged_over_images(
         torch.testing.assert_close(found[key], expected, equal_nan=True, atol=1e-6, rtol=1e-6)
 
 
+def test_errors_of_samplewise_sets_of_classes_name_the_shapes_of_the_batch() -> None:
+    metric = SegmentationMetrics(GROUPED, aggregation_level="samplewise")
+    with pytest.raises(ValueError, match=r"`preds` \(3, 4, 5\) and `target` \(3, 4, 4\)"):
+        metric.update(torch.zeros(3, 4, 5).long(), torch.zeros(3, 4, 4).long())
+
+
 def test_samplewise_states_of_other_sets_of_classes_are_others() -> None:
     spaces = [
         GROUPED,
@@ -930,3 +944,63 @@ def test_cityscapes_things_are_people_and_vehicles():
     things = [CITYSCAPES.names[c] for c in CITYSCAPES.things]
     assert things == [*CITYSCAPES.groups["human"], *CITYSCAPES.groups["vehicle"]]
     assert CITYSCAPES_TRAIN_IDS.things == CITYSCAPES.things
+
+
+# --- the ends of what is allowed ------------------------------------------------------------------
+
+
+def test_the_ends_of_int64_are_values_and_one_further_is_none() -> None:
+    ends = [-(2**63), 2**63 - 1]
+    assert LabelSpace(["a"], ignore_index=ends).ignore_index == tuple(ends)
+    assert LabelSpace(["a"], id_to_class={ends[0]: "a", ends[1]: 0}).id_to_class == {
+        ends[0]: 0,
+        ends[1]: 0,
+    }
+    for beyond in (ends[0] - 1, ends[1] + 1):
+        with pytest.raises(ValueError, match="must fit into int64"):
+            LabelSpace(["a"], ignore_index=[beyond])
+
+
+def test_ranges_map_as_many_values_as_are_allowed_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checks, "_MOST_VALUES", 10)
+    for allowed in ({range(10): "a"}, {range(0, 20, 2): "a"}, {-1: "a", range(9): "a"}):
+        assert len(LabelSpace(["a"], id_to_class=allowed).id_to_class or ()) == 10
+    for more in ({range(11): "a"}, {range(0, 22, 2): "a"}, {-1: "a", range(10): "a"}):
+        with pytest.raises(ValueError, match="at most 10 values"):
+            LabelSpace(["a"], id_to_class=more)
+
+
+def test_of_unknown_values_the_ten_lowest_are_named() -> None:
+    unknown = np.arange(111, 99, -1)  # twelve
+    with pytest.raises(ValueError, match=r"^12 values .*: 100, 101, .*, 109\. Name"):
+        LabelSpace(["a"]).to_classes(unknown)
+
+
+def test_channels_of_colours_are_from_0_to_255() -> None:
+    assert LabelSpace(["a", "b"], [(0, 255, 0), "#00ff7f"]).colors == ((0, 255, 0), (0, 255, 127))
+    for wrong in ((0, 0, -1), (256, 0, 0), "#00ff7", "#00ff7f0", "00ff7f0", (1, 2), (1, 2, 3, 4)):
+        with pytest.raises(ValueError, match="from 0 to 255 or '#rrggbb'"):
+            LabelSpace(["a"], [wrong])
+
+
+def test_an_index_of_a_class_is_from_0_to_the_last() -> None:
+    space = LabelSpace(["a", "b"], id_to_class={5: 0, 6: 1}, things=[1])
+    assert (space.id_to_class, space.things) == ({5: 0, 6: 1}, (1,))
+    for index in (-1, 2):
+        with pytest.raises(ValueError, match="from 0 to 1"):
+            LabelSpace(["a", "b"], id_to_class={5: index})
+        with pytest.raises(ValueError, match="from 0 to 1"):
+            LabelSpace(["a", "b"], things=[index])
+
+
+def test_few_names_are_shown_all_and_many_are_cut() -> None:
+    assert repr(LabelSpace(list("abcd"))) == "LabelSpace(4 classes: a, b, c, d)"
+    assert repr(LabelSpace(list("abcde"))) == "LabelSpace(5 classes: a, b, …, e)"
+    assert palette(0) == ()
+
+
+def test_colours_of_pixels_that_do_not_count_are_those_of_the_official_labels() -> None:
+    official = {label.color for label in OFFICIAL_LABELS if label.ignoreInEval}
+    assert set(datasets.CITYSCAPES_VOID) == official - set(CITYSCAPES.colors or ())

@@ -80,6 +80,39 @@ def test_scores_are_read_as_by_every_metric() -> None:
     assert (binary.score_threshold, binary.threshold) == (0.9, None)
 
 
+@pytest.mark.parametrize("volume", [False, True])
+@pytest.mark.parametrize("arguments", [{}, {"connectivity": "faces", "distances": True}])
+def test_labels_as_they_are_give_what_one_hot_masks_give(
+    volume: bool, arguments: dict[str, Any]
+) -> None:
+    """Runs of stored labels are looked up; of one-hot masks every pixel is read."""
+    preds, target = drawn(3, classes=4, volume=volume)
+    target[0, ..., :5, 3:9] = 255
+    space = LabelSpace(
+        ["none", "a", "b", "c"], regions={"ab": ["a", "b"], "all": ["a", "b", "c"]},
+        ignore_index=255,
+    )  # fmt: skip
+    labels = ObjectMetrics(space, **arguments)
+    labels.update(preds.to(torch.uint8), target.to(torch.uint8))
+    one_hot = torch.nn.functional.one_hot(preds, 4).movedim(-1, 1).float()
+    scores = ObjectMetrics(space, **arguments)
+    scores.update(one_hot, target)
+    assert values(labels) == pytest.approx(values(scores), nan_ok=True, abs=0)
+    wide = ObjectMetrics(space, **arguments)
+    wide.update(preds.mT.contiguous().mT, target)
+    assert values(wide) == pytest.approx(values(labels), nan_ok=True, abs=0)
+
+
+def test_a_predicted_label_without_a_meaning_does_no_harm_where_the_target_is_ignored() -> None:
+    target = torch.tensor([[[1, 1, 255, 0], [1, 1, 255, 0]]])
+    preds = torch.tensor([[[1, 1, 77, 0], [1, 0, 77, 0]]])
+    metric = ObjectMetrics(2, ignore_index=255)
+    metric.update(preds, target)
+    assert values(metric)["object_f1"] == 1
+    with pytest.raises(ValueError, match="77"):
+        metric.update(preds, target.where(target != 255, 0))
+
+
 def test_objects_of_a_region_are_those_of_its_union() -> None:
     preds, target = drawn(2, classes=4, volume=True)
     names = ["background", "necrosis", "edema", "enhancing"]

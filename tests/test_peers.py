@@ -181,6 +181,8 @@ def reference_script(preds: Tensor, target: Tensor) -> dict[str, Tensor]:
 def rows() -> Iterator[Any]:
     """The rows of the tables: library, their cell, our cell."""
     for path in sorted(PAGES.glob("*.md")):
+        if path.stem == "probabilities":  # test_peers_probabilities.py
+            continue
         section = path.read_text()
         title = section.splitlines()[0].removeprefix("# ")
         for line in section.splitlines():

@@ -6,10 +6,6 @@ own.
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +18,22 @@ from segmetrics import ProbabilityMetrics
 from segmetrics.counting.inputs import read
 from segmetrics.counting.settings import Task
 from segmetrics.probabilities import Probabilities
-from test_cuda_backend import hopper, resources
 from test_probabilities import Read, assert_counts_as_defined, probabilities
-
-compiling_for_hopper = hopper  # a fixture
-
-pytest.importorskip("triton", reason="the kernel is written in Triton")
-
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-DEVICE = "cuda" if torch.cuda.is_available() and not INTERPRETED else "cpu"
-runs_kernels = pytest.mark.skipif(
-    DEVICE == "cpu" and not INTERPRETED,
-    reason="without a GPU it runs in test_the_kernel_passes_these_tests_under_the_interpreter",
+from triton_kernels import (
+    DEVICE,
+    assert_passes_under_the_interpreter,
+    compiles,
+    resources,
+    runs_kernels,
+    starts_the_interpreter,
 )
+
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of infinities
 
 
-@pytest.mark.skipif(INTERPRETED, reason="these are the tests that it runs")
+@starts_the_interpreter
 def test_the_kernel_passes_these_tests_under_the_interpreter() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
-        env=os.environ | {"TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert int(re.findall(r"(\d+) passed", run.stdout)[-1]) >= 4
+    assert_passes_under_the_interpreter(__file__, 4, timeout=600)
 
 
 def assert_kernel_counts_as_defined(
@@ -133,11 +118,9 @@ COMPILED: dict[str, tuple[torch.Tensor, torch.Tensor, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.skipif(INTERPRETED, reason="the interpreter does not compile")
+@compiles
 @pytest.mark.parametrize("name", COMPILED)
-def test_the_kernel_compiles_for_hopper(
-    compiling_for_hopper: None, name: str, tmp_path: Path
-) -> None:
+def test_the_kernel_compiles_for_hopper(hopper: None, name: str, tmp_path: Path) -> None:
     from segmetrics.probabilities import cuda
 
     preds, target, arguments = COMPILED[name]

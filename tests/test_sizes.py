@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,22 +29,33 @@ from segmetrics.probabilities import cpu_cells
 from segmetrics.statistics import (
     CurveCounts,
     ImageCounts,
+    bootstrap,
     class_differences,
     classes,
     compare,
     confidence_interval,
     curves,
-    intervals,
     ranking,
 )
 from segmetrics.surfaces import host
 
 #: Sizes of pieces, so small that the inputs here have several, and odd.
 OF_METRICS: list[tuple[ModuleType, str, int]] = [
-    *((cpu, "BOX", 31), (cpu, "PIECE", 17), (cpu, "OF_IMAGES", 50), (cpu, "PIXELS_A_CELL", 0)),
-    *((plain, "BLOCK", 29), (host, "CHUNK", 23), (host, "FEWEST", 0), (panoptic, "FEWEST", 0)),
-    *((cpu_cells, "BOX", 19), (cpu_cells, "TABLES", 1), (probabilities_cpu, "BOX", 13)),
+    *((cpu, "BOX", 31), (cpu, "RESULTS", 1), (cpu, "OF_IMAGES", 50), (cpu, "PIXELS_A_CELL", 0)),
+    *((cpu, "SCORES_A_THREAD", 1), (cpu, "LABELS_ARE", 1), (cpu, "PAIRS_A_THREAD", 1)),
+    *((plain, "BLOCK", 29), (host, "CHUNK", 23), (host, "A_THREAD", 1), (panoptic, "FEWEST", 0)),
+    *((cpu_cells, "BOX", 19), (cpu_cells, "TABLES", 1), (cpu_cells, "SCORES_A_THREAD", 1)),
+    *((probabilities_cpu, "BOX", 13), (probabilities_cpu, "SCORES_A_THREAD", 1)),
 ]
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """What is cut into pieces is shared out, too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 def patch(monkeypatch: pytest.MonkeyPatch, sizes: list[tuple[ModuleType, str, int]]) -> None:
@@ -55,6 +67,7 @@ def patch(monkeypatch: pytest.MonkeyPatch, sizes: list[tuple[ModuleType, str, in
 # --- metrics --------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("name", EVERY)
 def test_a_metric_has_the_state_of_its_pieces(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
@@ -119,21 +132,29 @@ def of_statistics() -> list[Any]:
 
 def test_resamples_are_the_same_in_blocks_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = of_statistics()
-    small = [(intervals, "BLOCK", 50), (classes, "COLUMNS", 2), (curves, "AT_ONCE", 5000)]
+    small = [(bootstrap, "BLOCK", 50), (classes, "COLUMNS", 2), (curves, "AT_ONCE", 5000)]
     patch(monkeypatch, small)
     for one, other in zip(whole, of_statistics(), strict=True):
         assert repr(one) == repr(other)
+
+
+def test_scores_of_worst_images_are_the_same_in_blocks_of_any_size() -> None:
+    """More resamples than ``worst_of`` weighs at once."""
+    score = counts_of(0, 300).statistic("mIoU_C_10")
+    weights = torch.randint(3, (3600, 300), generator=torch.Generator().manual_seed(0)).double()
+    in_blocks = torch.cat([score(block) for block in weights.split(500)])
+    torch.testing.assert_close(score(weights), in_blocks, rtol=1e-12, atol=0)
 
 
 def test_exchanges_that_are_sampled_agree_with_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     few = counts_of(2, 8), counts_of(3, 8)
     exact = compare(*few, n_resamples=4000).p_sign_flip
     assert exact * 2**8 == pytest.approx(round(exact * 2**8))
-    monkeypatch.setattr(intervals, "EXACT_FLIPS", 2**8 - 1)
+    monkeypatch.setattr(bootstrap, "EXACT_FLIPS", 2**8 - 1)
     sampled = compare(*few, n_resamples=4000).p_sign_flip
     assert sampled * 4001 == pytest.approx(round(sampled * 4001))
     assert abs(sampled - exact) < 4 * (exact * (1 - exact) / 4000) ** 0.5 + 1 / 4001
-    monkeypatch.setattr(intervals, "EXACT_FLIPS", 2**8)
+    monkeypatch.setattr(bootstrap, "EXACT_FLIPS", 2**8)
     assert compare(*few, n_resamples=10).p_sign_flip == exact
 
 

@@ -6,10 +6,6 @@ their own: Triton reads ``TRITON_INTERPRET`` when it is imported.
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 from functools import partial
 from typing import Any
 
@@ -31,17 +27,17 @@ from segmetrics.surfaces.distances import (
 )
 from segmetrics.surfaces.maps import IGNORED_PIXEL, NO_CLASS, Maps
 from strategies import generators
+from triton_kernels import (
+    DEVICE,
+    assert_passes_under_the_interpreter,
+    on_gpu,
+    runs_kernels,
+    starts_the_interpreter,
+)
 
 triton = pytest.importorskip("triton", reason="the kernel is written in Triton")
 
 RELEASE = tuple(map(int, triton.__version__.split(".")[:2]))
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-DEVICE = "cuda" if torch.cuda.is_available() and not INTERPRETED else "cpu"
-runs_kernels = pytest.mark.skipif(
-    DEVICE == "cpu" and not INTERPRETED,
-    reason="without a GPU it runs in test_the_backend_passes_these_tests_under_the_interpreter",
-)
-on_gpu = pytest.mark.skipif(DEVICE != "cuda", reason="needs a GPU")
 LABELS = 3
 MEASURES = (
     hausdorff,
@@ -55,21 +51,13 @@ MEASURES = (
 )
 
 
-@pytest.mark.skipif(INTERPRETED, reason="these are the tests that it runs")
+@starts_the_interpreter
 @pytest.mark.skipif(
     RELEASE < (3, 7) and np.lib.NumpyVersion(np.__version__) >= "2.4.0",
     reason="the interpreter of Triton 3.6 cannot count to a number with NumPy 2.4",
 )
-def test_the_backend_passes_these_tests_under_the_interpreter() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
-        env=os.environ | {"TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert int(re.findall(r"(\d+) passed", run.stdout)[-1]) >= 5
+def test_the_kernel_passes_these_tests_under_the_interpreter() -> None:
+    assert_passes_under_the_interpreter(__file__, 5)
 
 
 @st.composite

@@ -11,12 +11,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count as count_from
-from math import inf
 from pathlib import Path
-from threading import Barrier, Event, get_ident
+from threading import Barrier, BrokenBarrierError, Event, get_ident
 from time import monotonic, sleep
 from typing import Any, cast
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -25,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from segmetrics import ConfusionMatrix, _parallel
-from segmetrics._parallel import share
+from segmetrics._parallel import run_jobs, share
 from segmetrics.counting import Counting, count, plain
 from segmetrics.counting.inputs import read
 from segmetrics.functional import confusion_matrix
@@ -41,9 +40,9 @@ def several_threads(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
     """Four threads: torch's own as on an idle machine, or helpers of ours as on a busy one."""
-    monkeypatch.setattr(_parallel, "LATE", inf)
-    left = 10**9 if getattr(request, "param", "OpenMP") == "helpers" else 0
-    monkeypatch.setattr(_parallel._Pause, "left", left)
+    idle = getattr(request, "param", "OpenMP") == "OpenMP"
+    monkeypatch.setattr(_parallel, "_cores_are_free", lambda: idle)
+    monkeypatch.setattr(_parallel, "LONG", 2)
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     yield
@@ -213,7 +212,7 @@ def test_processes_that_start_together_compile_every_kernel_once(tmp_path: Path)
     printed = [process.communicate(timeout=240)[0].splitlines() for process in started]
     assert all(lines[-1] == "value 1.0" for lines in printed)
     compiled = [name for lines in printed for name in lines[:-1] if name not in ("impl",)]
-    assert "tally_pieces" in compiled
+    assert "tally" in compiled
     assert len(compiled) == len(set(compiled))
 
 
@@ -256,10 +255,8 @@ def test_what_a_thread_raises_reaches_the_caller(where: str) -> None:
         share(work, range(2), at_most=2)
 
 
-def test_a_call_does_not_wait_for_helpers_that_are_busy_elsewhere(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(_parallel._Pause, "left", 10**9)
+@pytest.mark.parametrize("several_threads", ["helpers"], indirect=True)
+def test_a_call_does_not_wait_for_helpers_that_are_busy_elsewhere() -> None:
     torch.set_num_threads(2)  # one helper
     began, end = Barrier(2), Event()
 
@@ -278,34 +275,98 @@ def test_a_call_does_not_wait_for_helpers_that_are_busy_elsewhere(
     assert results == [(get_ident(), 36)]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no OpenMP to ask")
-def test_openmp_threads_are_left_alone_for_longer_the_more_often_they_are_late(
-    monkeypatch: pytest.MonkeyPatch,
+@whoever_helps
+def test_jobs_give_their_results_in_order() -> None:
+    assert run_jobs(lambda job: job * job, range(1000), at_most=9) == [i * i for i in range(1000)]
+
+
+@whoever_helps
+@pytest.mark.parametrize("where", ["another thread", "the caller"])
+def test_what_a_job_raises_reaches_the_caller(where: str) -> None:
+    caller, together = get_ident(), Barrier(2)
+
+    def job(number: int) -> None:
+        together.wait(timeout=60)
+        if (get_ident() == caller) == (where == "the caller"):
+            raise ZeroDivisionError
+
+    with pytest.raises((ZeroDivisionError, BrokenBarrierError)):
+        run_jobs(job, range(2), at_most=2)
+
+
+@pytest.mark.parametrize("several_threads", ["helpers"], indirect=True)
+def test_a_late_job_is_run_again_and_its_inputs_are_kept_until_it_ends() -> None:
+    torch.set_num_threads(2)  # one helper
+    caller, both, end, ended = get_ident(), Barrier(2), Event(), Event()
+    pixels = np.arange(9)
+    alive, runs = ref(pixels), [0, 0]
+
+    def job(number: int, pixels: Any = pixels) -> int:
+        runs[number] += 1
+        if sum(runs) <= 2:
+            both.wait(timeout=60)  # one job each
+        if get_ident() != caller:
+            end.wait(timeout=60)
+            found = int(pixels.sum()) + number
+            ended.set()
+            return found + 1000  # too late to count
+        return int(pixels.sum()) + number
+
+    jobs: list[Any] = [job]
+    assert run_jobs(lambda number: jobs[0](number), range(2), at_most=2) == [36, 37]
+    assert sorted(runs) == [1, 2]
+    jobs.clear()
+    del pixels, job
+    assert alive() is not None
+    end.set()
+    assert ended.wait(timeout=60)
+    for _ in range(1000):  # the helper waits for its next call
+        if alive() is None:
+            return
+        sleep(0.01)
+    raise AssertionError
+
+
+@pytest.mark.parametrize("several_threads", ["helpers"], indirect=True)
+def test_short_work_wakes_no_helper(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_parallel, "LONG", 4)
+    threads = run_jobs(lambda _: get_ident(), range(100), at_most=3)
+    assert set(threads) == {get_ident()}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody says how many are running")
+@pytest.mark.parametrize(("running", "free"), [(1, True), (8, True), (9, False), (120, False)])
+def test_cores_are_free_while_no_more_threads_run_than_there_are_cores(
+    running: int, free: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_parallel._Pause, "left", 0)
-    monkeypatch.setattr(_parallel._Pause, "length", _parallel.FIRST_PAUSE)
+    monkeypatch.undo()
+    load = tmp_path / "loadavg"
+    load.write_text(f"0.52 0.58 0.59 {running}/613 27182\n")
+    with load.open("rb") as file:
+        monkeypatch.setattr(_parallel, "_load", lambda process: file.fileno())
+        monkeypatch.setattr(_parallel, "_CORES", 8)
+        assert _parallel._cores_are_free() is free
 
-    def calls_until_asked() -> int:
-        """How many calls go without OpenMP's threads before one uses them."""
-        for calls in count_from(0):
-            if _parallel._team() is not None:
-                with _parallel._watched():
-                    pass
-                return calls
-        raise AssertionError
 
-    monkeypatch.setattr(_parallel, "LATE", -1.0)  # always late
-    assert [calls_until_asked() for _ in range(6)] == [0, 8, 16, 32, 64, 64]
-    monkeypatch.setattr(_parallel, "LATE", inf)  # never
-    assert [calls_until_asked() for _ in range(3)] == [64, 0, 0]
-    monkeypatch.setattr(_parallel, "LATE", -1.0)
-    assert [calls_until_asked() for _ in range(2)] == [0, 8]
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody says how many are running")
+def test_busy_processes_take_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    spin = [sys.executable, "-c", "while True: pass"]
+    busy = [subprocess.Popen(spin) for _ in range(os.cpu_count() or 1)]
+    try:
+        end = monotonic() + 60
+        while _parallel._cores_are_free():
+            assert monotonic() < end
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
 
 
 TORCHS_THREADS = """
 import os, torch
 from segmetrics import MeanIoU, _parallel
-_parallel.LATE = float("inf")  # whatever else runs here
+_parallel._cores_are_free = lambda: True  # whatever else runs here
 torch.set_num_threads(2)
 scores, target = torch.rand(4, 8, 512, 512), torch.randint(8, (4, 512, 512))
 scores.sum()  # starts torch's threads

@@ -1,15 +1,18 @@
-"""torch-uncertainty's scores of the same pixels. It pins other versions: install it without them.
+"""torch-uncertainty's scores of the same pixels.
 
-Its segmentation metrics keep a sample of the pixels, 1 % by default; here every pixel counts.
+It pins other versions of the libraries here: ``pip install --no-deps torch-uncertainty glest``.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from segmetrics import CurveImageScores
 from segmetrics.functional import (
     aurc,
     auroc,
@@ -72,12 +75,27 @@ def test_the_area_of_risk_is_theirs_but_for_half_of_the_ends() -> None:
     assert (n * ours(aurc) - ends) / (n - 1) == pytest.approx(of(theirs.AURC()), abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["BinaryAUROC", "BinaryAveragePrecision", "FPR95"])
-def test_rankings_of_all_pixels_are_theirs(name: str) -> None:
-    of_segmentation = pytest.importorskip("torch_uncertainty.metrics")
-    p, target = drawn()[0][:, 1].view(1, 8, 12), drawn()[1].view(1, 8, 12)
-    metric = getattr(of_segmentation, f"Segmentation{name}")(subsampling_rate=1.0)
-    metric.update(p, target)
-    score = {"BinaryAUROC": auroc, "BinaryAveragePrecision": average_precision}
-    found = score.get(name, fpr_at_recall)(p, target, task="binary")
+@pytest.mark.parametrize("key", ["AUROC", "AP", "FPR95"])
+def test_rankings_are_theirs_of_all_pixels_and_as_means_over_images(key: str) -> None:
+    probabilities, target = drawn()
+    p, y = probabilities[:, 1], target
+    metrics = pytest.importorskip("torch_uncertainty.metrics")
+    make, score = {
+        "AUROC": (metrics.SegmentationBinaryAUROC, auroc),
+        "AP": (metrics.SegmentationBinaryAveragePrecision, average_precision),
+        "FPR95": (partial(metrics.SegmentationFPR95, pos_label=1), fpr_at_recall),
+    }[key]
+    metric = make()
+    metric.update(p.view(1, 8, 12), y.view(1, 8, 12))
+    found = score(p[None], y[None], task="binary")
+    assert found.item() == pytest.approx(float(metric.compute()), abs=1e-6)
+    images = p.view(3, 4, 8), y.view(3, 4, 8)
+    metric = make()
+    metric.update(*images)
+    tables = CurveImageScores(task="binary", cells=2**16)
+    tables.update(*images)
+    found = tables.image_counts().values(key).nanmean()
+    if key == "AP":  # there it is the middle of its bounds, as several scores may share a cell
+        of_images = zip(*(part[:, None] for part in images), strict=True)
+        found = torch.stack([score(*image, task="binary") for image in of_images]).mean()
     assert found.item() == pytest.approx(float(metric.compute()), abs=1e-6)

@@ -1,9 +1,9 @@
 """Counting on the CPU: threads share boxes of pixels, and compiled kernels count them.
 
-A thread writes the codes of a box into two small buffers and counts their pairs in histograms of
-its own. Label maps mostly need no codes: pairs of their values are counted, and coded afterwards.
-Where images are counted apart a box may hold many small ones, whose targets and predictions are
-counted without making pairs.
+The codes of a box are written into two small buffers, and their pairs are counted in a histogram of
+the box. Label maps mostly need no codes: pairs of their values are counted, and coded afterwards.
+Where each image has counts of its own, a box may hold many small images; their targets and
+predictions are counted without making pairs.
 """
 
 from __future__ import annotations
@@ -16,18 +16,9 @@ from operator import iadd
 
 import numpy as np
 
-from segmetrics._parallel import Result, number_of_threads, run_in_threads, share
+from segmetrics._parallel import Result, number_of_threads, run_jobs
 from segmetrics.counting import codes
-from segmetrics.counting.cpu_kernels import (
-    CELLS,
-    COPIES,
-    recode,
-    sum_copies,
-    tally,
-    tally_images,
-    tally_pieces,
-    tally_together,
-)
+from segmetrics.counting.cpu_kernels import CELLS
 from segmetrics.counting.cpu_readers import (
     SCORES,
     Area,
@@ -41,14 +32,23 @@ from segmetrics.counting.cpu_readers import (
     label_reader,
     steps,
 )
+from segmetrics.counting.cpu_tally_kernels import (
+    COPIES,
+    recode,
+    sum_copies,
+    tally,
+    tally_images,
+    tally_runs,
+)
 from segmetrics.counting.settings import Counting, Pixels
 
 #: Pixels of a box, at most.
 BOX = 2**17
-#: Pixels that a thread counts by their values at once.
-PIECE = 2**16
-#: Less work is not worth waking a thread that sleeps: about half a millisecond. Scores to compare,
-#: where reading a pixel's labels takes as long as ``LABELS_ARE`` of them; and pairs of labels.
+#: Jobs of a call at most, and cells of all their results: 2 MiB. Short jobs cost less where one is
+#: run again, see ``_parallel``, but each has a histogram of its own.
+JOBS, RESULTS = 32, 2**18
+#: What takes about half a millisecond: scores to compare, where reading a pixel's labels takes as
+#: long as ``LABELS_ARE`` of them; and pairs of labels.
 SCORES_A_THREAD, LABELS_ARE, PAIRS_A_THREAD = 2**21, 4, 2**20
 #: Scores of all classes that are resized at once, about: 512 KiB of fp32.
 RESIZED = 2**17
@@ -102,7 +102,7 @@ def _histogram(pixels: Pixels, counting: Counting) -> Longs:
             sum_copies(histograms.ravel())
         return histograms[..., 0].astype(np.int64)
 
-    histogram: Longs = reduce(iadd, Coding(pixels, counting).share(work))
+    histogram: Longs = reduce(iadd, Coding(pixels, counting).share(work, prod(shape)))
     return histogram
 
 
@@ -172,18 +172,33 @@ class Coding:
         areas = _cut(rows, columns, widest, largest) if self.pixels else []
         self.boxes = list(starmap(Box, product(range(len(target)), areas)))
 
-    def share(self, work: Callable[[Iterator[CodedBox]], Result]) -> list[Result]:
-        """Call ``work`` with boxes and their codes, in as many threads as these are worth."""
-        return share(
-            lambda boxes: work(self._coded(boxes)),
-            self.boxes,
-            at_most=self.work // SCORES_A_THREAD,
-        )
+    def share(self, work: Callable[[Iterator[CodedBox]], Result], cells: int = 1) -> list[Result]:
+        """Call ``work`` with boxes and their codes, in as many threads as these are worth.
 
-    def _coded(self, boxes: Iterator[Box]) -> Iterator[CodedBox]:
-        codes_of_target, codes_of_preds = np.empty((2, BOX), np.uint16)
+        The results of all calls have at most ``RESULTS`` cells, or one of ``cells`` a thread.
+        """
+        at_most = self.work // SCORES_A_THREAD
+        threads = min(number_of_threads(), at_most)
+        jobs = max(threads, min(JOBS, RESULTS // cells)) if threads > 1 else 1
+        boxes = max(1, ceil(len(self.boxes) / jobs))
+        parts = [self.boxes[i : i + boxes] for i in range(0, len(self.boxes), boxes)]
+        largest = max((box.pixels for box in self.boxes), default=0)
+        free: list[Array] = []  # buffers that no thread uses; fresh memory would fault page by page
+
+        def work_on(part: list[Box]) -> Result:
+            try:
+                buffers = free.pop()
+            except IndexError:
+                buffers = np.empty((2, largest), np.uint16)
+            result = work(self._coded(part, *buffers))
+            free.append(buffers)
+            return result
+
+        return run_jobs(work_on, parts, at_most=at_most)
+
+    def _coded(self, boxes: list[Box], of_target: Array, of_preds: Array) -> Iterator[CodedBox]:
         for box in boxes:
-            rows, columns = codes_of_target[: box.pixels], codes_of_preds[: box.pixels]
+            rows, columns = of_target[: box.pixels], of_preds[: box.pixels]
             self.read_target(box, rows)
             self.read_preds(box, columns)
             yield box, rows, columns
@@ -192,21 +207,16 @@ class Coding:
 class ValuePairs:
     """Counts pairs of known values, fewer than 2**31: of values first, of codes afterwards."""
 
-    def __init__(self, counting: Counting, values: Values, threads: int = 1) -> None:
-        self.values, self.threads = values, threads
+    def __init__(self, counting: Counting, values: Values) -> None:
+        self.values = values
         self.shape = codes.histogram_shape(counting)[1:]
-        self.places = np.zeros((threads, values.span + 1, values.span + 1, COPIES), np.int32)
+        self.places = np.zeros((values.span + 1, values.span + 1, COPIES), np.int32)
 
     def add(self, target: Array, preds: Array) -> None:
         """Count pairs."""
-        pairs, drawn = (target, preds, *self.values[:3]), np.zeros(2, np.int64)
-        run_in_threads(
-            tally_pieces,
-            tally_together,
-            (*pairs, self.places, PIECE, drawn),
-            self.threads,
-            worth=len(target) // PAIRS_A_THREAD,
-        )
+        of_bytes = target.dtype in BYTES and preds.dtype in BYTES
+        count = tally_runs if of_bytes else tally  # runs of more bytes take longer to find
+        count(target, preds, *self.values[:3], self.places)
 
     def take(self) -> Longs:
         """The joint histogram of codes, without pairs of unknown values; counting starts anew."""
@@ -224,11 +234,19 @@ def _histogram_of_values(pixels: Pixels, counting: Counting) -> Longs | None:
     (size, *_), *strides = _merged(target, preds, 0)
     if values is None or len(target) > 1 or strides != [[1], [1]] or size >= 2**31:
         return None
+    rows, columns = flat(target), flat(preds)
     places = COPIES * (int(values.span) + 1) ** 2
-    threads = max(1, min(number_of_threads(), size // max(PIECE, places)))
-    pairs = ValuePairs(counting, values, threads)
-    pairs.add(flat(target), flat(preds))
-    histogram = pairs.take()[None]
+    at_most = size // max(PAIRS_A_THREAD, places)
+    pieces = min(JOBS, at_most) if min(number_of_threads(), at_most) > 1 else 1
+    piece = ceil(size / pieces)
+
+    def work(first: int) -> Longs:
+        pairs = ValuePairs(counting, values)
+        pairs.add(rows[first : first + piece], columns[first : first + piece])
+        return pairs.take()
+
+    of_pieces = run_jobs(work, range(0, size, piece), at_most=at_most)
+    histogram: Longs = reduce(iadd, of_pieces)[None]
     return histogram if histogram.sum() == size else None
 
 

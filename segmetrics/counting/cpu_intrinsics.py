@@ -1,4 +1,4 @@
-"""LLVM intrinsics that Numba does not expose: SIMD vectors, prefetch, threads, bits of floats.
+"""LLVM intrinsics that Numba does not expose: SIMD vectors, prefetch, single bits.
 
 Arrays are flat here, and those of a call have one dtype.
 """
@@ -20,6 +20,8 @@ from numba.extending import intrinsic
 LANES = 8
 #: Bytes of a vector of ``find_best_of_vector``: LLVM takes several where a machine has no such.
 VECTOR = 64
+#: Elements that ``run_ends`` compares, and the bits of what it returns.
+BITS = 64
 #: Bytes of such a vector within which elements change places easily.
 LANE = 16
 #: The bits of a half but for its sign.
@@ -29,12 +31,12 @@ MAGNITUDE = 0x7FFF
 def _find_best_of_vector(
     typing_context, scores, start, step, labels, few, infinity, best, index, place
 ):
-    """What ``cpu_kernels._find_best`` finds for a vector of pixels of channels-last scores.
+    """What ``cpu_score_kernels._find_best`` finds for a vector of pixels of channels-last scores.
 
-    Pixels lie ``step`` apart from ``start`` on; what is found goes to ``best`` and ``index`` from
-    ``place`` on. As many labels as fit into a ``LANE`` are compared at once, the last ones with
-    some before them. Where there are fewer, ``few`` is True, and what lies behind a pixel's scores
-    is read with them; otherwise it is None.
+    Pixels are ``step`` elements apart from ``start`` on. Writes the maximum and its argmax to
+    ``best`` and ``index`` from ``place`` on. As many labels as fit into a ``LANE`` are compared at
+    once, the last ones with some before them. Where there are fewer, ``few`` is True, and what lies
+    behind a pixel's scores is read with them; otherwise it is None.
     """
 
     def generate(context, builder, signature, arguments):
@@ -49,7 +51,7 @@ def _find_best_of_vector(
         index = cgutils.alloca_once_value(builder, vectors.filled(0, vectors.integer))
         with cgutils.for_range_slice(builder, zero, labels, at_once, inc=True) as (label, _):
             label = builder.select(builder.icmp_signed("<", label, last), label, last)
-            rows = vectors.turned(0, builder.add(start, label), step)
+            rows = vectors.transposed(0, builder.add(start, label), step)
             if bits:
                 rows = [_key(vectors, row, infinity) for row in rows]
             if few:
@@ -57,7 +59,7 @@ def _find_best_of_vector(
                 rows = [builder.select(*pair, lowest) for pair in zip(known, rows, strict=True)]
             score, found = builder.load(best), builder.load(index)
             number = context.cast(builder, label, signature.args[3], vectors.number)
-            first = vectors.spread(number)
+            first = vectors.broadcast(number)
             greater = builder.icmp_signed if bits else builder.fcmp_ordered
             for i, row in enumerate(rows):
                 better, this = greater(">", row, score), vectors.filled(i, vectors.integer)
@@ -80,12 +82,12 @@ def _find_best_of_vector(
 
 
 def _key(vectors, row, infinity):
-    """What ``cpu_kernels._key`` says of halves."""
+    """What ``cpu_score_kernels._key`` says of halves."""
     builder, zero = vectors.builder, vectors.filled(0)
     magnitude = builder.and_(row, vectors.filled(MAGNITUDE))
     is_positive = builder.icmp_signed(">=", row, zero)
     signed = builder.select(is_positive, magnitude, builder.sub(zero, magnitude))
-    is_nan = builder.icmp_signed(">", magnitude, vectors.spread(infinity))
+    is_nan = builder.icmp_signed(">", magnitude, vectors.broadcast(infinity))
     return builder.select(is_nan, magnitude, signed)
 
 
@@ -98,57 +100,12 @@ def _blend(typing_context, first, a, second, b, start, target, place):
     def generate(context, builder, signature, arguments):
         _, a, _, b, start, _, place = arguments
         vectors = _Vectors(context, builder, signature, arguments)
-        of_first = builder.fmul(vectors.load(0, start), vectors.spread(a))
-        of_second = builder.fmul(vectors.load(2, start), vectors.spread(b))
+        of_first = builder.fmul(vectors.load(0, start), vectors.broadcast(a))
+        of_second = builder.fmul(vectors.load(2, start), vectors.broadcast(b))
         vectors.store(builder.fadd(of_first, of_second), 5, place)
         return context.get_dummy_value()
 
     return types.void(first, a, second, b, start, target, place), generate
-
-
-def _draw(typing_context, array, place, number):
-    """Add to an element that threads share, and return what it was before."""
-
-    def generate(context, builder, signature, arguments):
-        array, place, number = arguments
-        pointer = _pointer(context, builder, signature.args[0], array, place, number.type)
-        return builder.atomic_rmw("add", pointer, number, "monotonic")
-
-    return types.int64(array, place, types.int64), generate
-
-
-def _in_threads(typing_context, team, threads, kernel, arguments):
-    """Call a kernel at the same time in so many threads, with the same arguments.
-
-    ``team`` is the address of OpenMP's function for it, see ``_parallel.run_in_threads``. What a
-    kernel raises there is lost: it had better not, or leave undone what the caller looks for.
-    """
-    called = kernel.get_call_type(typing_context, tuple(arguments), {})
-
-    def generate(context, builder, signature, values):
-        team, threads, _, arguments = values
-        kept = cgutils.alloca_once_value(builder, arguments)
-        byte, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
-        in_thread = ir.FunctionType(ir.VoidType(), [byte])
-        name = builder.module.get_unique_name("in_thread")
-        function = ir.Function(builder.module, in_thread, name)
-        function.linkage = "internal"
-        inside = ir.IRBuilder(function.append_basic_block())
-        shared = inside.load(inside.bitcast(function.args[0], kept.type))
-        compiled = kernel.dispatcher.overloads[called.args]
-        context.add_linking_libs([compiled.library])
-        context.call_internal_no_propagate(
-            inside, compiled.fndesc, called, cgutils.unpack_tuple(inside, shared)
-        )
-        inside.ret_void()
-        start = ir.FunctionType(ir.VoidType(), [in_thread.as_pointer(), byte, integer, integer])
-        builder.call(
-            builder.inttoptr(team, start.as_pointer()),
-            [function, builder.bitcast(kept, byte), builder.trunc(threads, integer), integer(0)],
-        )
-        return context.get_dummy_value()
-
-    return types.void(team, threads, kernel, arguments), generate
 
 
 def _prefetch(typing_context, array, place):
@@ -164,6 +121,39 @@ def _prefetch(typing_context, array, place):
         return context.get_dummy_value()
 
     return types.void(array, place), generate
+
+
+def _run_ends(typing_context, labels, place):
+    """Which of ``BITS`` elements from a place on differ from the next, as bits from the lowest on.
+
+    The element behind them is read, too.
+    """
+
+    def generate(context, builder, signature, arguments):
+        vectors, (_, place) = _Vectors(context, builder, signature, arguments), arguments
+        following = vectors.load(0, builder.add(place, place.type(1)), BITS)
+        differ = builder.icmp_unsigned("!=", vectors.load(0, place, BITS), following)
+        return builder.bitcast(differ, ir.IntType(BITS))
+
+    return types.uint64(labels, types.int64), generate
+
+
+def _number_of_ones(typing_context, bits):
+    """How many bits are 1."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.ctpop(arguments[0])
+
+    return types.uint64(types.uint64), generate
+
+
+def _place_of_lowest_one(typing_context, bits):
+    """The place of the lowest bit that is 1, of which there must be one."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.cttz(arguments[0], ir.IntType(1)(1))
+
+    return types.int64(types.uint64), generate
 
 
 def _fma(typing_context, a, b, c):
@@ -224,16 +214,16 @@ class _Vectors:
         """A constant vector."""
         return ir.VectorType(element or self.element, self.count)([value] * self.count)
 
-    def spread(self, scalar):
+    def broadcast(self, scalar):
         """A vector of one scalar."""
         nothing = ir.VectorType(scalar.type, self.count)(ir.Undefined)
         alone = self.builder.insert_element(nothing, scalar, ir.IntType(32)(0))
         return self.builder.shuffle_vector(alone, alone, _places([0] * self.count))
 
-    def turned(self, which, start, step):
+    def transposed(self, which, start, step):
         """A vector for each element of a ``LANE``: the transpose of a block of elements.
 
-        Elements of the vectors lie ``step`` apart from ``start`` on; the vectors are adjacent.
+        Elements of a vector are ``step`` apart from ``start`` on; the vectors are adjacent.
         """
         builder, together = self.builder, LANE // self.size
         rows = [
@@ -249,7 +239,7 @@ class _Vectors:
             )
             for first in (0, together // 2)
         ]
-        for _ in range(together.bit_length() - 1):  # interleaved as often, lanes are turned
+        for _ in range(together.bit_length() - 1):  # interleaved so often, lanes are transposed
             pairs = list(zip(rows[: together // 2], rows[together // 2 :], strict=True))
             rows = [builder.shuffle_vector(*pair, half) for pair in pairs for half in halves]
         return rows
@@ -279,9 +269,10 @@ def _places(places):
 
 find_best_of_vector: Any = intrinsic(_find_best_of_vector)
 blend: Any = intrinsic(_blend)
-draw: Any = intrinsic(_draw)
-in_threads: Any = intrinsic(_in_threads)
 prefetch: Any = intrinsic(_prefetch)
+run_ends: Any = intrinsic(_run_ends)
+number_of_ones: Any = intrinsic(_number_of_ones)
+place_of_lowest_one: Any = intrinsic(_place_of_lowest_one)
 fma: Any = intrinsic(_fma)
 bits_of: Any = intrinsic(_bits_of)
 float_of: Any = intrinsic(_float_of)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from segmetrics.counting import codes, cpu_kernels
+from segmetrics.counting import codes, cpu_kernels, cpu_resize_kernels, cpu_score_kernels
 from segmetrics.counting.cpu_kernels import CELLS, VALUES
 from segmetrics.counting.settings import BFLOAT16, Counting
 
@@ -149,7 +149,7 @@ def _meaning(
 
 
 class Values(NamedTuple):
-    """Label values that are known, as ``cpu_kernels.tally`` counts them, and their codes."""
+    """Label values that are known, as ``cpu_tally_kernels.tally`` counts them, and their codes."""
 
     lowest: Any
     start: Any
@@ -160,7 +160,7 @@ class Values(NamedTuple):
 
 @lru_cache(maxsize=64)
 def known_values(counting: Counting, *, of_bytes: bool) -> Values | None:
-    """The values that labels may have; None if they are too many or lie too far apart.
+    """The values that labels may have; None if their range is too large.
 
     After the last of 256 comes the first, and the largest gap is left out: where a byte of 255 is
     ignored, what is known goes from there over 0 to the last label.
@@ -189,11 +189,11 @@ def score_reader(scores: Array, sizes: list[int], strides: list[int], counting: 
     maps = Maps.of(scores, sizes, strides)
     infinity, limits = INFINITY.get(scores.dtype), _limits(counting, scores.dtype)
     classes, impossible = score_classes(counting), counting.labels + codes.IMPOSSIBLE
-    kernel: Any = cpu_kernels.strided_score_codes
+    kernel: Any = cpu_score_kernels.strided_score_codes
     if maps.step == 1:
-        kernel = cpu_kernels.contiguous_score_codes
+        kernel = cpu_score_kernels.contiguous_score_codes
     elif maps.channel == 1:
-        kernel = cpu_kernels.channels_last_score_codes
+        kernel = cpu_score_kernels.channels_last_score_codes
 
     def read(box: Box, out: Array) -> None:
         kernel(
@@ -224,7 +224,7 @@ def nearest_score_reader(scores: Array, size: list[int], counting: Counting) -> 
     classes, impossible = score_classes(counting), counting.labels + codes.IMPOSSIBLE
 
     def read(box: Box, out: Array) -> None:
-        cpu_kernels.nearest_codes(
+        cpu_resize_kernels.nearest_codes(
             maps.flat,
             maps.base(box),
             maps.channel,
@@ -248,7 +248,7 @@ def linear_score_reader(scores: Array, size: list[int], counting: Counting) -> R
     A pixel's scores are interpolated between those of its neighbours, see ``plain.resize``.
     """
     maps, between, half = linear_places(scores, size, counting)
-    kernel: Any = cpu_kernels.linear_codes
+    kernel: Any = cpu_resize_kernels.linear_codes
     limits = _limits(counting, np.dtype(np.float64 if scores.dtype == np.float64 else np.float32))
     classes, impossible = score_classes(counting), counting.labels + codes.IMPOSSIBLE
 
@@ -298,9 +298,9 @@ def nearest_places(scores: Array, size: list[int], counting: Counting) -> tuple[
 def linear_places(
     scores: Array, size: list[int], counting: Counting
 ) -> tuple[Maps, tuple[Any, ...], Array | None]:
-    """Scores as maps, what ``cpu_kernels.linear_codes`` interpolates between, values of halves.
+    """Scores as maps, arguments of ``cpu_resize_kernels.linear_codes``, and values of halves.
 
-    In between are rows, their weights, columns, their weights, and whether each of the three
+    The arguments are rows, their weights, columns, their weights, and whether each of the three
     dimensions is resized.
     """
     maps = Maps.of(scores, size, steps(scores)[1:])

@@ -12,5 +12,5 @@ results go before anything is counted; ``warnings.py`` collects what looks wrong
 knows how much memory there is.
 
 A plain run imports no torch, which takes longer than a small folder. ``images.py`` and what else
-needs it is imported in the functions that were asked for.
+needs it is imported on first use.
 """

@@ -1,4 +1,4 @@
-"""Options that all commands have: what values mean, which files belong together, what counts."""
+"""Options that all commands share: label spaces, pairing, scores."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ KeepGoing = Annotated[
 
 
 def settings_of(given: Mapping[str, Any], targets: Path) -> tuple[Settings, Match | None]:
-    """What the options above say of masks, and how names correspond.
+    """The settings of masks, and how names correspond, from the options above.
 
     Args:
         given: the options of a command, by parameter.
@@ -202,7 +202,7 @@ def settings_of(given: Mapping[str, Any], targets: Path) -> tuple[Settings, Matc
 
 
 def space_of(name: str) -> LabelSpace:
-    """The label space that --labels names: one of ours, or that of a file."""
+    """The label space of --labels: a built-in one, or one from a file."""
     if name in SPACES:
         return SPACES[name]
     if not Path(name).is_file():
@@ -239,7 +239,7 @@ def named_file(name: str | None) -> list[Path]:
 
 
 def arguments_of(context: typer.Context) -> dict[str, object]:
-    """What was asked for, by the names of the options."""
+    """The options that were given, by name."""
     given = {}
     for name, value in context.params.items():
         if value not in (None, False, [], ()):
@@ -257,7 +257,7 @@ def _space(
     found: Sequence[str],
     binary: str,
 ) -> LabelSpace:
-    """The label space that was asked for; predictions hold values as targets do, unless said.
+    """The label space of the options; predictions hold values as targets do, by default.
 
     ``found`` are the classes of targets that are masks of one class each, ``binary`` the option
     that makes masks binary.
@@ -303,7 +303,7 @@ def _space(
 
 
 def _with_regions(space: LabelSpace, regions: Sequence[str], task: Task) -> LabelSpace:
-    """The space with the regions that options name, by names of classes or their indices."""
+    """The label space with the regions of the options, by names of classes or indices."""
     if regions and task != "multiclass":
         raise ValueError("--region is a set of classes of label maps. Leave it out.")
     found = dict(space.regions)
@@ -331,21 +331,21 @@ def _zero_division(text: str | None) -> float:
 
 
 def _readings(name: str | None, space: LabelSpace) -> Readings:
-    """Colours are labels where ``--labels`` gives the classes' colours."""
+    """Colours are labels if the label space has colours."""
     if name is None or (name not in SPACES and not labels.gives_colors(name)):
         return Readings()
     return Readings.of_colors(space, VOID.get(name, ()))
 
 
 def _usual(name: str | None, targets: Path) -> Match | None:
-    """Cityscapes' own names, where the targets have them."""
+    """Cityscapes' patterns of names, if the targets follow them."""
     if name == "cityscapes" and next(targets.glob("**/*_gtFine_labelIds.png"), None):
         return CITYSCAPES
     return None
 
 
 def _check(settings: Settings, name: str | None) -> None:
-    """Raise now for what would only come out when everything is counted."""
+    """Raise early for mistakes that would only show after counting."""
     if not settings.background and settings.task != "multiclass":
         raise ValueError("--no-background: binary masks have no class 0 in means. Leave it out.")
     if not settings.background and name in SPACES and settings.space.names[0] != "background":

@@ -1,4 +1,4 @@
-"""What the tables of cases mean, in words."""
+"""Notes on the tables of cases."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def of_other_units(names: Sequence[str], axes: Sequence[int], usual: int) -> Ite
 
 
 def conventions(table: CaseTable) -> list[str]:
-    """How the numbers are defined, in sentences."""
+    """The definitions of the numbers, in sentences."""
     cases, surfaces = table.cases, table.cases.surfaces
     sentences = [*_of_surfaces(table, surfaces)] if surfaces else []
     zero = cases.zero_division
@@ -103,7 +103,7 @@ def _of_surfaces(table: CaseTable, surfaces: Surfaces) -> Iterator[str]:
 
 
 def _by_unit(table: CaseTable, values: Sequence[float], unit: str) -> str:
-    """A setting; where classes differ each of them."""
+    """A setting; one a class if they differ."""
     if len(set(values)) == 1:
         return f"{values[0]:g} {unit}"
     named = zip(table.unit_names(), values, strict=True)

@@ -1,4 +1,4 @@
-"""Options of ``segmetrics evaluate`` that say what is measured of every case and class."""
+"""Options of ``segmetrics evaluate`` for measures of every case and class."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PERCENTILE, TOLERANCE = 95.0, 1.0
 
 @dataclass(frozen=True)
 class CaseOptions:
-    """What the options say, as they were given; None and empty ones were not."""
+    """The options as they were given; None or empty if not."""
 
     surfaces: bool = False
     per_case: bool = False
@@ -34,12 +34,12 @@ class CaseOptions:
 
     @staticmethod
     def of(given: Mapping[str, Any]) -> CaseOptions:
-        """Those among the options of a command, by parameter."""
+        """The options of this kind among those of a command."""
         names = [field.name for field in fields(CaseOptions)]
         return CaseOptions(**{name: given[name] for name in names if given[name] is not None})
 
     def cases(self, settings: Settings, groups: Groups | None) -> Cases | None:
-        """The extra that they ask for; None where they ask for none.
+        """The extra that the options select; None if they select none.
 
         Raises:
             ValueError: a value out of range, an unknown class, or an option without another.

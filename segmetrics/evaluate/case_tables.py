@@ -1,4 +1,4 @@
-"""What was measured of every case and class becomes tables: means, statistics, worst cases."""
+"""Tables of the measures of every case and class: means, statistics, worst cases."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 WORST, PRINTED = 100, 5
 #: Cubic millimetres of a millilitre.
 MILLILITRE = 1000.0
-#: Measures of which a smaller value is better; so are all distances.
+#: Measures whose smaller values are better, besides all distances.
 ERRORS = ("absolute_volume_difference", "missed", "false_alarm")
 #: Units of distances and volumes, by the number of axes of masks with a spacing.
 UNITS = {0: ("pixels", "pixels"), 2: ("mm", "mm²"), 3: ("mm", "ml")}
@@ -89,7 +89,7 @@ class CaseTable:
 
     @cached_property
     def measures(self) -> dict[str, Floats]:
-        """Everything that has a mean over cases, by name, each ``(N, U)``; nan where undefined."""
+        """All measures with a mean over cases by name, each ``(N, U)``; nan where undefined."""
         found = self._overlaps()
         found |= self._volumes()
         target, predicted = self.pixels()
@@ -101,7 +101,7 @@ class CaseTable:
 
     @cached_property
     def distances(self) -> dict[str, str]:
-        """Names of distances as they are kept → as they are called."""
+        """Stored names of distances → names in the tables."""
         from segmetrics.evaluate.cases import DISTANCES
 
         assert self.cases.surfaces is not None
@@ -111,7 +111,7 @@ class CaseTable:
 
     @property
     def hd(self) -> str:
-        """What the percentile of the Hausdorff distance is called."""
+        """The name of the percentile of the Hausdorff distance."""
         return self.distances["hd_percentile"]
 
     def pixels(self) -> tuple[Floats, Floats]:
@@ -204,7 +204,7 @@ class CaseTable:
         yield Section("cases", "cases", self._rows(), printed=0, titles=titles)
 
     def title(self, measure: str) -> str:
-        """A measure as the head of a column, with its unit."""
+        """A measure as a column heading, with its unit."""
         name = TITLES.get(measure) or measure.replace("_", " ")
         if measure.startswith("hd") or measure.startswith("asd"):
             head, *rest = name.split(" ")
@@ -213,7 +213,7 @@ class CaseTable:
         return f"{name} ({unit})" if unit else name
 
     def unit_of(self, measure: str) -> str:
-        """The unit of a measure; none of shares."""
+        """The unit of a measure; empty for shares."""
         if measure in VOLUMES:
             return self.volume_unit
         is_distance = self.cases.surfaces is not None and measure in self.distances.values()
@@ -225,7 +225,7 @@ class CaseTable:
         return ["dice", *distances, "volume_difference"]
 
     def _figures(self) -> list[str]:
-        """A picture of every main measure of which 0 is an end."""
+        """A picture of every main measure whose range begins or ends at 0."""
         names = self.unit_names()
         return [
             boxes(self.title(measure), names, self.measures[measure].T, self.unit_of(measure))
@@ -269,7 +269,7 @@ class CaseTable:
         return rows
 
     def _statistics(self, intervals: Mapping[str, Any], *, with_intervals: bool) -> list[Row]:
-        """A row a class and measure: how its values are distributed over cases."""
+        """A row a class and measure: the distribution of its values over cases."""
         rows = []
         for u, (name, unit) in enumerate(zip(self.unit_names(), self.cases.units, strict=True)):
             for measure, of_units in self.measures.items():
@@ -334,7 +334,7 @@ class CaseTable:
         return {name: bool(self.measures[name][n, u] == 1) for name in ("missed", "false_alarm")}
 
     def unit_names(self) -> list[str]:
-        """Names of the units; a region with the name of a class says that it is a region."""
+        """Names of the units; a region with the name of a class is marked as a region."""
         classes = {unit.name for unit in self.cases.units if not unit.is_region}
         return [
             f"{unit.name} (region)" if unit.is_region and unit.name in classes else unit.name
@@ -346,7 +346,7 @@ class CaseTable:
 VOLUMES = (
     "volume_target", "volume_prediction", "volume_difference", "absolute_volume_difference",
 )  # fmt: skip
-#: Means of flags, as they are called.
+#: Names of the means of flags.
 RATES = {"missed": "missed_rate", "false_alarm": "false_alarm_rate"}
 
 

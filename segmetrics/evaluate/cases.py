@@ -1,4 +1,4 @@
-"""What is measured of every case and class: overlap, volumes, and distances between surfaces."""
+"""Measures of every case and class: overlap, volumes, distances between surfaces."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ KEPT = (*COUNTS, *SIZES, *DISTANCES)
 
 
 class Unit(NamedTuple):
-    """What is scored as one mask: a class, or a region, which is a set of classes."""
+    """A class, or a region (a set of classes), which is scored as one mask."""
 
     name: str
     classes: tuple[int, ...]
@@ -56,7 +56,7 @@ class Unit(NamedTuple):
 
     @property
     def mask(self) -> Mask:
-        """What ``measure_surfaces`` measures."""
+        """The mask for ``measure_surfaces``."""
         return self.classes if len(self.classes) > 1 else self.classes[0]
 
     @staticmethod
@@ -125,7 +125,7 @@ class Cases:
         return ("nsd",) if self.surfaces else ()
 
     def describe(self) -> object:
-        """All that decides the arrays."""
+        """The settings that affect the arrays."""
         surfaces = None if self.surfaces is None else asdict(self.surfaces)
         if surfaces:
             surfaces = {
@@ -135,7 +135,7 @@ class Cases:
         return {"units": self.units, "surfaces": surfaces, "spacing": self.spacing}
 
     def load(self) -> None:
-        """Load the kernels, which workers that are forked then have."""
+        """Load the kernels once, for all workers that are forked afterwards."""
         if self.surfaces is not None:
             pixels = torch.zeros((1, 3, 3), dtype=torch.uint8)
             (maps,) = images(pixels, pixels, Counting.of(2), without_ignored=True)
@@ -146,7 +146,7 @@ class Cases:
             )
 
     def measure(self, preds: LabelMap, target: LabelMap, pair: Pair) -> Floats:
-        """An array ``(units, KEPT)``; of one unit where each class has its own masks.
+        """An array ``(units, KEPT)``; one unit if each class has masks of its own.
 
         A case without a counted pixel has nan only.
         """
@@ -165,7 +165,7 @@ class Cases:
         return kept
 
     def _units(self, pair: Pair) -> list[tuple[int, Unit]]:
-        """What is scored in a pair, and its place among all units."""
+        """The units that are scored in a pair, with their indices among all units."""
         of_class = pair.classes[0].name if pair.classes else None
         return [(i, unit) for i, unit in enumerate(self.units) if of_class in (None, unit.name)]
 
@@ -220,7 +220,7 @@ def _counts(matrix: Any, units: Sequence[tuple[int, ...]]) -> NDArray[np.int64]:
 
 
 def measures(percentile: float, tolerance: float) -> list[Measure]:
-    """What ``DISTANCES`` are read off."""
+    """The measures of ``DISTANCES``."""
     return [
         hausdorff,
         partial(hausdorff, percentile=percentile),

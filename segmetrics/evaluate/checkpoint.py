@@ -1,4 +1,4 @@
-"""A file that holds what has been counted by now, whole at any moment."""
+"""Checkpoints: a file with the counts so far, which is replaced atomically."""
 
 from __future__ import annotations
 
@@ -9,21 +9,33 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._files import replace_file
-from segmetrics.evaluate.ledger import Ledger
 from segmetrics.evaluate.warnings import Warnings
 
 Array = NDArray[Any]
 
-#: Saving takes at most one of so many seconds.
+#: The inverse of the largest share of time that saving may take.
 SHARE = 25
 #: Bytes of a file that are read at once.
 BLOCK = 2**20
+
+
+class Stored(Protocol):
+    """What a checkpoint holds: counts, and the digests of the files of every pair by its name."""
+
+    @property
+    def digests(self) -> Mapping[str, tuple[str, ...]]: ...
+
+    def stored(self) -> Mapping[str, Array]: ...
+
+    def restore(
+        self, digests: Mapping[str, Sequence[str]], arrays: Mapping[str, Array]
+    ) -> None: ...
 
 
 class Checkpoint:
@@ -31,7 +43,7 @@ class Checkpoint:
 
     Args:
         path: the file. It is replaced as a whole, so that a process may be killed at any time.
-        settings: what decides the counts; a file saved with other settings is refused.
+        settings: what affects the counts; a file with other settings is rejected.
         warnings: gets a sentence where saving fails: it ends, and counting goes on.
     """
 
@@ -39,8 +51,8 @@ class Checkpoint:
         self.path, self.settings = path, json.loads(json.dumps(settings))
         self.warnings, self._ended, self._next = warnings, False, 0.0
 
-    def load(self, ledger: Ledger, files: Mapping[str, Sequence[Path]], threads: int) -> None:
-        """Put into a ledger what was saved last; nothing where there is no file or an empty one.
+    def load(self, ledger: Stored, files: Mapping[str, Sequence[Path]], threads: int) -> None:
+        """Load the saved counts into a ledger, unless there is no file or an empty one.
 
         All files that were counted are read, as others of the same size and time would go
         unnoticed.
@@ -90,13 +102,13 @@ class Checkpoint:
             "file, or delete it to start anew."
         )
 
-    def save_if_due(self, ledger: Ledger) -> None:
-        """Save, unless that would take too much of the time."""
+    def save_if_due(self, ledger: Stored) -> None:
+        """Save, unless that would take too large a share of the time."""
         if time.monotonic() >= self._next:
             self.save(ledger)
 
-    def save(self, ledger: Ledger) -> None:
-        """Save what has been counted. If that fails it is not tried again."""
+    def save(self, ledger: Stored) -> None:
+        """Save the counts. After a failure saving is not tried again."""
         if self._ended:
             return
         begin = time.monotonic()

@@ -164,7 +164,7 @@ def evaluate_command(
         bool,
         typer.Option(
             "--iiou", rich_help_panel=SCORES,
-            help="Cityscapes' instance-weighted IoU, from *_instanceIds.png beside the targets.",
+            help="Cityscapes' instance-weighted IoU, from *_instanceIds.png next to the targets.",
         ),
     ] = False,
     panoptic: Annotated[
@@ -236,7 +236,7 @@ def evaluate_command(
         Path | None,
         typer.Option(
             "--csv", metavar="FILE", rich_help_panel=OUTPUT,
-            help="A row a class; beside it FILE.categories.csv with a row a category, "
+            help="A row a class; next to it FILE.categories.csv with a row a category, "
             "FILE.regions.csv with a row a region and, with --per-image, FILE.images.csv with a "
             "row an image. A name that a spreadsheet would take for a formula gets a ' in front.",
         ),
@@ -366,7 +366,7 @@ def evaluate_command(
 
 
 def _check(settings: Settings, name: str | None, level: float | None) -> None:
-    """Raise now for what would only come out when everything is counted."""
+    """Raise early for mistakes that would only show after counting."""
     if settings.instances and name != "cityscapes":
         raise ValueError("--iiou is defined for --labels cityscapes only.")
     if level is not None and not 0 < level < 1:
@@ -374,7 +374,7 @@ def _check(settings: Settings, name: str | None, level: float | None) -> None:
 
 
 def _groups(text: str | None, *, intervals: bool) -> Groups | None:
-    """The groups that intervals draw."""
+    """The groups that intervals resample."""
     if text is None:
         return None
     if not intervals:

@@ -72,7 +72,7 @@ def compare_command(
         Path | None,
         typer.Option(
             "--csv", metavar="FILE", rich_help_panel=OUTPUT,
-            help="A row a model; beside it FILE.pairs.csv, FILE.classes.csv, FILE.images.csv, "
+            help="A row a model; next to it FILE.pairs.csv, FILE.classes.csv, FILE.images.csv, "
             "FILE.conventions.csv and, with --by, FILE.groups.csv.",
         ),
     ] = None,

@@ -1,4 +1,4 @@
-"""What ``segmetrics compare`` says: which model is better, how sure that is, and where."""
+"""Results of ``segmetrics compare``: rankings of models, with their uncertainty."""
 
 from __future__ import annotations
 
@@ -83,12 +83,12 @@ class Comparison:
 
     @property
     def title(self) -> str:
-        """The score as people call it."""
+        """The usual name of the score."""
         return printed(self.score)
 
     @property
     def one(self) -> Evaluation:
-        """Any of the evaluations: they have the same images."""
+        """One of the evaluations, which all have the same images."""
         return next(iter(self.models.evaluations.values()))
 
     @property
@@ -133,7 +133,7 @@ class Comparison:
 
     @cached_property
     def of_images(self) -> dict[str, dict[str, float]]:
-        """The score of every model by image; of a score over images, that of an image alone."""
+        """The score of every model by image; for scores over images that of a single image."""
         column = self.score if "/" in self.score else f"m{self.kind}_I"
         values = {name: self.counts[name].values(column).tolist() for name in self.names}
         return {
@@ -183,7 +183,7 @@ class Comparison:
                 }  # fmt: skip
 
     def most_different(self) -> list[tuple[str, dict[str, float]]]:
-        """The images with the scores of all models, those where these differ most first."""
+        """The images with the scores of all models, those with the largest differences first."""
         scored = [item for item in self.of_images.items() if not any(map(isnan, item[1].values()))]
         return sorted(scored, key=lambda item: min(item[1].values()) - max(item[1].values()))
 
@@ -255,7 +255,7 @@ class Comparison:
 
     @property
     def notes(self) -> list[str]:
-        """What the tables mean, in sentences."""
+        """Notes on the tables, in sentences."""
         found = self.ranking
         orders = self.conventions.orders
         usual, same = tuple(self.names), sum(orders.values())
@@ -305,7 +305,7 @@ class Comparison:
         console.file.flush()
 
     def how_fast(self) -> str:
-        """How much was counted, and in which time."""
+        """The amount of data, and the time it took."""
         one, models = self.one, len(self.names)
         return (
             f"{counted(models, 'model')}, {counted(len(one.scored), 'image')}, {one.pixels:,} "
@@ -342,7 +342,7 @@ class Comparison:
         )
 
     def write_csv(self, path: Path) -> None:
-        """Write a row a model, and the other tables beside it; ``-`` is standard output."""
+        """Write a row a model, and the other tables next to it; ``-`` is standard output."""
         for key in TABLES:
             if key == "models":
                 write_rows(path, self.tables[key])
@@ -368,7 +368,7 @@ class Comparison:
         Args:
             path: the file.
             folder: where the images behind the masks are.
-            arguments: what was asked for.
+            arguments: the options of the command.
         """
         space = self.one.settings.space
         report.write_comparison(
@@ -387,7 +387,7 @@ class Comparison:
         )
 
     def _examples(self, folder: Path | None) -> Iterator[dict[str, report.Example]]:
-        """The images where the models differ most, as every model segments them."""
+        """The images on which models differ most, with all predictions."""
         if self.one.settings.task == "multilabel":
             return  # an example is one label map
         chosen = self.most_different()[:EXAMPLES]
@@ -403,7 +403,7 @@ class Comparison:
 
 
 def score_key(score: str, settings_counts: ImageCounts) -> str:
-    """A score as ``statistics.ranking`` knows it, from that or from a key of ``evaluate``.
+    """The name of a score in ``statistics.ranking``, from that or from a key of ``evaluate``.
 
     Raises:
         ValueError: no score has that name.
@@ -417,7 +417,7 @@ def score_key(score: str, settings_counts: ImageCounts) -> str:
 
 
 def no_counts(names: Sequence[str], ignored: tuple[int, ...]) -> ImageCounts:
-    """Counts of no image."""
+    """Counts without images."""
     nothing = torch.zeros(0, len(names), dtype=torch.int64)
     return ImageCounts(nothing, nothing, nothing, class_names=tuple(names), ignored=ignored)
 

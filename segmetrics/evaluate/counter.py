@@ -1,9 +1,10 @@
-"""One pair of files becomes counts."""
+"""Counting of one pair of files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from segmetrics import files
 from segmetrics.counting import Counting, cpu, sparse
-from segmetrics.counting.codes import fold
+from segmetrics.counting.codes import ABSTAINED, IGNORED
 from segmetrics.counting.cpu_readers import known_values
 from segmetrics.counting.settings import Pixels
 from segmetrics.counting.sparse import SparseMatrix
@@ -48,7 +49,7 @@ class Counted(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where what stands in the sums.
+    """The layout of the sums.
 
     In front are the confusion matrix, unless it is sparse, and the bands, then ``EXTRA`` sums of
     what warnings look at.
@@ -60,27 +61,27 @@ class Layout:
 
     @staticmethod
     def of(settings: Settings) -> Layout:
-        """That of what is counted."""
+        """The layout for some settings."""
         layout = Layout(settings.space.num_classes, settings.task == "multilabel")
         return replace(layout, with_bands=settings.boundary) if layout.sparse else layout
 
-    @property
+    @cached_property
     def sparse(self) -> bool:
-        """Whether most cells of a confusion matrix would be zero, so that only the others count."""
+        """Whether the confusion matrix is sparse, as most of its cells would be zero."""
         return self.classes > MOST_DENSE and not self.multilabel
 
-    @property
+    @cached_property
     def cells(self) -> int:
-        """How many counts a confusion matrix has, or all those of classes with their own masks."""
+        """The number of counts of a confusion matrix, or of all classes with masks of their own."""
         return 0 if self.sparse else self.classes * (6 if self.multilabel else self.classes + 1)
 
-    @property
+    @cached_property
     def size(self) -> int:
-        """How many sums there are."""
+        """The number of sums."""
         return self.cells + (3 * self.classes if self.with_bands else 0) + EXTRA
 
     def confusion(self, sums: Longs) -> Longs:
-        """The counts ``(C, C + 1)``, or ``(C, 2, 3)`` where classes have their own masks."""
+        """The counts ``(C, C + 1)``, or ``(C, 2, 3)`` if classes have masks of their own."""
         shape = (self.classes, 2, 3) if self.multilabel else (self.classes, self.classes + 1)
         return sums[: self.cells].reshape(shape)
 
@@ -97,7 +98,7 @@ class Layout:
 
 
 class Counter:
-    """Reads and counts pairs, one after the other, in tables that it keeps."""
+    """Reads and counts pairs one by one, in tables that it reuses."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.counting = settings, settings.counting
@@ -106,11 +107,12 @@ class Counter:
         values = known_values(self.counting, of_bytes=True)
         self.bytes = None if values is None else cpu.ValuePairs(self.counting, values)
         self.buffers = files.Buffer(), files.Buffer(), files.Buffer()
-        self.last: tuple[tuple[Path, Rows | None], tuple[LabelMap, tuple[int, ...]]] | None = None
+        self.ignores_zero = 0 in self.counting.ignored_classes
+        self.last: tuple[tuple[str, Rows | None], tuple[LabelMap, tuple[int, ...]]] | None = None
         self._load_kernels()
 
     def _load_kernels(self) -> None:
-        """Load what counts bytes, once for all workers that are forked afterwards."""
+        """Load the kernels once, for all workers that are forked afterwards."""
         pixel = np.zeros((1, 1), np.uint8)
         if self.layout.sparse:
             sparse.count(pixel, pixel, self.counting)
@@ -198,8 +200,8 @@ class Counter:
     def _add_confusion(
         self, preds: LabelMap, target: LabelMap, pair: Pair, sums: Longs
     ) -> SparseMatrix | None:
-        """Add the confusion matrix to the sums, or return it where it is sparse."""
-        if 0 in self.counting.ignored_classes:
+        """Add the confusion matrix to the sums, or return it if it is sparse."""
+        if self.ignores_zero:
             sums[ZEROS] = preds.values.size - np.count_nonzero(preds.values)
         if self.layout.sparse:
             found = sparse.count(preds.values, target.values, self.counting)
@@ -234,7 +236,8 @@ class Counter:
         The last one is kept: models that are compared have their predictions of one target counted
         one after the other.
         """
-        if self.last is None or self.last[0] != (path, rows):
+        name = str(path), rows
+        if self.last is None or self.last[0] != name:
             self.last = None
             reading, buffer = self.settings.readings.target, self.buffers[1]
             if rows is None:
@@ -242,7 +245,7 @@ class Counter:
                 found = mask, mask.values.shape
             else:
                 found = files.read_rows(path, rows, reading, buffer)
-            self.last = (path, rows), found
+            self.last = name, found
         return self.last[1]
 
     def _labels(self, mask: LabelMap, sums: Longs) -> LabelMap:
@@ -258,7 +261,7 @@ class Counter:
     def _check_agreement(
         self, path: Path, preds: LabelMap, target: LabelMap, shape: tuple[int, ...]
     ) -> None:
-        """Raise for other places, and for palettes that disagree, where both hold the same ids."""
+        """Raise for different places, and for different palettes if both hold the same ids."""
         files.check_place(preds, target, path, shape)
         same_ids = self.settings.space.id_to_class is None or self.settings.space.map_preds
         if self.settings.task == "multiclass" and same_ids:
@@ -277,13 +280,12 @@ class Counter:
     def _confusion_of_bytes(
         self, preds: Array, target: Array, pairs: cpu.ValuePairs
     ) -> Longs | None:
-        """The counts ``(C, C + 1)``, or None where there are unknown labels."""
+        """The counts ``(C, C + 1)``, or None if there are unknown labels."""
         pairs.add(target.ravel(), preds.ravel())
-        histogram = pairs.take()
-        counts = fold(histogram[None], self.counting)
-        if histogram.sum() < target.size or self.counting.bad(counts).any():
-            return None
-        return self.counting.matrices(counts)
+        histogram, labels = pairs.take(), self.counting.labels
+        confusion = histogram[:labels, : labels + ABSTAINED + 1]
+        ignored = histogram[labels + IGNORED]
+        return confusion if confusion.sum() + ignored.sum() == target.size else None
 
     def _bands(self, preds: Array, target: Array) -> Longs:
         from segmetrics.surfaces.bands import count_bands
@@ -305,7 +307,7 @@ class Counter:
 
 
 def _joined(of_classes: Sequence[tuple[Array, ...] | None]) -> tuple[Array, ...]:
-    """What extras measured of each class; nan, or of integers 0, of classes without a target."""
+    """The arrays of extras by class; nan, or 0 for integers, for classes without a target."""
     one = next(found for found in of_classes if found is not None)
     missing = [np.full_like(array, np.nan if array.dtype.kind == "f" else 0) for array in one]
     rows = [missing if found is None else found for found in of_classes]
@@ -313,7 +315,7 @@ def _joined(of_classes: Sequence[tuple[Array, ...] | None]) -> tuple[Array, ...]
 
 
 def confusion_matrix(preds: Array, target: Array, counting: Counting) -> Longs | None:
-    """The counts ``(C, C + 1)``, or None where there are unknown labels."""
+    """The counts ``(C, C + 1)``, or None if there are unknown labels."""
     if not target.size or not cpu.countable(counting):
         found = sparse.count(preds, target, counting)
         return None if found is None else found.dense()
@@ -330,7 +332,7 @@ def _ids_of_classes(preds: Array, counting: Counting) -> Array:
 
 
 def _has_ramps(values: Array) -> bool:
-    """Whether a binary mask looks interpolated or like probabilities: it has values in between."""
+    """Whether a binary mask has intermediate values, as after interpolation or in probabilities."""
     strange = (values != 0) & (values != values.max(initial=0))
     return bool(strange.any()) and graded(values, strange)
 

@@ -1,4 +1,4 @@
-"""How values are distributed over cases: mean, deviation, quantiles, and a picture of them.
+"""Distributions of values over cases: mean, deviation, quantiles, and a picture of them.
 
 Values may be nan, which is undefined, and infinite.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-#: Cases that are drawn as dots; of more the box alone.
+#: The most cases that are drawn as dots; with more only the box is drawn.
 DOTS = 200
 #: The sizes of a picture: its width, those of names and of the right margin, the height of a class.
 WIDTH, NAMES, MARGIN, LINE = 640, 130, 90, 24
@@ -27,12 +27,12 @@ def mean(values: Floats) -> float:
 
 
 def deviation(defined: Floats) -> float:
-    """The standard deviation of a sample; nan of fewer than two values, or infinite ones."""
+    """The sample standard deviation; nan for fewer than two values or infinite ones."""
     return float(defined.std(ddof=1)) if len(defined) > 1 and np.isfinite(defined).all() else nan
 
 
 def quantiles(defined: Floats, shares: Sequence[float] = (0.25, 0.5, 0.75)) -> list[float]:
-    """Quantiles, interpolated linearly; next to an infinite value they are infinite."""
+    """Quantiles, interpolated linearly; infinite next to an infinite value."""
     if not len(defined):
         return [nan] * len(shares)
     ordered = np.sort(defined)

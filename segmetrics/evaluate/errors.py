@@ -41,11 +41,11 @@ class Errors:
     summed = True
 
     def describe(self) -> object:
-        """All that decides the counts."""
+        """The settings that affect the counts."""
         return [self.counting.dilation_ratio, REACH]
 
     def measure(self, preds: LabelMap, target: LabelMap, pair: Pair) -> Array:
-        """Counts ``(classes, 7 + 3 · REACH)``; of masks of one class those of its foreground."""
+        """Counts ``(classes, 7 + 3 · REACH)``; for masks of one class those of its foreground."""
         of_preds, of_target = volumes_of(preds.values, target.values, self.counting)
         reach = self.counting.reach([length for length in of_target.shape if length > 1] or [1])
         kinds = count_errors(of_preds, of_target, self.counting.labels, reach)

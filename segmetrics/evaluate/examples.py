@@ -49,7 +49,7 @@ def worst_first(result: Evaluation) -> dict[str, float]:
 def example_of(
     result: Evaluation, name: str, score: float, image: Path | None, *, slices: bool = False
 ) -> Example | None:
-    """A pair to look at; None for files that changed since they were counted.
+    """A pair to show; None for files that changed since they were counted.
 
     Of a volume it is the slice with the most errors with ``slices``, else None.
     """
@@ -79,7 +79,7 @@ def example_of(
 
 
 def _image(path: Path | None, size: tuple[int, ...], warnings: Warnings) -> Any:
-    """An image, RGB, in the size of its mask; None where there is none that can be read."""
+    """An RGB image in the size of its mask; None if there is none that can be read."""
     from PIL import Image
 
     if path is None:

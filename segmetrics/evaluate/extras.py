@@ -1,4 +1,4 @@
-"""What can be measured of every pair besides its pixel counts: surfaces, objects, error types.
+"""Further measurements of every pair besides pixel counts: surfaces, objects, error types.
 
 An ``Extra`` turns the two masks of a pair into one array, and the arrays of all pairs into sections
 of results. Workers, processes, the ledger and checkpoints carry the arrays without knowing what
@@ -38,7 +38,7 @@ class Section:
         scores: scores over all pairs, added to those of the evaluation.
         intervals: their confidence intervals, as ``statistics.Interval``.
         titles: heads of columns, where not as their keys, and names of scores.
-        terminal: whether it is printed, too; else it stands in the report only.
+        terminal: whether it is printed, too, and not only in the report.
         notes: conventions in words, under the table.
         figures: HTML for the report, behind the table.
     """
@@ -63,12 +63,12 @@ class Section:
         return [row if columns is None else {key: row[key] for key in columns} for row in rows]
 
     def title_of(self, key: str) -> str:
-        """A column or score as people read it."""
+        """The title of a column or score."""
         return self.titles.get(key) or TITLES.get(key, key)
 
 
 class Extra(Protocol):
-    """Something that is measured of every pair.
+    """A further measurement of every pair.
 
     Attributes:
         name: different from that of every other extra.
@@ -89,7 +89,7 @@ class Extra(Protocol):
     def summed(self) -> bool: ...
 
     def describe(self) -> object:
-        """All that decides the arrays, in JSON: a checkpoint of something else is refused."""
+        """The settings that affect the arrays, in JSON: a checkpoint with others is rejected."""
 
     def measure(self, preds: LabelMap, target: LabelMap, pair: Pair) -> Array:
         """An array of the same shape and dtype for every pair.

@@ -1,4 +1,4 @@
-"""Folders of masks are scored: pairs are found, counted by workers, and shared by processes."""
+"""Scoring of folders of masks: pairing, counting by workers, sharing among processes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from segmetrics import files
 from segmetrics.evaluate.counter import Counter
+from segmetrics.evaluate.ledger import Ledger
 from segmetrics.evaluate.plausibility import implausible
 from segmetrics.evaluate.processes import Processes
 from segmetrics.evaluate.settings import Evaluation, NotScored, Settings
@@ -63,7 +64,7 @@ def evaluate(
             [pair.name for pair in pairs] + [problem.file for problem in problems]
         )
         if checkpoint is not None:  # one in the folders is none of their files
-            problems = [problem for problem in problems if not _is(problem, checkpoint)]
+            problems = [problem for problem in problems if not is_checkpoint(problem, checkpoint)]
         if problems and not (keep_going and pairs):
             raise NotScored(problems, rest=bool(pairs))
         for warning in of_folders(preds, targets):
@@ -72,7 +73,7 @@ def evaluate(
         mine = pairs[processes.rank :: processes.number]
         own = processes.own(checkpoint)
         ledger = processes.together(
-            lambda: count_all(mine, counter, workers, own, progress, warnings)
+            lambda: count_all(mine, counter, Ledger(settings), workers, own, progress, warnings)
         )
         everything = ledger.merged(processes)
         for others in processes.gather(list(warnings)):
@@ -100,7 +101,7 @@ def evaluate(
 def plan(
     preds: Path, targets: Path, settings: Settings, match: Match | None
 ) -> tuple[list[Pair], list[Problem]]:
-    """The pairs of two folders, and what could not be paired."""
+    """The pairs of two folders, and the problems of files that have none."""
     pairs, problems = files.find_pairs(preds, targets, match)
     if settings.instances:
         pairs, others = files.with_instances(pairs)
@@ -109,8 +110,8 @@ def plan(
     return pairs, problems
 
 
-def _is(problem: Problem, checkpoint: Path) -> bool:
-    """Whether a file in another format than masks is the checkpoint, or one of its processes'."""
+def is_checkpoint(problem: Problem, checkpoint: Path) -> bool:
+    """Whether a file that is not a mask is the checkpoint, of this or another process."""
     file = Path(problem.file)
     name = re.sub(r"\.\d+-of-\d+$", "", file.name)
     return problem.kind == "format" and file.with_name(name).resolve() == checkpoint.resolve()

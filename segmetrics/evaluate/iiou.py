@@ -1,4 +1,4 @@
-"""Cityscapes' instance-weighted IoU (iIoU): an object's pixels weigh less the larger it is.
+"""Cityscapes' instance-weighted IoU (iIoU): pixels of larger objects have smaller weights.
 
 Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", CVPR 2016, section
 4.1. True positives and false negatives of an instance are weighted by the average size of its class
@@ -32,7 +32,7 @@ SIZES = {
     32: 6298.7200839748,  # motorcycle
     33: 4672.3249222261,  # bicycle
 }
-#: Caravan and trailer count for no class, but predicting one on a vehicle hits the category.
+#: Caravan and trailer have no class, but predicting one on a vehicle hits the category.
 STRAYS = (29, 30)
 CATEGORIES = {"human": (24, 25), "vehicle": (26, 27, 28, *STRAYS, 31, 32, 33)}
 #: Instances are numbered ``1000 * label id + k``; smaller values are labels without instances.

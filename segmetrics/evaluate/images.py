@@ -1,6 +1,6 @@
-"""Scores of single images, and what is resampled from them.
+"""Scores of single images, and their intervals.
 
-The only part of the command that always needs torch: it is imported where these are asked for.
+The only part of the command that always needs torch, so it is imported on first use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The sum of what workers and processes have counted by now."""
+"""The running sum of the counts of workers and processes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from segmetrics.files import Pair, Problem
 if TYPE_CHECKING:
     from segmetrics.statistics import ImageCounts
 
-#: Cells of sparse matrices that are not added up yet, at least.
+#: The least number of cells of sparse matrices that are summed at once.
 FEW_CELLS = 2**20
 
 
 @dataclass
 class Ledger:
-    """What has been counted by now, and what cannot be."""
+    """The counts so far, and the problems of files that cannot be counted."""
 
     settings: Settings
     names: list[str] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Ledger:
             self.extras = [[] for _ in self.settings.extras]
 
     def add(self, pair: Pair, outcome: Counted | Problem) -> None:
-        """Add what came out for a pair."""
+        """Add the outcome of a pair."""
         if isinstance(outcome, Problem):
             self.problems.append(outcome)
             return
@@ -69,7 +69,7 @@ class Ledger:
                 kept[:] = [_sum(kept)]
 
     def _add_sparse(self, found: SparseMatrix) -> None:
-        """Keep a matrix; they are added up when the latest have more cells than the sum."""
+        """Keep a matrix; matrices are summed when the latest have more cells than the sum."""
         self.sparse.append(found)
         self._cells += len(found.cells)
         if self._cells > max(FEW_CELLS, 2 * len(self.sparse[0].cells)):
@@ -109,7 +109,7 @@ class Ledger:
     def restore(
         self, digests: Mapping[str, Sequence[str]], arrays: Mapping[str, NDArray[Any]]
     ) -> None:
-        """Go on from what was stored.
+        """Continue from stored counts.
 
         Raises:
             ValueError, KeyError: it is not what was stored.
@@ -136,7 +136,7 @@ class Ledger:
                 raise ValueError(f"its {extra.name} are of other files")
 
     def merged(self, processes: Processes) -> Ledger:
-        """The ledgers of all processes as one."""
+        """The sum of the ledgers of all processes."""
         if processes.number == 1:
             return self
         parts = processes.gather(
@@ -154,7 +154,7 @@ class Ledger:
         )
 
     def evaluation(self, pairs: Sequence[Pair], **about: Any) -> Evaluation:
-        """What is reported of these pairs."""
+        """The results of these pairs."""
         settings, confusion = self.settings, self.confusion
         order = sorted(range(len(self.names)), key=self.names.__getitem__)
         scores_of_instances: tuple[Mapping[str, float], Mapping[str, float]] = {}, {}

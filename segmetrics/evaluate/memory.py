@@ -1,4 +1,4 @@
-"""How much memory there is."""
+"""Available memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import suppress
 from math import inf
 from pathlib import Path
 
-#: Limits of containers, where Linux tells them (version 2 and 1 of control groups).
+#: Files with the limits of containers (cgroups, versions 2 and 1).
 CONTAINER = (
     "/sys/fs/cgroup/memory.max",
     "/sys/fs/cgroup/memory/memory.limit_in_bytes",
@@ -15,7 +15,7 @@ CONTAINER = (
 
 
 def memory() -> float:
-    """Bytes that this process may use: of the machine, its container or ``ulimit``; or inf."""
+    """The bytes that this process may use, by machine, container and ``ulimit``; or inf."""
     found = inf
     with suppress(ValueError, OSError, AttributeError):  # no POSIX
         found = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

@@ -1,4 +1,4 @@
-"""``FILE.csv:COLUMN``: what a table says of every image, as its scanner or its patient."""
+"""``FILE.csv:COLUMN``: metadata of every image, such as its scanner or its patient."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from segmetrics.evaluate.warnings import Warnings
 from segmetrics.files.formats import FORMATS, OTHER_IMAGES, suffix
 from segmetrics.files.names import readable
 
-#: Image → what it belongs to.
+#: Image → group.
 GroupOf = dict[int | str, Hashable]
 #: Names that a message lists.
 LISTED = 3
@@ -24,7 +24,7 @@ NAMING = ("image", "case")
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: the value of every image, ``None`` where the cell is empty.
+    """A column of a table: the value of every image, ``None`` for empty cells.
 
     Args:
         option: the option that names it, for messages.
@@ -121,7 +121,7 @@ class Groups(Column):
 
 
 def number_drawn(images: Sequence[str], groups: GroupOf | None) -> int:
-    """How many images, or groups of them, a bootstrap draws."""
+    """The number of images, or of groups, that a bootstrap resamples."""
     return len(images) if groups is None else len(set(groups.values()))
 
 
@@ -149,7 +149,7 @@ def _table(option: str, path: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
+    """The first few names, and the number of others."""
     more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
     return ", ".join(map(repr, names[:LISTED])) + more
 

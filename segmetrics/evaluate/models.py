@@ -19,7 +19,7 @@ from segmetrics.files import Match, Pair, Problem
 
 @dataclass(frozen=True)
 class Models:
-    """What was counted of every model; all have the same images.
+    """The evaluations of all models, on the same images.
 
     ``left_out`` is what cannot be scored, by model, and ``dropped`` the images that are left out of
     all models for it.
@@ -106,7 +106,7 @@ def evaluate_models(
 def _plan(
     targets: Path, folders: Mapping[str, Path], settings: Settings, match: Match | None
 ) -> tuple[dict[str, dict[str, Pair]], list[tuple[str, Problem]]]:
-    """The pairs of every model by image, and what could not be paired."""
+    """The pairs of every model by image, and the problems of those without a pair."""
     pairs: dict[str, dict[str, Pair]] = {}
     problems: list[tuple[str, Problem]] = []
     for model, folder in folders.items():
@@ -115,13 +115,13 @@ def _plan(
         for problem in others:
             if problem.kind == "no prediction":
                 problem = problem._replace(detail=f"{model} has no prediction, in {folder}")
-            if all(problem != known for _, known in problems):  # of a target: said once
+            if all(problem != known for _, known in problems):  # of a target: reported once
                 problems.append((model, problem))
     return pairs, problems
 
 
 def _of_model(model: str, warnings: Warnings) -> Warnings:
-    """Warnings that say which model they are of."""
+    """Warnings with the name of the model."""
     return Warnings(lambda text: warnings.add(f"{model}: {text}"))
 
 
@@ -132,7 +132,7 @@ def _add(
     ledgers: Mapping[str, Ledger],
     problems: list[tuple[str, Problem]],
 ) -> None:
-    """Add what came out for an image to the ledgers of all models, or to none of them."""
+    """Add the outcomes of an image to the ledgers of all models, or to none."""
     wrong = [
         (model, outcome) for model, outcome in outcomes.items() if isinstance(outcome, Problem)
     ]

@@ -46,7 +46,7 @@ class Nnunet:
 
     @staticmethod
     def of(settings: Settings) -> Nnunet:
-        """What nnU-Net scores: the regions and the classes that have names, without background.
+        """The regions and classes that nnU-Net scores: those with names, without background.
 
         Raises:
             ValueError: nnU-Net has no such masks.
@@ -75,7 +75,7 @@ class Nnunet:
         return Nnunet(settings.counting, units)
 
     def describe(self) -> object:
-        """All that decides the arrays."""
+        """The settings that affect the arrays."""
         return {key: list(classes) for key, classes in self.units.items()}
 
     def measure(self, preds: LabelMap, target: LabelMap, pair: Pair) -> NDArray[np.int64]:
@@ -103,7 +103,7 @@ def write(path: Path, evaluation: Evaluation) -> None:
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:
-    """What nnU-Net's ``compute_metrics_on_folder`` gives, with strings for labels and regions."""
+    """The result of nnU-Net's ``compute_metrics_on_folder``, with labels and regions as strings."""
     (extra,) = (extra for extra in evaluation.settings.extras if isinstance(extra, Nnunet))
     counts = evaluation.extras[extra.name]
     pairs = [evaluation.scored[name] for name in evaluation.names]
@@ -147,12 +147,12 @@ def _mean(rows: Sequence[Metrics], mean: Any) -> Metrics:
 
 
 def _values(settings: Settings) -> list[tuple[int, ...]]:
-    """The values of the masks that stand for each class."""
+    """The mask values of each class."""
     space = settings.space
     mapped = space.id_to_class or {c: c for c in range(space.num_classes)}
     return [tuple(v for v, of in mapped.items() if of == c) for c in range(space.num_classes)]
 
 
 def _key(values: tuple[int, ...]) -> str:
-    """The key of a class: its value; where several stand for it, that of a region."""
+    """The key of a class: its value, or with several values that of a region."""
     return str(values[0]) if len(values) == 1 else str(values)

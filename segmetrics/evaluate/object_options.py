@@ -101,7 +101,7 @@ OF_RULES = {
 def extras_of(
     given: Mapping[str, Any], settings: Settings, groups: Groups | None
 ) -> tuple[Objects, ...]:
-    """What the options ask for.
+    """The settings that the options give.
 
     Args:
         given: the options of the command, by parameter.

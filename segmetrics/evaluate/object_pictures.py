@@ -37,7 +37,7 @@ MISSED, INVENTED, BOTH = (238, 102, 119), (68, 119, 170), (200, 200, 200)
 
 
 class Shown(NamedTuple):
-    """An object to look at."""
+    """An object of the report."""
 
     kind: str
     class_name: str
@@ -47,7 +47,7 @@ class Shown(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Pictures(Sequence[str]):
-    """The figures of a section; files are read again when a report asks for them.
+    """The figures of a section; files are read again when the report is written.
 
     Args:
         objects: what was measured.

@@ -46,7 +46,7 @@ OF_ROW = (
 #: Those of an image.
 OF_IMAGE = ("target_objects", "predicted_objects", "missed_objects", "false_objects", "object_f1",
             "object_dice")  # fmt: skip
-#: What they are called in tables.
+#: Their names in tables.
 TITLES = {
     "target_objects": "objects",
     "predicted_objects": "predicted",
@@ -93,13 +93,13 @@ class Objects:
         return [*of_rows, *at_thresholds(self.rules.thresholds)]
 
     def describe(self) -> object:
-        """All that decides the sums."""
+        """The settings that affect the sums."""
         values = {name: str(value) for name, value in asdict(self.rules).items()}
         values["spacing"] = str(self.spacing)
         return {**values, "regions": [list(classes) for _, classes in self._regions]}
 
     def load(self) -> None:
-        """Load the kernels, which workers that are forked then have."""
+        """Load the kernels once, for all workers that are forked afterwards."""
         pixels = np.zeros((3, 3), np.uint8)
         pixels[1:, 1:] = 1
         for dtype in (np.uint8, np.uint16) if self.rules.ids else (np.uint8,):
@@ -107,8 +107,14 @@ class Objects:
             self.measure(mask, mask, Pair("", Path(), Path()))
 
     def measure(self, preds: LabelMap, target: LabelMap, pair: Pair) -> Ints:
-        """The sums ``(rows, columns)``; one row where each class has its own masks."""
+        """The sums ``(rows, columns)``; one row if each class has masks of its own."""
         if not self.rules.ids:
+            size, spacing = self._size(target, pair.target)
+            of_preds, of_target = (side.values.reshape(1, *size) for side in (preds, target))
+            counting = self.settings.counting
+            counted = self._of_pair.count_labels(of_preds, of_target, counting, spacing)
+            if counted is not None:
+                return counted
             return self._of_pair.count(*self.maps(preds, target, pair.target))
         of_preds, of_target, spacing = self.instance_maps(preds, target, pair.target)
         try:
@@ -123,12 +129,8 @@ class Objects:
         """The ids of a pair ``(H, W, 1)`` or ``(D, H, W, 1)``, and the spacing of the pixels."""
         assert preds.ids is not None
         assert target.ids is not None
-        shape = target.values.shape
-        axes = axes_of_size(shape)
-        size = *(shape[axis] for axis in axes), 1
-        steps, _ = spacing_of(target, path, self.spacing)
-        spacing = [steps[axis] for axis in axes]
-        return preds.ids.reshape(size), target.ids.reshape(size), spacing
+        size, spacing = self._size(target, path)
+        return preds.ids.reshape(*size, 1), target.ids.reshape(*size, 1), spacing
 
     def maps(self, preds: LabelMap, target: LabelMap, path: Path) -> tuple[Ints, Ints, list[float]]:
         """The labels of a pair ``(1, H, W)`` or ``(1, D, H, W)``, and the spacing of the pixels.
@@ -140,15 +142,19 @@ class Objects:
         """
         from segmetrics.surfaces.bands import label_maps
 
-        shape = target.values.shape
-        axes = axes_of_size(shape)
-        size = [shape[axis] for axis in axes]
+        size, spacing = self._size(target, path)
         maps = label_maps(
             preds.values.reshape(size), target.values.reshape(size), self.settings.counting
         )
-        inside = (slice(None), *(slice(1, -1) for _ in axes))
+        inside = (slice(None), *(slice(1, -1) for _ in size))
+        return maps.preds[inside], maps.target[inside], spacing
+
+    def _size(self, target: LabelMap, path: Path) -> tuple[list[int], list[float]]:
+        """The size of an image, and the spacing of its pixels."""
+        shape = target.values.shape
         steps, _ = spacing_of(target, path, self.spacing)
-        return maps.preds[inside], maps.target[inside], [steps[axis] for axis in axes]
+        axes = axes_of_size(shape)
+        return [shape[axis] for axis in axes], [steps[axis] for axis in axes]
 
     def sections(
         self, values: Ints, evaluation: Evaluation, level: float | None
@@ -187,21 +193,21 @@ class Objects:
 
     @property
     def _of_pair(self) -> Scheme:
-        """What is summed of a pair, or of one class of it."""
+        """The scheme of a pair, or of one class of it."""
         classes = tuple(c for c, _ in self.classes)
         regions = tuple(classes for _, classes in self._regions)
         return Scheme(self.rules, self.settings.counting.labels, (0,), classes, regions)
 
     @property
     def _scheme(self) -> Scheme:
-        """What is summed of all classes of a pair."""
+        """The scheme of all classes of a pair."""
         if self.settings.task != "multilabel":
             return self._of_pair
         return Scheme(self.rules, 2, tuple(range(self.settings.space.num_classes)), (1,))
 
     @property
     def classes(self) -> list[tuple[int, str]]:
-        """The classes that have objects: all but class 0, and but those ignored."""
+        """The classes that have objects: all except class 0 and ignored ones."""
         if self.settings.task != "multiclass":
             return [(1, "foreground")]
         ignored = self.settings.counting.ignored_classes
@@ -224,12 +230,12 @@ class Objects:
 
     @property
     def _samplewise(self) -> bool:
-        """Whether scores are means over images, as challenges have them."""
+        """Whether scores are means over images, as in challenges."""
         return self.rules.preset is not None
 
     @property
     def _fill(self) -> tuple[float, float]:
-        """What a share is where it is 0/0, and a distance where there is no object."""
+        """The values of a share that is 0/0, and of a distance without objects."""
         of_preset = DEFAULTS.get((self.rules.preset or "").split("-")[0], {})
         zero_division = of_preset.get("zero_division", self.settings.zero_division)
         return zero_division, of_preset.get("both_empty", nan)
@@ -304,7 +310,7 @@ class Objects:
         return {key: confidence_interval(counts, key, level=level, groups=groups) for key in scores}
 
     def _note(self) -> str:
-        """What an object is and when it is found, in words."""
+        """The definition of objects and of matches, in sentences."""
         if self.rules.preset:
             return f"Objects as in {self.rules.preset}; scores are means over images."
         neighbours = {"full": "8 (in volumes 26)", "faces": "4 (in volumes 6)"}
@@ -328,7 +334,7 @@ class Objects:
 
 
 def _titles_at(thresholds: Sequence[float]) -> dict[str, str]:
-    """What scores at several thresholds are called."""
+    """The names of scores at several thresholds."""
     names = {"object_f1_iou": "object F1", "object_accuracy_iou": "object accuracy"}
     every = {key: f"{name}, mean over IoUs" for key, name in names.items()}
     of_one = {f"{key}/{t:g}": f"{names[key]}, IoU {t:g}" for key in names for t in thresholds}

@@ -1,4 +1,4 @@
-"""Where results go: looked at before anything is counted, written when all is."""
+"""Output files: checked before anything is counted, written at the end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from segmetrics._files import check_replaceable
 
 STANDARD_OUTPUT = Path("-")
-#: What terminals of few characters show instead.
+#: Replacements of characters that a terminal's encoding lacks.
 PLAIN = {"–": "-", "—": "-", "×": "x", "…": "..."}
 
 
@@ -71,7 +71,7 @@ def check_no_input(outputs: Mapping[str, Path], inputs: Iterable[Path]) -> None:
 def write_all(
     writers: Sequence[tuple[str, Callable[[], None]]], failed: Callable[[str], object]
 ) -> bool:
-    """Write all that can be written.
+    """Write all outputs that can be written.
 
     Args:
         writers: what is written, and by what.
@@ -92,7 +92,7 @@ def write_all(
 
 
 def print_what_can_be_printed() -> None:
-    """Let standard output and error replace the characters that their encoding does not have."""
+    """Replace characters that the encoding of standard output and error lacks."""
     codecs.register_error("plain", _plain)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -106,7 +106,7 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What all names of a file have in common; None where there is none."""
+    """The identity of a file, whatever its name; None if it does not exist."""
     try:
         status = path.stat()
     except OSError:
@@ -115,7 +115,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Whether two names are of one file that is there or will be."""
+    """Whether two names are of the same file, existing or not."""
     if one.exists() and other.exists():
         return one.samefile(other) and one.is_file()
     return os.path.realpath(one) == os.path.realpath(other)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import typer
 
 from segmetrics import files
 from segmetrics.evaluate import arguments, thresholds
+from segmetrics.evaluate.folders import is_checkpoint
 from segmetrics.evaluate.outputs import (
     STANDARD_OUTPUT,
     check_no_input,
@@ -19,18 +20,21 @@ from segmetrics.evaluate.outputs import (
     table_csv,
     write_all,
 )
+from segmetrics.evaluate.panoptic_pictures import pictures
 from segmetrics.evaluate.panoptic_results import Results
+from segmetrics.evaluate.processes import Processes
 from segmetrics.evaluate.screen import BAD_INPUT, BELOW, Screen, standard_output
+from segmetrics.evaluate.segment_ledger import SegmentLedger
 from segmetrics.evaluate.segments import (
     Coco,
     Format,
     InstanceIds,
-    Longs,
     SegmentCounter,
     SegmentSettings,
 )
 from segmetrics.evaluate.settings import NotScored
-from segmetrics.evaluate.workers import Progress, number_of_workers, outcomes
+from segmetrics.evaluate.warnings import Warnings
+from segmetrics.evaluate.workers import Progress, count_all, number_of_workers
 from segmetrics.files import Match, Pair, Problem
 from segmetrics.files.panoptic import read_coco
 from segmetrics.objects.panoptic import panoptic_scores
@@ -38,7 +42,8 @@ from segmetrics.objects.panoptic import panoptic_scores
 #: The options that --panoptic goes with.
 OPTIONS = (
     *("predictions", "targets", "panoptic", "labels_", "match", "boundary", "per_image"),
-    *("confidence", "fail_under", "json_", "csv_", "markdown", "workers", "keep_going"),
+    *("confidence", "fail_under", "json_", "csv_", "html", "markdown", "workers", "checkpoint"),
+    "keep_going",
 )
 #: Cityscapes' names of targets and of their predictions.
 CITYSCAPES = Match("{key}*", "{key}_gtFine_instanceIds.png")
@@ -56,25 +61,35 @@ def panoptic_command(context: typer.Context, screen: Screen) -> None:
     limits = thresholds.limits_of(given["fail_under"] or [])
     outputs = _outputs(given)
     check_outputs(outputs)
-    format_, pairs, problems = plan(
-        given["predictions"], given["targets"], given["labels_"], given["match"]
-    )
-    if limits:
-        nothing = np.zeros((len(format_.names), 4))
-        thresholds.check_keys(limits, [*panoptic_scores(nothing, format_.names, format_.things)])
-    check_no_input(outputs, [file for pair in pairs for file in pair.files])
-    keep_going = given["keep_going"]
-    if problems and not (keep_going and pairs):
-        raise NotScored(problems, rest=bool(pairs))
-    settings = SegmentSettings(format_, given["boundary"])
-    with screen.progress() as progress:
-        found, others = count(pairs, settings, given["workers"], progress)
-    problems += others
-    if problems and not (keep_going and found):
-        raise NotScored(problems, rest=bool(found))
+    warnings = Warnings(screen.warn)
+    keep_going, checkpoint = given["keep_going"], given["checkpoint"]
+    with Processes() as processes, screen.progress() as progress:
+
+        def planned() -> tuple[Format, list[Pair], list[Problem]]:
+            found = plan(given["predictions"], given["targets"], given["labels_"], given["match"])
+            _check_keys(limits, found[0])
+            check_no_input(outputs, [file for pair in found[1] for file in pair.files])
+            return found
+
+        format_, pairs, problems = processes.together(planned)
+        processes.check_equal([pair.name for pair in pairs])
+        if checkpoint is not None:  # one in the folders is none of their files
+            problems = [problem for problem in problems if not is_checkpoint(problem, checkpoint)]
+        if problems and not (keep_going and pairs):
+            raise NotScored(problems, rest=bool(pairs))
+        settings = SegmentSettings(format_, given["boundary"])
+        counted = count(
+            pairs, settings, given["workers"], progress,
+            processes=processes, checkpoint=checkpoint, warnings=warnings,
+        )  # fmt: skip
+        problems += counted.problems
+        if problems and not (keep_going and counted.names):
+            raise NotScored(problems, rest=bool(counted.names))
+        if processes.rank:
+            return
     results = Results(
-        np.stack(list(found.values())),
-        list(found),
+        np.stack(list(counted.counts.values())),
+        counted.names,
         format_.names,
         format_.things,
         settings.boundary,
@@ -83,11 +98,13 @@ def panoptic_command(context: typer.Context, screen: Screen) -> None:
         given["per_image"],
         arguments.arguments_of(context),
     )
+    of_names = {pair.name: pair for pair in pairs}
     below = thresholds.below(limits, results.scores)
     console = screen.console if STANDARD_OUTPUT in outputs.values() else standard_output()
     writers: list[tuple[str, Callable[[], None]]]
     writers = [("standard output", lambda: results.print(console))]
     for option, write in (
+        ("--html", lambda path: results.write_html(path, partial(pictures, settings, of_names))),
         ("--json", results.write_json),
         ("--csv", results.write_csv),
         ("--markdown", lambda path: results.write_markdown(path, below)),
@@ -104,7 +121,7 @@ def panoptic_command(context: typer.Context, screen: Screen) -> None:
 def plan(
     preds: Path, targets: Path, name: str | None, match: tuple[str, str] | None
 ) -> tuple[Format, list[Pair], list[Problem]]:
-    """How segments are stored, the pairs of images, and what could not be paired."""
+    """The format of segments, the pairs of images, and the problems of those without a pair."""
     if targets.suffix == ".json" or preds.suffix == ".json":
         if name or match:
             option = "--labels" if name else "--match"
@@ -138,11 +155,11 @@ def _plan_coco(preds: Path, targets: Path) -> tuple[Format, list[Pair], list[Pro
         raise ValueError(f"{targets} has no `categories`, which say what are things.")
     known = {category.id for category in categories}
     for annotation in of_preds.values():
-        for id_, segment in annotation.segments.items():
-            if segment.category not in known:
+        for id_, category in annotation.categories.items():
+            if category not in known:
                 raise ValueError(
                     f"{preds}: image {annotation.image} has the segment {id_} of the category "
-                    f"{segment.category}, which {targets} does not have."
+                    f"{category}, which {targets} does not have."
                 )
     categories.sort(key=lambda category: not category.isthing)
     pairs, problems = [], []
@@ -161,31 +178,39 @@ def _plan_coco(preds: Path, targets: Path) -> tuple[Format, list[Pair], list[Pro
         {category.id: i for i, category in enumerate(categories)},
         of_preds,
         of_targets,
+        (preds, targets),
     )
-    files.load_readers(Path("x.png") for _ in pairs[:1])
     return format_, pairs, problems
 
 
 def count(
-    pairs: Sequence[Pair], settings: SegmentSettings, workers: int | None, progress: Progress
-) -> tuple[dict[str, Longs], list[Problem]]:
-    """Count pairs by workers: the counts ``(C, 4)`` by the images' names, sorted; the problems."""
+    pairs: Sequence[Pair],
+    settings: SegmentSettings,
+    workers: int | None,
+    progress: Progress,
+    *,
+    processes: Processes | None = None,
+    checkpoint: Path | None = None,
+    warnings: Warnings | None = None,
+) -> SegmentLedger:
+    """Count pairs by the workers of all processes; images are in the order of their names."""
+    processes = Processes() if processes is None else processes
+    warnings = Warnings() if warnings is None else warnings
     classes = len(settings.format.names)
-    number = number_of_workers(workers, classes, 1)
-    found: dict[str, Longs] = {}
-    problems: list[Problem] = []
-    progress(0, len(pairs), 0)
-    for pair, outcome in outcomes(SegmentCounter(settings), pairs, number):
-        if isinstance(outcome, Problem):
-            problems.append(outcome)
-        else:
-            found[pair.name] = outcome.sums.reshape(classes, 4)
-        progress(len(found) + len(problems), len(pairs), len(problems))
-    return dict(sorted(found.items())), sorted(problems, key=lambda problem: problem.file)
+    number = number_of_workers(workers, classes, processes.on_this_machine)
+    mine, own = pairs[processes.rank :: processes.number], processes.own(checkpoint)
+    counter, empty = SegmentCounter(settings), SegmentLedger(classes)
+    ledger = processes.together(
+        lambda: count_all(mine, counter, empty, number, own, progress, warnings)
+    )
+    for others in processes.gather(list(warnings)):
+        for warning in others:
+            warnings.add(warning)
+    return ledger.merged(processes)
 
 
 def _usual(targets: Path) -> Match | None:
-    """Cityscapes' own names, where the targets have them."""
+    """Cityscapes' patterns of names, if the targets follow them."""
     return CITYSCAPES if next(targets.glob("**/*_gtFine_instanceIds.png"), None) else None
 
 
@@ -198,14 +223,25 @@ def _check(context: typer.Context) -> None:
     level = context.params["confidence"]
     if level is not None and not 0 < level < 1:
         raise ValueError(f"--confidence must be in (0, 1), got {level:g}. For 95 % give 0.95.")
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise ValueError("--panoptic runs as one process: its workers use all processors.")
+
+
+def _check_keys(limits: Mapping[str, float], format_: Format) -> None:
+    """Raise for limits of scores that there are not."""
+    if limits:
+        nothing = np.zeros((len(format_.names), 4))
+        thresholds.check_keys(limits, [*panoptic_scores(nothing, format_.names, format_.things)])
 
 
 def _outputs(given: dict[str, Any]) -> dict[str, Path]:
     """The files that will be written, by the options that name them."""
     table = given["csv_"]
-    found = {"--json": given["json_"], "--csv": table, "--markdown": given["markdown"]}
+    found = {
+        "--json": given["json_"],
+        "--csv": table,
+        "--html": given["html"],
+        "--markdown": given["markdown"],
+        "--checkpoint": given["checkpoint"],
+    }
     if given["per_image"] and table not in (None, STANDARD_OUTPUT):
         found["the table of images of --csv"] = table_csv(table, "images")
     return {option: path for option, path in found.items() if path is not None}

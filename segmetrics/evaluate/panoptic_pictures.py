@@ -66,7 +66,7 @@ def _wrong(counter: SegmentCounter, pair: Pair) -> Iterator[Shown]:
 
 
 def _nearest(pairs: ObjectPairs, own: int, one: int) -> int:
-    """The segment of the same category that shares most pixels with one; -2 where none does."""
+    """The segment of the same category with the largest overlap; -2 if there is none."""
     ends: tuple[Ints, Ints] = (pairs.pair_target, pairs.pair_preds)
     same = pairs.target.classes[pairs.pair_target] == pairs.preds.classes[pairs.pair_preds]
     mine = np.flatnonzero((ends[own] == one) & same)

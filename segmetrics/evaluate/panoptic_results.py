@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,20 +24,22 @@ from segmetrics.evaluate.writing import (
     write_markdown,
     write_rows,
 )
-from segmetrics.files import Problem, printable
+from segmetrics.files import Problem, printable, valid
 from segmetrics.objects.panoptic import KINDS, panoptic_scores, quality
 
 if TYPE_CHECKING:
     from segmetrics.statistics import Interval, PanopticCounts
 
-#: The worst images that are printed.
-WORST = 5
+#: The worst images that are printed, and those that a report lists.
+WORST, LISTED = 5, 10_000
+#: What columns are called.
+TITLES = {"pq": "PQ", "sq": "SQ", "rq": "RQ", "tp": "TP", "fp": "FP", "fn": "FN"}
 GROUPS = {"all": "", "things": "_things", "stuff": "_stuff"}
 
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What came of a run.
+    """The results of a run.
 
     Args:
         counts: of the segments of every image ``(N, C, 4)``, see ``objects.panoptic``.
@@ -48,7 +50,7 @@ class Results:
         left_out: what could not be scored.
         level: that of confidence intervals; None for none.
         per_image: whether the images are listed.
-        arguments: what was asked for.
+        arguments: the options of the command.
     """
 
     counts: NDArray[np.int64]
@@ -85,12 +87,15 @@ class Results:
     @cached_property
     def intervals(self) -> dict[str, Interval]:
         """The intervals of the means, by key."""
-        if self.level is None or len(self.counts) < 2:
+        return {} if self.level is None else self._intervals(self.level)
+
+    def _intervals(self, level: float) -> dict[str, Interval]:
+        if len(self.counts) < 2:
             return {}
         from segmetrics.statistics import confidence_interval
 
         keys = [key for key in self.scores if "/" not in key]
-        return {key: confidence_interval(self.table, key, level=self.level) for key in keys}
+        return {key: confidence_interval(self.table, key, level=level) for key in keys}
 
     @cached_property
     def of_classes(self) -> list[Row]:
@@ -119,10 +124,9 @@ class Results:
 
     def tables(self) -> list[Table]:
         """The tables that are printed: of categories, of means, and of the worst images."""
-        names = {"pq": "PQ", "sq": "SQ", "rq": "RQ", "tp": "TP", "fp": "FP", "fn": "FN"}
 
         def named(rows: Sequence[Row]) -> list[Row]:
-            return [{names.get(k, k): x for k, x in row.items() if k != "isthing"} for row in rows]
+            return [{TITLES.get(k, k): x for k, x in row.items() if k != "isthing"} for row in rows]
 
         tables = [
             Table.of_rows("class", named(self.of_classes)),
@@ -153,7 +157,7 @@ class Results:
         return rows
 
     def notes(self) -> list[str]:
-        """What was scored, and what not."""
+        """The numbers of images that were scored and left out."""
         kind = "boundary panoptic quality" if self.boundary else "panoptic quality"
         notes = [f"{counted(len(self.counts), 'image')}, {kind}"]
         if self.level is not None and len(self.counts) < 2:
@@ -161,7 +165,7 @@ class Results:
         return notes
 
     def print(self, console: Console) -> None:
-        """Print the tables, and what was left out."""
+        """Print the tables, and the problems."""
         for table in self.tables():
             table.print(console)
         if self.left_out:
@@ -206,6 +210,43 @@ class Results:
             ],
         }
         write_json(path, content)
+
+    def write_html(
+        self, path: Path, pictures: Callable[[Sequence[str]], tuple[list[str], list[str]]]
+    ) -> None:
+        """Write the report: scores, categories, and the worst images with their wrong segments.
+
+        Args:
+            path: the file.
+            pictures: makes HTML of what is missed and invented in some images, and warnings.
+        """
+        from segmetrics import report
+
+        def rows(of: Sequence[Row]) -> list[Row]:
+            shown = [{TITLES.get(key, key): cell for key, cell in row.items()} for row in of]
+            numbers = (*KINDS, "TP", "FP", "FN")
+            return [{"name": valid(row["name"]), **{k: row[k] for k in numbers}} for row in shown]
+
+        worst = [row for row in self.of_images if row["fp"] + row["fn"]][:WORST]
+        figures, warnings = pictures([row["name"] for row in worst])
+        sections = [
+            report.Section("Categories", rows(self.of_classes)),
+            report.Section("Images", rows(self.of_images[:LISTED])),
+        ]
+        if figures:
+            note = "Each segment with the one of its category that it shares most with."
+            sections.append(report.Section("Missed and invented segments", [], [note], figures))
+        report.write_sections(
+            path,
+            sections,
+            title="Panoptic quality",
+            summary=self.notes()[:1],
+            scores={key: value for key, value in self.scores.items() if "/" not in key},
+            intervals=self._intervals(self.level or 0.95),
+            how={name: valid(str(value)) for name, value in self.arguments.items()},
+            left_out=[(valid(p.file), valid(p.reason)) for p in self.left_out],
+            warnings=warnings,
+        )
 
     def write_csv(self, path: Path) -> None:
         """Write a row a category, and into a file of its own a row an image."""

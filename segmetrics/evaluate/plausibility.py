@@ -1,4 +1,4 @@
-"""Counts that look wrong although they can be scored, and what is the likely reason."""
+"""Warnings about counts that can be scored but look wrong, with the probable cause."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from segmetrics.files import Pair
 
 #: Files that a warning lists.
 SHOWN = 3
-#: Predictions are far better under another meaning from this mean accuracy on, and this factor.
+#: Mean accuracy and factor from which predictions are far better under another meaning.
 GOOD, FAR_BETTER = 0.5, 2
 SAME_VALUES = (
     "Do predictions and targets hold the same values? Labels that begin at 0 in one folder and at "
@@ -34,7 +34,7 @@ def missing_predictions(pairs: Sequence[Pair]) -> list[str]:
 
 
 def implausible(settings: Settings, pairs: Sequence[Pair], counted: Ledger) -> Iterator[str]:
-    """What looks wrong in the counts of pairs.
+    """Warnings about the counts of pairs.
 
     Raises:
         ValueError: nothing but options says that a value does not count, and without it every
@@ -152,7 +152,7 @@ def _mean_recall(hits: Longs, target: Longs) -> float:
 
 
 def _other_meanings(settings: Settings) -> Iterator[tuple[str, list[int | None]]]:
-    """What predicted values may mean instead, and the class that each column is then."""
+    """Other meanings of predicted values, and the class of each column under them."""
     counting, number = settings.counting, settings.counting.labels
     if counting.ids and settings.task == "multiclass":
         columns: list[int | None] = [None] * number

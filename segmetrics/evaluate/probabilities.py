@@ -1,6 +1,6 @@
 """``--probabilities``: predictions are maps of probabilities, or of logits.
 
-torch is loaded when this is asked for, see ``load``.
+torch is loaded on first use, see ``load``.
 """
 
 from __future__ import annotations
@@ -69,11 +69,11 @@ class Probabilities:
 
     @property
     def cells(self) -> int:
-        """How many cells there are."""
+        """The number of cells."""
         return PER_IMAGE if self.per_image else TOGETHER
 
     def load(self) -> None:
-        """Load torch and what counts, once for all workers that are forked afterwards."""
+        """Load torch and the kernels once, for all workers that are forked afterwards."""
         labels, scores = np.zeros((1, 1), np.int64), np.zeros((1, 1), np.float32)
         if self.space is not None:
             labels[:] = next(iter(self.space.id_to_class or [0]))
@@ -83,7 +83,7 @@ class Probabilities:
         self.measure(pixel, pixel, Pair("", Path(), Path()))
 
     def describe(self) -> object:
-        """All that decides the tables."""
+        """The settings that affect the tables."""
         return [BINS, self.cells, *(["logits"] if self.logits else [])]
 
     def measure(self, preds: LabelMap, target: LabelMap, pair: Pair) -> Array:

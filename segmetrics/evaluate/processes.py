@@ -17,20 +17,20 @@ from numpy.typing import NDArray
 
 Result = TypeVar("Result")
 
-#: What torchrun sets, of which none may lack.
+#: Variables that torchrun sets, all of which are needed.
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-#: Seconds after which it is said that others are waited for.
+#: Seconds of waiting for other processes after which a message is printed.
 PATIENCE = 5.0
 
 
 def rank_and_number() -> tuple[int, int]:
-    """Which of how many processes this is, if ``torchrun`` started it; else the first of one.
+    """The rank and the number of processes, if ``torchrun`` started them; else 0 and 1.
 
     Variables that an earlier job left behind are not enough: there must be all, and a number of
     processes above 1.
 
     Raises:
-        ValueError: a variable that is no number, or a rank that is not below the number.
+        ValueError: a variable that is not a number, or a rank that is not below the number.
     """
     if not all(os.environ.get(name) for name in VARIABLES):
         return 0, 1
@@ -65,7 +65,7 @@ class Processes:
         if self.number > 1:
             import torch.distributed as dist
 
-            # they wait for the slowest; one that dies is told by its closed connection
+            # no timeout: processes wait for the slowest, and a dead one closes its connection
             with _waiting(self.rank, self.number):
                 dist.init_process_group("gloo", timeout=timedelta(days=30))
         return self
@@ -77,7 +77,7 @@ class Processes:
             dist.destroy_process_group()
 
     def gather(self, item: Result) -> list[Result]:
-        """What all processes gave, in all of them."""
+        """The values of all processes, in every process."""
         if self.number == 1:
             return [item]
         import torch.distributed as dist
@@ -87,7 +87,7 @@ class Processes:
         return items
 
     def sum(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The sum of the counts of all processes, in all of them."""
+        """The sum of the counts of all processes, in every process."""
         import torch
 
         from segmetrics.distributed import sum_over_processes
@@ -96,12 +96,12 @@ class Processes:
         return np.asarray(total)
 
     def together(self, work: Callable[[], Result]) -> Result:
-        """Do something in every process; raises in all of them if it did in one."""
+        """Call a function in every process; raises in all of them if it raises in one."""
         if self.number == 1:
             return work()
         try:
             result, error = work(), None
-        except Exception as raised:  # told to all below
+        except Exception as raised:  # passed on to all processes below
             result, error = None, raised
         messages = self.gather(None if error is None else f"process {self.rank}: {error}")
         if error is not None:
@@ -139,7 +139,7 @@ def _integer(name: str) -> int:
 
 @contextmanager
 def _waiting(rank: int, number: int) -> Iterator[None]:
-    """Say after a while that other processes are waited for; Ctrl-C ends the process at once.
+    """Report after a while that other processes are waited for; Ctrl-C ends the process at once.
 
     torch waits outside of Python, where no KeyboardInterrupt is raised.
     """

@@ -1,4 +1,4 @@
-"""What the user of the command sees while it runs: progress, warnings, and what went wrong."""
+"""Output of the command while it runs: progress, warnings, errors."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from segmetrics.files import printable
 BAD_INPUT = 2
 BELOW = 3
 INTERRUPTED = 130
-#: Seconds between lines of progress where there is no terminal.
+#: Seconds between lines of progress without a terminal.
 PAUSE = 10.0
 
 ERROR, WARNING = "[bold red]error:[/]", "[bold yellow]warning:[/]"
 
 
 class Screen:
-    """Standard error; silent where another process speaks for all."""
+    """Standard error; silent if another process reports for all."""
 
     def __init__(self) -> None:
         self.console, self.shown = Console(stderr=True, soft_wrap=True, highlight=False), True
 
     def error(self, text: str) -> None:
-        """Say what went wrong."""
+        """Print an error."""
         self._tell(ERROR, text)
 
     def warn(self, text: str) -> None:
-        """Say what looks wrong."""
+        """Print a warning."""
         self._tell(WARNING, text)
 
     def _tell(self, kind: str, text: str) -> None:
@@ -46,7 +46,7 @@ class Screen:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """End the command with a line where something goes wrong within."""
+        """End the command with one line for an error within the block."""
         try:
             yield
         except NotScored as error:
@@ -64,7 +64,7 @@ class Screen:
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
-        """Tell how far it is: by a bar on a terminal, else by a line now and then."""
+        """Show progress: by a bar on a terminal, else by occasional lines."""
         if not self.shown:
             yield lambda done, number, problems: None
             return
@@ -92,7 +92,7 @@ class Screen:
 
 
 class _Clock:
-    """When to tell how far it is, and how fast it goes."""
+    """When to report progress, and the rate."""
 
     def __init__(self) -> None:
         self.begin = self.last = time.monotonic()
@@ -131,7 +131,7 @@ class _Lines:
 
 
 def standard_output() -> Console:
-    """Standard output; no terminal is too narrow for a table."""
+    """Standard output, at least as wide as tables need."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=10_000)
 

@@ -1,4 +1,4 @@
-"""Pairs of panoptic masks become counts of segments: COCO's format, and Cityscapes'.
+"""Counting of segments in pairs of panoptic masks, in COCO's and Cityscapes' formats.
 
 Strict: what a PNG and its JSON do not say alike is an error that names the image and the id.
 """
@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics import files
+from segmetrics.evaluate.checkpoint import digests
 from segmetrics.evaluate.counter import Counted
 from segmetrics.files import MaskError, Pair, Rows
 from segmetrics.files.masks import Array, Buffer
 from segmetrics.files.panoptic import Annotation, read_segments
+from segmetrics.files.png import load_color_kernels
 from segmetrics.labels import LabelSpace
 from segmetrics.objects import (
     IGNORED,
@@ -43,7 +45,7 @@ DILATION_RATIO = 0.02
 
 
 class Format(Protocol):
-    """How segments are stored.
+    """The format of segments.
 
     Attributes:
         names: of the categories, things first.
@@ -56,19 +58,34 @@ class Format(Protocol):
     @property
     def things(self) -> int: ...
 
+    def describe(self) -> Mapping[str, object]:
+        """All that decides what values mean, in JSON: a checkpoint of something else is refused."""
+
     def read(self, pair: Pair, *, target: bool, buffer: Buffer) -> tuple[Array | Runs, Classify]:
         """The values of the pixels ``(H, W, 1)`` of a mask, or their runs, and what they mean."""
+
+    def pixels(self) -> Sequence[Array | Runs]:
+        """Masks of one pixel, one of each kind that ``read`` gives."""
 
 
 @dataclass(frozen=True)
 class Coco:
-    """COCO's format: PNGs whose colours are the ids of segments, and what a JSON says of these."""
+    """COCO's format: PNGs whose colours are the ids of segments, and what a JSON says of these.
+
+    ``files`` are the JSON files.
+    """
 
     names: Sequence[str]
     things: int
     class_of: Mapping[int, int]
     preds: Mapping[str, Annotation]
     target: Mapping[str, Annotation]
+    files: Sequence[Path] = ()
+
+    def describe(self) -> Mapping[str, object]:
+        """The categories, and the content of the JSON files."""
+        content = list(digests(self.files))
+        return {"categories": list(self.names), "things": self.things, "JSON files": content}
 
     def read(self, pair: Pair, *, target: bool, buffer: Buffer) -> tuple[Runs, Classify]:
         """The runs of ids of a mask, and what they mean."""
@@ -76,6 +93,11 @@ class Coco:
         classify = by_annotation(annotation, self.class_of, len(self.names), target=target)
         starts, ids, size = read_segments(annotation.path, buffer)
         return Runs(starts, ids[:, None], size), classify
+
+    def pixels(self) -> Sequence[Runs]:
+        """The runs of one pixel, as they are read."""
+        load_color_kernels()
+        return [Runs(np.arange(2, dtype=np.int32), np.zeros((1, 1), np.int32), (1, 1))]
 
 
 @dataclass(frozen=True)
@@ -86,37 +108,54 @@ class InstanceIds:
 
     @property
     def names(self) -> Sequence[str]:
-        """Of the categories, things first."""
+        """Names of the categories, things first."""
         return [self.space.names[c] for c in self.space.things_first()]
 
     @property
     def things(self) -> int:
-        """How many of the categories are things."""
+        """The number of categories that are things."""
         return sum(c in self.space.things for c in self.space.things_first())
 
+    def describe(self) -> Mapping[str, object]:
+        """The categories, and the values that mean them."""
+        ids = self.space.id_to_class or {}
+        return {
+            "categories": self.names,
+            "things": self.things,
+            "ignore_index": list(self.space.ignore_index),
+            "id_to_class": [list(ids), list(ids.values())],
+        }
+
     def read(self, pair: Pair, *, target: bool, buffer: Buffer) -> tuple[Array, Classify]:
-        """The values of a mask, and what they mean."""
+        """The values of a mask, and their meaning."""
         path = pair.target if target else pair.preds
         values = files.read(path, None, buffer).values
         return values[..., None], by_instance_ids(path, self.space, self.things, target=target)
 
+    def pixels(self) -> Sequence[Array]:
+        """Masks of one pixel, of the usual dtypes."""
+        return [np.zeros((1, 1, 1), dtype) for dtype in (np.uint8, np.uint16)]
+
 
 @dataclass(frozen=True)
 class SegmentSettings:
-    """What is counted: segments of a format, by the IoU of their bands too for ``boundary``."""
+    """The settings: segments of a format, and with ``boundary`` the IoU of their bands, too."""
 
     format: Format
     boundary: bool = False
 
+    def describe(self) -> dict[str, object]:
+        """All that decides the counts, in JSON."""
+        return {"task": "panoptic", "boundary": self.boundary, **self.format.describe()}
+
 
 class SegmentCounter:
-    """Reads and counts pairs of panoptic masks, one after the other."""
+    """Reads and counts pairs of panoptic masks one by one."""
 
     def __init__(self, settings: SegmentSettings) -> None:
         self.settings = settings
         self.buffers = Buffer(), Buffer()
-        for dtype in (np.uint8, np.uint16):  # loads the kernels, before workers are forked
-            pixel = np.zeros((1, 1, 1), dtype)
+        for pixel in settings.format.pixels():  # loads the kernels, before workers are forked
             segment_pairs(pixel, pixel, *[lambda values: (values[:, 0], values[:, 0])] * 2)
 
     def parts(self, pair: Pair) -> list[Rows | None]:
@@ -170,24 +209,23 @@ def by_annotation(
 
     Void is ignored in the target, and so is an unknown category; in a prediction it is no segment.
     """
-    segments, none = annotation.segments, IGNORED if target else NO_OBJECT
+    categories, none = annotation.categories, IGNORED if target else NO_OBJECT
 
     def classify(values: Longs) -> tuple[Longs, Longs]:
         ids = values[:, 0]
         listed = ids.tolist()
         for id_ in listed:
-            if id_ not in segments and id_ != VOID:
+            if id_ not in categories and id_ != VOID:
                 _refuse(annotation, f"has the segment {id_}, which its JSON does not have")
-        for id_ in segments.keys() - set(listed):
+        for id_ in categories.keys() - set(listed):
             _refuse(annotation, f"lacks the segment {id_}, which its JSON has")
         return np.array([meant(id_) for id_ in listed], np.int64), ids
 
     def meant(id_: int) -> int:
-        segment = segments.get(id_)
-        class_ = None if segment is None else class_of.get(segment.category)
-        if segment is None or class_ is None:
+        class_ = class_of.get(categories[id_]) if id_ in categories else None
+        if class_ is None:
             return none
-        return class_ + classes * (target and segment.crowd)
+        return class_ + classes * (target and id_ in annotation.crowds)
 
     return classify
 

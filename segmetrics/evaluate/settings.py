@@ -1,4 +1,4 @@
-"""What is counted, and what came of it."""
+"""The settings of an evaluation, and its results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from segmetrics.scores import Statistics
 if TYPE_CHECKING:
     from segmetrics.statistics import ImageCounts
 
-#: What binary masks hold when they are counted.
+#: The label space of binary masks.
 BINARY = LabelSpace(["background", "foreground"], ignore_index=VOID)
 
 
@@ -36,7 +36,7 @@ class Readings(NamedTuple):
 
     @staticmethod
     def of_colors(space: LabelSpace, void: Sequence[Color] = ()) -> Readings:
-        """Colour images are read, too, by the colours of a label space.
+        """The same reading with the colours of a label space, for colour images.
 
         A colour stands for a value that its class has in masks; in predictions that hold indices of
         classes, for the index. One that two classes have stands for neither.
@@ -76,7 +76,7 @@ class Settings:
         instances: count Cityscapes' instances, too.
         ids: masks hold the ids of objects, 0 where there is none; the task is binary.
         readings: how predictions and targets are read.
-        extras: what is measured of every pair besides.
+        extras: further measurements of every pair.
     """
 
     space: LabelSpace
@@ -105,12 +105,12 @@ class Settings:
         return tuple(sorted({*self.counting.ignored_classes, *([0] if only_foreground else [])}))
 
     def labels(self, values: NDArray[Any]) -> NDArray[Any]:
-        """What the values of a mask are counted as."""
+        """The meaning of the values of a mask."""
         multiclass = self.task == "multiclass"
         return values if multiclass else to_binary(values, self.space.ignore_index)
 
     def describe(self) -> dict[str, object]:
-        """All that decides the counts, in JSON."""
+        """The settings that affect the counts, in JSON."""
         counting = self.counting
         return {
             "task": self.task,
@@ -132,7 +132,7 @@ class Settings:
 
 
 class NotScored(Exception):
-    """Files that cannot be scored; ``rest`` says whether there are others."""
+    """Files that cannot be scored; ``rest``: whether there are others."""
 
     def __init__(self, problems: Sequence[Problem], *, rest: bool) -> None:
         super().__init__(f"{len(problems)} problems")
@@ -141,7 +141,7 @@ class NotScored(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What was counted: the counts ``(C, C + 1)``, and what else was asked for.
+    """The counts ``(C, C + 1)`` of an evaluation, and all other results.
 
     Where each class has its own masks the counts are ``(C, 2, 3)``; of many classes they are
     sparse. ``bands`` are hits, predicted and target pixels of the classes in their bands
@@ -172,7 +172,7 @@ class Evaluation:
 
     @property
     def band_statistics(self) -> Statistics | None:
-        """The classes' counts in their bands, if they were counted."""
+        """The counts of the classes in their bands, if they were counted."""
         return None if self.bands is None else Statistics.of(*self.bands.T)
 
     @property
@@ -192,5 +192,5 @@ class Evaluation:
 
     @property
     def pixels(self) -> int:
-        """How many pixels were counted."""
+        """The number of counted pixels."""
         return int(self.confusion.sum())

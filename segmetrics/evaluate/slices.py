@@ -1,4 +1,4 @@
-"""The slice of a volume that the report shows: the one with the most errors, upright."""
+"""The slice of a volume for the report: the one with the most errors, upright."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PLANES = ("sagittal", "coronal", "axial")
 
 
 def worst_slice(preds: Array, target: Array, grid: Grid | None) -> tuple[Array, Array, str]:
-    """The slice with the most wrong pixels, upright as in viewers, and which one it is.
+    """The slice with the most wrong pixels, upright as in viewers, and its position.
 
     Slices are thick: they lie across the axis of the largest spacing; of equal ones across that
     from feet to head, or where nothing is known of axes across the first.

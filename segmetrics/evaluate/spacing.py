@@ -1,4 +1,4 @@
-"""The distance between pixels: what files say of it, and ``--spacing`` for those that do not."""
+"""The distance between pixels, from headers or from ``--spacing``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from segmetrics.files import LabelMap, MaskError
 
 Floats = NDArray[np.float64]
 
-#: Spacings that differ less are one: headers store them in float32.
+#: Smaller differences of spacings are rounding errors, as headers store float32.
 TOLERANCE = 1e-3
 
 
@@ -39,7 +39,7 @@ def spacing_of(
     """The spacing along every axis of a target, and whether it is known.
 
     That of its header is meant; ``given`` is for files without one, and may not contradict it. Its
-    order is that of the header, (x, y, z), or of the array's axes where no format says otherwise.
+    order is that of the header, (x, y, z), or of the array's axes unless a format defines it.
 
     Raises:
         MaskError: a header with an impossible spacing, or another than ``given``.

@@ -20,7 +20,7 @@ DIFFERENCES = ("worst", "difference", "ratio", "p_value")
 
 @dataclass(frozen=True)
 class Subgroups(Column):
-    """What images are split by."""
+    """A column of metadata that splits the images."""
 
     @staticmethod
     def read(text: str) -> Subgroups:
@@ -75,7 +75,7 @@ class Subgroups(Column):
         return replace(found, by=(self.column,))
 
     def section(self, found: Slices, title: str) -> Section:
-        """The subgroups as a table, with how far they differ; results call the score ``title``."""
+        """The subgroups as a table, with their differences; ``title`` is the name of the score."""
         rows = list(self.rows(found, title))
         worst = next((row for row in rows if row["worst"]), rows[0])
         figures = float(worst[title]), found.difference, found.ratio, found.p_value

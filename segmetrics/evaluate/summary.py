@@ -1,4 +1,4 @@
-"""What ``segmetrics evaluate`` says: tables to read, JSON and CSV to work on, and a report."""
+"""Results of ``segmetrics evaluate``: tables, JSON, CSV and a report."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ WORST = 5
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """The scores of an evaluation: over all, of classes, categories and images.
+    """The scores of an evaluation: over all images, of classes, categories and images.
 
     Rows have a name and scores; a class that is left out of averages has none.
     """
@@ -71,7 +71,7 @@ class Summary:
         by: Subgroups | None = None,
         groups: Groups | None = None,
     ) -> Summary:
-        """Score what was counted.
+        """Score the counts.
 
         Args:
             result: the counts.
@@ -203,11 +203,11 @@ class Summary:
         return Table("score", columns, rows)
 
     def _titles_of_sections(self) -> dict[str, str]:
-        """The scores of sections, and how they are written."""
+        """The scores of sections, with their titles."""
         return {key: s.title_of(key) for s in self.sections for key in s.scores}
 
     def how_fast(self) -> str:
-        """How much was counted, and in which time."""
+        """The amount of data, and the time it took."""
         result = self.result
         shared = f", {counted(result.processes, 'process')}" if result.processes > 1 else ""
         return (
@@ -239,7 +239,7 @@ class Summary:
 
         Args:
             path: the file.
-            arguments: what was asked for.
+            arguments: the options of the command.
         """
         result = self.result
         content = {
@@ -304,7 +304,7 @@ class Summary:
         Args:
             path: the file.
             folder: where the images behind the masks are.
-            arguments: what was asked for.
+            arguments: the options of the command.
             level: that of the intervals.
         """
         import torch
@@ -441,7 +441,7 @@ def _classes(result: Evaluation) -> list[Row]:
 
 
 def _categories(result: Evaluation) -> list[Row]:
-    """Classes that are one: a pixel taken for another class of its category is right."""
+    """Categories: a pixel predicted as another class of its category is right."""
     rows = _sets(result, result.categories)
     if result.iiou_category:
         for row in rows:

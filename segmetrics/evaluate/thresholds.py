@@ -67,7 +67,7 @@ def check_keys(limits: Mapping[str, float], known: list[str]) -> None:
 
 
 def below(limits: Mapping[str, float], found: Mapping[str, float]) -> str | None:
-    """A sentence on the scores that are too low or undefined; None where there is none."""
+    """A sentence about scores that are too low or undefined; None if there are none."""
     failed = []
     for key, limit in limits.items():
         value = found[key]
@@ -77,7 +77,7 @@ def below(limits: Mapping[str, float], found: Mapping[str, float]) -> str | None
 
 
 def _unlike(value: float, limit: float) -> str:
-    """A score in as few digits as tell it from the limit."""
+    """A score with as few digits as distinguish it from the limit."""
     if isnan(value):
         return "undefined"
     digits = next((d for d in range(3, 17) if round(value, d) < limit), 17)

@@ -1,4 +1,4 @@
-"""Values of masks that are neither a class nor ignored: which they are, and what they may mean."""
+"""Values of masks that are neither a class nor ignored, and what they may mean."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ SHOWN = 5
 #: From how many values on a mask looks interpolated, and the share of them that must lie between
 #: their neighbours' values.
 VALUES, BETWEEN = 3, 0.8
-#: How many pixels of a mask are looked at for that, about.
+#: About how many pixels of a mask are examined for that.
 LOOKED_AT = 2**20
 
 
 def unknown_labels(preds: LabelMap, target: LabelMap, pair: Pair, counting: Counting) -> MaskError:
-    """Which labels are neither a class nor ignored, in the target or else in the prediction."""
+    """The labels that are neither a class nor ignored, in the target or else in the prediction."""
     codes = _codes(target, counting, of_target=True)
     mask, path, unknown = target, pair.target, codes > counting.labels + IGNORED
     if not unknown.any():
@@ -42,7 +42,7 @@ def unknown_labels(preds: LabelMap, target: LabelMap, pair: Pair, counting: Coun
 
 
 def interpolated(values: Array, strange: NDArray[np.bool_]) -> bool:
-    """Whether strange values look like the ramps at contours that interpolation makes.
+    """Whether unknown values look like the ramps that interpolation makes at contours.
 
     They are several, fewer than the other pixels, and most lie between their neighbours' values.
     """
@@ -50,7 +50,7 @@ def interpolated(values: Array, strange: NDArray[np.bool_]) -> bool:
 
 
 def graded(values: Array, strange: NDArray[np.bool_]) -> bool:
-    """Whether strange values are several, and most lie between their neighbours' values."""
+    """Whether there are several unknown values, most of them between their neighbours' values."""
     some = np.arange(0, values.size, max(1, values.size // LOOKED_AT))
     places = some[strange.ravel()[some]]
     found = values.ravel()[places]
@@ -83,7 +83,7 @@ def _hints(
     *,
     in_preds: bool,
 ) -> Iterator[str]:
-    """What unknown values may mean, the likeliest first."""
+    """Possible meanings of unknown values, the most probable first."""
     if mask.nodata is not None and mask.nodata in values:
         yield f"{mask.nodata:g} is its nodata value: --ignore-index {mask.nodata:g}."
     if set(values) == {255}:

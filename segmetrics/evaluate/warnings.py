@@ -1,4 +1,4 @@
-"""What looks wrong in a run that can be scored: it is reported with the scores."""
+"""Warnings of a run, which are reported with the scores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class Warnings:
-    """Sentences, each told once, as soon as it is known.
+    """Sentences, each reported once, as soon as it is known.
 
     Args:
         tell: called with each new one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -15,20 +16,19 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
-from segmetrics.evaluate.checkpoint import Checkpoint, digests
-from segmetrics.evaluate.counter import Counted, Counter
-from segmetrics.evaluate.ledger import Ledger
+from segmetrics.evaluate.checkpoint import Checkpoint, Stored, digests
+from segmetrics.evaluate.counter import Counted
 from segmetrics.evaluate.memory import memory
 from segmetrics.evaluate.warnings import Warnings
 from segmetrics.files import MaskError, Pair, Problem, Rows
 
-#: Where workers can be forked; elsewhere they are threads.
+#: Whether workers can be forked; otherwise they are threads.
 FORKS = sys.platform == "linux"
-#: Pairs that a worker takes at once, at most, and seconds between its reports.
+#: The most pairs that a worker takes at once, and seconds between its reports.
 CHUNK, PAUSE = 8, 0.1
-#: Workers a processor, at most: they wait for the disk, and more would only wait for each other.
+#: The most workers a processor. They overlap waiting for the disk; more would contend.
 PER_PROCESSOR = 4
 #: Tables of counts that a worker needs at once, and bytes that a table takes for each class, about.
 TABLES, A_CLASS = 3, 2**10
@@ -51,23 +51,38 @@ class Counts(Protocol):
 
 #: What a worker counts: a pair, or rows of a large one.
 Unit = tuple[Pair, Rows | None]
-#: Called with the pairs done, all pairs and the problems by now.
+#: Called with the number of pairs done, the number of all pairs, and the problems so far.
 Progress = Callable[[int, int, int], None]
+
+
+class Kept(Stored, Protocol):
+    """What keeps the outcomes of pairs, as ``Ledger`` does."""
+
+    @property
+    def names(self) -> Sequence[str]: ...
+
+    @property
+    def problems(self) -> Sequence[Problem]: ...
+
+    def add(self, pair: Pair, outcome: Counted | Problem) -> None: ...
+
+
+AnyLedger = TypeVar("AnyLedger", bound=Kept)
 
 
 def count_all(
     pairs: Sequence[Pair],
-    counter: Counter,
+    counter: Counts,
+    ledger: AnyLedger,
     workers: int,
     checkpoint: Path | None,
     progress: Progress,
     warnings: Warnings,
-) -> Ledger:
-    """Count pairs by workers, from where a checkpoint ends."""
-    settings = counter.settings
-    ledger, saved = Ledger(settings), None
+) -> AnyLedger:
+    """Count pairs by workers into an empty ledger, from where a checkpoint ends."""
+    saved = None
     if checkpoint is not None:
-        saved = Checkpoint(checkpoint, settings.describe(), warnings)
+        saved = Checkpoint(checkpoint, counter.settings.describe(), warnings)
         saved.load(ledger, {pair.name: pair.files for pair in pairs}, workers)
     done = set(ledger.names)
     rest = [pair for pair in pairs if pair.name not in done]
@@ -87,22 +102,22 @@ def count_all(
 def outcomes(
     counter: Counts, pairs: Sequence[Pair], workers: int, *, with_digests: bool = False
 ) -> Iterator[tuple[Pair, Counted | Problem]]:
-    """Count pairs by workers, and yield what comes out as it comes.
+    """Count pairs by workers, and yield outcomes as they arrive.
 
     Pairs of one target that follow each other go to one worker, which reads the target once.
     """
     share = _in_processes if FORKS else _in_threads
     units = [(pair, rows) for pair in pairs for rows in counter.parts(pair)]
-    place = {pair.target: i for i, pair in reversed(list(enumerate(pairs)))}
-    units.sort(key=lambda unit: (place[unit[0].target], unit[1].first if unit[1] else 0))
+    place = {str(pair.target): i for i, pair in reversed(list(enumerate(pairs)))}
+    units.sort(key=lambda unit: (place[str(unit[0].target)], unit[1].first if unit[1] else 0))
     return _joined(units, share(counter, units, workers, with_digests))
 
 
 def number_of_workers(asked: int | None, classes: int, processes: int) -> int:
-    """How many workers of this process read and count.
+    """The number of workers of this process.
 
     Args:
-        asked: how many were asked for; None for as many as there are processors to use.
+        asked: the number that was requested; None for the number of usable processors.
         classes: how many classes are counted.
         processes: how many processes share the processors and the memory.
 
@@ -123,7 +138,7 @@ def number_of_workers(asked: int | None, classes: int, processes: int) -> int:
 
 
 def keep_to_one_thread() -> None:
-    """Let torch, where something needs it, and libraries of others use one thread in a worker.
+    """Limit torch, if it is loaded, and other libraries to one thread in a worker.
 
     The threads are ours: one pair each.
     """
@@ -133,7 +148,7 @@ def keep_to_one_thread() -> None:
 
 
 def _processors() -> int:
-    """How many processors this process may use."""
+    """The number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -143,10 +158,13 @@ def _joined(
     units: Sequence[Unit], outcomes: Iterable[tuple[Unit, Counted | Problem]]
 ) -> Iterator[tuple[Pair, Counted | Problem]]:
     """The outcomes of pairs from those of their parts, as soon as all parts are done."""
-    left = Multiset((pair.name, pair.preds) for pair, _ in units)
+    left = Multiset((pair.name, pair.preds) for pair, rows in units if rows)
     sums: dict[tuple[str, Path], Counted] = {}
-    problems: dict[tuple[str, Path], tuple[Rows | None, Problem]] = {}
+    problems: dict[tuple[str, Path], tuple[Rows, Problem]] = {}
     for (pair, rows), outcome in outcomes:
+        if rows is None:
+            yield pair, outcome
+            continue
         name = pair.name, pair.preds
         if isinstance(outcome, Problem):
             problems[name] = min(problems.get(name, (rows, outcome)), (rows, outcome))
@@ -164,7 +182,7 @@ def _joined(
 
 
 def _chunks(units: Sequence[Unit], number: int) -> list[range]:
-    """Which units a worker takes at once; those of one target, or of its same rows, together."""
+    """The units that a worker takes at once, those of the same target, or rows of it, together."""
     size = max(1, min(CHUNK, len(units) // (8 * number)))
     starts = [0]
     for i in range(1, len(units)):
@@ -178,7 +196,7 @@ def _chunks(units: Sequence[Unit], number: int) -> list[range]:
 def _in_processes(
     counter: Counts, units: Sequence[Unit], number: int, with_digests: bool
 ) -> Iterator[tuple[Unit, Counted | Problem]]:
-    """Count pairs in forked processes, and yield what comes out as it comes.
+    """Count pairs in forked processes, and yield outcomes as they arrive.
 
     Threads would wait for the GIL: decoding small masks is mostly Python code.
     """
@@ -233,6 +251,7 @@ def _send_counts(
     for reader in readers:  # or nobody would see that who started this is gone
         reader.close()
     keep_to_one_thread()  # those of torch do not survive the fork
+    gc.freeze()  # collecting what was inherited would write to all of its pages, and so copy them
     unsent: list[tuple[int, Any]] = []
     sent = time.monotonic()
     with suppress(BrokenPipeError):
@@ -244,7 +263,7 @@ def _send_counts(
             try:
                 counted = _one_by_one(counter, [units[i] for i in some], with_digests)
                 unsent += zip(some, (outcome for _, outcome in counted), strict=True)
-            except Exception as error:  # told to whom waits for it
+            except Exception as error:  # passed on to the caller
                 unsent.append((some.start, OSError(f"{type(error).__name__}: {error}")))
             if not some or time.monotonic() >= sent + PAUSE:
                 writer.send(unsent)
@@ -273,7 +292,7 @@ def _one_by_one(
 def _in_threads(
     counter: Counts, units: Sequence[Unit], number: int, with_digests: bool
 ) -> Iterator[tuple[Unit, Counted | Problem]]:
-    """Count pairs in threads, and yield what comes out as it comes."""
+    """Count pairs in threads, and yield outcomes as they arrive."""
     queue = deque(_chunks(units, number))
     outcomes = SimpleQueue[tuple[Unit, Counted | Problem] | Exception]()
 
@@ -286,7 +305,7 @@ def _in_threads(
         try:
             for outcome in _one_by_one(type(counter)(counter.settings), drawn(), with_digests):
                 outcomes.put(outcome)
-        except Exception as error:  # told to whom waits for it
+        except Exception as error:  # passed on to the caller
             outcomes.put(error)
 
     started = [Thread(target=run) for _ in range(min(number, len(units)))]

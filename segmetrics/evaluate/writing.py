@@ -1,4 +1,4 @@
-"""How results are written: tables on a screen and in Markdown, JSON, CSV."""
+"""Writing of results: tables on a terminal and in Markdown, JSON, CSV."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from segmetrics.scores import TITLES
 
 #: Problems of a kind that are listed.
 SHOWN = 5
-#: What spreadsheets take for the beginning of a formula (OWASP, "CSV Injection").
+#: Characters that begin a formula in spreadsheets (OWASP, "CSV Injection").
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-#: What Markdown, and the HTML in it, would read as anything but text.
+#: Characters with a meaning in Markdown, or in HTML within it.
 MARKUP = "\\`*_{}[]<>()#+!|~$"
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table in words: the names of rows under ``head``, cells under the other columns."""
+    """A table of text: the names of rows under ``head``, cells under the other columns."""
 
     head: str
     columns: Sequence[str]
@@ -51,7 +51,7 @@ class Table:
         means: Mapping[str, float] | None = None,
         titles: Mapping[str, str] = TITLES,
     ) -> Table:
-        """Rows of a name and numbers, with their means at the foot."""
+        """Rows of a name and numbers, with a last row of means."""
         first, *columns = rows[0] if rows else ["name"]
         foot = ["mean", *(shown(means.get(key, float("nan"))) for key in columns)] if means else ()
         cells = [[str(row[first]), *(shown(row[key]) for key in columns)] for row in rows]
@@ -59,7 +59,7 @@ class Table:
 
     @staticmethod
     def of_section(section: Section) -> Table:
-        """What is shown of a section."""
+        """The table of a section."""
         return Table.of_rows(section.title, section.shown(), titles={**TITLES, **section.titles})
 
     def print(self, console: Console) -> None:
@@ -79,7 +79,7 @@ class Table:
         console.print(table)
 
     def text(self) -> str:
-        """Plain columns; Rich takes half a millisecond a row."""
+        """Plain columns: Rich takes half a millisecond a row."""
         lines = [[self.head, *self.columns], *([*map(printable, row)] for row in self.rows)]
         lines += [list(self.foot)] if self.foot else []
         lengths = [[*map(cell_len, line)] for line in lines]
@@ -112,7 +112,7 @@ def write_markdown(
     left_out: Sequence[Problem],
     notes: Sequence[str],
 ) -> None:
-    """Write tables under a heading, what looks wrong above them, and sentences below."""
+    """Write tables under a heading, with warnings above them and sentences below."""
     blocks = [f"## {as_markdown(title)}\n"]
     blocks += [f"> **{as_markdown(warning)}**\n" for warning in warnings]
     blocks += [table.markdown() for table in tables]
@@ -126,7 +126,7 @@ def write_markdown(
 
 
 def shown(value: Any) -> str:
-    """A cell as people read it."""
+    """A cell as text."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -137,24 +137,24 @@ def shown(value: Any) -> str:
 
 
 def bounds(low: float, high: float) -> str:
-    """An interval as people write it."""
+    """An interval as text."""
     return "–" if isnan(low) and isnan(high) else f"[{shown(low)}, {shown(high)}]"
 
 
 def counted(number: int, noun: str) -> str:
-    """A number of things."""
+    """A number with a noun."""
     plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
     return f"{number:,} {noun if number == 1 else plural}"
 
 
 def as_markdown(text: str) -> str:
-    """Text that stays text in Markdown."""
+    """Text escaped for Markdown."""
     line = " ".join(valid(printable(text)).split())
     return "".join(f"\\{character}" if character in MARKUP else character for character in line)
 
 
 def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
-    """Problems kind by kind: the first few files, how many more, and a fix."""
+    """Problems by kind: the first few files, the number of others, and a fix."""
     kinds: defaultdict[Kind, list[Problem]] = defaultdict(list)
     for problem in problems:
         kinds[problem.kind].append(problem)
@@ -171,19 +171,19 @@ def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[str]]:
-    """A file that appears when all is written; ``-`` is standard output."""
+    """A file that is replaced when all is written; ``-`` is standard output."""
     if path == STANDARD_OUTPUT:
         yield sys.stdout
         sys.stdout.flush()
     else:
         text = io.StringIO(newline="")
         yield text
-        # file names that are no Unicode have characters which UTF-8 has not
+        # file names that are not valid Unicode hold surrogates, which UTF-8 cannot encode
         replace_file(path, text.getvalue().encode("utf-8", "replace"))
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
-    """Write JSON with null for what is undefined."""
+    """Write JSON with null for undefined values."""
     utf8 = path != STANDARD_OUTPUT or "utf" in str(sys.stdout.encoding).lower()
     with opened(path) as file:
         json.dump(_for_json(content), file, indent=1, ensure_ascii=not utf8)

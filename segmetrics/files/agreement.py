@@ -1,4 +1,4 @@
-"""Whether two masks speak of the same place, and of the same colours."""
+"""Whether two masks have the same georeference and the same colours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from segmetrics.files.problems import MaskError
 
 
 def check_place(preds: LabelMap, target: LabelMap, path: Path, shape: tuple[int, ...]) -> None:
-    """Raise where two GeoTIFFs of this shape lie at different places.
+    """Raise if two GeoTIFFs of this shape have different georeferences.
 
     A mask that does not say where it lies is compared as it is.
     """
@@ -20,7 +20,7 @@ def check_place(preds: LabelMap, target: LabelMap, path: Path, shape: tuple[int,
 
 
 def check_palettes(preds: LabelMap, target: LabelMap, path: Path) -> None:
-    """Raise where a colour has other indices in the prediction than in the target.
+    """Raise if a colour has other indices in the prediction than in the target.
 
     Colours that one of the masks does not use are not compared.
     """

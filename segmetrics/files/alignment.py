@@ -1,4 +1,4 @@
-"""A prediction is brought to the axes of its target."""
+"""Alignment of a prediction with the axes of its target."""
 
 from __future__ import annotations
 

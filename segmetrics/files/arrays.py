@@ -26,7 +26,7 @@ def read_npy(path: Path, reading: Reading, buffer: Buffer) -> Stored:
 
 
 def read_npz(path: Path, reading: Reading, buffer: Buffer) -> Stored:
-    """The only array of an archive, or the one that is named; its CRC-32 is verified."""
+    """The only array of an archive, or the named one; its CRC-32 is verified."""
     with zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         found = [name for name in names if name in reading.keys or not reading.keys]
@@ -45,7 +45,7 @@ def read_npz(path: Path, reading: Reading, buffer: Buffer) -> Stored:
     if reading.probabilities and found[0] in OF_NNUNET and values.ndim == 4:
         of_space = Grid.unplaced(3, zyx=True)
         steps = np.insert(of_space.steps, 0, np.nan, 1)  # that of the classes
-        return replace(stored, grid=replace(of_space, steps=steps))
+        return stored._replace(grid=replace(of_space, steps=steps))
     return stored
 
 
@@ -63,7 +63,7 @@ def _read(path: Path, file: IO[bytes], kind: str) -> Array:
 
 
 def _stored(path: Path, values: Array, reading: Reading) -> Stored:
-    """Volumes that are a one-hot image are told by their content; 4D arrays are refused later."""
+    """Recognizes one-hot images by their content; 4D arrays are rejected later."""
     if reading.probabilities:
         return Stored(values)
     if reading.one_hot is None and values.ndim == 3 and (axis := one_hot_axis(values)) is not None:

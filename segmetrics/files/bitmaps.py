@@ -43,7 +43,7 @@ def read_bmp(path: Path, _: Reading, buffer: Buffer) -> Stored:
 def read_pnm(path: Path, _: Reading, buffer: Buffer) -> Stored:
     """The numbers of a PBM, PGM or PPM, in text or binary.
 
-    A PBM says which pixels are black. Image libraries write 0 as black, so black is label 0.
+    A PBM defines black pixels. Image libraries write 0 as black, so black is label 0.
     """
     data = path.read_bytes()
     kind = int(data[1:2])
@@ -78,7 +78,7 @@ def read_pnm(path: Path, _: Reading, buffer: Buffer) -> Stored:
 
 
 def unpacked(rows: Array, bits: int) -> Array:
-    """Samples of so many bits, the highest first in each byte."""
+    """Unpacks samples of some bits, the most significant first."""
     if bits == 8:
         return rows
     shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)

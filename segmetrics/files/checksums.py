@@ -1,4 +1,4 @@
-"""Compressed files are read to their end, where the checksum is.
+"""Reading of compressed files to their end, where the checksum is.
 
 nibabel stops where the voxels end, before gzip's checksum, and SimpleITK verifies none. Checksums
 are verified in ``.nii.gz``, ``.mgz``, ``.npz``, and in MHA, MHD, NRRD and NHDR that are compressed.
@@ -20,12 +20,12 @@ GZIP, ZLIB = 31, 15
 GZIP_MAGIC = b"\x1f\x8b"
 #: Bytes that are read, and inflated, at a time.
 PART = 2**20
-#: Headers are looked for in so many bytes.
+#: Bytes in which headers are searched.
 HEAD = 1024
 
 
 def read_checked(path: Path, size: Callable[[bytes], int]) -> bytearray:
-    """The bytes of a file, inflated if its suffix says that gzip compressed them.
+    """The bytes of a file, inflated if its suffix is that of gzip.
 
     Args:
         path: the file.
@@ -33,7 +33,7 @@ def read_checked(path: Path, size: Callable[[bytes], int]) -> bytearray:
 
     Raises:
         ValueError: it is damaged, or holds too little.
-        MaskError: it cannot hold what its header says.
+        MaskError: it cannot hold as much as its header claims.
     """
     stored, compressed = path.stat().st_size, path.name.lower().endswith((".gz", ".mgz"))
     with path.open("rb") as file:
@@ -57,7 +57,7 @@ def read_checked(path: Path, size: Callable[[bytes], int]) -> bytearray:
 
 
 def _inflated_head(start: bytes) -> bytes:
-    """The first ``HEAD`` bytes of what gzip compressed, of as many members as that takes."""
+    """The first ``HEAD`` bytes of a gzip file after inflation, from as many members as needed."""
     head = b""
     while True:
         inflater = zlib.decompressobj(GZIP)

@@ -1,4 +1,4 @@
-"""Colour images become label maps, where that can be done exactly."""
+"""Colour images → label maps, if that is possible exactly."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _labels_of_colors(
 
 
 def _packed(colors: Array) -> Array:
-    """Colours as numbers."""
+    """Colours as integers."""
     red, green, blue = (colors[..., channel].astype(np.int64) for channel in range(3))
     return (red << 32) + (green << 16) + blue
 

@@ -1,8 +1,11 @@
-"""What a file holds, by its first bytes, whatever its suffix says."""
+"""The format of a file by its first bytes, whatever its suffix."""
 
 from __future__ import annotations
 
-#: So many bytes tell it.
+from io import FileIO
+from pathlib import Path
+
+#: The number of bytes that are needed.
 HEAD = 348
 #: Name, offset, and the bytes that may be there.
 _MAGIC: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (
@@ -38,8 +41,14 @@ _MAGIC: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (
 
 
 def kind_of(head: bytes) -> str | None:
-    """The name of the format that a file begins as; None where nobody knows."""
+    """The name of the format by a file's first bytes; None if unknown."""
     for name, offset, magics in _MAGIC:
         if head[offset:].startswith(magics):
             return name
     return None
+
+
+def content_of(path: Path, most: int = -1) -> bytes:
+    """What a file holds, or its first bytes; sooner than ``Path.read_bytes``."""
+    with FileIO(path) as file:
+        return file.read(most)

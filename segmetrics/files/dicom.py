@@ -1,4 +1,4 @@
-"""DICOM SEG, read by highdicom: the numbers of segments are labels, 0 is none of them."""
+"""DICOM SEG, read by highdicom: the numbers of segments are labels, 0 is background."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def read_segmentation(path: Path, reading: Reading, buffer: Buffer) -> Stored:
         raise ValueError("its frames are no volume")
     try:
         volume = segmentation.get_volume(combine_segments=True)
-    except RuntimeError as error:  # says so of overlaps
+    except RuntimeError as error:  # raised for overlaps
         raise MaskError("values", path, " ".join(str(error).split())) from error
     to_ras = np.diag([-1.0, -1.0, 1.0]) @ volume.affine[:3]
     grid = Grid(to_ras[:, :3], to_ras[:, 3], zyx=True, sparse=True)

@@ -1,4 +1,4 @@
-"""Volumes without their empty slices are brought to one extent, before they are compared."""
+"""Padding of volumes without their empty slices to a common extent."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _is_sparse(mask: LabelMap) -> bool:
 
 
 def _padding(preds: LabelMap, target: LabelMap) -> tuple[Longs, Longs] | None:
-    """How many elements each mask lacks before and behind each of its axes, ``(axes, 2)`` each.
+    """The number of missing elements at both ends of each axis, ``(axes, 2)`` a mask.
 
     None where the grids differ by more than their extent, or a mask that is not sparse lacks some.
     """

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from segmetrics.files.content import HEAD, kind_of
+from segmetrics.files.content import HEAD, content_of, kind_of
 from segmetrics.files.masks import Buffer, LabelMap, Reading, Stored
 from segmetrics.files.meaning import to_labels
 from segmetrics.files.problems import MaskError
@@ -26,16 +26,21 @@ class Format(NamedTuple):
     library: str = ""
 
     @property
+    def imported(self) -> Any:
+        """Its module."""
+        return import_module(f"segmetrics.files.{self.module}")
+
+    @property
     def reader(self) -> Reader:
         """The function that reads a file."""
-        found: Reader = getattr(import_module(f"segmetrics.files.{self.module}"), self.function)
+        found: Reader = getattr(self.imported, self.function)
         return found
 
 
 PNG, GIF = Format("PNG", "png", "read_png"), Format("GIF", "images", "read_gif")
 TIFF, WEBP = Format("TIFF", "tiff", "read_tiff"), Format("WebP", "images", "read_webp")
 BMP, PNM = Format("BMP", "bitmaps", "read_bmp"), Format("PNM", "bitmaps", "read_pnm")
-#: Images by their names: of these the content counts, not the suffix.
+#: Names of image formats, for which the content decides, not the suffix.
 IMAGES = {image.name: image for image in (PNG, TIFF, BMP, GIF, PNM, WEBP)}
 
 #: Suffix, in lower case → format.
@@ -62,9 +67,9 @@ FORMATS = {
     ".nhdr": Format("NRRD", "itk", "read_nrrd", "SimpleITK"),
     ".dcm": Format("DICOM", "dicom", "read_segmentation", "highdicom"),
 }
-#: Suffix → what its content begins as, if not as its format.
+#: Suffix → the format of its first bytes, if it differs.
 CONTAINERS = {".npz": "ZIP", ".nii.gz": "gzip", ".mgz": "gzip"}
-#: Suffix → what it is that is no mask, or none that is read.
+#: Suffix → its kind, for files that are not masks or not supported.
 OTHER_IMAGES = {
     ".jpg": "JPEG", ".jpeg": "JPEG", ".jp2": "JPEG 2000", ".j2k": "JPEG 2000", ".jxl": "JPEG XL",
     ".avif": "AVIF", ".heic": "HEIC", ".heif": "HEIC", ".exr": "OpenEXR", ".tga": "TGA",
@@ -105,14 +110,27 @@ def read(path: Path, reading: Reading | None = None, buffer: Buffer | None = Non
         [[0, 7], [7, 255]]
     """
     reading = reading or Reading()
+    return to_labels(path, read_stored(path, reading, buffer or Buffer()), reading)
+
+
+def read_stored(path: Path, reading: Reading, buffer: Buffer) -> Stored:
+    """What the reader of a mask's format finds.
+
+    Raises:
+        MaskError, ImportError: as ``read``.
+    """
     with refusing(path):
-        stored = format_of(path).reader(path, reading, buffer or Buffer())
-    return to_labels(path, stored, reading)
+        if FORMATS.get(suffix(path.name).lower()) == PNG:  # most are: one file is opened once
+            data = content_of(path)
+            if kind_of(data) == PNG.name:
+                found: Stored = PNG.imported.decoded(path, data, buffer)
+                return found
+        return format_of(path).reader(path, reading, buffer)
 
 
 @contextmanager
 def refusing(path: Path) -> Iterator[None]:
-    """Turns what decoders raise when they stumble on a broken file into a ``MaskError``."""
+    """Converts errors of decoders on broken files to ``MaskError``."""
     try:
         yield
     except (MaskError, ImportError):
@@ -129,8 +147,7 @@ def format_of(path: Path) -> Format:
     """
     end = suffix(path.name).lower()
     named = FORMATS.get(end)
-    with path.open("rb", buffering=0) as file:
-        found = kind_of(file.read(HEAD))
+    found = kind_of(content_of(path, HEAD))
     if named is None:
         what = found or OTHER_IMAGES.get(end) or end
         how = " under this name: name DICOM SEG .dcm" if what == "DICOM" else ""
@@ -145,7 +162,7 @@ def format_of(path: Path) -> Format:
 
 
 def data_file(path: Path) -> Path | None:
-    """The file beside a header that holds its voxels; None where there is none."""
+    """The data file of a header; None if there is none."""
     if suffix(path.name).lower() not in (".mhd", ".nhdr"):
         return None
     found: Path | None = import_module("segmetrics.files.itk").data_file(path)
@@ -153,7 +170,7 @@ def data_file(path: Path) -> Path | None:
 
 
 def load_readers(paths: Iterable[Path]) -> None:
-    """Load what reads these masks, once for all workers that are forked afterwards.
+    """Load the readers of these masks once, for all workers that are forked afterwards.
 
     Raises:
         ImportError: a library that a format needs is not installed; says how to install it.
@@ -169,7 +186,7 @@ def load_readers(paths: Iterable[Path]) -> None:
                 f"{path} and others need {form.library}. Install it with "
                 "`pip install segmetrics[medical]`."
             ) from error
-        module = import_module(f"segmetrics.files.{form.module}")
+        module = form.imported
         if form == PNG:
             module.load_kernels()
 

@@ -1,4 +1,4 @@
-"""Where the pixels of a GeoTIFF lie on the earth, and whether two masks lie at one place."""
+"""The georeference of a GeoTIFF, and whether two masks have the same."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Corners of equal places lie so close, in pixels.
+#: The largest distance between corners of equal places, in pixels.
 TOLERANCE = 1e-3
 
 # Tags of GeoTIFF 1.1, and keys of its directory.
@@ -22,12 +22,12 @@ PIXEL_IS_POINT, USER_DEFINED = 2, 32767
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where pixels lie.
+    """The georeference of pixels.
 
     Args:
         affine: ``(3, 3)``, maps ``(column, row, 1)`` to map coordinates; whole numbers are the
             corners of pixels. None where the file has none.
-        code: EPSG code of the coordinate reference system; None where there is none.
+        code: EPSG code of the coordinate reference system; None if there is none.
         keys: what else defines it.
     """
 
@@ -55,10 +55,10 @@ class Place:
 
 
 def place_of(valueof: Callable[[int], Any]) -> Place | None:
-    """The place that the tags of a page say.
+    """The georeference in the tags of a page.
 
     Args:
-        valueof: the value of a tag, None where it is missing.
+        valueof: the value of a tag, None if it is missing.
     """
     keys = _keys(valueof)
     affine = _affine(valueof, keys)
@@ -73,7 +73,7 @@ def place_of(valueof: Callable[[int], Any]) -> Place | None:
 
 
 def _keys(valueof: Callable[[int], Any]) -> dict[int, Any]:
-    """The keys of the directory, texts left out: programs word them as they like."""
+    """The keys of the directory without texts, which differ between programs."""
     directory = np.array(valueof(DIRECTORY) or (), np.int64)
     found: dict[int, Any] = {}
     for key, tag, count, value in directory[4 : len(directory) // 4 * 4].reshape(-1, 4).tolist():
@@ -85,7 +85,7 @@ def _keys(valueof: Callable[[int], Any]) -> dict[int, Any]:
 
 
 def _affine(valueof: Callable[[int], Any], keys: Mapping[int, Any]) -> NDArray[np.float64] | None:
-    """The map from corners of pixels to coordinates."""
+    """The affine map from pixel corners to coordinates."""
     scale, tiepoint = valueof(PIXEL_SCALE), valueof(TIEPOINT)
     if (matrix := valueof(TRANSFORMATION)) is not None:
         full = np.array(matrix, np.float64).reshape(4, 4)

@@ -1,4 +1,4 @@
-"""Grids: where the elements of an array lie in space, and when two grids are one."""
+"""Grids: the positions of an array's elements in space, and when two grids are equal."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Floats = NDArray[np.float64]
 
 #: The codes of axes, toward positive and negative world coordinates.
 CODES = (("R", "L"), ("A", "P"), ("S", "I"))
-#: Corners of equal grids lie so close, in voxels.
+#: The largest distance between corners of equal grids, in voxels.
 TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where the elements of an array lie.
+    """The positions of the elements of an array.
 
     Args:
         steps: ``(world, axes)``: column i leads from one element to the next along axis i.
@@ -40,7 +40,7 @@ class Grid:
 
     @staticmethod
     def unplaced(ndim: int, *, zyx: bool = False) -> Grid:
-        """The grid of an array of which only the order of the axes is known."""
+        """The grid of an array whose axes are known, but not its position."""
         return replace(Grid.of_affine(np.eye(4), ndim, zyx=zyx), placed=False, measured=False)
 
     @staticmethod
@@ -67,7 +67,7 @@ class Grid:
         return bool(np.linalg.matrix_rank(self.steps / self.spacing) == self.steps.shape[1])
 
     def nowhere(self) -> Grid:
-        """The same axes and spacing, without a place."""
+        """The same axes and spacing, without a position."""
         return replace(self, placed=False)
 
     def without(self, axis: int) -> Grid:
@@ -93,7 +93,7 @@ class Grid:
 def axes_and_flips(
     grid: Grid, size: Sequence[int], to: Grid, to_size: Sequence[int]
 ) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """How an array on one grid is brought to another that is equal up to its axes.
+    """The permutation and flips that map an array to an equal grid with other axes.
 
     Returns:
         The permutation of its axes and which of the result are then flipped; None where the grids

@@ -1,6 +1,6 @@
 """GIF and WebP, decoded by Pillow: the stored values of palette images, or colours.
 
-Pillow's plugins are called directly: ``Image.open`` would warn of 89 megapixels, and refuse 179.
+Pillow's plugins are called directly: ``Image.open`` warns at 89 megapixels and fails at 179.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from segmetrics.files.problems import MaskError
 SimpleITK: Any = sitk  # its classes are untyped
 SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
 
-#: NumPy's types, by what MetaIO and NRRD call them. (A MET_LONG has 4 or 8 bytes, nobody knows.)
+#: NumPy's types by their names in MetaIO and NRRD. (A MET_LONG may have 4 or 8 bytes.)
 MET = {"MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4",
        "MET_UINT": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4",
        "MET_DOUBLE": "f8"}  # fmt: skip
@@ -43,7 +43,7 @@ NRRD = {name: dtype for dtype, names in (
 
 
 class Data(NamedTuple):
-    """Where the voxels of a header lie, and how they are stored; ``shape`` as (x, y, z)."""
+    """The grid and the storage of the voxels of a header; ``shape`` as (x, y, z)."""
 
     path: Path
     offset: int
@@ -66,7 +66,7 @@ def read_metaimage(path: Path, reading: Reading, buffer: Buffer) -> Stored:
 
 
 def read_nrrd(path: Path, reading: Reading, buffer: Buffer) -> Stored:
-    """A volume of NRRD; one without a space is placed nowhere."""
+    """A volume of NRRD; one without a space has no position."""
     fields, end = _nrrd_header(path)
     data = _data_of_nrrd(path, fields, end)
     kinds = fields.get("kinds", "").split()
@@ -81,7 +81,7 @@ def read_nrrd(path: Path, reading: Reading, buffer: Buffer) -> Stored:
 
 
 def data_file(path: Path) -> Path | None:
-    """The file beside a header that holds its voxels; None where there is none."""
+    """The data file of a header; None if there is none."""
     of_nrrd = path.suffix.lower() == ".nhdr"
     with suppress(OSError, ValueError):  # a header that cannot be read names none
         header = _nrrd_header(path) if of_nrrd else _metaimage_header(path)
@@ -91,7 +91,7 @@ def data_file(path: Path) -> Path | None:
 
 
 def _voxels(path: Path, data: Data) -> Array:
-    """The voxels (z, y, x), when they are all there, no bytes more, and their checksum fits."""
+    """The voxels (z, y, x); checks their number, the end of the file and the checksum."""
     check_size(path, data.shape)
     needed, there = prod(data.shape) * data.dtype.itemsize, data.path.stat().st_size - data.offset
     if data.container is not None:
@@ -113,7 +113,7 @@ def _voxels(path: Path, data: Data) -> Array:
 
 
 def _of_no_spacing(path: Path, spaced: str, data: Data, reading: Reading) -> Grid | None:
-    """A grid with a spacing that is none, where nobody asks for its place; None for any other.
+    """A grid with an invalid spacing, if grids are ignored; None for any other.
 
     SimpleITK takes a negative spacing for a positive one.
     """
@@ -127,7 +127,7 @@ def _of_no_spacing(path: Path, spaced: str, data: Data, reading: Reading) -> Gri
 
 
 def _grid(path: Path, of: str, data: Data, reading: Reading) -> Grid:
-    """What SimpleITK makes of the header; where it is ignored the spacing alone, if it has one."""
+    """The grid by SimpleITK; if grids are ignored only the spacing, if there is one."""
     if not reading.ignore_grid:
         return _placed(path, of, data)
     try:
@@ -162,7 +162,7 @@ def _placed(path: Path, of: str, data: Data) -> Grid:
 
 
 def _metaimage_header(path: Path) -> tuple[dict[str, str], int]:
-    """The fields of a header, and where it ends."""
+    """The fields of a header, and its length."""
     fields: dict[str, str] = {}
     with path.open("rb") as file:
         while line := file.readline(2**16):
@@ -202,7 +202,7 @@ def _data_of_metaimage(path: Path, fields: dict[str, str], end: int) -> Data:
 
 
 def _nrrd_header(path: Path) -> tuple[dict[str, str], int]:
-    """The fields of a header, and where it ends."""
+    """The fields of a header, and its length."""
     fields: dict[str, str] = {}
     with path.open("rb") as file:
         if not file.readline(2**16).startswith(b"NRRD000"):

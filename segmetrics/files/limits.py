@@ -1,4 +1,4 @@
-"""How large masks may be, and how much a compressed file can hold."""
+"""Limits on the size of masks, and on how much a compressed file can hold."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_size(path: Path, shape: tuple[int, ...], what: str = "") -> None:
 
 
 def check_ratio(path: Path, size: int, stored: int, codec: str) -> None:
-    """Raise where compressed bytes cannot hold what they should: damage, or a bomb.
+    """Raise if compressed bytes cannot hold as much as they claim: damage, or a bomb.
 
     Args:
         path: the file.

@@ -1,4 +1,4 @@
-"""What a file holds, and what it becomes: stored values, label maps, memory to decode into."""
+"""Stored values of files, label maps, and memory to decode into."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Color = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Reading:
-    """How files are read.
+    """Settings for reading files.
 
     Args:
         colors: colour → label, where the label space has colours: colour images become label maps.
@@ -39,16 +39,15 @@ class Reading:
     logits: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class Stored:
-    """What a reader finds in a file: the values as they are stored, and what is said about them.
+class Stored(NamedTuple):
+    """The result of a reader: the stored values, and their metadata.
 
     Args:
         values: ``(H, W)`` or ``(D, H, W)`` of any dtype; where ``bands`` is not empty with one more
             dimension at the end, the channels.
         bands: names of the channels of a colour image, as ``"RGBA"``.
-        grid: where the voxels lie in space.
-        place: where the pixels lie on the earth.
+        grid: the positions of the voxels in space.
+        place: the georeference of the pixels.
         palette: the colours of the indices, of a palette image: three bytes each.
         slope: what the file says the integers are multiplied by, if that made fractions of them.
         nodata: the value that the file says marks missing pixels.
@@ -64,7 +63,7 @@ class Stored:
 
 
 class LabelMap(NamedTuple):
-    """Labels as NumPy integers ``(H, W)`` or ``(D, H, W)``, and where they lie.
+    """Labels as NumPy integers ``(H, W)`` or ``(D, H, W)``, with their grid.
 
     Of a file of probabilities or logits ``scores`` are these, in float32: of the foreground, which
     is where the probability is above 0.5, or of every class ``(C, ...)``, of which the labels are
@@ -82,7 +81,7 @@ class LabelMap(NamedTuple):
 
 
 class Buffer:
-    """Memory that masks are decoded into again and again; the one before is overwritten.
+    """A buffer that masks are decoded into, each overwriting the previous one.
 
     Fresh memory for every mask would cost a third of the time: the system clears it page by page.
     """
@@ -97,7 +96,7 @@ class Buffer:
         return array.view(dtype).reshape(shape)
 
     def empty(self, size: int) -> NDArray[np.uint8]:
-        """So many bytes of this memory, as they are."""
+        """Uninitialized bytes of this memory."""
         if size > len(self._bytes):
             self._bytes = np.empty(size, np.uint8)
         return self._bytes[:size]

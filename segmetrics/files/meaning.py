@@ -13,7 +13,7 @@ from segmetrics.files.masks import Array, LabelMap, Reading, Stored, kind_of
 from segmetrics.files.problems import MaskError
 from segmetrics.files.scores import to_scores
 
-#: Values that are integers to this are these integers: noise of scaling.
+#: The tolerance to integers, for rounding errors of scaling.
 NOISE = 1e-3
 #: Ignored pixels of binary masks.
 VOID = 255
@@ -36,7 +36,7 @@ def to_labels(path: Path, stored: Stored, reading: Reading) -> LabelMap:
     """Stored values as labels: integers in native byte order.
 
     Raises:
-        MaskError: colours that are no labels, fractions, or neither two nor three dimensions.
+        MaskError: colours that are not labels, fractions, or neither two nor three dimensions.
     """
     if reading.probabilities:
         return to_scores(path, stored, reading)
@@ -59,7 +59,7 @@ def to_labels(path: Path, stored: Stored, reading: Reading) -> LabelMap:
         raise MaskError("values", path, detail)
     native = values.dtype.newbyteorder("=")
     native = np.dtype(np.uint8) if values.dtype == np.bool_ else native
-    # C knows two types of 64 bits, of which torch knows one
+    # C has two 64-bit types, of which torch has one
     labels = np.require(values, native, ["C", "W"]).view(native.str)
     return LabelMap(
         labels, grid, stored.palette, stored.nodata, None if reading.ignore_grid else stored.place

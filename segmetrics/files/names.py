@@ -1,4 +1,4 @@
-"""Names of files as text that every terminal, JSON and CSV can hold."""
+"""Names of files as text for terminals, JSON and CSV."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 import unicodedata
 
 SURROGATES = re.compile("[\ud800-\udfff]")
-#: Control characters but for the line feed.
+#: Control characters except the line feed.
 CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 
 def valid(text: str) -> str:
-    r"""Valid Unicode: bytes of a name that are no UTF-8 become ``\xe9``."""
+    r"""Valid Unicode: bytes of a name that are not UTF-8 become ``\xe9``."""
     return SURROGATES.sub(_escaped, text)
 
 
@@ -30,6 +30,6 @@ def printable(text: str) -> str:
 
 def _escaped(match: re.Match[str]) -> str:
     code = ord(match[0])
-    # how Python decodes a byte of a name that is no UTF-8
+    # surrogates, which stand for bytes that are not UTF-8
     code = code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else code
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -75,7 +75,7 @@ def _header_and_values(path: Path, kinds: dict[bytes, Any]) -> tuple[Any, Array]
 
 
 def _grid(path: Path, header: Any, values: Array) -> Grid:
-    """By sform, else qform, as nibabel; unplaced where the file has neither."""
+    """The grid by sform, else qform, as in nibabel; without a position if there is neither."""
     coded = {name: int(header[f"{name}_code"]) for name in ("sform", "qform")}
     if not any(code > 0 for code in coded.values()):
         return _spaced(header, values)
@@ -84,7 +84,7 @@ def _grid(path: Path, header: Any, values: Array) -> Grid:
     if not (np.isfinite(spacing) & (spacing > 0))[used].all():
         raise MaskError("grid", path, f"its header says the spacing {spacing.tolist()}")
     if header["pixdim"][0] not in (-1, 1):
-        header["pixdim"][0] = 1  # as the standard says
+        header["pixdim"][0] = 1  # as in the standard
     try:
         affine: Floats = header.get_sform() if coded["sform"] > 0 else header.get_qform()
     except Exception as error:
@@ -94,7 +94,7 @@ def _grid(path: Path, header: Any, values: Array) -> Grid:
 
 
 def _grid_of_any(path: Path, header: Any, values: Array) -> Grid:
-    """The same where only the spacing is asked for: whatever is wrong, it is no problem yet."""
+    """The grid if only the spacing is needed: other errors of the header are ignored."""
     try:
         return _grid(path, header, values).nowhere()
     except MaskError:
@@ -102,7 +102,7 @@ def _grid_of_any(path: Path, header: Any, values: Array) -> Grid:
 
 
 def _spaced(header: Any, values: Array) -> Grid:
-    """By the spacing alone, placed nowhere; 0 stands for a spacing that is none."""
+    """The grid from the spacing alone, without a position; 0 for an invalid spacing."""
     unit = MILLIMETRES.get(int(header["xyzt_units"]) % 8, 1.0)
     spacing = header["pixdim"][1:4].astype(np.float64) * unit
     affine = np.diag([*np.where(np.isfinite(spacing) & (spacing > 0), spacing, 0), 1])

@@ -1,4 +1,4 @@
-"""Pairs: which prediction belongs to which target, by the names of their files."""
+"""Pairing of predictions and targets by the names of their files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Pair:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All files of the pair, those beside headers too."""
+        """All files of the pair, including data files of headers."""
         own = [path for path in (self.preds, self.target, self.instances) if path]
         if self.classes:
             every = (file for masks in self.classes for file in (masks.target, masks.preds))
@@ -90,15 +90,15 @@ class Match:
         return "{class}" in self.preds + self.target
 
 
-#: What to do about masks of classes that targets have not.
+#: The fix for masks of classes that targets lack.
 SOME_CLASSES = (
     "Without a file a class of a target is unknown, not empty. To score some classes only, name "
     "them in a file for --labels."
 )
-#: As Cityscapes' own script finds predictions, for targets that are named as its are.
+#: Cityscapes' names of predictions, as its own script finds them.
 CITYSCAPES = Match("{key}*", "{key}_gtFine_labelIds.png")
 
-#: Suffixes of files that are kept with masks and are none: texts, tables, settings, logs.
+#: Suffixes of other files that are stored with masks: texts, tables, settings, logs.
 NO_MASKS = (
     ".txt", ".md", ".rst", ".pdf", ".html", ".htm", ".css", ".js", ".log", ".out", ".err",
     ".json", ".jsonl", ".geojson", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".xml",
@@ -169,7 +169,7 @@ def find_pairs(
                 hint = "" if match else _pattern(some_preds, some_targets)
                 problems.append(Problem("ambiguous", str(several[0]), detail, hint))
         if len(some_preds) == len(some_targets) == 1:
-            if not broken & {str(some_preds[0]), str(some_targets[0])}:
+            if not (broken and broken & {str(some_preds[0]), str(some_targets[0])}):
                 pairs.append(Pair(name, some_preds[0], some_targets[0]))
         elif not some_targets:
             problems += [Problem("no target", str(path)) for path in some_preds]
@@ -182,7 +182,7 @@ def find_classes(targets: Path, match: Match) -> list[str]:
     """The classes of targets that are masks of one class each.
 
     Raises:
-        ValueError: there is no such folder, or no mask that fits.
+        ValueError: there is no such folder, or no mask that matches.
     """
     masks, _ = _find_masks(targets, match.target)
     return sorted({name for _, name in _masks_of_classes(match.target, targets, masks)})
@@ -201,7 +201,7 @@ def with_instances(pairs: Iterable[Pair]) -> tuple[list[Pair], list[Problem]]:
 
 
 def find_images(folder: Path, names: Iterable[str]) -> dict[str, Path]:
-    """The images behind the masks of pairs: same path but for the suffix, or named ``{key}*``."""
+    """The images of pairs: the same path except for the suffix, or named ``{key}*``."""
     of_images = {end for end, form in FORMATS.items() if form.name in IMAGES}
     suffixes = OTHER_IMAGES.keys() | of_images
     paths = [path for path in _walk(folder)[0] if suffix(path).lower() in suffixes]
@@ -212,7 +212,7 @@ def find_images(folder: Path, names: Iterable[str]) -> dict[str, Path]:
 
 
 def _find_masks(folder: Path, pattern: str | None) -> tuple[list[str], list[Problem]]:
-    """Paths of masks in a folder, and what is there but cannot be read as a mask.
+    """Paths of masks in a folder, and of files that cannot be read as masks.
 
     A file in another format is no problem if there is a mask of the same name: it is the image
     that was labelled, or the scores that the mask was made from. Nor is one that does not fit the
@@ -226,11 +226,10 @@ def _find_masks(folder: Path, pattern: str | None) -> tuple[list[str], list[Prob
         raise ValueError(f"{folder}: {what}.")
     paths, broken, problems = _walk(folder)
     masks = [path for path in paths if _is_mask(path)]
-    known = {_stem(path) for path in masks}
+    others = sorted(set(paths).difference(masks).union(broken))
+    known = {_stem(path) for path in masks} if others else set()
     fits = _fits(pattern, r"[^/]+") if pattern else bool
-    for path in paths:
-        if _is_mask(path) and path not in broken:
-            continue
+    for path in others:
         if not fits(path) or _is_no_mask(path) or (_stem(path) in known and not _is_mask(path)):
             continue
         if path in broken:
@@ -247,7 +246,7 @@ def _find_masks(folder: Path, pattern: str | None) -> tuple[list[str], list[Prob
 
 
 def _walk(folder: Path) -> tuple[list[str], dict[str, str], list[Problem]]:
-    """Paths of what is below a folder, which of it is no regular file, and unreadable folders.
+    """Paths below a folder, those that are not regular files, and unreadable folders.
 
     A folder is visited once, however many links lead to it, and by its own path if it has one
     here. A link to a folder that holds this one is not followed. Hidden files are left out.
@@ -272,7 +271,9 @@ def _walk(folder: Path) -> tuple[list[str], dict[str, str], list[Problem]]:
             path = f"{prefix}{entry.name}"
             if entry.name.startswith("."):
                 continue
-            if not os.path.isdir(entry):
+            if _is_regular(entry):
+                paths.append(path)
+            elif not os.path.isdir(entry):
                 paths.append(path)
                 if not os.path.isfile(entry):
                     broken[path] = _what_it_is(entry)
@@ -283,14 +284,22 @@ def _walk(folder: Path) -> tuple[list[str], dict[str, str], list[Problem]]:
     return sorted(paths), broken, problems
 
 
+def _is_regular(entry: os.DirEntry[str]) -> bool:
+    """Whether this is a regular file and no link; most systems say so without another question."""
+    try:
+        return entry.is_file(follow_symlinks=False)
+    except OSError:
+        return False
+
+
 def _identity(folder: Path) -> tuple[int, int]:
-    """What a folder has in common with nothing but links to it."""
+    """The identity of a folder, which only links to it share."""
     status = folder.stat()
     return status.st_dev, status.st_ino
 
 
 def _what_it_is(entry: os.DirEntry[str]) -> str:
-    """What is neither a file nor a folder."""
+    """Paths that are neither a file nor a folder."""
     try:
         mode = os.stat(entry).st_mode
     except OSError as error:
@@ -318,7 +327,7 @@ def _no_format(path: Path) -> Problem:
 
 
 def formats() -> str:
-    """The formats that are read, in words."""
+    """The supported formats, as text."""
     *most, last = dict.fromkeys(format.name for format in FORMATS.values())
     return f"{', '.join(most)} or {last}"
 
@@ -333,7 +342,7 @@ def _without_suffix(path: str) -> str:
 
 
 def _of_one_format(several: list[Path], partners: list[Path]) -> list[Path]:
-    """Of files that share a name the one in the partner's format; nnU-Net has .npz beside masks."""
+    """Of files with the same name the one in the partner's format: nnU-Net adds .npz to masks."""
     if len(several) < 2 or len(partners) != 1:
         return several
     format_ = FORMATS[suffix(partners[0].name).lower()]
@@ -342,7 +351,7 @@ def _of_one_format(several: list[Path], partners: list[Path]) -> list[Path]:
 
 
 def _pattern(preds: Sequence[Path], targets: Sequence[Path]) -> str:
-    """The --match that takes the first of the files that share a name."""
+    """The --match that selects the first of several files with the same name."""
     if not (preds and targets):
         return ""
     first, of_targets = (f"'{{key}}{suffix(paths[0].name)}'" for paths in (preds, targets))
@@ -354,7 +363,7 @@ def _pairs_of_classes(
     folders: tuple[Path, Path],
     files: Mapping[Path, Sequence[str]],
 ) -> tuple[list[Pair], list[Problem]]:
-    """Pairs of which each class has its own files."""
+    """Pairs in which each class has files of its own."""
     preds, targets = folders
     of_targets = _masks_of_classes(match.target, targets, files[targets], match.classes)
     # a class that the targets have ends a key, whatever else is in the name
@@ -410,7 +419,7 @@ def _masks_of_classes(
 def _names_by(
     match: Match, preds: Sequence[str], targets: Sequence[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Path → name of predictions and of targets; a prediction of no target keeps its own."""
+    """Path → name of predictions and of targets; a prediction without a target keeps its own."""
     fits = _fits(match.target, r"[^/]+")
     of_targets = {path: found["key"] for path in targets if (found := fits(path))}
     of_preds = _fitting(match.preds, preds, set(of_targets.values()))
@@ -420,7 +429,7 @@ def _names_by(
 
 
 def _fitting(pattern: str, paths: Iterable[str], keys: set[str]) -> dict[str, str]:
-    """Path → key of those that fit with one of the keys; the longest, if they fit with several."""
+    """Path → key of those that match one of the keys; the longest if several match."""
     lengths = sorted({len(key) for key in keys}, reverse=True)
     shapes = [_fits(pattern, rf"(?<![^\W_])[^/]{{{n}}}(?![^\W_])") for n in lengths]
     found: dict[str, str] = {}
@@ -432,7 +441,7 @@ def _fitting(pattern: str, paths: Iterable[str], keys: set[str]) -> dict[str, st
 
 
 def _fits(pattern: str, key: str, name: str = "[^/]+") -> Callable[[str], re.Match[str] | None]:
-    """Fits a path, or its last part, with or without its suffix, to a pattern."""
+    """Matches a path, or its last part, with or without its suffix, against a pattern."""
     parts = {
         "{key}": f"(?P<key>{key})", "{class}": f"(?P<class>{name})", "*": "[^/]*", "?": "[^/]",
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Large rasters are read in parts: rows of a TIFF, which is tiled or striped.
+"""Reading of large rasters in parts: rows of a tiled or striped TIFF.
 
 Each part has about ``PART`` pixels, so a worker needs little memory whatever the size.
 """
@@ -10,15 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from segmetrics.files.formats import TIFF, format_of, read, refusing
+from segmetrics.files.formats import FORMATS, PNG, TIFF, format_of, read, refusing, suffix
 from segmetrics.files.masks import Array, Buffer, LabelMap, Reading
 from segmetrics.files.meaning import to_labels
 
 #: TIFFs of more pixels are read in parts.
 LARGE = 2**26
-#: Pixels of a part, about.
+#: About how many pixels a part has.
 PART = 2**24
-#: Rows and columns of a large TIFF that are looked at, at most.
+#: The most rows and columns of a preview of a large TIFF.
 SIDE = 2048
 #: Smaller files are not looked into: a byte of Deflate is at most 1,032 pixels.
 SMALLEST = LARGE // 1032
@@ -37,6 +37,8 @@ def parts(preds: Path, target: Path) -> list[Rows | None]:
     Returns:
         Rows; or None alone, where the masks are read at once.
     """
+    if FORMATS.get(suffix(preds.name).lower()) == PNG:  # most are: their size is not asked
+        return [None]
     try:
         if min(path.stat().st_size for path in (preds, target)) < SMALLEST:
             return [None]
@@ -55,7 +57,7 @@ def parts(preds: Path, target: Path) -> list[Rows | None]:
                 return [None]
             aligned = max(aligned, mask.step)  # the other's tiles are decoded twice at edges
         step = max(PART // width // aligned, 1) * aligned
-    except Exception:  # reading says what is wrong
+    except Exception:  # reading reports the error
         return [None]
     return [Rows(first, min(first + step, height)) for first in range(0, height, step)]
 
@@ -79,7 +81,7 @@ def read_rows(
 
 
 def read_thinned(path: Path, reading: Reading | None = None) -> LabelMap:
-    """A mask to look at: of a large TIFF only every so many rows and columns."""
+    """A preview of a mask: of a large TIFF only every n-th row and column."""
     pieces = parts(path, path)
     if pieces == [None]:
         return read(path, reading)

@@ -1,8 +1,8 @@
 """PNG: the stored values of grey and palette images of any depth, or colours.
 
-Images that are not interlaced are inflated by libdeflate and unfiltered by ``png_kernels``, which
-takes a fifth of Pillow's time or less. Pillow decodes the rest, and what cannot be inflated, so
-that its errors are told.
+Images that are not interlaced are inflated by libdeflate or zlib-ng and unfiltered by
+``png_kernels``, which takes a fifth of Pillow's time or less. Pillow decodes the rest, and what
+cannot be inflated, so that its errors are told.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,14 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics.files.bitmaps import unpacked
+from segmetrics.files.content import content_of
 from segmetrics.files.limits import check_ratio, check_size
 from segmetrics.files.masks import Array, Buffer, Reading, Stored
 from segmetrics.files.problems import MaskError
 
+Ints = NDArray[np.int32]
+
 #: The first bytes of every PNG.
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: Colour types of PNG.
-GREY, PALETTE, COLORS = 0, 3, {2: "RGB", 4: "LA", 6: "RGBA"}
+GREY, COLORED, PALETTE = 0, 2, 3
+COLORS = {COLORED: "RGB", 4: "LA", 6: "RGBA"}
 #: Bits of a sample that a colour type may have.
 DEPTHS = {GREY: (1, 2, 4, 8, 16), PALETTE: (1, 2, 4, 8), **dict.fromkeys(COLORS, (8, 16))}
 #: Pillow stretches grey of 2 and 4 bits to 8: 0, 1, 2, 3 to 0, 85, 170, 255.
@@ -43,14 +46,18 @@ class ColorRuns(NamedTuple):
         size: height and width.
     """
 
-    starts: NDArray[np.int32]
-    colors: NDArray[np.int32]
+    starts: Ints
+    colors: Ints
     size: tuple[int, int]
 
 
 def read_png(path: Path, _: Reading, buffer: Buffer) -> Stored:
     """The stored values of a PNG of any depth; its checksums are verified."""
-    data = path.read_bytes()
+    return decoded(path, content_of(path), buffer)
+
+
+def decoded(path: Path, data: bytes, buffer: Buffer) -> Stored:
+    """``read_png`` of a file's content."""
     png = _checked(path, data)
     values = None if png.interlaced else _decoded(png, buffer)
     if values is None:
@@ -59,40 +66,44 @@ def read_png(path: Path, _: Reading, buffer: Buffer) -> Stored:
 
 
 def read_color_runs(path: Path, buffer: Buffer) -> ColorRuns | None:
-    """The runs of equal pixels of an image of RGB; None of any other, which ``read_png`` reads.
+    """The runs of equal pixels of a PNG of RGB in 8 bits; None of all else, which is read whole.
 
-    It takes a tenth of the time of the pixels.
+    They take a tenth of the time of the pixels.
     """
-    png = _checked(path, path.read_bytes())
-    inflate, (height, width) = _inflate(), png.size
-    if png.bands != "RGB" or png.bits != 8 or png.interlaced or inflate is None:
+    data = content_of(path)
+    png = _checked(path, data) if data.startswith(SIGNATURE) else None
+    if png is None or png.bands != "RGB" or png.bits != 8 or png.interlaced:
         return None
+    inflate, (height, width) = _inflate(png.type), png.size
     filtered = buffer.empty(png.bytes)
-    if not height * width or not inflate(png.chunks, filtered):
+    if inflate is None or not width or not inflate(png.data, filtered):
         return None
-    from segmetrics.files.png_runs import color_runs
-
-    rows, starts, colors = color_runs(filtered, height, width)
+    rows, starts, colors = _color_runs()(filtered, height, width)
     return ColorRuns(starts, colors, png.size) if rows == height else None
 
 
 def load_kernels() -> None:
-    """Load what decodes, which else happens when the first image is read."""
+    """Load the decoders, before the first image needs them."""
     white = np.zeros((1, 1), np.uint8)
-    if _inflate() is not None:
+    if _inflate(GREY) and _inflate(PALETTE):
         _unfilter()(np.zeros(2, np.uint8), 1, white)
 
 
-@dataclass(frozen=True)
-class _Png:
-    """What the header of a PNG says, the palette, and the compressed data."""
+def load_color_kernels() -> None:
+    """The same for ``read_color_runs``."""
+    if _inflate(COLORED):
+        _color_runs()(np.zeros(4, np.uint8), 1, 1)
+
+
+class _Png(NamedTuple):
+    """The header of a PNG, its palette, and the compressed data."""
 
     size: tuple[int, int]
     bits: int
     type: int
     interlaced: bool
     palette: bytes
-    chunks: list[memoryview]
+    data: memoryview | bytes
 
     @property
     def bands(self) -> str:
@@ -101,12 +112,12 @@ class _Png:
 
     @property
     def samples(self) -> int:
-        """Samples of a pixel."""
+        """The number of samples of a pixel."""
         return len(self.bands) or 1
 
-    @cached_property
+    @property
     def bytes(self) -> int:
-        """How many bytes are compressed: rows of packed samples, a filter in front of each."""
+        """The number of inflated bytes: rows of packed samples, each after a filter byte."""
         height, width = self.size
         sizes = [(height, width)]
         if self.interlaced:  # the seven passes of Adam7
@@ -116,14 +127,15 @@ class _Png:
                 (-(-max(height - top, 0) // down), -(-max(width - left, 0) // right))
                 for top, left, down, right in starts
             ]
-        return sum(h * (1 + -(-w * self.samples * self.bits // 8)) for h, w in sizes if w)
+        bits = self.samples * self.bits
+        return sum(h * (1 + -(-w * bits // 8)) for h, w in sizes if w)
 
 
 def _checked(path: Path, data: bytes) -> _Png:
     """The header and the data of a PNG that can be what it says."""
     png = _parsed(path, data)
     check_size(path, png.size)
-    check_ratio(path, png.bytes, sum(map(len, png.chunks)), "Deflate")
+    check_ratio(path, png.bytes, len(png.data), "Deflate")
     return png
 
 
@@ -149,22 +161,24 @@ def _parsed(path: Path, data: bytes) -> _Png:
         elif kind == b"acTL" and (frames := struct.unpack_from(">I", data, place + 8)[0]) > 1:
             raise MaskError("frames", path, f"an APNG of {frames} frames, expected one image")
         place = end + 4
+    whole = chunks[0] if len(chunks) == 1 else b"".join(chunks)
     width, height, bits, color, _, _, interlaced = struct.unpack(">IIBBBBB", header)
-    return _Png((height, width), bits, color, bool(interlaced), palette, chunks)
+    return _Png((height, width), bits, color, bool(interlaced), palette, whole)
 
 
 # --- Decoding -------------------------------------------------------------------------------------
 
 
 def _decoded(png: _Png, buffer: Buffer) -> Array | None:
-    """The values of an image that is not interlaced; None where it is unsound."""
-    inflate, (height, width) = _inflate(), png.size
+    """The values of an image that is not interlaced; None if it is damaged."""
+    inflate, (height, width) = _inflate(png.type), png.size
     known = png.bits in DEPTHS.get(png.type, ())
     if inflate is None or not known or (png.type == PALETTE) > bool(png.palette):
         return None
-    memory = buffer.empty(png.bytes + png.bytes - height)
-    filtered, rows = memory[: png.bytes], memory[png.bytes :].reshape(height, -1)
-    if not inflate(png.chunks, filtered):
+    size = png.bytes
+    memory = buffer.empty(size + size - height)
+    filtered, rows = memory[:size], memory[size:].reshape(height, -1)
+    if not inflate(png.data, filtered):
         return None
     if _unfilter()(filtered, max(1, png.samples * png.bits // 8), rows) < height:
         return None
@@ -175,19 +189,24 @@ def _decoded(png: _Png, buffer: Buffer) -> Array | None:
 
 
 @cache
-def _inflate() -> Callable[[list[memoryview], NDArray[np.uint8]], bool] | None:
-    """What inflates chunks into memory that it fills, and says whether it did; by libdeflate."""
+def _inflate(color: int) -> Callable[[Any, NDArray[np.uint8]], bool] | None:
+    """What inflates data into memory that it fills, and says whether it did.
+
+    Palette images are seldom filtered, so their data are copies of rows above. zlib-ng copies
+    faster; libdeflate is faster at the rest.
+    """
     try:
-        from imagecodecs import DeflateError, deflate_decode
+        import imagecodecs
     except ImportError:
         return None
+    decode: Any = imagecodecs.deflate_decode
+    if color == PALETTE and imagecodecs.ZLIBNG.available:
+        decode = imagecodecs.zlibng_decode
 
-    def inflate(chunks: list[memoryview], into: NDArray[np.uint8]) -> bool:
-        whole = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    def inflate(data: Any, into: NDArray[np.uint8]) -> bool:
         try:
-            found: Any = deflate_decode(whole, out=into)  # type: ignore[arg-type]  # takes more
-            return len(found) == len(into)
-        except DeflateError:
+            return len(decode(data, out=into)) == len(into)
+        except RuntimeError:  # of either library
             return False
 
     return inflate
@@ -200,8 +219,15 @@ def _unfilter() -> Callable[[NDArray[np.uint8], int, NDArray[np.uint8]], int]:
     return unfilter
 
 
+@cache
+def _color_runs() -> Callable[[NDArray[np.uint8], int, int], tuple[int, Ints, Ints]]:
+    from segmetrics.files.png_runs import color_runs
+
+    return color_runs
+
+
 def _decoded_by_libraries(path: Path, data: bytes, png: _Png) -> Array:
-    """The values of an image that is interlaced, or unsound."""
+    """The values of an image that is interlaced or damaged."""
     from PIL.PngImagePlugin import PngImageFile
 
     _check_rows(path, png)  # rows may be missing, which Pillow takes for zeros
@@ -216,7 +242,7 @@ def _decoded_by_libraries(path: Path, data: bytes, png: _Png) -> Array:
 def _check_rows(path: Path, png: _Png) -> None:
     """Raise unless the data hold all rows."""
     inflater = zlib.decompressobj()
-    found = len(inflater.decompress(b"".join(png.chunks), png.bytes + 1))
+    found = len(inflater.decompress(png.data, png.bytes + 1))
     if found < png.bytes:
         raise MaskError("unreadable", path, f"{found:,} bytes of pixels, expected {png.bytes:,}")
 

@@ -5,25 +5,16 @@ Only two rows are kept, so that they stay in the cache.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._compile import kernel
 from segmetrics.files.masks import Array
-from segmetrics.files.png_kernels import AVERAGE, NONE, PAETH, SUB, UP, _paeth, load, store
+from segmetrics.files.png_kernels import PAETH, UP, WORD, ZEROS, load, undo
 
 Runs = NDArray[np.int32]
-Word = Any  #: eight bytes as one number
-WORD, EVERY, ZEROS = 8, np.uint64(0x0101010101010101), np.uint64(0)
-HIGH = np.uint64(0x80) * EVERY
-LOW = ~HIGH
-BYTE = np.uint64(8)
-#: Three words, which pixels of any number of bytes fill.
-BLOCK = 3 * WORD
-#: Bytes of an RGB pixel, and its bits in a word.
-RGB, COLOR = 3, np.uint64(0xFFFFFF)
+#: Bytes of a pixel, and of eight pixels, which fill three words.
+RGB, EIGHT = 3, 24
 
 
 @kernel
@@ -56,7 +47,7 @@ def color_runs(filtered: Array, height: int, width: int) -> tuple[int, Runs, Run
                 found += 1
         else:
             row, above = above, row
-            if not undo_row(kind, stored, above, RGB, row):
+            if not undo(kind, stored, above, RGB, row):
                 return y, starts[:0], colors[:0]
             found = _cut(row, y * width, starts, colors, found)
         of_above = first
@@ -88,14 +79,14 @@ def _are_zero(stored: Array) -> bool:
 @kernel
 def _cut(row: Array, base: int, starts: Runs, colors: Runs, found: int) -> int:
     """Add the runs of a row whose first pixel is ``base``, and say how many there are by now."""
-    left, x = np.uint64(0xFFFFFFFF), 0  # no color
+    left, x = -1, 0
     while x < len(row):
-        if x > 0 and x + BLOCK <= len(row):
+        if x > 0 and x + EIGHT <= len(row):
             same = load(row, x) ^ load(row, x - RGB)
             same |= load(row, x + 8) ^ load(row, x + 8 - RGB)
             same |= load(row, x + 16) ^ load(row, x + 16 - RGB)
             if same == ZEROS:
-                x += BLOCK
+                x += EIGHT
                 continue
         for _ in range(min(8, (len(row) - x) // RGB)):
             color = _color(row, x)
@@ -108,154 +99,5 @@ def _cut(row: Array, base: int, starts: Runs, colors: Runs, found: int) -> int:
 
 
 @kernel
-def _color(row: Array, x: int) -> Word:
-    red, green, blue = np.uint64(row[x]), np.uint64(row[x + 1]), np.uint64(row[x + 2])
-    return red | green << BYTE | blue << np.uint64(16)
-
-
-# --- to png_kernels
-
-
-@kernel
-def undo_row(kind: int, stored: Array, above: Array, step: int, row: Array) -> bool:
-    """Undo the filter of a row; False if it is unknown."""
-    if kind == NONE:
-        _copy(stored, row)
-    elif kind == SUB:
-        _undo_sub(stored, step, row)
-    elif kind == UP:
-        _undo_up(stored, above, row)
-    elif kind == AVERAGE:
-        _undo_average(stored, above, step, row)
-    elif kind == PAETH:
-        _undo_paeth(stored, above, step, row)
-    else:
-        return False
-    return True
-
-
-@kernel
-def _copy(stored: Array, row: Array) -> None:
-    for x in range(len(row)):  # slices are not assigned in vectors
-        row[x] = stored[x]
-
-
-@kernel
-def _undo_up(stored: Array, above: Array, row: Array) -> None:
-    for x in range(len(row)):
-        row[x] = stored[x] + above[x]
-
-
-@kernel
-def _undo_average(stored: Array, above: Array, step: int, row: Array) -> None:
-    for x in range(len(row)):
-        left = np.int64(row[x - step]) if x >= step else 0
-        row[x] = stored[x] + ((left + np.int64(above[x])) >> 1)
-
-
-@kernel
-def _undo_sub(stored: Array, step: int, row: Array) -> None:
-    pixel, left, x = _ones(step), ZEROS, 0
-    while x + BLOCK <= len(row):
-        word = load(stored, x)
-        if word | load(stored, x + 8) | load(stored, x + 16) == ZEROS:
-            _fill(left, step, row, x)
-            x += BLOCK
-            continue
-        left = _sum(left, word & pixel)
-        store(left, row, x)
-        x += step
-    while x < len(row):
-        row[x] = stored[x] + (row[x - step] if x >= step else 0)
-        x += 1
-
-
-@kernel
-def _undo_paeth(stored: Array, above: Array, step: int, row: Array) -> None:
-    pixel, left, corner, x = _ones(step), ZEROS, ZEROS, 0
-    while x + BLOCK <= len(row):
-        word, first = load(stored, x), load(above, x)
-        if word | load(stored, x + 8) | load(stored, x + 16) == ZEROS:
-            second, third = load(above, x + 8), load(above, x + 16)
-            if left == corner:
-                store(first, row, x)
-                store(second, row, x + 8)
-                store(third, row, x + 16)
-                left = corner = third >> (np.uint64(64) - BYTE * np.uint64(step))
-                x += BLOCK
-                continue
-            if _are(first, second, third, corner, step):
-                _fill(left, step, row, x)
-                x += BLOCK
-                continue
-        up = first & pixel
-        if left == corner:
-            left = up
-        elif up != corner:
-            left = _paeth_of_pixel(left, up, corner, step)
-        left, corner = _sum(left, word & pixel), up
-        store(left, row, x)
-        x += step
-    while x < len(row):
-        a, c = (row[x - step], above[x - step]) if x >= step else (np.uint8(0), np.uint8(0))
-        row[x] = stored[x] + _paeth(a, above[x], c)
-        x += 1
-
-
-@kernel
-def _paeth_of_pixel(left: int, up: int, corner: int, step: int) -> Word:
-    found, byte = ZEROS, np.uint64(0xFF)
-    for i in range(step):
-        bits = BYTE * np.uint64(i)
-        one = _paeth(left >> bits & byte, up >> bits & byte, corner >> bits & byte)
-        found |= np.uint64(one) << bits
-    return found
-
-
-@kernel
-def _ones(step: int) -> Word:
-    """A word of which the bits of a pixel are ones."""
-    return ~ZEROS >> (np.uint64(64) - BYTE * np.uint64(step))
-
-
-@kernel
-def _sum(a: int, b: int) -> Word:
-    """The sums of the bytes of two words, each modulo 256."""
-    return ((a & LOW) + (b & LOW)) ^ ((a ^ b) & HIGH)
-
-
-@kernel
-def _fill(pixel: int, step: int, row: Array, x: int) -> None:
-    """Write a pixel again and again into a block."""
-    word = _repeated(pixel, step)
-    store(word, row, x)
-    word = _next(word, step)
-    store(word, row, x + 8)
-    store(_next(word, step), row, x + 16)
-
-
-@kernel
-def _are(first: int, second: int, third: int, pixel: int, step: int) -> bool:
-    """Whether a block is a pixel again and again."""
-    word = _repeated(pixel, step)
-    after = _next(word, step)
-    return bool(first == word and second == after and third == _next(after, step))
-
-
-@kernel
-def _repeated(pixel: int, step: int) -> Word:
-    """A pixel again and again, as far as a word goes."""
-    bits = BYTE * np.uint64(step)
-    while bits < np.uint64(64):
-        pixel |= pixel << bits
-        bits += bits
-    return pixel
-
-
-@kernel
-def _next(word: int, step: int) -> Word:
-    """What follows a word of repeated pixels."""
-    over = np.uint64(WORD % step)  # bytes of the pixel that the word cuts
-    if over == 0:
-        return word
-    return word >> (BYTE * over) | word << (BYTE * (np.uint64(step) - over))
+def _color(row: Array, x: int) -> int:
+    return int(row[x]) | int(row[x + 1]) << 8 | int(row[x + 2]) << 16

@@ -1,4 +1,4 @@
-"""What keeps a file from being scored, in words."""
+"""The reasons why files are not scored, as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Kind = Literal["no target", "no prediction", "ambiguous", "format", "unreadable"
                "colors", "frames", "large", "palettes",
                "arrays", "one-hot", "volumes", "segments", "inaccessible"]  # fmt: skip
 
-#: How a list of problems of a kind begins, and a fix.
+#: The heading of a list of problems of a kind, and a fix.
 KINDS: dict[Kind, tuple[str, str]] = {
     "no target": (
         "predictions without a target",
@@ -114,7 +114,7 @@ KINDS: dict[Kind, tuple[str, str]] = {
     ),
     "instances": (
         "targets without a mask of instance ids",
-        "--iiou reads *_instanceIds.png beside *_labelIds.png.",
+        "--iiou reads *_instanceIds.png next to *_labelIds.png.",
     ),
 }
 
@@ -129,12 +129,12 @@ class Problem(NamedTuple):
 
     @property
     def fix(self) -> str:
-        """What is likely to help."""
+        """A fix."""
         return self.hint or KINDS[self.kind][1]
 
     @property
     def reason(self) -> str:
-        """In words."""
+        """As text."""
         return self.detail or {
             "no target": "it has no target",
             "no prediction": "it has no prediction",

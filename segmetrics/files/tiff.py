@@ -51,7 +51,7 @@ def read_tiff(path: Path, _: Reading, buffer: Buffer) -> Stored:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Tiff]:
-    """A TIFF to read from.
+    """An open TIFF.
 
     Raises:
         MaskError: it has several bands, is compressed with loss, or damaged.
@@ -74,7 +74,7 @@ class Tiff:
 
     Attributes:
         shape: ``(H, W)`` or ``(D, H, W)``.
-        step: so many rows are decoded at once.
+        step: the number of rows that are decoded at once.
         in_parts: whether rows can be read by themselves.
     """
 
@@ -112,7 +112,7 @@ class Tiff:
                 self._check_segments(page)
 
     def read(self, buffer: Buffer) -> Stored:
-        """The whole of it."""
+        """The whole image."""
         if self.by_segment:
             values = self.rows(0, int(np.prod(self.shape[:-1])), buffer).values
         elif self._in_one_piece:
@@ -130,7 +130,7 @@ class Tiff:
         return self._stored(values.swapaxes(first, first + 1) if transposed else values)
 
     def rows(self, first: int, last: int, buffer: Buffer) -> Stored:
-        """Rows ``first`` to ``last - 1``; of a volume those of its slices one after the other."""
+        """Rows ``first`` to ``last - 1``; of a volume the rows of its slices in sequence."""
         height, width = self.shape[-2:]
         bands = [len(self.bands)] if self.bands else []
         values = buffer.zeros((last - first, width, *bands), self.page.dtype.type)
@@ -142,7 +142,7 @@ class Tiff:
 
     @cached_property
     def place(self) -> Place | None:
-        """Where the pixels lie on the earth."""
+        """The georeference of the pixels."""
         return place_of(self.page.tags.valueof)
 
     def _stored(self, values: Array) -> Stored:
@@ -158,7 +158,7 @@ class Tiff:
 
     @cached_property
     def _in_one_piece(self) -> bool:
-        """Whether slices follow the first page without pages of their own, as ImageJ's may."""
+        """Whether slices follow the first page without pages of their own, as in ImageJ's files."""
         described = self.file.is_imagej or self.file.is_shaped
         return bool(described and len(self.pages) == 1
                     and self.file.series[0].size > np.prod(self.page.shape))  # fmt: skip
@@ -240,7 +240,7 @@ class Tiff:
             target[...] = found if self.bands else found[..., 0]
 
     def _segment(self, page: Any, index: int) -> Array | None:
-        """The values of a strip or tile, ``(rows, columns, bands)``; None for one left out."""
+        """The values of a strip or tile, ``(rows, columns, bands)``; None for an omitted one."""
         offset, count = page.dataoffsets[index], page.databytecounts[index]
         if not count:
             return None
@@ -256,7 +256,7 @@ class Tiff:
         return decoded
 
     def _check_packed(self, page: Any, data: bytes, decoded: Array) -> None:
-        """Raise where there are more bytes than packed samples: the depth is damaged.
+        """Raise if there are more bytes than packed samples, as the depth is damaged.
 
         Few bits are the default, so a TIFF whose tag of the depth is lost has 1 bit.
         """

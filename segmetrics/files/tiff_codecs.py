@@ -1,4 +1,4 @@
-"""Which compressions of TIFF are lossless, and how much they can hold."""
+"""The lossless compressions of TIFF, and how much they can hold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOSSLESS = {
     1: "none", 2: "CCITT", 3: "CCITT", 4: "CCITT", 5: "LZW", 8: "Deflate", 32773: "PackBits",
     32946: "Deflate", 34887: "LERC", 34925: "LZMA", 34933: "PNG", 50000: "Zstandard",
 }  # fmt: skip
-#: Names of those that are refused.
+#: Names of those that are rejected.
 REFUSED = {
     6: "JPEG", 7: "JPEG", 33007: "JPEG", 34892: "JPEG", 33003: "JPEG 2000", 33004: "JPEG 2000",
     33005: "JPEG 2000", 34712: "JPEG 2000", 34934: "JPEG XR", 50001: "WebP", 50002: "JPEG XL",

@@ -232,12 +232,12 @@ class CalibrationError(ErrorMetric):
 
         Bins below the diagonal are overconfident. Grey bars are the share of the pixels that a bin
         holds. Where classes are scored one by one, every class is a line. Needs matplotlib. Given
-        values are drawn as torchmetrics does. Like ``compute``, every process must call it, unless
+        values are drawn as by torchmetrics. Like ``compute``, every process must call it, unless
         values are given.
 
         Args:
             val: a value of ``compute`` or ``forward``, or a sequence of them over time; by default
-                what is counted by now.
+                that of the current state.
             ax: matplotlib axes to draw on, instead of a new figure.
 
         Returns:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from segmetrics.labels import LabelSpace
 from segmetrics.metrics.base import MetricKwargs
 from segmetrics.metrics.calibration import check
 from segmetrics.metrics.counted import counting_arguments
-from segmetrics.metrics.rows import ImageRows, each_once, rows_of, worst_images
+from segmetrics.metrics.rows import ScoredImages, each_once, rows_of
 from segmetrics.metrics.views import checked_prefix
 from segmetrics.probabilities import BAD_KINDS, Probabilities, count
 from segmetrics.probabilities.calibration import explained_probability
@@ -23,7 +22,7 @@ from segmetrics.statistics.calibration import KEYS_OF_CALIBRATION
 
 
 @explained_probability
-class CalibrationImageScores(ImageRows):
+class CalibrationImageScores(ScoredImages[CalibrationCounts]):
     """Calibration errors, Brier score and log loss, with the bins of every image.
 
     ``segmetrics.statistics`` gives intervals that resample images and compares two models: an ECE
@@ -59,6 +58,7 @@ class CalibrationImageScores(ImageRows):
     """
 
     _inputs = ("preds", "target", "image_ids")
+    worst_by, worst_title = "ECE", "ECE"
 
     def __init__(
         self,
@@ -107,23 +107,6 @@ class CalibrationImageScores(ImageRows):
         """
         self._add(self._batch(preds, target, image_ids))
 
-    def image_counts(self) -> CalibrationCounts:
-        """The bins of every image once, by id or else in the order of updates, on the CPU.
-
-        Of several processes all must call this or ``worst``, or all must have called ``compute``
-        since their last update.
-        """
-        return self._counts(*self._rows_of_images())
-
-    def worst(self, k: int, score: str = "ECE") -> list[tuple[ImageId, float]]:
-        """The k worst images with their own scores, the worst first; fewer where fewer have one.
-
-        Args:
-            k: how many.
-            score: a key without the prefix.
-        """
-        return worst_images(self.image_counts(), k, score)
-
     def _batch(
         self, preds: Tensor, target: Tensor, image_ids: Tensor | Iterable[ImageId] | None = None
     ) -> tuple[Tensor, ...]:
@@ -143,27 +126,6 @@ class CalibrationImageScores(ImageRows):
         sums = self.counting.sums(rows)
         losses, infinite = sums.losses.squeeze(-1), sums.infinite.squeeze(-1)
         return CalibrationCounts(sums.table, sums.squares, losses, infinite, ids)
-
-    def plot(self, val: Any = None, ax: Any = None) -> tuple[Any, Any]:
-        """Draw how the images' own calibration errors are distributed, the five worst named.
-
-        Needs matplotlib. Given values are drawn as torchmetrics does.
-
-        Args:
-            val: a value of ``compute`` or ``forward``, or a sequence of them over time.
-            ax: matplotlib axes to draw on, instead of a new figure.
-
-        Returns:
-            The matplotlib figure and axes.
-        """
-        from segmetrics.plotting import histogram
-
-        if val is not None:
-            return self._plot(val, ax)
-        counts = self.image_counts()
-        figure, axes = histogram(counts.values("ECE"), worst_images(counts, 5, "ECE"), ax=ax)
-        axes.set_xlabel("ECE of an image")
-        return figure, axes
 
     def _arguments(self) -> dict[str, tuple[object, object]]:
         arguments = counting_arguments(self.counting, self.label_space)

@@ -15,6 +15,7 @@ from segmetrics import scores
 from segmetrics._arguments import boolean
 from segmetrics._help import explained
 from segmetrics.counting import count
+from segmetrics.counting.inputs import read
 from segmetrics.counting.settings import (
     Counting,
     CountingArguments,
@@ -183,6 +184,8 @@ class SegmentationMetrics(KeyedMetric, CountingMetric):
         counting = next(iter(self.recipes.values())).counting
         if counting.per_image == self.counting.per_image or len(preds) != len(target):
             return super()._count(preds, target)  # raises if the batch sizes differ
+        if not torch.compiler.is_compiling():
+            read(preds, target, counting)  # raises with the shapes of the batch
         images = range(len(target))
         parts = [count(preds[i : i + 1], target[i : i + 1], counting) for i in images]
         if not parts:

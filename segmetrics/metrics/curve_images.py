@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics.base import MetricKwargs
 from segmetrics.metrics.counted import checked_names, counting_arguments, default_names
-from segmetrics.metrics.rows import ImageRows, each_once, rows_of, worst_images
+from segmetrics.metrics.rows import ScoredImages, each_once, rows_of
 from segmetrics.metrics.views import checked_prefix
 from segmetrics.probabilities import curves
 from segmetrics.probabilities.inputs import BAD_KINDS
@@ -25,7 +24,7 @@ from segmetrics.statistics.curves import of_keys
 
 
 @explained_curve
-class CurveImageScores(ImageRows):
+class CurveImageScores(ScoredImages[CurveCounts]):
     """AUROC, average precision and the best threshold, with the table of every image.
 
     ``segmetrics.statistics`` gives intervals that resample images and compares two models. Scores
@@ -69,6 +68,7 @@ class CurveImageScores(ImageRows):
     """
 
     _inputs = ("preds", "target", "image_ids")
+    worst_by, worst_title = "AP", "average precision"
 
     def __init__(
         self,
@@ -125,23 +125,6 @@ class CurveImageScores(ImageRows):
         """
         self._add(self._batch(preds, target, image_ids))
 
-    def image_counts(self) -> CurveCounts:
-        """The table of every image once, by id or else in the order of updates, on the CPU.
-
-        Of several processes all must call this or ``worst``, or all must have called ``compute``
-        since their last update.
-        """
-        return self._counts(*self._rows_of_images())
-
-    def worst(self, k: int, score: str = "AP") -> list[tuple[ImageId, float]]:
-        """The k worst images with their own scores, the worst first; fewer where fewer have one.
-
-        Args:
-            k: how many.
-            score: a key without the prefix.
-        """
-        return worst_images(self.image_counts(), k, score)
-
     def _batch(
         self, preds: Tensor, target: Tensor, image_ids: Tensor | Iterable[ImageId] | None = None
     ) -> tuple[Tensor, ...]:
@@ -174,27 +157,6 @@ class CurveImageScores(ImageRows):
             from_logits=ranking.ranks_logits,
             halves=bool(rows[:, self._packed + 1].any()),
         )
-
-    def plot(self, val: Any = None, ax: Any = None) -> tuple[Any, Any]:
-        """Draw how the images' own average precisions are distributed, the five worst named.
-
-        Needs matplotlib. Given values are drawn as torchmetrics does.
-
-        Args:
-            val: a value of ``compute`` or ``forward``, or a sequence of them over time.
-            ax: matplotlib axes to draw on, instead of a new figure.
-
-        Returns:
-            The matplotlib figure and axes.
-        """
-        from segmetrics.plotting import histogram
-
-        if val is not None:
-            return self._plot(val, ax)
-        counts = self.image_counts()
-        figure, axes = histogram(counts.values("AP"), worst_images(counts, 5, "AP"), ax=ax)
-        axes.set_xlabel("average precision of an image")
-        return figure, axes
 
     def _arguments(self) -> dict[str, tuple[object, object]]:
         arguments = counting_arguments(self.counting, self.label_space)

@@ -180,12 +180,12 @@ class RankingMetric(CurveMetric):
     def plot(self, val: Any = None, ax: Any = None) -> tuple[Any, Any]:
         """Draw the curve of every class. Needs matplotlib.
 
-        Given values are drawn as torchmetrics does. Like ``compute``, every process must call it,
+        Given values are drawn as by torchmetrics. Like ``compute``, every process must call it,
         unless values are given.
 
         Args:
             val: a value of ``compute`` or ``forward``, or a sequence of them over time; by default
-                what is counted by now.
+                that of the current state.
             ax: matplotlib axes to draw on, instead of a new figure.
 
         Returns:
@@ -198,7 +198,7 @@ class BoundedMetric(RankingMetric):
     """A ranking score that comes with bounds."""
 
     def bounds(self) -> tuple[Tensor, Tensor]:
-        """Between which values the score lies, over all batches and processes.
+        """Bounds of the score over all batches and processes.
 
         Of scores in one cell the order is not known: the lower bound has its negatives first, the
         upper its positives. They are equal where every score has a cell of its own. Like
@@ -365,12 +365,12 @@ class AURC(CurveMetric):
     def plot(self, val: Any = None, ax: Any = None) -> tuple[Any, Any]:
         """Draw the risk over the coverage. Needs matplotlib.
 
-        Given values are drawn as torchmetrics does. Like ``compute``, every process must call it,
+        Given values are drawn as by torchmetrics. Like ``compute``, every process must call it,
         unless values are given.
 
         Args:
             val: a value of ``compute`` or ``forward``, or a sequence of them over time; by default
-                what is counted by now.
+                that of the current state.
             ax: matplotlib axes to draw on, instead of a new figure.
 
         Returns:

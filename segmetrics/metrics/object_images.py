@@ -22,11 +22,11 @@ from segmetrics.statistics import ImageId, ObjectCounts
 
 @explained
 class ObjectImageScores(ImageRows, ObjectMetrics):
-    """The scores of ``ObjectMetrics``, with what is summed over the objects of every image kept.
+    """The scores of ``ObjectMetrics``, with the sums over the objects of every image.
 
     So ``segmetrics.statistics`` gives intervals of object F1 or missed objects, compares and ranks
     models, and :meth:`worst` names the images with the worst. The state is a row of integers an
-    image, gathered over processes. With ids, an image that came several times, as with Lightning's
+    image, gathered over processes. With ids, an image that is repeated, as with Lightning's
     padding sampler, counts once; one id with different counts, or ids for some images only, raise
     ``ValueError`` in ``compute``.
 
@@ -42,7 +42,7 @@ class ObjectImageScores(ImageRows, ObjectMetrics):
         ``image_ids``: optionally one name or integer an image.
 
     Returns (``compute`` and ``forward``):
-        dict of float32 scalars by key; nan where there is no object.
+        dict of float32 scalars by key; nan without objects.
 
     Example:
         >>> import torch
@@ -77,7 +77,7 @@ class ObjectImageScores(ImageRows, ObjectMetrics):
         Args:
             spacing: distance between pixels in physical units: one number, one an axis, or one an
                 axis for every image, ``(N, 2)`` or ``(N, 3)``. ``None`` takes the metric's own.
-            image_ids: one name or integer an image, unique in the data set, for all images or none.
+            image_ids: a name or an integer for each image, unique in the data set, for all or none.
         """
         self._add(self._batch(preds, target, spacing, image_ids))
 
@@ -102,7 +102,7 @@ class ObjectImageScores(ImageRows, ObjectMetrics):
         raise_if_bad(rows[:, -len(BAD_KINDS) :].sum(0), self.counting)
 
     def image_counts(self) -> ObjectCounts:
-        """The sums of every image once, by id or else in the order of updates, on the CPU.
+        """The sums of every image once, by id or in the order of updates, on the CPU.
 
         Of several processes all must call this or ``worst``, or all must have called ``compute``
         since their last update.
@@ -110,10 +110,10 @@ class ObjectImageScores(ImageRows, ObjectMetrics):
         return self._table(*self._rows_of_images())
 
     def worst(self, k: int, score: str = "object_f1") -> list[tuple[ImageId, float]]:
-        """The k worst images with their scores, the worst first; fewer where fewer have one.
+        """The k worst images with their scores, the worst first; fewer if fewer have a score.
 
         Args:
-            k: how many.
+            k: the number of images.
             score: a key, such as ``"missed_objects"`` or ``"object_dice/<class>"``.
 
         Raises:

@@ -19,7 +19,7 @@ from segmetrics._arguments import boolean, identifier, number, one_of
 from segmetrics._help import explained
 from segmetrics.counting import BAD_KINDS, Counting, raise_if_bad
 from segmetrics.counting.inputs import read
-from segmetrics.counting.settings import InputFormat, Task, Upsample
+from segmetrics.counting.settings import InputFormat, Pixels, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics import means
 from segmetrics.metrics.base import Fixed, MetricKwargs, SumMetric, uncompiled
@@ -38,7 +38,7 @@ from segmetrics.objects.counts import Scheme, places, values_at
 from segmetrics.objects.matching import Matching
 from segmetrics.objects.rules import Penalty, Rules
 from segmetrics.recipes import AggregationLevel, class_recipe, exact
-from segmetrics.surfaces import bad_pixels, images
+from segmetrics.surfaces import bad_pixels, images, without_single_slices
 
 #: What the inputs are: label maps, or instance maps, whose objects are given by ids.
 ObjectFormat = InputFormat | Literal["instances"]
@@ -50,7 +50,7 @@ class FixedRule(Fixed[Any]):
     """A rule of a metric, by the name of the argument."""
 
     def __get__(self, metric: SumMetric, owner: type | None = None) -> Any:
-        if metric is None:  # asked of the class
+        if metric is None:  # on the class
             raise AttributeError(self.name)
         return getattr(metric.rules, self.name)
 
@@ -149,7 +149,7 @@ class RuledMetric(KeyedMetric):
 
     @abstractmethod
     def _add_states(self) -> None:
-        """Add what is kept."""
+        """Add the states."""
 
     @property
     def _settings(self) -> str:
@@ -220,13 +220,36 @@ class RuledMetric(KeyedMetric):
         steps = self.spacing if spacing is None else checked_spacing(spacing)
         if self.rules.ids:
             return self._sums_of_ids(preds, target, steps)
-        size = read(preds, target, self.counting).target.shape[2:]
+        pixels = read(preds, target, self.counting)
+        size = pixels.target.shape[2:]
         found = np.zeros((len(target), *self.scheme.shape), np.int64)
+        counted = self._counted_labels(pixels, steps)
+        if counted is not None:
+            return counted
         for i, maps in enumerate(images(preds, target, self.counting)):
             inside = (slice(None), *(slice(1, -1) for _ in maps.size))
             of_preds, of_target = (side.numpy()[inside] for side in maps.cpu())
             of_image = spacing_of_image(i, steps, size, len(target))
             found[i] = self.scheme.count(of_preds, of_target, of_image)
+        return torch.from_numpy(found)
+
+    def _counted_labels(self, pixels: Pixels, steps: Steps) -> Tensor | None:
+        """The sums of every image of label maps; None where pixels have to be looked at."""
+        size = pixels.target.shape[2:]
+        of_labels = pixels.preds_are == pixels.target_are == "labels"
+        if not of_labels or pixels.preds.shape != pixels.target.shape:
+            return None
+        pixels = without_single_slices(pixels)
+        if pixels.target.ndim not in (4, 5):
+            return None
+        preds, target = (side.cpu().numpy() for side in (pixels.preds, pixels.target))
+        found = np.zeros((len(target), *self.scheme.shape), np.int64)
+        for i, maps in enumerate(zip(preds, target, strict=True)):
+            of_image = spacing_of_image(i, steps, size, len(found))
+            counted = self.scheme.count_labels(*maps, self.counting, of_image)
+            if counted is None:
+                return None
+            found[i] = counted
         return torch.from_numpy(found)
 
     def _sums_of_ids(self, preds: Tensor, target: Tensor, steps: Steps) -> Tensor:
@@ -301,7 +324,7 @@ class RuledMetric(KeyedMetric):
 
 @explained
 class ObjectMetrics(RuledMetric):
-    """Precision, recall and F1 of objects, their Dice, what is missed and what is invented.
+    """Precision, recall and F1 of objects, their Dice, missed and false objects.
 
     An object is a connected component of one class: a lesion, a cell, an instance. ``compute`` and
     ``forward`` return a flat dict of float32 scalars:
@@ -384,7 +407,7 @@ class ObjectMetrics(RuledMetric):
         ``spacing``: optionally that of this batch, for all images or one row an image.
 
     Returns (``compute`` and ``forward``):
-        dict of float32 scalars by key; nan where there is no object.
+        dict of float32 scalars by key; nan without objects.
 
     Example:
         >>> import torch

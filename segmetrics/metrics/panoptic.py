@@ -73,14 +73,14 @@ class PanopticQuality(KeyedMetric):
         dimensions, with ``boundary`` two or three.
         ``target``: the same, of the same shape.
         ``crowd``: optionally bool ``(N, ...)``, true where the target has a region of several
-        instances that are not told apart, as COCO's ``iscrowd``.
+        instances that are not separated, as COCO's ``iscrowd``.
 
     Returns (``compute`` and ``forward``):
-        dict of float32 scalars by key; nan where there is no segment.
+        dict of float32 scalars by key; nan without segments.
 
     Raises:
         TypeError: an unknown argument or one of the wrong type, or a dtype that holds no integers.
-        ValueError: an argument out of range, shapes or devices that do not fit, an unknown
+        ValueError: an argument out of range, shapes or devices that do not match, an unknown
             predicted category, a thing without an id. A metric stays as it was.
 
     Example:
@@ -261,7 +261,7 @@ class PanopticQuality(KeyedMetric):
 
 
 def check_segments(counts: Tensor) -> None:
-    """Raise where the sum of the IoU ``(..., 4)`` may have overflowed."""
+    """Raise if the sum of the IoU ``(..., 4)`` may have overflowed."""
     if (most := int(counts[..., TP].max())) > means.MOST_IMAGES:
         raise ValueError(
             f"the IoU of {most} matched segments may have overflowed: a metric sums those of at "
@@ -292,7 +292,7 @@ def _of_categories(
 
 
 def _of_label_space(space: LabelSpace, allow: bool) -> tuple[Categories, dict[int, str]]:
-    """The categories of a label space, and their names; values are mapped as it says."""
+    """The categories of a label space, with its names and its mapping of values."""
     if not space.things:
         raise ValueError(
             "the label space has no `things`. Name the classes whose instances count one by one: "

@@ -18,7 +18,7 @@ class PanopticImageScores(ImageRows, PanopticQuality):
 
     So ``segmetrics.statistics`` gives intervals of PQ, compares and ranks models, and :meth:`worst`
     names the images with the lowest. The state is a row of integers an image, gathered over
-    processes. With ids, an image that came several times, as with Lightning's padding sampler,
+    processes. With ids, an image that is repeated, as with Lightning's padding sampler,
     counts once; one id with different counts, or ids for some images only, raise ``ValueError`` in
     ``compute``. Scores are in [0, 1].
 
@@ -28,7 +28,7 @@ class PanopticImageScores(ImageRows, PanopticQuality):
         dimensions, with ``boundary`` two or three.
         ``target``: the same, of the same shape.
         ``crowd``: optionally bool ``(N, ...)``, true where the target has a region of several
-        instances that are not told apart, as COCO's ``iscrowd``.
+        instances that are not separated, as COCO's ``iscrowd``.
         ``image_ids``: optionally one name or integer an image.
 
     Example:
@@ -64,7 +64,7 @@ class PanopticImageScores(ImageRows, PanopticQuality):
             preds: category and instance of every pixel, integers ``(N, ..., 2)``.
             target: the same.
             crowd: bool ``(N, ...)``, where the target has a crowd.
-            image_ids: one name or integer an image, unique in the data set, for all images or none.
+            image_ids: a name or an integer for each image, unique in the data set, for all or none.
         """
         self._add(self._batch(preds, target, crowd, image_ids))
 
@@ -85,7 +85,7 @@ class PanopticImageScores(ImageRows, PanopticQuality):
         check_segments(rows.sum(0).view(-1, 4))
 
     def image_counts(self) -> PanopticCounts:
-        """The counts of every image once, by id or else in the order of updates, on the CPU.
+        """The counts of every image once, by id or in the order of updates, on the CPU.
 
         Of several processes all must call this or ``worst``, or all must have called ``compute``
         since their last update.
@@ -101,10 +101,10 @@ class PanopticImageScores(ImageRows, PanopticQuality):
         )
 
     def worst(self, k: int, score: str = "PQ") -> list[tuple[ImageId, float]]:
-        """The k worst images with their scores, the worst first; fewer where fewer have one.
+        """The k worst images with their scores, the worst first; fewer if fewer have a score.
 
         Args:
-            k: how many.
+            k: the number of images.
             score: a key, such as ``"RQ_things"`` or ``"pq/<category>"``.
 
         Raises:

@@ -65,7 +65,7 @@ class ProbabilityMetrics(KeyedMetric, ProbabilityMetric):
          'AP': 1.0, 'FPR95': 0.0, 'best_threshold': 0.7, 'best_dice': 1.0}
     """
 
-    higher_is_better = None  # type: ignore[assignment]  # neither, as torchmetrics says it
+    higher_is_better = None  # type: ignore[assignment]  # neither, as in torchmetrics
 
     def __init__(
         self,
@@ -141,12 +141,12 @@ class ProbabilityMetrics(KeyedMetric, ProbabilityMetric):
     ) -> tuple[Any, Any]:
         """Draw the reliability diagram, see ``CalibrationError.plot``; of multilabel, all channels.
 
-        Given values are drawn as torchmetrics does. Needs matplotlib. Like ``compute``, every
+        Given values are drawn as by torchmetrics. Needs matplotlib. Like ``compute``, every
         process must call it, unless values are given.
 
         Args:
             val: a value of ``compute`` or ``forward``, or a sequence of them over time; by default
-                what is counted by now.
+                that of the current state.
             ax: matplotlib axes to draw on, instead of a new figure.
 
         Returns:

@@ -6,7 +6,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from segmetrics.statistics import ImageId, Resampled
 
 #: Kinds of image ids: none, integers, or names, of which the row holds a hash.
 UNNAMED, NUMBERED, NAMED = range(3)
+
+Counts = TypeVar("Counts", bound=Resampled)
 
 
 class ImageRows(KeyedMetric):
@@ -121,6 +123,57 @@ class ImageRows(KeyedMetric):
                 "first. Is it unique in the data set? If it is, the model's prediction depends on "
                 "the batch: show every image once, with `ExactDistributedSampler`."
             )
+
+
+class ScoredImages(ImageRows, Generic[Counts]):
+    """A metric whose images have scores of their own, by key."""
+
+    #: The score that says which images are the worst, and what it is called.
+    worst_by: str
+    worst_title: str
+
+    @abstractmethod
+    def _counts(self, rows: Tensor, ids: tuple[ImageId, ...] | None = None) -> Counts:
+        """What the rows of images hold, for statistics."""
+
+    def image_counts(self) -> Counts:
+        """The counts of every image once, by id or else in the order of updates, on the CPU.
+
+        Of several processes all must call this, ``worst`` or ``plot``, or all must have called
+        ``compute`` since their last update.
+        """
+        return self._counts(*self._rows_of_images())
+
+    def worst(self, k: int, score: str | None = None) -> list[tuple[ImageId, float]]:
+        """The k worst images with their own scores, the worst first; fewer where fewer have one.
+
+        Args:
+            k: how many.
+            score: a key without the prefix; by default the one that ``plot`` draws.
+        """
+        return worst_images(self.image_counts(), k, score or self.worst_by)
+
+    def plot(self, val: Any = None, ax: Any = None) -> tuple[Any, Any]:
+        """Draw how the images' own scores are distributed, the five worst named.
+
+        Needs matplotlib. Given values are drawn as torchmetrics does.
+
+        Args:
+            val: a value of ``compute`` or ``forward``, or a sequence of them over time.
+            ax: matplotlib axes to draw on, instead of a new figure.
+
+        Returns:
+            The matplotlib figure and axes.
+        """
+        from segmetrics.plotting import histogram
+
+        if val is not None:
+            return self._plot(val, ax)
+        counts = self.image_counts()
+        worst = worst_images(counts, 5, self.worst_by)
+        figure, axes = histogram(counts.values(self.worst_by), worst, ax=ax)
+        axes.set_xlabel(f"{self.worst_title} of an image")
+        return figure, axes
 
 
 def rows_of(counts: Tensor, image_ids: Tensor | Iterable[ImageId] | None) -> tuple[Tensor, Tensor]:

@@ -83,7 +83,7 @@ class PointsMetric(CurveMetric):
         Like ``compute``, every process must call it, unless a value is given.
 
         Args:
-            curve: a value of ``compute`` or ``forward``; by default what is counted by now.
+            curve: a value of ``compute`` or ``forward``; by default that of the current state.
             ax: matplotlib axes to draw on, instead of a new figure.
 
         Returns:
@@ -262,12 +262,12 @@ class BestThreshold(KeyedMetric, CurveMetric):
     def plot(self, val: Any = None, ax: Any = None) -> tuple[Any, Any]:
         """Draw the score over the threshold, and mark the best. Needs matplotlib.
 
-        Given values are drawn as torchmetrics does. Like ``compute``, every process must call it,
+        Given values are drawn as by torchmetrics. Like ``compute``, every process must call it,
         unless values are given.
 
         Args:
             val: a value of ``compute`` or ``forward``, or a sequence of them over time; by default
-                what is counted by now.
+                that of the current state.
             ax: matplotlib axes to draw on, instead of a new figure.
 
         Returns:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._arguments import one_of
-from segmetrics.objects.table import IGNORED, NO_OBJECT, Classify, ObjectPairs, Runs, Side
+from segmetrics.objects.table import IGNORED, NO_OBJECT, Classify, Meaning, ObjectPairs, Runs, Side
 
 __all__ = [
     "IGNORED",
@@ -42,6 +42,8 @@ def object_pairs(
     *,
     connectivity: Connectivity = "full",
     maps: bool = False,
+    of_preds: Meaning | None = None,
+    of_target: Meaning | None = None,
 ) -> ObjectPairs:
     """The table of the connected components of two label maps.
 
@@ -53,12 +55,15 @@ def object_pairs(
         target: the same, or ``IGNORED`` (-2).
         connectivity: ``"full"`` (8 or 26 neighbours) or ``"faces"`` (4 or 6).
         maps: whether the table also has the maps of objects, int32 of the shape of the inputs.
+        of_preds: says what the values in ``preds`` mean, where they are others.
+        of_target: says what the values in ``target`` mean.
     """
     one_of("connectivity", connectivity, ("full", "faces"))
     _check_sizes(preds.shape, target.shape)
     backend, full = _backend(), connectivity == "full"
     volumes = [side.reshape((1,) * (3 - side.ndim) + side.shape) for side in (preds, target)]
-    found_preds, found_target = (backend.components(volume, full) for volume in volumes)
+    found_preds = backend.components(volumes[0], full, of_preds)
+    found_target = backend.components(volumes[1], full, of_target)
     return _pairs(backend, found_preds, found_target, maps, target.shape).counted()
 
 
@@ -67,7 +72,7 @@ def relabelled(labels: NDArray[Any], new: NDArray[np.int32]) -> NDArray[np.int32
 
     Args:
         labels: classes from 0 on, ``NO_OBJECT`` or ``IGNORED``.
-        new: what stands for ``IGNORED``, ``NO_OBJECT``, class 0, class 1 and so on.
+        new: the values for ``IGNORED``, ``NO_OBJECT``, class 0, class 1 and so on.
     """
     found: NDArray[np.int32] = _backend().relabelled(labels, new)
     return found
@@ -89,8 +94,8 @@ def segment_pairs(
         preds: the values of every pixel, such as category and instance: integers ``(H, W, values)``
             or ``(D, H, W, values)``, or these cut into runs.
         target: the same, of the same size; the number of values may differ.
-        classify_preds: says what the values in ``preds`` mean, see ``Classify``.
-        classify_target: says what the values in ``target`` mean.
+        classify_preds: the meaning of the values in ``preds``, see ``Classify``.
+        classify_target: the meaning of the values in ``target``.
         maps: whether the table also has the maps of objects, int32 of the size of the inputs.
     """
     sides = _segments(preds, target, classify_preds, classify_target)
@@ -134,7 +139,7 @@ def _segments(
     classify_preds: Classify,
     classify_target: Classify,
 ) -> tuple[Any, Any]:
-    """The objects of both sides, as the backend has them."""
+    """The objects of both maps, by the backend."""
     _check_sizes(size_of(preds), size_of(target))
     volumes = [
         side if isinstance(side, Runs) else side.reshape((1,) * (4 - side.ndim) + side.shape)

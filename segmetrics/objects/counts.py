@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from segmetrics._arrays import where
 from segmetrics.counting.settings import Counting
 from segmetrics.objects import distances, relabelled
-from segmetrics.objects.find import pairs_of, sized
+from segmetrics.objects.find import UnknownLabelError, pairs_of, pairs_of_labels, sized
 from segmetrics.objects.ids import pairs_of_ids
 from segmetrics.objects.matching import matched
 from segmetrics.objects.rules import Rules
@@ -56,12 +56,12 @@ class Scheme:
 
     @property
     def of_classes(self) -> int:
-        """How many rows are of classes; those of regions stand behind."""
+        """The number of rows of classes; those of regions follow."""
         return len(self.channels) * len(self.classes)
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows, and what is summed in each."""
+        """The rows, with the objects of each."""
         return self.of_classes + len(self.regions), len(columns_of(self.rules))
 
     def count(self, preds: NDArray[Any], target: NDArray[Any], spacing: Sequence[float]) -> Ints:
@@ -78,6 +78,34 @@ class Scheme:
             for c in self.channels
             for view in self._views()
         ]
+        return np.concatenate(parts)
+
+    def count_labels(
+        self,
+        preds: NDArray[Any],
+        target: NDArray[Any],
+        counting: Counting,
+        spacing: Sequence[float],
+    ) -> Ints | None:
+        """``count`` of labels as they are given, or None where rules or labels do not allow it.
+
+        Args:
+            preds: labels ``(channels, H, W)`` or ``(channels, D, H, W)`` of any integer type.
+            target: the same.
+            counting: what labels mean.
+            spacing: of the pixels along every axis.
+        """
+        parts, smallest = [], self.rules.smallest(spacing)
+        for c in self.channels:
+            for view in self._views():
+                try:
+                    pairs = pairs_of_labels(preds[c], target[c], counting, view, self.rules)
+                except UnknownLabelError:
+                    return None
+                if pairs is None:
+                    return None
+                found = sized(pairs, self.rules, smallest)
+                parts.append(_sums_of_pairs(*found, max(view) + 1, spacing, self.rules))
         return np.concatenate(parts)
 
     def count_ids(
@@ -186,7 +214,7 @@ def read(
         rules: those that it was summed by.
         zero_division: what a share of objects is where there are none; the recall of a size that no
             object has stays nan.
-        both_empty: what a distance is where there is no object.
+        both_empty: the value of a distance without objects.
     """
     s = dict(zip(columns_of(rules), (sums[..., i] for i in range(sums.shape[-1])), strict=True))
     formulas = scores_of(rules)
@@ -208,7 +236,7 @@ def _filled(values: Any, value: float) -> Any:
     return where(values == values, values, value)
 
 
-#: The scores that every class and region has; the others are of all classes together.
+#: The scores of every class and region; the others are of all classes together.
 OF_CLASSES = (
     "object_precision",
     "object_recall",
@@ -219,7 +247,7 @@ OF_CLASSES = (
     "missed_objects",
     "false_objects",
 )
-#: A score, and the row it is of; ``None`` is all classes together.
+#: A score and its row; ``None`` is all classes together.
 Place = tuple[str, int | None]
 
 

@@ -16,9 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._compile import kernel
-from segmetrics.objects.table import IGNORED, NO_OBJECT, Classify, Ints, ObjectPairs, Runs, Side
+from segmetrics.objects.table import (
+    IGNORED,
+    NO_OBJECT,
+    Classify,
+    Ints,
+    Meaning,
+    ObjectPairs,
+    Runs,
+    Side,
+)
 
-#: Where ``count_runs`` stands: runs, pixel, plane and row, pairs found and pixels counted by now.
+#: The state of ``count_runs``: runs, pixel, plane and row, pairs found and pixels counted so far.
 RUN, OTHER_RUN, BEGIN, PLANE, ROW, FOUND, COUNTED = range(7)
 
 #: Multiplies a key in the hash table: 2**64 divided by the golden ratio, odd.
@@ -46,11 +55,13 @@ class Objects(NamedTuple):
         return np.repeat(self.numbers, np.diff(self.starts)).reshape(self.size)
 
 
-def components(labels: NDArray[Any], full: bool) -> Objects:
+def components(labels: NDArray[Any], full: bool, meaning: Meaning | None = None) -> Objects:
     """Connected components of a label map; see ``plain.components``."""
     labels = np.ascontiguousarray(labels)
     starts, rows = _runs(labels, 1)
     values = labels.reshape(-1)[starts[:-1]].astype(np.int64)
+    if meaning is not None:
+        starts, rows, values = merge_runs(starts, rows, meaning(values))
     height, width = labels.shape[1:]
     numbers, first = join_runs(values, starts, rows, height, width, full)
     return Objects(starts, numbers, _size(labels), values[first])
@@ -70,7 +81,7 @@ def segments(pixels: NDArray[Any] | Runs, classify: Classify) -> Objects:
     values = values.astype(np.int64, copy=False)
     names, first = _names(_keys(values))
     classes, ids = classify(values[first])
-    # values that mean one object get the number of the first of them; those of no object none
+    # values of the same object get the number of the first; values without an object get none
     objects, earliest = _names(_keys(np.stack([classes, ids], 1)))
     is_object = classes[earliest] >= 0
     number = (np.cumsum(is_object) - 1)[objects]
@@ -190,7 +201,7 @@ def relabel(labels: NDArray[Any], new: NDArray[np.int32], found: NDArray[np.int3
 
 @kernel
 def find_runs(lines: NDArray[Any], values: int, starts: NDArray[Any]) -> tuple[NDArray[Any], Ints]:
-    """Cut every line into runs of equal pixels, of so many values each; see ``_runs``."""
+    """Split every line into runs of equal pixels with several values each; see ``_runs``."""
     height, length = lines.shape
     rows = np.empty(height + 1, np.int64)
     words = (length + 7) // 8
@@ -224,6 +235,24 @@ def find_runs(lines: NDArray[Any], values: int, starts: NDArray[Any]) -> tuple[N
 
 
 @kernel
+def merge_runs(starts: NDArray[Any], rows: Ints, values: Ints) -> tuple[NDArray[Any], Ints, Ints]:
+    """The runs of a map in which neighbours may be equal: of different values, each row anew."""
+    merged, merged_rows = np.empty(len(starts), starts.dtype), np.empty(len(rows), np.int64)
+    found, row = 0, 0
+    for i in range(len(values)):
+        begins = i == rows[row]
+        if begins:
+            merged_rows[row] = found
+            row += 1
+        if begins or values[i] != values[found - 1]:
+            merged[found], values[found] = starts[i], values[i]
+            found += 1
+    merged_rows[row] = found
+    merged[found] = starts[len(values)]
+    return merged[: found + 1].copy(), merged_rows, values[:found].copy()
+
+
+@kernel
 def _longer(array: NDArray[Any]) -> NDArray[Any]:
     longer = np.empty(2 * len(array), array.dtype)
     longer[: len(array)] = array
@@ -236,72 +265,90 @@ def join_runs(
 ) -> tuple[NDArray[Any], Ints]:
     """Number the components among runs, and say which run is the first of each.
 
-    A union-find: the parent of a run is an earlier one of its component, or itself.
+    A union-find among the runs of objects: the parent of one is an earlier one of its component, or
+    itself.
     """
-    parents = np.arange(len(values)).astype(starts.dtype)
+    numbers = np.empty(len(values), starts.dtype)
+    number = 0
+    for i in range(len(values)):
+        numbers[i] = IGNORED if values[i] == IGNORED else NO_OBJECT
+        number += values[i] >= 0
+    runs, classes = np.empty(number, np.int64), np.empty(number, np.int64)
+    ends = np.empty((number, 2), np.int32)  # of the run within its row
+    first_of_row = np.empty(len(rows), np.int64)
+    parents = np.arange(number)
+    number = 0
+    for row in range(len(rows) - 1):
+        first_of_row[row] = number
+        for i in range(rows[row], rows[row + 1]):
+            if values[i] >= 0:
+                runs[number], classes[number] = i, values[i]
+                ends[number, 0] = starts[i] - row * width
+                ends[number, 1] = starts[i + 1] - row * width
+                number += 1
+    first_of_row[len(rows) - 1] = number
     for row in range(len(rows) - 1):
         y = row % height
         if y > 0:
-            _join_rows(row - 1, row, values, starts, rows, width, full, parents)
+            _join_rows(row - 1, row, classes, ends, first_of_row, full, parents)
         if row >= height:
-            _join_rows(row - height, row, values, starts, rows, width, full, parents)
+            _join_rows(row - height, row, classes, ends, first_of_row, full, parents)
             if full and y > 0:
-                _join_rows(row - height - 1, row, values, starts, rows, width, full, parents)
+                _join_rows(row - height - 1, row, classes, ends, first_of_row, full, parents)
             if full and y < height - 1:
-                _join_rows(row - height + 1, row, values, starts, rows, width, full, parents)
+                _join_rows(row - height + 1, row, classes, ends, first_of_row, full, parents)
     found = 0
-    for i in range(len(values)):
-        found += parents[i] == i and values[i] >= 0
+    for i in range(number):
+        found += parents[i] == i
     first = np.empty(found, np.int64)
     found = 0
-    for i in range(len(values)):  # parents come first: they are numbers already
-        if values[i] < 0:
-            parents[i] = IGNORED if values[i] == IGNORED else NO_OBJECT
-        elif parents[i] == i:
-            first[found] = i
+    for i in range(number):  # parents come first: they are numbers already
+        if parents[i] == i:
+            first[found] = runs[i]
             parents[i] = found
             found += 1
         else:
             parents[i] = parents[parents[i]]
-    return parents, first
+        numbers[runs[i]] = parents[i]
+    return numbers, first
 
 
 @kernel
 def _join_rows(
     one: int,
     other: int,
-    values: Ints,
-    starts: NDArray[Any],
-    rows: Ints,
-    width: int,
+    classes: Ints,
+    ends: NDArray[np.int32],
+    first_of_row: Ints,
     full: bool,
-    parents: NDArray[Any],
+    parents: Ints,
 ) -> None:
-    """Join the runs of equal values that touch between two rows."""
-    i, j, to_other = rows[one], rows[other], (other - one) * width
-    while i < rows[one + 1] and j < rows[other + 1]:
-        if values[i] == values[j]:
-            _join(i, j, values, parents)
-        end, other_end = starts[i + 1] + to_other, starts[j + 1]
-        if full and end == other_end:  # what comes next touches by a corner
-            if i + 1 < rows[one + 1] and values[i + 1] == values[j]:
-                _join(i + 1, j, values, parents)
-            if j + 1 < rows[other + 1] and values[i] == values[j + 1]:
-                _join(i, j + 1, values, parents)
-        i += end <= other_end
-        j += other_end <= end
+    """Join the runs of one class that touch between two rows."""
+    i, j = first_of_row[one], first_of_row[other]
+    last, other_last = first_of_row[one + 1], first_of_row[other + 1]
+    corner = 1 if full else 0
+    while i < last and j < other_last:
+        touch = ends[i, 0] < ends[j, 1] + corner and ends[j, 0] < ends[i, 1] + corner
+        if touch and classes[i] == classes[j]:
+            _join(i, j, parents)
+        end, other_end = ends[i, 1], ends[j, 1]
+        next_touches = full and end == other_end and j + 1 < other_last
+        if next_touches and ends[j + 1, 0] == end and classes[i] == classes[j + 1]:
+            _join(i, j + 1, parents)  # by a corner
+        if end <= other_end:
+            i += 1
+        else:
+            j += 1
 
 
 @kernel
-def _join(one: int, other: int, values: Ints, parents: NDArray[Any]) -> None:
-    if values[one] < 0:
-        return
+def _join(one: int, other: int, parents: Ints) -> None:
     one, other = _root(one, parents), _root(other, parents)
     parents[max(one, other)] = min(one, other)
 
 
 @kernel
-def _root(run: int, parents: NDArray[Any]) -> int:
+def _root(run: int, parents: Ints) -> int:
     while parents[run] != run:
         parents[run] = parents[parents[run]]
         run = parents[run]
@@ -373,7 +420,7 @@ def count_runs(
 
 @kernel
 def name_keys(given: Ints, names: Ints, keys: Ints, first: Ints, slots: Ints, state: Ints) -> bool:
-    """Name keys from ``state`` on (how many are named, names), and say whether there was room."""
+    """Number keys from ``state`` on (how many are numbered, numbers); returns whether they fit."""
     i, found = state
     while i < len(given) and found < len(keys):
         slot = _hash(given[i]) & (len(slots) - 1)

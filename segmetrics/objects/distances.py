@@ -13,7 +13,7 @@ from segmetrics.objects.rules import Penalty, Rules
 from segmetrics.objects.scores import FRACTION, WORDS, Image, Sums, fractions, words
 from segmetrics.objects.table import Bools, Ints
 
-#: What is summed, in this order.
+#: The columns of sums, in this order.
 COLUMNS = ("hd95_finite", "hd95_infinite", "hd95", "hd95_rest", "surface_dice")
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segmetrics.counting import codes
+from segmetrics.counting.settings import Counting
 from segmetrics.objects import object_pairs, segment_pairs
 from segmetrics.objects.rules import Rules
 from segmetrics.objects.table import IGNORED, NO_OBJECT, Bools, Ints, ObjectPairs
+
+#: Values below it are looked up in a table.
+FEW = 256
 
 
 def pairs_of(
@@ -34,6 +40,58 @@ def pairs_of(
     else:
         pairs = object_pairs(preds, target, connectivity=rules.connectivity, maps=maps)
     return sized(pairs, rules, smallest)
+
+
+def pairs_of_labels(
+    preds: NDArray[Any],
+    target: NDArray[Any],
+    counting: Counting,
+    row_of: Sequence[int],
+    rules: Rules,
+) -> ObjectPairs | None:
+    """The table of two maps of labels as they are given; None for rules that look at pixels.
+
+    Where runs of pixels are found first, only their values are looked up.
+
+    Args:
+        preds: labels, integers ``(H, W)`` or ``(D, H, W)``.
+        target: the same.
+        counting: what labels mean.
+        row_of: what is the class of every label in the table, or ``NO_OBJECT``.
+        rules: what an object is.
+
+    Raises:
+        UnknownLabelError: a label that has no meaning, maybe beside an ignored one.
+    """
+    if rules.dilation or rules.cut_first or rules.connectivity == "edges":
+        return None
+    rows = np.array([IGNORED, NO_OBJECT, *row_of], np.int64)
+    return object_pairs(
+        preds,
+        target,
+        connectivity=rules.connectivity,
+        maps=rules.measures_surfaces,
+        of_preds=lambda values: rows[_labels(values, codes.preds_codes, NO_OBJECT, counting)],
+        of_target=lambda values: rows[_labels(values, codes.target_codes, IGNORED, counting)],
+    )
+
+
+class UnknownLabelError(ValueError):
+    """A label that has no meaning."""
+
+
+def _labels(
+    values: Ints, code_of: Callable[[Ints, Counting], Ints], other: int, counting: Counting
+) -> Ints:
+    """Where labels, or what stands for those that are ignored or abstentions, are in ``rows``."""
+    few = len(values) and values.min() >= 0 and values.max() < FEW
+    found = code_of(np.arange(FEW) if few else values, counting)
+    place = np.where(found == counting.labels, other, found) - IGNORED
+    place[found > counting.labels] = -1
+    place = place[values] if few else place
+    if place.min(initial=0) < 0:
+        raise UnknownLabelError
+    return place
 
 
 def sized(pairs: ObjectPairs, rules: Rules, smallest: int) -> tuple[ObjectPairs, Bools]:
@@ -100,7 +158,7 @@ def _dilated_pairs(preds: NDArray[Any], target: NDArray[Any], rules: Rules) -> O
 
 
 def _with_pairs(pairs: ObjectPairs, target: Ints, preds: NDArray[Any]) -> ObjectPairs:
-    """The table with pairs that share no pixel, besides all that do."""
+    """The table with pairs that share no pixel added."""
     number = max(len(pairs.preds.sizes), 1)
     known = pairs.pair_target * number + pairs.pair_preds
     every = np.union1d(target * number + preds, known)

@@ -57,7 +57,7 @@ def pairs_of_ids(
             labels = _labels(values, counting, side)
             classes = rows[labels - IGNORED]
             _check_ids(values[classes >= 0], side)
-            # two categories of one class share its ids; regions keep those of their classes apart
+            # categories of the same class share its ids; ids in a region are distinct by class
             _, objects = np.unique(np.stack([labels, values[:, -1]]), axis=1, return_inverse=True)
             return classes, objects.ravel()
 

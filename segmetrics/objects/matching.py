@@ -15,7 +15,7 @@ Matching = Literal["overlap", "iou"]
 
 @dataclass(frozen=True, eq=False)
 class Matched:
-    """The objects of two maps, the pairs of one class, and what is found.
+    """The objects of two maps, the pairs of one class, and the matches.
 
     Attributes:
         pairs: the table; only pairs of one class.
@@ -96,7 +96,7 @@ def iou_of_pairs(pairs: ObjectPairs) -> NDArray[np.float64]:
 
 
 def _covered(objects: Ints, pixels: Ints, sizes: Ints, threshold: float | None) -> Bools:
-    """Which objects are covered by more than a share of their pixels, or are in a pair at all."""
+    """The objects that are covered by more than a share of their pixels, or are in any pair."""
     if threshold is None:
         return _sums(objects, np.ones_like(pixels), sizes) > 0
     return _sums(objects, pixels, sizes) / sizes > threshold

@@ -1,4 +1,4 @@
-"""Panoptic quality: segments as objects, matched segments as integers, and what is read off them.
+"""Panoptic quality: segments as objects, integer counts of matches, and scores of the counts.
 
 Kirillov et al., "Panoptic Segmentation", CVPR 2019; rules of void and crowd as in panopticapi.
 """
@@ -86,7 +86,7 @@ class Categories:
 
 
 class Outcome(NamedTuple):
-    """What becomes of the segments of an image.
+    """The matches of the segments of an image.
 
     Attributes:
         classes: class of the segments matched ``(k,)``.

@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage  # type: ignore[import-untyped]
 
-from segmetrics.objects.table import IGNORED, NO_OBJECT, Classify, Ints, ObjectPairs, Runs, Side
+from segmetrics.objects.table import (
+    IGNORED,
+    NO_OBJECT,
+    Classify,
+    Ints,
+    Meaning,
+    ObjectPairs,
+    Runs,
+    Side,
+)
 
 
 class Objects(NamedTuple):
@@ -28,13 +37,16 @@ class Objects(NamedTuple):
         return self.numbers
 
 
-def components(labels: NDArray[Any], full: bool) -> Objects:
+def components(labels: NDArray[Any], full: bool, meaning: Meaning | None = None) -> Objects:
     """Connected components of the classes of a label map.
 
     Args:
         labels: classes from 0 on, ``NO_OBJECT`` or ``IGNORED``.
         full: whether pixels that share a corner or an edge are connected, not only a face.
+        meaning: says what the values of ``labels`` mean, see ``table.Meaning``.
     """
+    if meaning is not None:
+        labels = meaning(labels.reshape(-1).astype(np.int64)).reshape(labels.shape)
     found = np.zeros(labels.shape, np.int64)
     structure = ndimage.generate_binary_structure(3, 3 if full else 1)
     number = 0

@@ -17,7 +17,7 @@ Penalty = float | Literal["diagonal"]
 #: Names of sizes, each with the smallest size it holds.
 Strata = tuple[tuple[str, float], ...]
 
-#: Sizes in pixels of an image, as COCO has them.
+#: Sizes in pixels of an image, as in COCO.
 COCO = (("small", 0.0), ("medium", 32.0**2), ("large", 96.0**2))
 #: Names where edges come without.
 NAMES = {1: ("small", "large"), 2: ("small", "medium", "large")}
@@ -25,7 +25,7 @@ NAMES = {1: ("small", "large"), 2: ("small", "medium", "large")}
 
 @dataclass(frozen=True)
 class Rules:
-    """Everything that decides what is summed over objects; equal rules give equal sums.
+    """The settings of sums over objects; equal rules give equal sums.
 
     Made by :meth:`of`, which checks arguments, or one of ``PRESETS``.
 
@@ -125,7 +125,7 @@ class Rules:
 
     @property
     def strata(self) -> tuple[str, ...]:
-        """The names of the sizes of objects; those of images where nothing is said."""
+        """The names of the sizes of objects; by default those of images."""
         return tuple(name for name, _ in (COCO if self.sizes is None else self.sizes))
 
     @property
@@ -230,7 +230,7 @@ _BRATS_2024 = replace(
 
 
 def _brats(rules: Rules, dilation: int, uncounted: int, **changed: object) -> Rules:
-    """A task of BraTS: objects of up to so many voxels are not counted."""
+    """A task of BraTS: objects of at most some number of voxels are not counted."""
     changed = {"dilation": dilation, "min_size": uncounted + 1.0, **changed}
     return replace(rules, **changed)  # type: ignore[arg-type]
 
@@ -256,7 +256,7 @@ _RULES = {
 _RULES["brats-2023"], _RULES["brats-2024"] = _RULES["brats-2023-gli"], _RULES["brats-2024-gli"]
 #: The conventions of challenges by name, see ``ObjectMetrics.preset``.
 PRESETS = {name: replace(rules, preset=name) for name, rules in _RULES.items()}
-#: What is reported where there is no object, by the first word of a preset.
+#: Scores without objects, by the first word of a preset.
 DEFAULTS = {"brats": {"zero_division": 1.0, "both_empty": 0.0}, "wmh": {"zero_division": 1.0}}
 
 

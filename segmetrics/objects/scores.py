@@ -1,4 +1,4 @@
-"""Scores of objects: what is summed over the objects of an image, and what is read off the sums.
+"""Scores of objects: sums over the objects of an image, and functions of the sums.
 
 ``SUMMED`` turns the matched objects of an image into integers per class, which add up over images,
 batches and processes. ``SCORES`` reads scores off the sums of an image, a data set or a resample.
@@ -161,7 +161,7 @@ def information(image: Image) -> dict[str, Ints]:
 
 
 def adapted_rand(image: Image) -> dict[str, Ints]:
-    """Adapted Rand error of each class of the image; pixels of no object of the target are out."""
+    """Adapted Rand error of each class of the image, over the pixels of target objects."""
     columns = {name: np.zeros(image.classes, np.int64) for name in ("rand_images", "rand")}
     for label, m in image.of_classes():
         rest_of_target, _, _ = rests(m)
@@ -266,7 +266,7 @@ SCORES: dict[str, Callable[[Sums], Any]] = {
     "variation_of_information": variation_of_information,
     "adapted_rand_error": adapted_rand_error,
 }
-#: Those of which less is better.
+#: Scores whose smaller values are better.
 ERRORS = (
     "object_hd95",
     "missed_objects",
@@ -298,7 +298,7 @@ def sides(m: Matched) -> tuple[Any, Any]:
 
 
 def rests(m: Matched) -> tuple[Ints, Ints, int]:
-    """Pixels of each object, target and predicted, in no pair; and pixels of no object at all."""
+    """Pixels of each object, target and predicted, in no pair; and pixels without an object."""
     pairs = m.pairs
     target, preds = pairs.target.sizes.copy(), pairs.preds.sizes.copy()
     np.subtract.at(target, pairs.pair_target, pairs.pair_pixels)

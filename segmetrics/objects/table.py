@@ -1,4 +1,4 @@
-"""The sparse table (target object, predicted object) → pixels: what every object score reads."""
+"""The sparse table (target object, predicted object) → pixels, of which scores are functions."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-#: A pixel of no object, and one that is ignored; objects have their class or number from 0 on.
+#: Sentinels of a pixel without an object, and of an ignored one; objects are numbered from 0.
 NO_OBJECT, IGNORED = -1, -2
 
 #: Says what values of pixels mean: for different values ``(m, values)`` in int64, the class
 #: ``(m,)``, ``NO_OBJECT`` or ``IGNORED``, and an id ``(m,)``. Pixels of one class and one id are
 #: one object.
 Classify = Callable[[Ints], tuple[Ints, Ints]]
+
+
+#: Says what values of pixels ``(m,)`` in int64 mean: a class, ``NO_OBJECT`` or ``IGNORED`` each.
+Meaning = Callable[[Ints], Ints]
 
 
 class Runs(NamedTuple):
@@ -58,7 +62,7 @@ class Side(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ObjectPairs:
-    """The objects of two maps, and how many pixels each two of them share.
+    """The objects of two maps, and the number of pixels that each pair shares.
 
     Everything is int64. Ignored pixels, of either map, are in no size and in no pair.
 
@@ -85,7 +89,7 @@ class ObjectPairs:
     preds_map: NDArray[np.int32] | None = None
 
     def keep(self, target: Bools, preds: Bools) -> ObjectPairs:
-        """The table of some objects ``(n,)``; the pixels of the others belong to no object."""
+        """The table of some objects ``(n,)``; pixels of others have no object."""
         if target.all() and preds.all():
             return self
         kept = target[self.pair_target] & preds[self.pair_preds]
@@ -102,7 +106,7 @@ class ObjectPairs:
         )
 
     def counted(self) -> ObjectPairs:
-        """The table without objects of which every pixel is ignored."""
+        """The table without objects whose pixels are all ignored."""
         return self.keep(self.target.sizes > 0, self.preds.sizes > 0)
 
     def at_least(self, size: int) -> ObjectPairs:

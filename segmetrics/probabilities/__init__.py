@@ -1,7 +1,7 @@
 """Probabilities: scores become bins of confidences and sums of errors, in one pass.
 
 The second of the package's tables, all of integers: how often a confidence is right, and the sums
-of squared errors and log losses. ``inputs.py`` says how scores are read as probabilities;
+of squared errors and log losses. ``inputs.py`` defines how scores are read as probabilities;
 ``plain.py`` is the definition, the other backends count the same faster.
 """
 
@@ -54,7 +54,7 @@ def count(preds: Tensor, target: Tensor, reading: Probabilities, *, check: bool 
 
     Raises:
         TypeError: a dtype that cannot be read, or labels instead of scores.
-        ValueError: shapes or devices that do not fit, bad labels or impossible probabilities.
+        ValueError: shapes or devices that do not match, bad labels or impossible probabilities.
     """
     if torch.compiler.is_compiling():
         settings = [getattr(reading, field.name) for field in fields(reading)]

@@ -126,7 +126,7 @@ def averaged(values: Tensor, weights: Tensor, kept: Tensor, average: Average) ->
 
 @dataclass(frozen=True)
 class CalibrationRecipe:
-    """What is counted and how it is scored; made by the functions below, which check arguments."""
+    """What is counted, and how it is scored. The functions below build it and check arguments."""
 
     reading: Probabilities
     average: Average
@@ -143,7 +143,7 @@ class CalibrationRecipe:
 
     @property
     def classes(self) -> int:
-        """How many classes are scored one by one."""
+        """The number of classes that are scored separately."""
         raise NotImplementedError
 
     @property
@@ -233,7 +233,7 @@ def calibration_error_recipe(
     from_logits: bool = False,
     **arguments: Unpack[ProbabilityArguments],
 ) -> CalibrationErrorRecipe:
-    """A calibration error, averaged as asked."""
+    """A calibration error, averaged over classes."""
     one_of("norm", norm, ("l1", "l2", "max"))
     reading = Probabilities.reading(
         num_classes,

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-#: How many cells there are before any are merged.
+#: The number of cells before any are merged.
 CELLS = 2**16
 #: The cell of NaN and of probabilities outside [0, 1]; no score has it.
 BAD = 2**16 - 1
@@ -57,7 +57,7 @@ def _sortable(bits: Tensor) -> Tensor:
 
 
 class Edges(NamedTuple):
-    """The scores of every cell as probabilities, float64; nan for a cell that no score has.
+    """The scores of every cell as float64 probabilities; nan for a cell without scores.
 
     Where scores are compared as everywhere here, in fp32 and logits with ``log(t / (1 - t))``,
     ``score >= lowest[k]`` picks cell k and those above, ``score > cut[k]`` those above alone; a

@@ -46,7 +46,7 @@ def count(pixels: Pixels, reading: Probabilities) -> Longs:
 def _counts(pixels: Pixels, reading: Probabilities) -> Longs:
     """The counts of all images as of one."""
     measuring = Measuring(pixels, reading)
-    counts: Longs = reduce(iadd, measuring.share(partial(_tallied, measuring, reading)))
+    counts: Longs = reduce(iadd, measuring.share_boxes(partial(_tallied, measuring, reading)))
     return counts
 
 
@@ -97,7 +97,7 @@ class Measuring(Coding):
         self.largest = max(1, min(BOX, WRITTEN // max(1, self.written)))
         super().__init__(pixels, reading, readers=READERS, largest=self.largest)
 
-    def share(self, work: Callable[[Iterator[Any]], Result]) -> list[Result]:
+    def share_boxes(self, work: Callable[[Iterator[Any]], Result]) -> list[Result]:
         """Call ``work`` with ``Measured`` boxes, in as many threads as these are worth."""
         return share(
             lambda boxes: work(self._measured(boxes)),

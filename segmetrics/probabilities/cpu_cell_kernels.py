@@ -13,13 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._compile import kernel
-from segmetrics.counting.cpu_kernels import (
-    _hold_rows,
-    _resize_row,
-    _row_offset,
-    _row_place,
-    _runs,
-)
+from segmetrics.counting.cpu_kernels import _row_offset, _row_place
+from segmetrics.counting.cpu_resize_kernels import _hold_rows, _resize_row, _runs
 from segmetrics.probabilities.cells import BAD, CELLS, OF_LOGIT, OF_PROBABILITY, ZERO
 from segmetrics.probabilities.inputs import NOT_A_NUMBER, OUTSIDE_0_1
 
@@ -37,7 +32,7 @@ INFINITY, INFINITE_HALF, ONE_HALF = 0x7F800000, 0x7C00, 0x3C00
 #: What bits are those of.
 LOGITS, PROBABILITIES, HALF_LOGITS, HALF_PROBABILITIES = range(4)
 #: Pixels whose places are found at once.
-TILE = 4096
+TILE = 8192
 
 
 @kernel
@@ -102,7 +97,7 @@ def linear_scores(
     half: Array | None,
     out: Floats,
 ) -> None:
-    """Linearly resized scores, see ``counting.cpu_kernels.linear_codes``."""
+    """Linearly resized scores, see ``counting.cpu_resize_kernels.linear_codes``."""
     n, runs = box[3] - box[2], _runs(columns, box[2], box[3])
     wide, held = np.empty(4 * n, row_weights.dtype), np.full(4, -1, np.int64)
     resized, behind = np.empty(n, wide.dtype), np.empty(n, wide.dtype)

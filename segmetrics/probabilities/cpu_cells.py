@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 #: Pixels of a box.
-BOX = 2**17
+BOX = 2**18
 #: Tables of all copies together, and copies where there are more classes.
 TABLES, COPIES = 4, 2
 #: Parts of a copy that workers who share it lock one by one.
@@ -78,7 +78,7 @@ def _counts(pixels: Pixels, ranking: Ranking) -> NDArray[np.int64]:
     def work(boxes: Iterator[Any]) -> int:
         return reading.count(boxes, copies[next(workers) % len(copies)])
 
-    rounded = sum(reading.share(work))
+    rounded = sum(reading.share_boxes(work))
     halves = ranking.has_halves(pixels.preds.dtype)
     return _sum(ranking, [copy.tables for copy in copies], rounded, halves=halves)
 
@@ -138,7 +138,7 @@ class OfMaps(Coding):
         step = ceil(len(self.boxes) / number_of_threads())
         self.boxes = [box for first in range(step) for box in self.boxes[first::step]]
 
-    def share(self, work: Callable[[Iterator[Any]], Result]) -> list[Result]:
+    def share_boxes(self, work: Callable[[Iterator[Any]], Result]) -> list[Result]:
         """Call ``work`` with boxes, in as many threads as these are worth."""
         return share(work, self.boxes, at_most=self.work // SCORES_A_THREAD)
 

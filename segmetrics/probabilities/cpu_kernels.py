@@ -16,19 +16,9 @@ from numpy.typing import NDArray
 
 from segmetrics._compile import kernel
 from segmetrics.counting.cpu_intrinsics import float_of, fma
-from segmetrics.counting.cpu_kernels import (
-    Array,
-    Box,
-    Codes,
-    Longs,
-    _find_best,
-    _hold_rows,
-    _pick,
-    _resize_row,
-    _row_offset,
-    _row_place,
-    _runs,
-)
+from segmetrics.counting.cpu_kernels import Array, Box, Codes, Longs, _row_offset, _row_place
+from segmetrics.counting.cpu_resize_kernels import _hold_rows, _pick, _resize_row, _runs
+from segmetrics.counting.cpu_score_kernels import _find_best
 from segmetrics.probabilities.cpu_functions import ONE, exp, log
 from segmetrics.probabilities.inputs import (
     NOT_A_NUMBER,
@@ -153,7 +143,7 @@ def linear_scores(
     codes: Codes,
     out: Outputs,
 ) -> None:
-    """Measure linearly resized scores, see ``counting.cpu_kernels.linear_codes``."""
+    """Measure linearly resized scores, see ``counting.cpu_resize_kernels.linear_codes``."""
     n, runs = box[3] - box[2], _runs(columns, box[2], box[3])
     wide, held = np.empty(4 * labels * n, row_weights.dtype), np.full(4, -1, np.int64)
     resized, behind = np.empty(labels * n, wide.dtype), np.empty(n, wide.dtype)
@@ -193,7 +183,7 @@ def _gather(
     infinity: int | None,
     tile: Array,
 ) -> None:
-    """Scores of ``n`` pixels, ``step`` apart, as a tile ``(labels, n)``; halves become fp32."""
+    """Scores of ``n`` pixels with stride ``step`` as a tile ``(labels, n)``; halves as fp32."""
     for label in range(labels):
         source, gathered = start + label * label_stride, tile[label * n : label * n + n]
         if step == 1:
@@ -231,7 +221,7 @@ def _measure(
     out: Outputs,
     scratch: tuple[Array, Floats],
 ) -> None:
-    """Measure ``n`` contiguous pixels, whose codes and outputs lie from ``k`` on."""
+    """Measure ``n`` contiguous pixels, whose codes and outputs begin at ``k``."""
     logits, scale, tolerance, exact = settings
     found, confidence, loss, square, probabilities = out
     some = slice(k, k + n)

@@ -1,4 +1,4 @@
-"""What was measured of a box of pixels is counted: in bins, and as sums in fixed point."""
+"""Tallies of the measurements of a box of pixels: bins, and sums in fixed point."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Floats = NDArray[np.float32]
 
 #: Copies of a table of at most so many bins, see ``tally``, and the bits of a number of pixels.
 COPIES, MOST_COPIED, PACKED = 8, 64, 20
-#: Pixels whose bins are found at once.
+#: Pixels whose bins are computed at once.
 TILE = 1024
 
 UNIT, SMALL, INFINITE = np.float32(2**FRACTION_BITS), np.float32(64), np.float32(INFINITE_LOSS)
@@ -87,7 +87,7 @@ def tally_classes(
 
 @kernel
 def tally_bad(codes: Codes, labels: int, kinds: Longs) -> None:
-    """Count the codes that are no labels."""
+    """Count the codes that are not labels."""
     for code in codes:
         if code >= labels:
             kinds[code - labels] += 1
@@ -105,7 +105,7 @@ def total_squares(square: Floats, codes: Codes, labels: int) -> Any:
 
 @kernel
 def total_losses(loss: Floats, codes: Codes, labels: int) -> Any:
-    """The sum of the finite log losses of counted pixels in fixed point, and how many are not."""
+    """The sum of finite log losses of counted pixels in fixed point, and the number of others."""
     total, large, infinite = np.int64(0), np.int64(0), np.int64(0)
     for i in range(len(codes)):
         counted, small = codes[i] < labels, loss[i] < SMALL  # which fit into an int32

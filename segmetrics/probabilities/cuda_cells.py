@@ -22,21 +22,19 @@ from segmetrics.counting import codes
 from segmetrics.counting.cuda import (
     MOST_PIXELS,
     _add,
-    _labels,
-    _mapped_codes,
-    _offsets,
     _places,
     _scores,
-    _target_codes,
 )
 from segmetrics.counting.cuda import launch as counting_launch
 from segmetrics.counting.settings import Pixels
 from segmetrics.probabilities import cells, inputs, plain_cells
-from segmetrics.probabilities.cuda import (
+from segmetrics.probabilities.cuda_scores import (
     _best,
+    _checked,
     _exponentials,
     _kind_where,
     _of_probabilities,
+    _read_target,
 )
 from segmetrics.probabilities.inputs import BAD_KINDS, tolerance_of
 
@@ -100,11 +98,8 @@ def _merged(ranking: Ranking, halves: bool, device: torch.device) -> Tensor:
 
 
 IGNORED = tl.constexpr(codes.IGNORED)
-NEGATIVE = tl.constexpr(codes.NEGATIVE)
-TOO_LARGE = tl.constexpr(codes.TOO_LARGE)
 NOT_A_NUMBER = tl.constexpr(inputs.NOT_A_NUMBER)
 OUTSIDE_0_1 = tl.constexpr(inputs.OUTSIDE_0_1)
-SUM_NOT_1 = tl.constexpr(inputs.SUM_NOT_1)
 KINDS = tl.constexpr(len(BAD_KINDS))
 OF_LOGIT = tl.constexpr(cells.OF_LOGIT)
 OF_PROBABILITY = tl.constexpr(cells.OF_PROBABILITY)
@@ -148,23 +143,21 @@ def _rank(
     TOLERANCE: tl.constexpr,
 ):
     """Add the pixels of a block of a map, one channel of an image, to the tables."""
-    program = tl.program_id(0)
-    image = (program // blocks // CHANNELS).to(tl.int64)
-    channel = (program // blocks % CHANNELS).to(tl.int64)
-    pixel = program % blocks * BLOCK + tl.arange(0, BLOCK)
-    pixels = 1
-    for dim in tl.static_range(len(size)):
-        pixels *= size[dim]
-    inside = pixel < pixels
-
-    target += image * target_map_strides[0] + channel * target_map_strides[1]
-    label = _labels(target + _offsets(pixel, size, target_strides), inside)
-    if target_table is None:
-        code = _target_codes(label, LABELS, IGNORED_VALUES)
-    else:
-        code = tl.where(label < 0, LABELS + NEGATIVE, LABELS + TOO_LARGE)
-        code = _mapped_codes(label, target_table, NEAR, FAR, TARGET_CODES_OF_FAR, code)
-    code = tl.where(inside, code, LABELS + IGNORED).to(tl.int32)
+    image, channel, pixel, inside, code = _read_target(
+        target,
+        target_table,
+        blocks,
+        size,
+        target_map_strides,
+        target_strides,
+        CHANNELS,
+        LABELS,
+        IGNORED_VALUES,
+        NEAR,
+        FAR,
+        TARGET_CODES_OF_FAR,
+        BLOCK,
+    )
 
     OF_CLASSES: tl.constexpr = PREDS == "scores of classes"
     ONE_TABLE: tl.constexpr = RIGHT or (CHANNELS == 1 and not OF_CLASSES)
@@ -226,10 +219,7 @@ def _rank(
                 CHUNK,
                 UNROLL,
             )
-            checked = tl.where(tl.abs(total - 1) <= TOLERANCE, code, LABELS + SUM_NOT_1)
-            checked = tl.where(outside, LABELS + OUTSIDE_0_1, checked)
-            checked = tl.where(possible, checked, LABELS + NOT_A_NUMBER)
-            code = tl.where(code < LABELS, checked, code)
+            code = _checked(code, total, outside, possible, LABELS, TOLERANCE)
         counted = code < LABELS
         if RIGHT:
             p = best.to(tl.float32)

@@ -1,4 +1,4 @@
-"""How scores are read as probabilities, and what is counted of them."""
+"""The interpretation of scores as probabilities, and the layout of their counts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Binning = Literal["width", "mass"]
 #: confidence. An int64 holds so many of them: squared errors of 2 of 2**38 pixels, and 2**39 nats.
 FRACTION_BITS = 24
 MOST_PIXELS = 2**38
-#: A loss of so many nats or more is infinite: exp(-2**15) is 0 in every dtype.
+#: The loss in nats from which it is infinite: exp(-2**15) is 0 in every dtype.
 INFINITE_LOSS = 2.0**15
 
 #: Cells of ``binning="mass"``: of min(p, 1 - p) from 2**-24 to 1/2, so many an octave, and one for
@@ -33,7 +33,7 @@ INFINITE_LOSS = 2.0**15
 CELLS_AN_OCTAVE_BITS = 6
 MASS_CELLS = 2 * ((23 << CELLS_AN_OCTAVE_BITS) + 2)
 
-#: Kinds of bad pixels, in the order in which they stand behind the counts.
+#: Kinds of bad pixels, in the order in which their numbers follow the counts.
 BAD_KINDS = (
     "target_negative",
     "target_255",
@@ -48,7 +48,7 @@ NOT_A_NUMBER, OUTSIDE_0_1, SUM_NOT_1 = 5, 6, 7
 
 
 class ProbabilityArguments(TypedDict, total=False):
-    """The arguments that say how scores are read as probabilities, and of which pixels."""
+    """The arguments that define probabilities and counted pixels."""
 
     ignore_index: int | Sequence[int] | None
     task: Task
@@ -103,12 +103,12 @@ class Probabilities(Counting):
 
     @property
     def tables(self) -> int:
-        """How many tables of bins there are: one, or one a class."""
+        """The number of tables of bins: one, or one a class."""
         return self.num_classes if self.classwise or self.task == "multilabel" else 1
 
     @property
     def cells(self) -> int:
-        """How many counts there are, without the bad pixels behind them."""
+        """The number of counts, without the bad pixels that follow them."""
         return 3 * self.tables * self.bins + self.channels * (1 + 2 * len(self.temperatures))
 
     @property
@@ -135,7 +135,7 @@ class Probabilities(Counting):
 
 
 class Sums(NamedTuple):
-    """What is counted, in int64; sums are multiples of ``2**-FRACTION_BITS``.
+    """The counts, in int64; sums are multiples of ``2**-FRACTION_BITS``.
 
     Args:
         table: ``(..., tables, bins, 3)``: pixels, how many of them are right, and the sum of
@@ -160,7 +160,7 @@ def read_scores(preds: Tensor, target: Tensor, counting: Counting) -> Pixels:
     """Check shapes, dtypes and devices of scores and their target.
 
     Raises:
-        TypeError: an input is no tensor, or its dtype cannot be read, or ``preds`` are labels.
+        TypeError: an input is not a tensor, or its dtype is not supported, or ``preds`` are labels.
         ValueError: shapes or devices do not fit each other or ``num_classes``.
     """
     if isinstance(preds, Tensor) and preds.dtype in LABEL_DTYPES:

@@ -108,7 +108,7 @@ def cells_of(probabilities: Tensor, reading: Probabilities) -> Tensor:
     """The bins of fp32 probabilities in [0, 1], in int64.
 
     Bin i of n holds ``edges[i] <= p < edges[i + 1]``; the last holds 1, too. Cells of
-    ``binning="mass"`` are as ``MASS_CELLS`` says.
+    ``binning="mass"`` are those of ``MASS_CELLS``.
     """
     if reading.binning == "width":
         of_bins = torch.from_numpy(edges(reading.bins)).to(probabilities.device)
@@ -126,7 +126,7 @@ def fixed(values: Tensor) -> Tensor:
 
 
 def _centred(scores: Tensor) -> Tensor:
-    """Logits in fp32 of which the largest is 0; NaN where a softmax has none."""
+    """Logits in fp32 minus the largest; NaN where softmax is undefined."""
     scores = scores if scores.dtype == torch.float64 else scores.float()
     return (scores - scores.max(dim=1, keepdim=True).values).float()
 
@@ -180,7 +180,7 @@ def _counts_of(pixels: Pixels, box: Box, reading: Probabilities) -> Tensor:
 
 
 def _placed(part: Tensor, channels: int, which: slice) -> Tensor:
-    """What was counted of some channels among zeros for the others."""
+    """The counts of some channels, with zeros for the others."""
     whole = part.new_zeros(len(part), channels, *part.shape[2:])
     whole[:, which] = part
     return whole

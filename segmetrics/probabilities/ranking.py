@@ -1,4 +1,4 @@
-"""Scores become tables of cells: what is ranked, and the one pass that counts it."""
+"""Tables of cells of scores: the settings, and the single pass that counts them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Positive = Literal["class", "right"]
 
 
 class RankingArguments(ProbabilityArguments, total=False):
-    """The arguments that decide what is ranked."""
+    """The arguments that affect what is ranked."""
 
     from_logits: bool
     cells: int
@@ -70,7 +70,7 @@ class Ranking(Counting):
 
     @property
     def tables(self) -> int:
-        """How many tables there are: one, or one a class."""
+        """The number of tables: one, or one a class."""
         return 1 if self.task == "binary" or self.positive == "right" else self.num_classes
 
     @property
@@ -85,7 +85,7 @@ class Ranking(Counting):
 
     @property
     def cells(self) -> int:
-        """How many counts there are, without the bad pixels behind them."""
+        """The number of counts, without the bad pixels that follow them."""
         return self.tables * self.resolution * 2 + 3
 
     @property
@@ -101,15 +101,15 @@ class Ranking(Counting):
         return table.view(*counts.shape[:-1], self.tables, self.resolution, 2)
 
     def rounded(self, counts: Tensor) -> Tensor:
-        """How many scores are not the only one that their cell may hold ``(...)``."""
+        """The number of scores in cells that may hold several values ``(...)``."""
         return counts[..., self.cells - 3]
 
     def halves(self, counts: Tensor) -> Tensor:
-        """How many scores are fp16 ``(...)``, which have cells of their own."""
+        """The number of fp16 scores ``(...)``, which have cells of their own."""
         return counts[..., self.cells - 2]
 
     def others(self, counts: Tensor) -> Tensor:
-        """How many scores are not fp16 ``(...)``."""
+        """The number of scores that are not fp16 ``(...)``."""
         return counts[..., self.cells - 1]
 
     def edges(self, counts: Tensor) -> tuple[Tensor, Tensor]:
@@ -167,7 +167,7 @@ def count_cells(preds: Tensor, target: Tensor, ranking: Ranking, *, check: bool 
 
     Raises:
         TypeError: a dtype that cannot be read, or labels instead of scores.
-        ValueError: shapes or devices that do not fit, bad labels or impossible probabilities.
+        ValueError: shapes or devices that do not match, bad labels or impossible probabilities.
     """
     if torch.compiler.is_compiling():
         settings = [getattr(ranking, field.name) for field in fields(ranking)]

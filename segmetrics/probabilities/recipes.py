@@ -1,4 +1,4 @@
-"""What a score of ranked pixels is made of: what is ranked, and what is read off its tables.
+"""Recipes of scores of ranked pixels: what is ranked, and the function of its tables.
 
 The metrics and the functional interface both build recipes, so their arguments mean the same.
 """
@@ -68,7 +68,7 @@ class RiskArguments(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class CurveRecipe:
-    """What is ranked and how it is scored; made by the functions below, which check arguments."""
+    """What is ranked, and how it is scored. The functions below build it and check arguments."""
 
     ranking: Ranking
     value: OfTable
@@ -87,7 +87,7 @@ class CurveRecipe:
         return self.averaged(values, table)
 
     def bounds_of(self, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Between which values the score lies, whatever the order of scores in a cell."""
+        """Bounds of the score over all orders of the scores in a cell."""
         assert self.bounds is not None, "there are no bounds of this score"
         table, exactly = self.table(counts), ~self._rounded(counts)
         value, bounds = read(self.value, table), read_all(self.bounds, table)
@@ -151,7 +151,7 @@ def read(function: OfTable, table: Tensor, *, spread: bool = False) -> Tensor:
 def read_all(
     function: Callable[[Any], tuple[Any, ...]], table: Tensor, *, spread: bool = False
 ) -> tuple[Tensor, ...]:
-    """What a function reads off the cells of a table that are not empty in all its tables.
+    """A function of the cells that are not empty in all tables.
 
     On a GPU, which would wait to know them, off all cells. On the CPU by NumPy: torch would share
     operations this small among its threads, and wait for each of them.
@@ -285,7 +285,7 @@ def curve_recipe(
     average: Average | None = "macro",
     **arguments: Unpack[RankingArguments],
 ) -> CurveRecipe:
-    """A score per class, averaged as asked."""
+    """A score per class, averaged over classes."""
     ranking = Ranking.ranking(num_classes, **arguments)
     average = "none" if average is None else average
     one_of("average", average, ("macro", "micro", "weighted", "none"))

@@ -46,7 +46,7 @@ def images(
     """
     from segmetrics.counting.inputs import read
 
-    pixels = _without_single_slices(read(preds, target, counting))
+    pixels = without_single_slices(read(preds, target, counting))
     if pixels.target.ndim not in (4, 5):
         raise ValueError(
             "contours, surfaces and objects need two or three spatial dimensions, got `target` of "
@@ -68,7 +68,7 @@ def axes_of_size(size: Sequence[int]) -> list[int]:
     return [axis for axis in range(len(size)) if axis not in dropped]
 
 
-def _without_single_slices(pixels: Pixels) -> Pixels:
+def without_single_slices(pixels: Pixels) -> Pixels:
     """The pixels with only the spatial dimensions of ``axes_of_size``."""
     axes = axes_of_size(pixels.target.shape[2:])
     dropped = [axis + 2 for axis in range(pixels.target.ndim - 2) if axis not in axes]

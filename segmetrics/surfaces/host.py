@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from operator import mul
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segmetrics._parallel import share
+from segmetrics._parallel import run_jobs
 from segmetrics.counting import installed
 from segmetrics.surfaces.distances import Distances, Measure, Pieces
 from segmetrics.surfaces.elements import sizes
@@ -34,8 +34,8 @@ Spacing = tuple[float, ...]
 
 #: Pixels of the bands that are counted in one go.
 CHUNK = 2**18
-#: Maps of fewer pixels are not worth another thread.
-FEWEST = 2**19
+#: Pixels of the maps of all tasks that take about half a millisecond.
+A_THREAD = 2**19
 
 
 def band_counts(maps: Maps, reach: int, labels: int) -> Tensor:
@@ -192,12 +192,8 @@ def _run(
 ) -> list[Result]:
     """Call ``function(*task)`` for every task of maps of so many pixels, in the tasks' order."""
 
-    def work(jobs: Iterator[tuple[int, tuple[Any, ...]]]) -> list[tuple[int, Result]]:
-        return [(i, function(*task)) for i, task in jobs]
-
-    threads = len(tasks) if pixels >= FEWEST else 1
-    done = dict(pair for part in share(work, enumerate(tasks), at_most=threads) for pair in part)
-    return [done[i] for i in range(len(tasks))]
+    at_most = len(tasks) * pixels // A_THREAD
+    return run_jobs(lambda task: function(*task), tasks, at_most=at_most)
 
 
 def _joined(channels: Sequence[Mapping[Mask, Points]]) -> dict[Mask, Points]:

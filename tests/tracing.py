@@ -1,0 +1,99 @@
+"""Which lines of segmetrics every test reaches: recorded once, for ``mutation.py``."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mutants import Mutant
+
+
+@dataclass
+class Recorded:
+    """What the tests do without a change: which lines they reach, and how long they take."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    lines: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
+    elsewhere: set[str] = field(default_factory=set)  # tests that start programs
+
+    def add(self, other: Recorded) -> None:
+        self.seconds |= other.seconds
+        self.lines |= other.lines
+        self.elsewhere |= other.elsewhere
+
+    def reaching(self, mutant: Mutant) -> list[str]:
+        """The tests that may notice a change, quickest first; all where none is known to."""
+        lines = {(str(mutant.file), line) for line in range(mutant.line, mutant.last + 1)}
+        reached = {test for test, seen in self.lines.items() if lines & seen}
+        if mutant.on_import or not reached:
+            reached = set(self.seconds)
+        return sorted(reached, key=lambda test: (test in self.elsewhere, self.seconds[test]))
+
+
+class Recorder:
+    """A plugin of pytest: which lines every test reaches, in forks of it and in threads, too."""
+
+    def __init__(self, forks: Path) -> None:
+        import coverage
+
+        self.recorded, self.forks, self.test = Recorded(), forks, ""
+        self.root = f"{Path.cwd()}/"
+        self.coverage = coverage.Coverage(
+            data_file=None, include=[f"{self.root}segmetrics/*"], messages=False
+        )
+        parent, leave = os.getpid(), os._exit
+
+        def leave_a_note(status: int) -> None:
+            if os.getpid() != parent:
+                (forks / f"{os.getpid()}").write_bytes(pickle.dumps(self.lines()))
+            leave(status)
+
+        os._exit = leave_a_note  # type: ignore[assignment]
+        for starts, name in ((subprocess.Popen, "__init__"), (BaseProcess, "start")):
+            self.watch(starts, name)
+        self.coverage.start()
+
+    def watch(self, kind: Any, name: str) -> None:
+        """Note which tests start processes that are no forks; they end there."""
+        original = getattr(kind, name)
+
+        def watched(process: Any, *args: Any, **kwargs: Any) -> None:
+            if getattr(process, "_start_method", None) != "fork" and self.test:
+                self.recorded.elsewhere.add(self.test)
+                pytest.skip("what it starts cannot be traced")
+            original(process, *args, **kwargs)
+
+        setattr(kind, name, watched)
+
+    def lines(self) -> set[tuple[str, int]]:
+        """Those that were run since this was asked last."""
+        data = self.coverage.get_data()
+        found = {
+            (file.removeprefix(self.root), line)
+            for file in data.measured_files()
+            for line in data.lines(file) or ()
+        }
+        self.coverage.erase()
+        return found
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.test = nodeid
+        self.lines()  # what was run since the test before
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        seconds = self.recorded.seconds
+        seconds[report.nodeid] = seconds.get(report.nodeid, 0) + report.duration
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        found = self.lines()
+        for file in self.forks.iterdir():
+            found |= pickle.loads(file.read_bytes())
+            file.unlink()
+        self.recorded.lines[nodeid] = found
