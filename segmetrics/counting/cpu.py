@@ -24,7 +24,7 @@ from segmetrics.counting.cpu_readers import (
     Area,
     Array,
     Box,
-    Longs,
+    Int64Array,
     ScoreReaders,
     Values,
     flat,
@@ -62,7 +62,7 @@ MOST_LABELS = 2**14 - 16
 BYTES = frozenset({np.dtype(np.uint8), np.dtype(np.bool_)})
 
 
-def count(pixels: Pixels, counting: Counting) -> Longs:
+def count(pixels: Pixels, counting: Counting) -> Int64Array:
     """The counts of ``plain.count``, for labels and scores as arrays of NumPy, at least one."""
     if not counting.per_image:
         return codes.fold(_histogram(pixels, counting), counting)
@@ -84,7 +84,7 @@ def countable(counting: Counting) -> bool:
     return counting.labels <= MOST_LABELS and codes.tabular(counting)
 
 
-def _histogram(pixels: Pixels, counting: Counting) -> Longs:
+def _histogram(pixels: Pixels, counting: Counting) -> Int64Array:
     """The joint histogram ``(channels, rows, columns)`` of codes, int64."""
     if pixels.preds_are == "labels":
         of_values = _histogram_of_values(pixels, counting)
@@ -94,7 +94,7 @@ def _histogram(pixels: Pixels, counting: Counting) -> Longs:
     copies = COPIES if prod(shape[1:]) <= CELLS else 1
     dtype = np.int32 if pixels.target.size < 2**31 else np.int64
 
-    def work(boxes: Iterator[CodedBox]) -> Longs:
+    def work(boxes: Iterator[CodedBox]) -> Int64Array:
         histograms = np.zeros((*shape, copies), dtype)
         for box, rows, columns in boxes:
             tally(rows, columns, None, None, None, histograms[box.channel])
@@ -102,11 +102,11 @@ def _histogram(pixels: Pixels, counting: Counting) -> Longs:
             sum_copies(histograms.ravel())
         return histograms[..., 0].astype(np.int64)
 
-    histogram: Longs = reduce(iadd, Coding(pixels, counting).share(work, prod(shape)))
+    histogram: Int64Array = reduce(iadd, Coding(pixels, counting).share(work, prod(shape)))
     return histogram
 
 
-def _tables(pixels: Pixels, counting: Counting) -> Longs:
+def _tables(pixels: Pixels, counting: Counting) -> Int64Array:
     """The tables ``(images, channels, 4, codes)`` of ``codes.fold_tables``, int64."""
     shape = codes.tables_shape(counting)
     coding = Coding(pixels, counting, in_order=1)
@@ -218,14 +218,14 @@ class ValuePairs:
         count = tally_runs if of_bytes else tally  # runs of more bytes take longer to find
         count(target, preds, *self.values[:3], self.places)
 
-    def take(self) -> Longs:
+    def take(self) -> Int64Array:
         """The joint histogram of codes, without pairs of unknown values; counting starts anew."""
         histogram = np.zeros(self.shape, np.int64)
         recode(self.places, *self.values[3:], histogram)
         return histogram
 
 
-def _histogram_of_values(pixels: Pixels, counting: Counting) -> Longs | None:
+def _histogram_of_values(pixels: Pixels, counting: Counting) -> Int64Array | None:
     """``_histogram`` of labels that lie in line; None if the sum lacks pairs: of unknown ones."""
     target, preds = pixels.target.swapaxes(0, 1), pixels.preds.swapaxes(0, 1)
     dtypes = {target.dtype, preds.dtype}
@@ -240,13 +240,13 @@ def _histogram_of_values(pixels: Pixels, counting: Counting) -> Longs | None:
     pieces = min(JOBS, at_most) if min(number_of_threads(), at_most) > 1 else 1
     piece = ceil(size / pieces)
 
-    def work(first: int) -> Longs:
+    def work(first: int) -> Int64Array:
         pairs = ValuePairs(counting, values)
         pairs.add(rows[first : first + piece], columns[first : first + piece])
         return pairs.take()
 
     of_pieces = run_jobs(work, range(0, size, piece), at_most=at_most)
-    histogram: Longs = reduce(iadd, of_pieces)[None]
+    histogram: Int64Array = reduce(iadd, of_pieces)[None]
     return histogram if histogram.sum() == size else None
 
 

@@ -24,7 +24,7 @@ from segmetrics._compile import kernel
 
 Array = NDArray[Any]
 Codes = NDArray[np.uint16]
-Longs = NDArray[np.int64]
+Int64Array = NDArray[np.int64]
 Box = tuple[int, int, int, int]
 
 #: Labels that are coded at once.
@@ -39,8 +39,8 @@ CELLS = 2**16
 def contiguous_label_codes(
     labels: Array,
     base: int,
-    sizes: Longs,
-    strides: Longs,
+    sizes: Int64Array,
+    strides: Int64Array,
     step: int,
     box: Box,
     last: int,
@@ -65,8 +65,8 @@ def contiguous_label_codes(
 def strided_label_codes(
     labels: Array,
     base: int,
-    sizes: Longs,
-    strides: Longs,
+    sizes: Int64Array,
+    strides: Int64Array,
     step: int,
     box: Box,
     last: int,
@@ -126,7 +126,7 @@ def look_up(table: Codes, codes: Codes) -> None:
 
 
 @kernel
-def _row_offset(row: int, sizes: Longs, strides: Longs) -> Any:
+def _row_offset(row: int, sizes: Int64Array, strides: Int64Array) -> Any:
     offset = np.int64(0)
     for dim in range(len(sizes) - 1, -1, -1):
         offset += row % sizes[dim] * strides[dim]
@@ -135,7 +135,7 @@ def _row_offset(row: int, sizes: Longs, strides: Longs) -> Any:
 
 
 @kernel
-def _row_place(row: int, sizes: Longs, places: Longs) -> Any:
+def _row_place(row: int, sizes: Int64Array, places: Int64Array) -> Any:
     place, end = np.int64(0), len(places)
     for dim in range(len(sizes) - 1, -1, -1):
         end -= sizes[dim]

@@ -17,7 +17,7 @@ from segmetrics.counting.cpu_kernels import CELLS, VALUES
 from segmetrics.counting.settings import BFLOAT16, Counting
 
 Array = NDArray[Any]
-Longs = NDArray[np.int64]
+Int64Array = NDArray[np.int64]
 
 Dtype = np.dtype[Any]
 
@@ -59,8 +59,8 @@ class Maps(NamedTuple):
 
     flat: Array
     channel: int
-    sizes: Longs
-    strides: Longs
+    sizes: Int64Array
+    strides: Int64Array
     step: int
 
     @staticmethod
@@ -283,7 +283,9 @@ class ScoreReaders(NamedTuple):
 SCORES = ScoreReaders(score_reader, nearest_score_reader, linear_score_reader)
 
 
-def nearest_places(scores: Array, size: list[int], counting: Counting) -> tuple[Maps, Longs, Longs]:
+def nearest_places(
+    scores: Array, size: list[int], counting: Counting
+) -> tuple[Maps, Int64Array, Int64Array]:
     """Scores as maps, and where the nearest neighbours of rows and columns lie in them."""
     maps = Maps.of(scores, size, steps(scores)[1:])
     places = [
@@ -316,7 +318,9 @@ def linear_places(
     return maps, (rows, row_weights, columns, column_weights, resized), half
 
 
-def _neighbours(scores: Array, size: list[int], counting: Counting) -> list[tuple[Longs, Array]]:
+def _neighbours(
+    scores: Array, size: list[int], counting: Counting
+) -> list[tuple[Int64Array, Array]]:
     """What ``plain.resize`` reads along each dimension: places before and after, their weights."""
     nearest = counting.upsample == "nearest"
     dtype = np.dtype(np.float64 if scores.dtype == np.float64 and not nearest else np.float32)
@@ -325,7 +329,9 @@ def _neighbours(scores: Array, size: list[int], counting: Counting) -> list[tupl
 
 
 @lru_cache(maxsize=64)
-def _neighbours_along(length: int, wanted: int, nearest: bool, dtype: Dtype) -> tuple[Longs, Array]:
+def _neighbours_along(
+    length: int, wanted: int, nearest: bool, dtype: Dtype
+) -> tuple[Int64Array, Array]:
     part = np.arange(wanted, dtype=dtype)
     scale = dtype.type(length / wanted)
     place = part * scale if nearest else (scale * (part + 0.5) - 0.5).clip(0)

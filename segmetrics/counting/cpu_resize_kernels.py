@@ -12,7 +12,7 @@ import numpy as np
 
 from segmetrics._compile import kernel
 from segmetrics.counting.cpu_intrinsics import LANES, blend
-from segmetrics.counting.cpu_kernels import Array, Box, Codes, Longs, _row_place
+from segmetrics.counting.cpu_kernels import Array, Box, Codes, Int64Array, _row_place
 from segmetrics.counting.cpu_score_kernels import TILE, _choose, _find_best, _find_best_between
 
 
@@ -22,9 +22,9 @@ def nearest_codes(
     base: int,
     label_stride: int,
     labels: int,
-    sizes: Longs,
-    row_places: Longs,
-    column_places: Longs,
+    sizes: Int64Array,
+    row_places: Int64Array,
+    column_places: Int64Array,
     box: Box,
     limits: Array,
     infinity: int | None,
@@ -65,11 +65,11 @@ def linear_codes(
     base: int,
     label_stride: int,
     labels: int,
-    sizes: Longs,
-    strides: Longs,
-    rows: Longs,
+    sizes: Int64Array,
+    strides: Int64Array,
+    rows: Int64Array,
     row_weights: Array,
-    columns: Longs,
+    columns: Int64Array,
     column_weights: Array,
     linear: tuple[bool, bool, bool],
     box: Box,
@@ -128,17 +128,17 @@ def _hold_rows(
     base: int,
     label_stride: int,
     labels: int,
-    sizes: Longs,
-    strides: Longs,
-    rows: Longs,
-    columns: Longs,
+    sizes: Int64Array,
+    strides: Int64Array,
+    rows: Int64Array,
+    columns: Int64Array,
     weights: Array,
-    runs: Longs,
+    runs: Int64Array,
     linear: tuple[bool, bool, bool],
     row: int,
     half: Array | None,
     wide: Array,
-    held: Longs,
+    held: Int64Array,
 ) -> Any:
     """Resize the source rows of a row along the width, unless ``wide`` holds them already.
 
@@ -167,9 +167,9 @@ def _hold_rows(
 @kernel
 def _resize_row(
     wide: Array,
-    slots: Longs,
+    slots: Int64Array,
     weights: Array,
-    sizes: Longs,
+    sizes: Int64Array,
     linear: tuple[bool, bool, bool],
     row: int,
     labels: int,
@@ -193,7 +193,7 @@ def _resize_row(
 
 
 @kernel
-def _runs(columns: Longs, first: int, last: int) -> Longs:
+def _runs(columns: Int64Array, first: int, last: int) -> Int64Array:
     """Where columns begin that lie between the same two places, and these: ``(3, runs + 1)``.
 
     The last one is the end.
@@ -214,7 +214,7 @@ def _widen(
     scores: Array,
     label_stride: int,
     labels: int,
-    runs: Longs,
+    runs: Int64Array,
     rest: Array,
     weight: Array,
     half: Array | None,
@@ -243,7 +243,12 @@ def _widen(
 
 @kernel
 def _pick(
-    scores: Array, label_stride: int, labels: int, places: Longs, half: Array | None, out: Array
+    scores: Array,
+    label_stride: int,
+    labels: int,
+    places: Int64Array,
+    half: Array | None,
+    out: Array,
 ) -> None:
     """Scores at given places, for every label ``(labels, n)``; bits of halves are looked up."""
     n = len(places)

@@ -12,7 +12,7 @@ import numpy as np
 
 from segmetrics._compile import kernel
 from segmetrics.counting.cpu_intrinsics import LANE, VECTOR, find_best_of_vector, prefetch
-from segmetrics.counting.cpu_kernels import LABELS, Array, Box, Codes, Longs, _row_offset
+from segmetrics.counting.cpu_kernels import LABELS, Array, Box, Codes, Int64Array, _row_offset
 
 #: Pixels whose scores are compared at once, where these are contiguous.
 BLOCK = 2**15
@@ -28,8 +28,8 @@ def contiguous_score_codes(
     base: int,
     label_stride: int,
     labels: int,
-    sizes: Longs,
-    strides: Longs,
+    sizes: Int64Array,
+    strides: Int64Array,
     step: int,
     box: Box,
     limits: Array,
@@ -59,8 +59,8 @@ def channels_last_score_codes(
     base: int,
     label_stride: int,
     labels: int,
-    sizes: Longs,
-    strides: Longs,
+    sizes: Int64Array,
+    strides: Int64Array,
     step: int,
     box: Box,
     limits: Array,
@@ -88,8 +88,8 @@ def strided_score_codes(
     base: int,
     label_stride: int,
     labels: int,
-    sizes: Longs,
-    strides: Longs,
+    sizes: Int64Array,
+    strides: Int64Array,
     step: int,
     box: Box,
     limits: Array,

@@ -18,7 +18,7 @@ from segmetrics.counting.cpu_intrinsics import (
     prefetch,
     run_ends,
 )
-from segmetrics.counting.cpu_kernels import CELLS, LABELS, VALUES, Array, Box, Codes, Longs
+from segmetrics.counting.cpu_kernels import CELLS, LABELS, VALUES, Array, Box, Codes, Int64Array
 
 #: Copies of a histogram, unless it has more than ``CELLS``, see ``tally``.
 COPIES = 8
@@ -121,7 +121,7 @@ def sum_copies(histograms: Array) -> None:
 
 
 @kernel
-def recode(places: Array, rows: Codes, columns: Codes, histogram: Longs) -> None:
+def recode(places: Array, rows: Codes, columns: Codes, histogram: Int64Array) -> None:
     """Add the pairs counted by ``tally`` to those of their codes, and forget them.
 
     Those of unknown values are left out.

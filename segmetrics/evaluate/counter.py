@@ -24,7 +24,7 @@ from segmetrics.files import ClassFiles, LabelMap, MaskError, Pair, Rows
 from segmetrics.surfaces import BandCounting
 
 Array = NDArray[Any]
-Longs = NDArray[np.int64]
+Int64Array = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 #: Behind the counts: binary masks that look graded, pixels that do not count, predicted
@@ -40,7 +40,7 @@ class Counted(NamedTuple):
     digests of its files; the confusion matrix where it is sparse.
     """
 
-    sums: Longs
+    sums: Int64Array
     instances: Floats | None = None
     digests: tuple[str, ...] = ()
     extras: tuple[Array, ...] = ()
@@ -80,19 +80,21 @@ class Layout:
         """The number of sums."""
         return self.cells + (3 * self.classes if self.with_bands else 0) + EXTRA
 
-    def confusion(self, sums: Longs) -> Longs:
+    def confusion(self, sums: Int64Array) -> Int64Array:
         """The counts ``(C, C + 1)``, or ``(C, 2, 3)`` if classes have masks of their own."""
         shape = (self.classes, 2, 3) if self.multilabel else (self.classes, self.classes + 1)
         return sums[: self.cells].reshape(shape)
 
-    def marginals(self, confusion: Longs | SparseMatrix) -> tuple[Longs, Longs, Longs]:
+    def marginals(
+        self, confusion: Int64Array | SparseMatrix
+    ) -> tuple[Int64Array, Int64Array, Int64Array]:
         """Hits, predicted and target pixels of every class ``(C,)``."""
         if self.multilabel:
             assert not isinstance(confusion, SparseMatrix)
             return confusion[:, 1, 1], confusion[:, :, 1].sum(1), confusion[:, 1].sum(1)
         return confusion.diagonal(), confusion.sum(0)[:-1], confusion.sum(1)
 
-    def bands(self, sums: Longs) -> Longs:
+    def bands(self, sums: Int64Array) -> Int64Array:
         """Hits, predicted and target pixels in the bands ``(C, 3)``."""
         return sums[self.cells : -EXTRA].reshape(self.classes, 3)
 
@@ -182,7 +184,7 @@ class Counter:
         preds, target = self._labels(preds, sums), self._labels(target, sums)
         return Counted(sums, sparse=self._add_confusion(preds, target, pair, sums))
 
-    def _add_class(self, of_class: ClassFiles, of: Pair, sums: Longs) -> tuple[Array, ...]:
+    def _add_class(self, of_class: ClassFiles, of: Pair, sums: Int64Array) -> tuple[Array, ...]:
         """Count the masks of one class of a pair."""
         preds, target = self._read(of_class.preds, of_class.target, sums)
         c = self.settings.space.names.index(of_class.name)
@@ -198,7 +200,7 @@ class Counter:
         return tuple(extra.measure(preds, target, pair) for extra in self.settings.extras)
 
     def _add_confusion(
-        self, preds: LabelMap, target: LabelMap, pair: Pair, sums: Longs
+        self, preds: LabelMap, target: LabelMap, pair: Pair, sums: Int64Array
     ) -> SparseMatrix | None:
         """Add the confusion matrix to the sums, or return it if it is sparse."""
         if self.ignores_zero:
@@ -214,7 +216,9 @@ class Counter:
         sums[UNCOUNTED] = target.values.size - confusion.sum()
         return None
 
-    def _read(self, preds: Path | None, target: Path, sums: Longs) -> tuple[LabelMap, LabelMap]:
+    def _read(
+        self, preds: Path | None, target: Path, sums: Int64Array
+    ) -> tuple[LabelMap, LabelMap]:
         """The labels of two files on one grid; without a prediction it is empty."""
         of_preds, readings = self.buffers[0], self.settings.readings
         right, _ = self._target(target)
@@ -248,7 +252,7 @@ class Counter:
             self.last = name, found
         return self.last[1]
 
-    def _labels(self, mask: LabelMap, sums: Longs) -> LabelMap:
+    def _labels(self, mask: LabelMap, sums: Int64Array) -> LabelMap:
         """A mask as it is counted."""
         if self.settings.task == "multiclass":
             return mask
@@ -267,7 +271,7 @@ class Counter:
         if self.settings.task == "multiclass" and same_ids:
             files.check_palettes(preds, target, path)
 
-    def _confusion(self, preds: LabelMap, target: LabelMap, pair: Pair) -> Longs:
+    def _confusion(self, preds: LabelMap, target: LabelMap, pair: Pair) -> Int64Array:
         of_bytes = preds.values.dtype == target.values.dtype == np.uint8
         if of_bytes and target.values.size < 2**31 and self.bytes is not None:
             counts = self._confusion_of_bytes(preds.values, target.values, self.bytes)
@@ -279,7 +283,7 @@ class Counter:
 
     def _confusion_of_bytes(
         self, preds: Array, target: Array, pairs: cpu.ValuePairs
-    ) -> Longs | None:
+    ) -> Int64Array | None:
         """The counts ``(C, C + 1)``, or None if there are unknown labels."""
         pairs.add(target.ravel(), preds.ravel())
         histogram, labels = pairs.take(), self.counting.labels
@@ -287,7 +291,7 @@ class Counter:
         ignored = histogram[labels + IGNORED]
         return confusion if confusion.sum() + ignored.sum() == target.size else None
 
-    def _bands(self, preds: Array, target: Array) -> Longs:
+    def _bands(self, preds: Array, target: Array) -> Int64Array:
         from segmetrics.surfaces.bands import count_bands
 
         return count_bands(preds, target, self.in_bands)
@@ -314,7 +318,7 @@ def _joined(of_classes: Sequence[tuple[Array, ...] | None]) -> tuple[Array, ...]
     return tuple(map(np.concatenate, zip(*rows, strict=True)))
 
 
-def confusion_matrix(preds: Array, target: Array, counting: Counting) -> Longs | None:
+def confusion_matrix(preds: Array, target: Array, counting: Counting) -> Int64Array | None:
     """The counts ``(C, C + 1)``, or None if there are unknown labels."""
     if not target.size or not cpu.countable(counting):
         found = sparse.count(preds, target, counting)

@@ -18,7 +18,7 @@ from segmetrics._compile import kernel
 from segmetrics.labels import CITYSCAPES
 
 Array = NDArray[Any]
-Longs = NDArray[np.int64]
+Int64Array = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 #: Label ids of the classes that have instances, with their average size in pixels.
@@ -79,7 +79,7 @@ def count(preds: Array, target: Array, instances: Array) -> tuple[Floats, int]:
 
 
 def iious(
-    images: Sequence[Floats], confusion: Longs, strays: int
+    images: Sequence[Floats], confusion: Int64Array, strays: int
 ) -> tuple[dict[str, float], dict[str, float]]:
     """The iIoU of classes and categories, by name.
 
@@ -119,9 +119,9 @@ def tally(
     preds: Array,
     instances: Array,
     category_of: Array,
-    sizes: Longs,
-    hits: Longs,
-    hits_of_category: Longs,
+    sizes: Int64Array,
+    hits: Int64Array,
+    hits_of_category: Int64Array,
 ) -> None:
     """Count every instance's pixels, and those whose label or category is predicted."""
     for i in range(len(instances)):

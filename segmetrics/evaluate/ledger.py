@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segmetrics.counting.sparse import SparseMatrix
 from segmetrics.evaluate import iiou
-from segmetrics.evaluate.counter import Array, Counted, Floats, Layout, Longs
+from segmetrics.evaluate.counter import Array, Counted, Floats, Int64Array, Layout
 from segmetrics.evaluate.processes import Processes
 from segmetrics.evaluate.settings import Evaluation, Settings
 from segmetrics.files import Pair, Problem
@@ -30,8 +30,8 @@ class Ledger:
 
     settings: Settings
     names: list[str] = field(default_factory=list)
-    sums: Longs = field(default_factory=lambda: np.zeros(0, np.int64))
-    images: list[Longs] = field(default_factory=list)  # tp, fp and fn (3, C)
+    sums: Int64Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    images: list[Int64Array] = field(default_factory=list)  # tp, fp and fn (3, C)
     instances: list[Floats] = field(default_factory=list)
     extras: list[list[Array]] = field(default_factory=list)  # of each extra: a sum, or all
     problems: list[Problem] = field(default_factory=list)
@@ -85,7 +85,7 @@ class Ledger:
         return self.sparse[0]
 
     @property
-    def confusion(self) -> Longs | SparseMatrix:
+    def confusion(self) -> Int64Array | SparseMatrix:
         """The confusion matrix of all pairs."""
         return self._add_up() if self.layout.sparse else self.layout.confusion(self.sums)
 

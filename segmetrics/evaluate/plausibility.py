@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from segmetrics.counting.sparse import SparseMatrix
-from segmetrics.evaluate.counter import RAMPS, UNCOUNTED, ZEROS, Longs
+from segmetrics.evaluate.counter import RAMPS, UNCOUNTED, ZEROS, Int64Array
 from segmetrics.evaluate.ledger import Ledger
 from segmetrics.evaluate.settings import Settings
 from segmetrics.files import Pair
@@ -125,7 +125,7 @@ def _of_abstentions(settings: Settings, abstained: int) -> Iterator[str]:
         )
 
 
-def _of_confusion(settings: Settings, confusion: Longs | SparseMatrix) -> Iterator[str]:
+def _of_confusion(settings: Settings, confusion: Int64Array | SparseMatrix) -> Iterator[str]:
     """Whether predictions would be far better if their values meant something else."""
     target = confusion.sum(1)
     recall = _mean_recall(confusion.diagonal(), target)
@@ -146,7 +146,7 @@ def _of_confusion(settings: Settings, confusion: Longs | SparseMatrix) -> Iterat
         yield f"{what if accuracy else 'Not a single pixel is right'}. {SAME_VALUES}"
 
 
-def _mean_recall(hits: Longs, target: Longs) -> float:
+def _mean_recall(hits: Int64Array, target: Int64Array) -> float:
     there = target > 0
     return float((hits[there] / target[there]).mean())
 

@@ -12,7 +12,7 @@ from segmetrics.evaluate.counter import Counted
 from segmetrics.evaluate.processes import Processes
 from segmetrics.files import Pair, Problem
 
-Longs = NDArray[np.int64]
+Int64Array = NDArray[np.int64]
 
 
 @dataclass
@@ -27,7 +27,7 @@ class SegmentLedger:
     """
 
     classes: int
-    counts: dict[str, Longs] = field(default_factory=dict)
+    counts: dict[str, Int64Array] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     digests: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -37,19 +37,21 @@ class SegmentLedger:
         return list(self.counts)
 
     def add(self, pair: Pair, outcome: Counted | Problem) -> None:
-        """Add what came out for a pair."""
+        """Add the outcome of a pair."""
         if isinstance(outcome, Problem):
             self.problems.append(outcome)
             return
         self.counts[pair.name] = outcome.sums.reshape(self.classes, 4)
         self.digests[pair.name] = outcome.digests
 
-    def stored(self) -> dict[str, Longs]:
+    def stored(self) -> dict[str, Int64Array]:
         """The counts, for a checkpoint."""
         every = np.array(list(self.counts.values()), np.int64)
         return {"segments": every.reshape(-1, self.classes, 4)}
 
-    def restore(self, digests: Mapping[str, Sequence[str]], arrays: Mapping[str, Longs]) -> None:
+    def restore(
+        self, digests: Mapping[str, Sequence[str]], arrays: Mapping[str, Int64Array]
+    ) -> None:
         """Go on from what was stored.
 
         Raises:

@@ -34,7 +34,7 @@ from segmetrics.objects import (
 )
 from segmetrics.objects.panoptic import matched_counts
 
-Longs = NDArray[np.int64]
+Int64Array = NDArray[np.int64]
 
 #: The id of void in COCO's PNGs.
 VOID = 0
@@ -211,7 +211,7 @@ def by_annotation(
     """
     categories, none = annotation.categories, IGNORED if target else NO_OBJECT
 
-    def classify(values: Longs) -> tuple[Longs, Longs]:
+    def classify(values: Int64Array) -> tuple[Int64Array, Int64Array]:
         ids = values[:, 0]
         listed = ids.tolist()
         for id_ in listed:
@@ -260,7 +260,7 @@ def by_instance_ids(path: Path, space: LabelSpace, things: int, *, target: bool)
         hint = f"An instance is {PER_CLASS} · class + its number, such as {PER_CLASS * value}."
         raise MaskError("segments", path, f"a {name} without an id: the value {value}", hint)
 
-    def classify(values: Longs) -> tuple[Longs, Longs]:
+    def classify(values: Int64Array) -> tuple[Int64Array, Int64Array]:
         classes = np.array([meant(value) for value in values[:, 0].tolist()], np.int64)
         thing = (classes >= 0) & (classes < things)
         return classes, np.where(thing, values[:, 0], 0)

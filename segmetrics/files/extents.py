@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from segmetrics.files.grids import TOLERANCE
 from segmetrics.files.masks import LabelMap
 
-Longs = NDArray[np.int64]
+Int64Array = NDArray[np.int64]
 
 
 def united(preds: LabelMap, target: LabelMap) -> tuple[LabelMap, LabelMap]:
@@ -36,7 +36,7 @@ def _is_sparse(mask: LabelMap) -> bool:
     return mask.grid is not None and mask.grid.sparse and mask.grid.placed
 
 
-def _padding(preds: LabelMap, target: LabelMap) -> tuple[Longs, Longs] | None:
+def _padding(preds: LabelMap, target: LabelMap) -> tuple[Int64Array, Int64Array] | None:
     """The number of missing elements at both ends of each axis, ``(axes, 2)`` a mask.
 
     None where the grids differ by more than their extent, or a mask that is not sparse lacks some.
@@ -68,7 +68,7 @@ def _padding(preds: LabelMap, target: LabelMap) -> tuple[Longs, Longs] | None:
     return of_preds, of_target
 
 
-def _padded(mask: LabelMap, around: Longs) -> LabelMap:
+def _padded(mask: LabelMap, around: Int64Array) -> LabelMap:
     grid = mask.grid
     if grid is None or not around.any():
         return mask

@@ -47,7 +47,7 @@ class Pair:
         if self.classes:
             every = (file for masks in self.classes for file in (masks.target, masks.preds))
             own = [file for file in every if file]
-        return (*own, *(beside for path in own if (beside := data_file(path))))
+        return (*own, *(data for path in own if (data := data_file(path))))
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def pairs_of_labels(
         rules: what an object is.
 
     Raises:
-        UnknownLabelError: a label that has no meaning, maybe beside an ignored one.
+        UnknownLabelError: a label without a meaning, although others are ignored.
     """
     if rules.dilation or rules.cut_first or rules.connectivity == "edges":
         return None

@@ -61,7 +61,7 @@ class Edges(NamedTuple):
 
     Where scores are compared as everywhere here, in fp32 and logits with ``log(t / (1 - t))``,
     ``score >= lowest[k]`` picks cell k and those above, ``score > cut[k]`` those above alone; a
-    cut is nan where no probability in float64 tells the two apart. ``exact`` is the score of a
+    cut is nan where no probability in float64 separates the two. ``exact`` is the score of a
     cell that rounds none.
     """
 

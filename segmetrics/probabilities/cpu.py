@@ -19,7 +19,7 @@ from segmetrics.counting.cpu_readers import (
     INFINITY,
     Array,
     Box,
-    Longs,
+    Int64Array,
     Maps,
     ScoreReaders,
     linear_places,
@@ -35,7 +35,7 @@ from segmetrics.probabilities.inputs import BAD_KINDS, Probabilities, tolerance_
 BOX, WRITTEN = 2**15, 2**17
 
 
-def count(pixels: Pixels, reading: Probabilities) -> Longs:
+def count(pixels: Pixels, reading: Probabilities) -> Int64Array:
     """The counts of ``plain.count``, of scores and labels as arrays of NumPy, at least one."""
     if not reading.per_image:
         return _counts(pixels, reading)
@@ -43,14 +43,14 @@ def count(pixels: Pixels, reading: Probabilities) -> Longs:
     return np.stack([_counts(pixels.image(i), reading) for i in images])
 
 
-def _counts(pixels: Pixels, reading: Probabilities) -> Longs:
+def _counts(pixels: Pixels, reading: Probabilities) -> Int64Array:
     """The counts of all images as of one."""
     measuring = Measuring(pixels, reading)
-    counts: Longs = reduce(iadd, measuring.share_boxes(partial(_tallied, measuring, reading)))
+    counts: Int64Array = reduce(iadd, measuring.share_boxes(partial(_tallied, measuring, reading)))
     return counts
 
 
-def _tallied(measuring: Measuring, reading: Probabilities, boxes: Iterator[Measured]) -> Longs:
+def _tallied(measuring: Measuring, reading: Probabilities, boxes: Iterator[Measured]) -> Int64Array:
     """The counts of a thread's boxes."""
     labels, bins, temperatures = reading.labels, reading.bins, reading.temperatures
     mass = None if reading.binning == "width" else True

@@ -22,7 +22,7 @@ Array = NDArray[Any]
 Codes = NDArray[np.uint16]
 Bits = NDArray[np.int32]
 Floats = NDArray[np.float32]
-Longs = NDArray[np.int64]
+Int64Array = NDArray[np.int64]
 Box = tuple[int, int, int, int]
 
 #: Places behind the cells, for the codes of pixels that do not count, less the labels.
@@ -39,8 +39,8 @@ TILE = 8192
 def unresized_bits(
     scores: Array,
     base: int,
-    sizes: Longs,
-    strides: Longs,
+    sizes: Int64Array,
+    strides: Int64Array,
     step: int,
     box: Box,
     shift: int,
@@ -64,9 +64,9 @@ def unresized_bits(
 def nearest_bits(
     scores: Array,
     base: int,
-    sizes: Longs,
-    row_places: Longs,
-    column_places: Longs,
+    sizes: Int64Array,
+    row_places: Int64Array,
+    column_places: Int64Array,
     box: Box,
     shift: int,
     out: Bits,
@@ -86,11 +86,11 @@ def linear_scores(
     scores: Array,
     base: int,
     label_stride: int,
-    sizes: Longs,
-    strides: Longs,
-    rows: Longs,
+    sizes: Int64Array,
+    strides: Int64Array,
+    rows: Int64Array,
     row_weights: Array,
-    columns: Longs,
+    columns: Int64Array,
     column_weights: Array,
     linear: tuple[bool, bool, bool],
     box: Box,

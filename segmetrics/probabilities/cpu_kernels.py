@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from segmetrics._compile import kernel
 from segmetrics.counting.cpu_intrinsics import float_of, fma
-from segmetrics.counting.cpu_kernels import Array, Box, Codes, Longs, _row_offset, _row_place
+from segmetrics.counting.cpu_kernels import Array, Box, Codes, Int64Array, _row_offset, _row_place
 from segmetrics.counting.cpu_resize_kernels import _hold_rows, _pick, _resize_row, _runs
 from segmetrics.counting.cpu_score_kernels import _find_best
 from segmetrics.probabilities.cpu_functions import ONE, exp, log
@@ -44,8 +44,8 @@ def contiguous_scores(
     base: int,
     label_stride: int,
     labels: int,
-    sizes: Longs,
-    strides: Longs,
+    sizes: Int64Array,
+    strides: Int64Array,
     step: int,
     box: Box,
     settings: Settings,
@@ -71,8 +71,8 @@ def strided_scores(
     base: int,
     label_stride: int,
     labels: int,
-    sizes: Longs,
-    strides: Longs,
+    sizes: Int64Array,
+    strides: Int64Array,
     step: int,
     box: Box,
     settings: Settings,
@@ -100,9 +100,9 @@ def nearest_scores(
     base: int,
     label_stride: int,
     labels: int,
-    sizes: Longs,
-    row_places: Longs,
-    column_places: Longs,
+    sizes: Int64Array,
+    row_places: Int64Array,
+    column_places: Int64Array,
     box: Box,
     settings: Settings,
     half: Array | None,
@@ -130,11 +130,11 @@ def linear_scores(
     base: int,
     label_stride: int,
     labels: int,
-    sizes: Longs,
-    strides: Longs,
-    rows: Longs,
+    sizes: Int64Array,
+    strides: Int64Array,
+    rows: Int64Array,
     row_weights: Array,
-    columns: Longs,
+    columns: Int64Array,
     column_weights: Array,
     linear: tuple[bool, bool, bool],
     box: Box,

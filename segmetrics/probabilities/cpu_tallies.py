@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from segmetrics._compile import kernel
 from segmetrics.counting.cpu_intrinsics import bits_of
-from segmetrics.counting.cpu_kernels import Codes, Longs
+from segmetrics.counting.cpu_kernels import Codes, Int64Array
 from segmetrics.probabilities.cpu_functions import HALF, ONE
 from segmetrics.probabilities.inputs import (
     CELLS_AN_OCTAVE_BITS,
@@ -35,7 +35,7 @@ def tally(
     confidence: Floats,
     labels: int,
     mass: bool | None,
-    table: Longs,
+    table: Int64Array,
 ) -> None:
     """Count the confidences of a box in a table ``(bins, 2, 2)``, of at most 2**15 pixels.
 
@@ -74,7 +74,7 @@ def tally(
 
 @kernel
 def tally_classes(
-    codes: Codes, probabilities: Floats, labels: int, mass: bool | None, tables: Longs
+    codes: Codes, probabilities: Floats, labels: int, mass: bool | None, tables: Int64Array
 ) -> None:
     """``tally`` the probability of every class ``(labels, pixels)`` in a table of its own."""
     n = len(codes)
@@ -86,7 +86,7 @@ def tally_classes(
 
 
 @kernel
-def tally_bad(codes: Codes, labels: int, kinds: Longs) -> None:
+def tally_bad(codes: Codes, labels: int, kinds: Int64Array) -> None:
     """Count the codes that are not labels."""
     for code in codes:
         if code >= labels:

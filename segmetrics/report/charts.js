@@ -39,7 +39,7 @@
 
   const inUnit = () => document.querySelector("input[name=unit]:checked").value;
 
-  // Square roots and logarithms, or the few that are wrong would not be seen beside the right.
+  // Square roots and logarithms, as the few wrong pixels would be invisible next to the right ones.
   const shade = (row, column) => {
     const strength =
       inUnit() === "share"

@@ -14,7 +14,7 @@ from segmetrics.surfaces.maps import IGNORED_PIXEL, NO_CLASS
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int32]
-Longs = NDArray[np.int64]
+Int64Array = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Codes = NDArray[np.uint16]
 
@@ -68,7 +68,7 @@ def place_labels(
 
 
 @kernel
-def find_pixels(labels: Ints, offsets: Longs, classes: int) -> tuple[Longs, Longs]:
+def find_pixels(labels: Ints, offsets: Int64Array, classes: int) -> tuple[Int64Array, Int64Array]:
     """Pixels of a class with a neighbour of another; see ``plain.find_pixels``."""
     uneven = _uneven(labels, offsets)
     start = np.zeros(classes + 1, np.int64)
@@ -87,8 +87,8 @@ def find_pixels(labels: Ints, offsets: Longs, classes: int) -> tuple[Longs, Long
 
 @kernel
 def find_elements(
-    labels: Ints, offsets: Longs, classes: int
-) -> tuple[Longs, NDArray[np.uint8], Longs]:
+    labels: Ints, offsets: Int64Array, classes: int
+) -> tuple[Int64Array, NDArray[np.uint8], Int64Array]:
     """Neighbourhoods that a class fills in part; see ``plain.find_elements``."""
     uneven = _uneven(labels, offsets)
     start = np.zeros(classes + 1, np.int64)
@@ -129,7 +129,7 @@ def _is_new(corners: Ints, corner: int) -> bool:
 
 
 @kernel
-def _uneven(labels: Ints, offsets: Longs) -> Bools:
+def _uneven(labels: Ints, offsets: Int64Array) -> Bools:
     """Where a label differs from one of those at the given distances."""
     uneven = np.zeros(len(labels), np.bool_)
     first, last = max(0, -offsets.min()), len(labels) - offsets.max()
@@ -145,7 +145,7 @@ def _uneven(labels: Ints, offsets: Longs) -> Bools:
 
 @kernel
 def nearest(
-    queries: Longs, seeds: Longs, size: tuple[int, int, int], spacing: Floats
+    queries: Int64Array, seeds: Int64Array, size: tuple[int, int, int], spacing: Floats
 ) -> NDArray[np.float32]:
     """Euclidean distance from every query to its nearest seed, both flat and in raster order.
 
@@ -169,7 +169,7 @@ def nearest(
 
 
 @kernel
-def _places(flat: Longs, size: tuple[int, int, int]) -> Ints:
+def _places(flat: Int64Array, size: tuple[int, int, int]) -> Ints:
     """Coordinates ``(points, 3)`` of flat positions."""
     places = np.empty((len(flat), 3), np.int32)
     for i in range(len(flat)):
@@ -346,7 +346,7 @@ def inner(labels: Ints, reach: int) -> Bools:
 @kernel
 def band_counts(
     preds: Ints, target: Ints, preds_inner: Bools, target_inner: Bools, labels: int
-) -> Longs:
+) -> Int64Array:
     """Hits, predicted and target pixels in the bands; see ``plain.band_counts``."""
     counts = np.zeros((labels, 3), np.int64)
     for i in range(len(target)):
