@@ -86,7 +86,7 @@ def segment_pairs(
     *,
     maps: bool = False,
 ) -> ObjectPairs:
-    """The table of objects that are given by the values of their pixels, connected or not.
+    """The table of the segments of two maps: pixels of equal values, connected or not.
 
     Objects of which every pixel is ignored are in the table, with size 0.
 
@@ -109,7 +109,7 @@ def segment_and_band_pairs(
     classify_target: Classify,
     reach: int,
 ) -> tuple[ObjectPairs, ObjectPairs]:
-    """Two tables of objects that are given: of all their pixels, and of those in their bands.
+    """Two tables of the segments of two maps: of all pixels, and of those in the bands.
 
     An object's band are its pixels with a pixel outside of it, or of the image, at most ``reach``
     away along every axis. Both tables number objects alike. The other arguments are those of
@@ -129,7 +129,7 @@ def segment_and_band_pairs(
 
 
 def size_of(pixels: NDArray[Any] | Runs) -> tuple[int, ...]:
-    """The size of a map whose pixels have several values."""
+    """The spatial size of a map with several values a pixel."""
     return pixels.size if isinstance(pixels, Runs) else pixels.shape[:-1]
 
 
@@ -175,7 +175,7 @@ def _pairs(
 
 @cache
 def _backend() -> ModuleType:
-    """The compiled kernels, or where numba is not installed the plain definition."""
+    """The compiled kernels; the plain definition where numba is missing."""
     try:
         from segmetrics.objects import cpu
     except ImportError:

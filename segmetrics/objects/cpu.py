@@ -133,7 +133,7 @@ def count(preds: Objects, target: Objects) -> ObjectPairs:
 
 
 def _empty_boxes(objects: Objects) -> Ints:
-    """The boxes of objects without a pixel: from beyond the end to before the beginning."""
+    """The boxes of objects without a pixel: begin after the last place, end before the first."""
     boxes = np.empty((len(objects.classes), 3, 2), np.int64)
     boxes[..., 0], boxes[..., 1] = np.array(objects.size), -1
     return boxes
@@ -148,7 +148,7 @@ def _cut(pixels: NDArray[Any]) -> Runs:
 
 
 def _runs(pixels: NDArray[Any], values: int) -> tuple[NDArray[Any], Ints]:
-    """The starts of runs, and which run is the first of every row, then their number."""
+    """The starts of runs, the first run of every row, and the number of runs."""
     if not pixels.size:
         return np.zeros(1, np.int32), np.zeros(1, np.int64)
     width = pixels.shape[2]
@@ -172,7 +172,7 @@ def _keys(values: Ints) -> Ints:
 
 
 def _names(keys: Ints) -> tuple[Ints, Ints]:
-    """Number the different keys as they come, and say where each is the first time."""
+    """Number distinct keys by first occurrence, and return where each first occurs."""
     names, state = np.empty(len(keys), np.int64), np.zeros(2, np.int64)
     table = new_table(1024)
     while not name_keys(keys, names, *table, state):
@@ -186,7 +186,7 @@ def _size(volume: NDArray[Any]) -> tuple[int, int, int]:
 
 
 def _unsigned(array: NDArray[Any]) -> NDArray[Any]:
-    """The same bits, of one of four dtypes: fewer kernels to compile."""
+    """The same bits as one of four dtypes, so that fewer kernels are compiled."""
     return array.view(f"u{array.itemsize}")
 
 
@@ -437,7 +437,7 @@ def name_keys(given: Ints, names: Ints, keys: Ints, first: Ints, slots: Ints, st
 
 
 def new_table(capacity: int) -> tuple[Ints, Ints, Ints]:
-    """A hash table: keys and values in the order in which they come, and the places of keys."""
+    """A hash table: keys and values in order of insertion, and the places of keys."""
     return *np.empty((2, capacity), np.int64), np.full(4 * capacity, -1, np.int64)
 
 

@@ -190,7 +190,7 @@ def _dilated_components(mask: Bools, dilation: int) -> Ints:
 
 
 def _ndimage() -> Any:
-    """SciPy's morphology."""
+    """``scipy.ndimage``, imported when first needed."""
     try:
         from scipy import ndimage  # type: ignore[import-untyped]
     except ImportError as error:

@@ -78,7 +78,7 @@ class Bins(NamedTuple):
 
 
 def real(fixed: Tensor) -> Tensor:
-    """What sums in fixed point are, in float64."""
+    """Fixed-point sums as float64."""
     return fixed.double() * 2.0**-FRACTION_BITS
 
 
@@ -101,7 +101,7 @@ def calibration_error(table: Tensor, norm: Norm | Literal["average"]) -> Tensor:
 
 
 def of_equal_mass(table: Tensor, n_bins: int) -> Tensor:
-    """Cells of rising confidence as bins that hold about equally many pixels.
+    """Merges cells, sorted by confidence, into bins of about equally many pixels.
 
     They are cut after the first cell at which the running count reaches k n / n_bins.
     """
@@ -113,7 +113,7 @@ def of_equal_mass(table: Tensor, n_bins: int) -> Tensor:
 
 
 def averaged(values: Tensor, weights: Tensor, kept: Tensor, average: Average) -> Tensor:
-    """Values ``(..., C)`` averaged over the classes that are kept and defined."""
+    """The mean of values ``(..., C)`` over the classes that are kept and defined."""
     values = values.where(kept, nan)
     if average == "none":
         return values
@@ -126,7 +126,7 @@ def averaged(values: Tensor, weights: Tensor, kept: Tensor, average: Average) ->
 
 @dataclass(frozen=True)
 class CalibrationRecipe:
-    """What is counted, and how it is scored. The functions below build it and check arguments."""
+    """What is counted and how it is scored. The functions below check arguments and build it."""
 
     reading: Probabilities
     average: Average
@@ -148,7 +148,7 @@ class CalibrationRecipe:
 
     @property
     def kept(self) -> Tensor:
-        """Which of them count: not an ignored one."""
+        """Whether each class counts; ignored ones do not."""
         ignored = self.reading.ignored_classes if self.classes > 1 else ()
         return torch.tensor([label not in ignored for label in range(self.classes)])
 

@@ -27,7 +27,7 @@ ZERO, HALF = 2**15, 0x3F000000 >> OF_PROBABILITY
 
 
 def keys(scores: Tensor, *, from_logits: bool) -> tuple[Tensor, Tensor]:
-    """The cells of scores in int64, and whether a cell holds other scores too, which it rounds.
+    """The cells of scores in int64, and whether each score is rounded: its cell holds other scores.
 
     NaN and probabilities outside [0, 1] get ``BAD``. fp64 is rounded up to fp32, so that a
     comparison with an fp32 threshold by ``>`` stays what it was.
@@ -52,7 +52,7 @@ def keys(scores: Tensor, *, from_logits: bool) -> tuple[Tensor, Tensor]:
 
 
 def _sortable(bits: Tensor) -> Tensor:
-    """Sign and magnitude in the 16 low bits as an integer that sorts as they do."""
+    """Maps 16 bits of sign and magnitude to an integer of the same order."""
     return (bits ^ torch.where(bits < 0, -1, ZERO)) & (CELLS - 1)
 
 

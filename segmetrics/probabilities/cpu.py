@@ -1,7 +1,7 @@
 """Probabilities on the CPU: threads share boxes of pixels, and compiled kernels measure them.
 
-A thread writes what every pixel of a box has (its class, confidence, log loss and squared error)
-into small buffers, which are then tallied.
+A thread writes the class, confidence, log loss and squared error of each pixel of a box into small
+buffers, which are then tallied.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def nearest_bits(
     shift: int,
     out: Bits,
 ) -> None:
-    """``unresized_bits`` of every pixel's nearest neighbour, see ``counting.cpu_kernels``."""
+    """``unresized_bits`` of each pixel's nearest neighbour, see ``counting.cpu_kernels``."""
     k, n = 0, box[3] - box[2]
     places = column_places[box[2] : box[3]]
     for row in range(box[0], box[1]):
@@ -145,7 +145,7 @@ def logit_places(bits: Bits, codes: Codes, labels: int, places: Bits) -> Any:
 
 @kernel
 def half_places(bits: Bits, codes: Codes, labels: int, logits: bool, places: Bits) -> int:
-    """``logit_places`` of fp16 logits or probabilities, of which no cell rounds any."""
+    """``logit_places`` of fp16 logits or probabilities, which no cell rounds."""
     behind = np.int32(2 * CELLS) - np.int32(labels)
     nan, outside = np.int32(2 * CELLS + NOT_A_NUMBER), np.int32(2 * CELLS + OUTSIDE_0_1)
     for i in range(len(codes)):
@@ -210,7 +210,7 @@ def class_places(
 
 @kernel
 def add(places: Bits, merged: Codes | None, table: Array) -> None:
-    """Count pixels at their places; those of a coarser table are ``merged``."""
+    """Count pixels at their places; ``merged`` maps them to those of a coarser table."""
     if merged is None:
         for i in range(len(places)):
             table[np.uintp(places[i])] += 1

@@ -1,7 +1,7 @@
 """Cells on the CPU: threads share boxes of pixels, and compiled kernels find and count their cells.
 
-A table of 2**16 cells is too large to have one a thread and class. Threads share few copies, and
-whoever counts into one holds its lock.
+A table of 2**16 cells is too large to have one a thread and class. Threads share a few copies; a
+thread locks the part of a copy that it counts into.
 """
 
 from __future__ import annotations
@@ -84,14 +84,14 @@ def _counts(pixels: Pixels, ranking: Ranking) -> NDArray[np.int64]:
 
 
 class Copy(NamedTuple):
-    """A copy of the tables ``(tables, places)``; who counts in a part of them holds its lock."""
+    """A copy of the tables ``(tables, places)``; a thread locks the part it counts into."""
 
     tables: Array
     locks: list[Lock]
 
     @staticmethod
     def several(ranking: Ranking, pixels: Pixels) -> list[Copy]:
-        """Copies full of zeros, one a thread where that is not too much memory."""
+        """Zeroed copies: one a thread, unless that takes too much memory."""
         threads, tables = number_of_threads(), ranking.tables
         copies = min(threads, max(COPIES, TABLES // tables))
         parts = 1 if copies == threads else min(PARTS, tables)
@@ -238,7 +238,7 @@ READERS = ScoreReaders(_unresized, _nearest, _linear)
 
 
 def _bits(maps: Maps) -> Maps:
-    """fp32 as its bits; those of halves are read so anyway."""
+    """fp32 as int32 bits; halves are read as bits anyway."""
     return maps._replace(flat=maps.flat.view(np.int32)) if maps.flat.itemsize == 4 else maps
 
 

@@ -1,4 +1,4 @@
-"""Exponential and logarithm of fp32 within 1 ulp, in operations that become vectors."""
+"""Exponential and logarithm of fp32 within 1 ulp, in operations that LLVM vectorises."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def strided_scores(
     codes: Codes,
     out: Outputs,
 ) -> None:
-    """``contiguous_scores`` of any other layout and of halves, through a tile of fp32 or fp64."""
+    """``contiguous_scores`` for other layouts and halves: scores are gathered in a tile first."""
     tile = np.empty(labels * TILE, like.dtype)
     scratch = np.empty((2, TILE), like.dtype), np.empty((3, TILE), np.float32)
     k = 0
@@ -110,7 +110,7 @@ def nearest_scores(
     codes: Codes,
     out: Outputs,
 ) -> None:
-    """Measure what every pixel's nearest neighbour has, see ``counting.cpu_kernels``."""
+    """Measure the scores of each pixel's nearest neighbour, see ``counting.cpu_kernels``."""
     tile = np.empty(labels * TILE, like.dtype)
     scratch = np.empty((2, TILE), like.dtype), np.empty((3, TILE), np.float32)
     k = 0
@@ -198,7 +198,7 @@ def _gather(
 
 @kernel
 def _fp32(bits: Any, infinity: int) -> Any:
-    """The value of a half of these bits, whose infinity says whether it is fp16 or bf16."""
+    """The fp32 value of the bits of a half; ``infinity``, as bits, tells fp16 from bf16."""
     if infinity == 0x7F80:
         return float_of(np.int32(np.int32(bits) << np.int32(16)))
     magnitude = np.int32((np.int32(bits) & np.int32(0x7FFF)) << np.int32(13))
@@ -400,14 +400,14 @@ def _of_probability(
 
 @kernel
 def _square(squares: float, truth: float) -> Any:
-    """The squared error, of the sum of squared probabilities and that of the true class."""
+    """The squared error from the sum of squared probabilities and the true class's probability."""
     others = squares - truth * truth
     return (others if others > 0 else np.float32(0)) + (ONE - truth) * (ONE - truth)
 
 
 @kernel
 def _loss(truth: float, exact: bool | None) -> Any:
-    """The log loss of the probability of the truth."""
+    """The log loss of the true class's probability."""
     if exact is None:
         return -log(truth)
     return np.float32(-exact_log(truth) if truth > 0 else inf)

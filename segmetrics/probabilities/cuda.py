@@ -1,4 +1,4 @@
-"""Probabilities on CUDA: one Triton launch reads scores and labels where they lie.
+"""Probabilities on CUDA: one Triton launch reads scores and labels with any strides.
 
 A program measures a block of pixels and adds what it found to one of several replicas of the sums,
 as ``counting.cuda`` does: two of its bins at once, pixels of other bins one by one, and its errors
@@ -89,7 +89,7 @@ def launch(
 
 @cache  # for ever: captured CUDA graphs read them, and nothing is copied to a device twice
 def _constants(reading: Probabilities, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The edges of bins, the last one infinite, and what logits are multiplied by."""
+    """The edges of bins, the last one infinite, and the factors of logits."""
     of_bins = torch.from_numpy(inputs.edges(1 if reading.binning == "mass" else reading.bins))
     of_bins = torch.cat([of_bins[:-1], torch.tensor([inf])])
     scales = torch.tensor([1 / temperature for temperature in reading.temperatures])
@@ -364,7 +364,7 @@ def _bins(p, edges, BINS: tl.constexpr, MASS: tl.constexpr):
 
 @triton.jit
 def _add_losses(sums, loss, counted):
-    """Add the sum of the finite losses, and how many are not."""
+    """Add the sum of the finite losses and the number of infinite ones."""
     finite = counted & (loss < INFINITE)
     infinite = tl.sum((counted & ~finite).to(tl.int32)).to(tl.int64)
     loss = tl.where(finite, loss, 0.0).to(tl.float32)

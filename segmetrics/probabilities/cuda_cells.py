@@ -1,7 +1,8 @@
-"""Cells on CUDA: one Triton launch reads scores and labels where they lie.
+"""Cells on CUDA: one Triton launch reads scores and labels with any strides.
 
 A program finds the cells of a block of pixels and adds them to the one table: two of its cells at
-once, pixels of other cells one by one. So a model that is mostly sure makes nobody wait.
+once, pixels of other cells one by one. So the many equal scores of a confident model cause no
+contention.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
@@ -296,7 +297,7 @@ def _probability_keys(p):
 
 @triton.jit
 def _sortable(bits):
-    """Sign and magnitude in 16 bits as an integer that sorts as they do."""
+    """Maps 16 bits of sign and magnitude to an integer of the same order."""
     return (bits ^ tl.where(bits < 0, -1, -ZERO)) & 0xFFFF
 
 

@@ -1,4 +1,4 @@
-"""What both kernels of probabilities read of a block of pixels on CUDA: targets, and scores."""
+"""Loads of both CUDA kernels of probabilities: the targets and scores of a block of pixels."""
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
 # because types of a kernel's arguments are Triton's own
@@ -42,7 +42,7 @@ def _read_target(
     TARGET_CODES_OF_FAR: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """A program's image and channel, its pixels, which of them there are, and their codes."""
+    """A program's image and channel, its pixels, their mask, and their codes."""
     program = tl.program_id(0)
     image = (program // blocks // CHANNELS).to(tl.int64)
     channel = (program // blocks % CHANNELS).to(tl.int64)
@@ -65,7 +65,7 @@ def _read_target(
 
 @triton.jit
 def _checked(code, total, outside, possible, LABELS: tl.constexpr, TOLERANCE: tl.constexpr):
-    """Codes, the kinds of impossible probabilities where they are of counted pixels."""
+    """Codes, or kinds of bad pixels where counted pixels have impossible probabilities."""
     checked = tl.where(tl.abs(total - 1) <= TOLERANCE, code, LABELS + SUM_NOT_1)
     checked = tl.where(outside, LABELS + OUTSIDE_0_1, checked)
     checked = tl.where(possible, checked, LABELS + NOT_A_NUMBER)
@@ -74,7 +74,7 @@ def _checked(code, total, outside, possible, LABELS: tl.constexpr, TOLERANCE: tl
 
 @triton.jit
 def _kind_where(bad, code, LABELS: tl.constexpr, KIND: tl.constexpr):
-    """Codes, that of bad scores where they are of counted pixels."""
+    """Codes, or the kind of bad scores where counted pixels have them."""
     return tl.where(bad & (code < LABELS), LABELS + KIND, code)
 
 
@@ -92,7 +92,7 @@ def _best(
     CHUNK: tl.constexpr,
     UNROLL: tl.constexpr,
 ):
-    """The largest score of every pixel, its first class, and whether there is no NaN."""
+    """The maximum and argmax of every pixel, and whether it has no NaN."""
     best = tl.full([BLOCK], float("-inf"), PRECISION)
     found = tl.zeros([BLOCK], tl.int32)
     possible = tl.full([BLOCK], 1, tl.int1)
@@ -128,7 +128,7 @@ def _exponentials(
     CHUNK: tl.constexpr,
     UNROLL: tl.constexpr,
 ):
-    """Sums of the exponentials and of their squares, and the logit of the truth, less the best."""
+    """Sums of exponentials and of their squares, and the true class's logit less the maximum."""
     total = tl.zeros([BLOCK], tl.float32)
     squares = tl.zeros([BLOCK], tl.float32)
     chosen = tl.zeros([BLOCK], tl.float32)
@@ -160,7 +160,7 @@ def _of_probabilities(
     CHUNK: tl.constexpr,
     UNROLL: tl.constexpr,
 ):
-    """Sums of the probabilities and of their squares, that of the truth, and if any is outside."""
+    """Sums of probabilities and their squares, the true class's, and whether one is outside [0, 1]."""
     total = tl.zeros([BLOCK], tl.float32)
     squares = tl.zeros([BLOCK], tl.float32)
     truth = tl.zeros([BLOCK], PRECISION)
@@ -191,7 +191,7 @@ def _chunk(
     PRECISION: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
-    """The scores of some classes, these, and which of them there are."""
+    """The scores of some classes, these classes, and their mask."""
     of_class = first + tl.expand_dims(tl.arange(0, CHUNK), 0)
     known = tl.expand_dims(inside, 1) & (of_class < LABELS)
     pointers = preds + of_class.to(tl.int64) * stride

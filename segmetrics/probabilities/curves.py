@@ -21,7 +21,7 @@ Array = Any
 
 
 class Curve(NamedTuple):
-    """What thresholds between cells pick, in float64.
+    """The counts that thresholds between cells give, in float64.
 
     ``tp`` and ``fp`` are above each cell, ``hits`` and ``alarms`` in it, ``(..., cells)``;
     ``positives`` and ``negatives`` are ``(..., 1)``, nan where there is none of either.
@@ -73,7 +73,7 @@ def auroc_bounds(table: Array, max_fpr: float = 1.0) -> tuple[Array, Array]:
 
 
 def _area(curve: Curve, max_fpr: float, height: float | None) -> Array:
-    """The area under the ROC curve, which crosses a cell at a share of its height, or straight."""
+    """The area under a ROC curve that crosses each cell at a share of its height, or straight."""
     xp = namespace(curve.tp)
     left, width = curve.fp / curve.negatives, curve.alarms / curve.negatives
     seen = xp.clip(max_fpr - left, 0, None)
@@ -115,7 +115,7 @@ def average_precision_bounds(table: Array) -> tuple[Array, Array]:
 
 
 def harmonic(n: Array, more: Array) -> Array:
-    """``1 / (n + 1) + ... + 1 / (n + more)`` to 11 digits; for fractions, what lies between."""
+    """``1 / (n + 1) + ... + 1 / (n + more)`` to 11 digits, interpolated for fractions."""
     xp = namespace(n)
 
     def rest(x: Array) -> Array:  # of the harmonic numbers, behind ``log(x) + 1 / (2 x)``
@@ -241,5 +241,5 @@ def best(values: Array, cut: Array) -> tuple[Array, Array]:
 
 
 def _positive(counts: Array) -> Array:
-    """Counts to divide by: 1 instead of 0."""
+    """Counts as divisors: 1 instead of 0."""
     return namespace(counts).where(counts > 0, counts, 1.0)
