@@ -39,10 +39,10 @@ def tally(
 ) -> None:
     """Count the confidences of a box in a table ``(bins, 2, 2)``, of at most 2**15 pixels.
 
-    The table has a row a bin, a column for wrong and one for right pixels; it holds their number and
-    the sum of their confidences, first packed into one integer. ``mass`` is True for cells, None for
-    bins of equal width. An addition to a cell waits for the one before it, so neighbouring pixels go
-    to different copies, unless there are many bins.
+    The table has a row a bin, a column for wrong and one for right pixels. It holds their
+    number and sum of confidences, first packed into one integer. ``mass`` is True for cells, None
+    for bins of equal width. An addition to a cell waits for the one before it, so neighbouring
+    pixels go to different copies, unless there are many bins.
     """
     bins = len(table)
     copies = COPIES if bins <= MOST_COPIED else 1

@@ -160,7 +160,7 @@ def _of_probabilities(
     CHUNK: tl.constexpr,
     UNROLL: tl.constexpr,
 ):
-    """Sums of probabilities and their squares, the true class's, and whether one is outside [0, 1]."""
+    """Sums of probabilities and their squares, the true one's, and if one is outside [0, 1]."""
     total = tl.zeros([BLOCK], tl.float32)
     squares = tl.zeros([BLOCK], tl.float32)
     truth = tl.zeros([BLOCK], PRECISION)
