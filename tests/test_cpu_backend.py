@@ -20,6 +20,7 @@ import segmetrics
 from segmetrics import functional
 from segmetrics.counting import Counting, count, cpu, plain
 from segmetrics.counting.batches import count_on_cpu
+from segmetrics.counting.cpu_readers import known_values
 from segmetrics.counting.inputs import read
 from segmetrics.counting.settings import Task, Upsample
 from segmetrics.labels import LabelSpace
@@ -344,3 +345,27 @@ def test_where_nothing_can_be_written_kernels_still_run(installed: Path) -> None
     home = {name: str(nowhere) for name in ("HOME", "XDG_CACHE_HOME")}
     lines = run(COUNT, installed, NUMBA_CACHE_DIR="", **home)
     assert lines == ["False", MATRIX, "True True"]
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01, 0.1, 1.0])
+@pytest.mark.parametrize("pixels", [1, 64, 65, 128, 8191, 8192, 8193, 8256, 8257, 30_001])
+def test_runs_of_equal_bytes_count_as_their_pixels(pixels: int, noise: float) -> None:
+    generator = np.random.default_rng(pixels)
+    maps = []
+    for _ in "pt":
+        lengths = generator.integers(1, 300, 2 + pixels // 8)
+        labels = np.repeat(generator.integers(0, 5, len(lengths)), lengths)[:pixels]
+        labels = np.pad(labels, (0, pixels - len(labels)))
+        noisy = generator.random(pixels) < noise
+        labels[noisy] = generator.integers(0, 5, noisy.sum())
+        maps.append(labels)
+    preds, target = maps
+    expected = np.bincount(target * 5 + preds, minlength=25).reshape(5, 5)
+    counting = Counting.of(5)
+    values = known_values(counting, of_bytes=True)
+    assert values is not None
+    pairs = cpu.ValuePairs(counting, values)
+    pairs.add(target.astype(np.uint8), preds.astype(np.uint8))
+    histogram = pairs.take()
+    assert histogram[:5, :5].tolist() == expected.tolist()
+    assert histogram.sum() == pixels
