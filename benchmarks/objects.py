@@ -8,21 +8,20 @@ newer versions of NumPy made faster. NUMPY22_PYTHON names a Python with one befo
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
+from statistics import median
+from time import perf_counter
 
 import cc3d
 import numpy as np
 import torch
-from hotcoco.panoptic import PanopticEval
 from PIL import Image
 from scipy import ndimage
 from torchmetrics.detection import PanopticQuality as TorchmetricsPanopticQuality
@@ -34,8 +33,6 @@ from benchmarks.machine import machine, versions
 from benchmarks.memory import peak_of
 from benchmarks.timing import ROUNDS, interleaved
 from segmetrics import PanopticQuality
-from segmetrics.evaluate.panoptic import count, plan
-from segmetrics.evaluate.segments import SegmentSettings
 from segmetrics.objects import object_pairs
 
 PARTS = ("table", "quality", "files", "memory")
@@ -243,30 +240,35 @@ def write_coco(folder: Path, images: Images, number: int) -> tuple[Path, Path]:
     return folder / "preds.json", folder / "target.json"
 
 
-def by_hotcoco(preds: Path, target: Path) -> None:
-    """hotcoco on COCO's files."""
-    with redirect_stdout(io.StringIO()):
-        PanopticEval(str(target), str(preds)).run()
+def run_in_process(*arguments: object) -> tuple[float, str]:
+    """The seconds of a Python process, and what it prints."""
+    start = perf_counter()
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return perf_counter() - start, done.stdout
 
 
-def by_us(preds: Path, target: Path) -> None:
-    """The work of the command, without its start."""
-    format_, pairs, _ = plan(preds, target, None, None)
-    count(pairs, SegmentSettings(format_), None, lambda done, number, problems: None)
+HOTCOCO = "import sys; from hotcoco.panoptic import PanopticEval; PanopticEval(*sys.argv[1:]).run()"
 
 
 def time_files(rounds: int, small: bool, number: int) -> Iterator[report.Row]:
-    """Print times of panoptic quality of COCO's files."""
+    """Print times of panoptic quality of COCO's files: of the work, and of whole processes."""
     for name in DATA:
         with tempfile.TemporaryDirectory() as folder:
-            paths = write_coco(Path(folder), Images(name, small), number)
-            steps: dict[str, Step] = {
-                "segmetrics": partial(by_us, *paths),
-                "hotcoco": partial(by_hotcoco, *paths),
-            }
-            title = f"{number} files of {name}'s size"
-            floor = torch.rand(1000, 1000).sum
-            yield show(title, steps, floor, rounds, dict.fromkeys(steps, number))
+            preds, target = write_coco(Path(folder), Images(name, small), number)
+            work: dict[str, list[float]] = {"segmetrics": [], "hotcoco": []}
+            whole: dict[str, list[float]] = {"segmetrics": [], "hotcoco": []}
+            evaluate = "-m", "segmetrics", "evaluate", preds, target, "--panoptic"
+            for _ in range(rounds):  # in turn
+                for who, seconds in work.items():
+                    timed = "-m", "benchmarks.panoptic_files", who, preds, target, 3
+                    seconds.append(median(json.loads(run_in_process(*timed)[1])))
+                whole["segmetrics"].append(run_in_process(*evaluate)[0])
+                whole["hotcoco"].append(run_in_process("-c", HOTCOCO, target, preds)[0])
+        title = f"{number} files of {name}'s size"
+        yield show_medians(title, {who: median(x) / number for who, x in work.items()})
+        title = f"{title}, whole process"
+        yield show_medians(title, {who: median(x) / number for who, x in whole.items()})
 
 
 # --- memory ---------------------------------------------------------------------------------------
@@ -308,13 +310,18 @@ def show(
     """Print times, and their ratios to ours; of an image where ``per`` says how many there were."""
     timing = interleaved(floor, steps, device="cpu", rounds=rounds)
     times = {who: seconds / (per or {}).get(who, 1) for who, seconds in timing.contenders.items()}
+    return show_medians(title, times) | {"floor": timing.floor}
+
+
+def show_medians(title: str, times: dict[str, float]) -> report.Row:
+    """Print seconds as milliseconds, and their ratios to ours."""
     print(f"\n{title}")
     for who, seconds in times.items():
         print(
             f"  {who:24} {1e3 * seconds:10.2f} ms   {seconds / times['segmetrics']:7.1f} ×",
             flush=True,
         )
-    return {"form": title, "floor": timing.floor, "seconds": times}
+    return {"form": title, "seconds": times}
 
 
 def main() -> None:
