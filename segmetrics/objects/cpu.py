@@ -288,6 +288,8 @@ def join_runs(
                 number += 1
     first_of_row[len(rows) - 1] = number
     for row in range(len(rows) - 1):
+        if first_of_row[row] == first_of_row[row + 1]:
+            continue
         y = row % height
         if y > 0:
             _join_rows(row - 1, row, classes, ends, first_of_row, full, parents)
