@@ -103,7 +103,8 @@ def speed(size: str, lesions: int, names: list[str], rounds: int) -> report.Row:
     """Print the times of a scene."""
     masks = scene(_size(size), lesions)
     words = [mask.reshape(-1).view(np.int64) for mask in masks]
-    timing = interleaved(lambda: [w.max() for w in words], made(masks, names), device="cpu", rounds=rounds)
+    steps = made(masks, names)
+    timing = interleaved(lambda: [w.max() for w in words], steps, device="cpu", rounds=rounds)
     form = f"{size}, {lesions} lesion{'s' * (lesions > 1)}"
     print(f"\n{form}")
     ours = timing.contenders["segmetrics"]
