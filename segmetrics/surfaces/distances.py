@@ -99,6 +99,16 @@ def share_of_size(percent: float) -> float:
     return percent / 100 * (1 - 1e-9)
 
 
+def _quantile(values: NDArray[np.float32], share: float) -> float:
+    """``np.quantile`` in float64, at a tenth of its fixed cost, which is most of a small mask's."""
+    place = share * (len(values) - 1)
+    below = int(place)
+    above = min(below + 1, len(values) - 1)
+    parted = np.partition(values, (below, above))
+    low, high = float(parted[below]), float(parted[above])
+    return low + (high - low) * (place - below)
+
+
 #: Makes 0 / 0 0 and changes no other quotient.
 _TINY = float(np.finfo(np.float64).tiny)
 
@@ -133,7 +143,7 @@ class Pieces:
         if percent == 100:
             return float(self.values.max())
         if self.sizes is None:
-            return float(np.percentile(self.values, percent))
+            return _quantile(self.values, percent / 100)
         order = np.argsort(self.values)
         reached = np.cumsum(self.sizes[order])
         first = int(np.searchsorted(reached, reached[-1] * share_of_size(percent)))
