@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 
 from segmetrics.evaluate import workers
 from segmetrics.evaluate.command import app
+from segmetrics.evaluate.counter import Counter
 from segmetrics.files import MaskError, Rows, limits, parts, read, read_rows, read_thinned
 from segmetrics.files.masks import Buffer
 
@@ -121,14 +122,14 @@ def test_slices_of_a_volume_are_parts_too(folder: Path) -> None:
 def test_all_workers_count_one_pair(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(folder, "a", *masks(400, 140))
     (folder / "who").mkdir()
-    original = workers.Counter.count_rows
+    original = Counter.count_rows
 
     def noted(self: Any, pair: Any, rows: Rows) -> Any:
         (folder / "who" / str(os.getpid())).touch()
         time.sleep(0.05)  # so that nobody counts all
         return original(self, pair, rows)
 
-    monkeypatch.setattr(workers.Counter, "count_rows", noted)
+    monkeypatch.setattr(Counter, "count_rows", noted)
     monkeypatch.setattr(workers, "CHUNK", 1)
     scores(folder, "--num-classes", 3, "--workers", 2)
     assert len(list((folder / "who").iterdir())) == 2
