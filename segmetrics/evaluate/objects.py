@@ -176,7 +176,7 @@ class Objects:
             titles=TITLES | further, notes=[self._note()],
         )  # fmt: skip
         of_images = self._of_images(values, evaluation.names)
-        worst = [row for row in of_images if row["missed_objects"] + row["false_objects"]][:SHOWN]
+        worst = [row for row in of_images if _wrong(row)][:SHOWN]
         yield Section(
             "objects_images", "Images with the most missed and false objects", of_images,
             printed=SHOWN, titles=TITLES,
@@ -260,7 +260,7 @@ class Objects:
         keys = [key for key in OF_ROW if key in values]
         numbers: Row = {key: values[key] for key in keys}
         if not self._samplewise:
-            numbers |= {key: int(n) for key, n in numbers.items() if key.endswith("_objects")}
+            numbers |= {key: _whole(n) for key, n in numbers.items() if key.endswith("_objects")}
         return {"name": name, **numbers}
 
     @property
@@ -287,9 +287,9 @@ class Objects:
         rows: list[Row] = []
         for i, name in enumerate(names):
             numbers = {key: float(found[key][i]) for key in OF_IMAGE}
-            whole = {key: int(n) for key, n in numbers.items() if key.endswith("_objects")}
+            whole = {key: _whole(n) for key, n in numbers.items() if key.endswith("_objects")}
             rows.append({"image": name, **numbers, **whole})
-        return sorted(rows, key=lambda r: (-r["missed_objects"] - r["false_objects"], r["image"]))
+        return sorted(rows, key=lambda row: (-_wrong(row), row["image"]))
 
     def _intervals(
         self, sums: Ints, evaluation: Evaluation, level: float | None, scores: Iterable[str]
@@ -344,3 +344,14 @@ def _titles_at(thresholds: Sequence[float]) -> dict[str, str]:
 def _mean(values: Any) -> float:
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if len(defined) else nan
+
+
+def _whole(number: float) -> float:
+    """A number of objects as an integer; nan where no pixel counts."""
+    return number if isnan(number) else int(number)
+
+
+def _wrong(row: Row) -> float:
+    """The missed and false objects of an image, 0 where no pixel counts."""
+    number = row["missed_objects"] + row["false_objects"]
+    return 0 if isnan(number) else float(number)

@@ -215,6 +215,8 @@ def read(
         zero_division: what a share of objects is where there are none; the recall of a size that no
             object has stays nan.
         both_empty: the value of a distance without objects.
+
+    Without a pixel that counts, as of a wholly ignored image, all scores are nan.
     """
     s = dict(zip(columns_of(rules), (sums[..., i] for i in range(sums.shape[-1])), strict=True))
     formulas = scores_of(rules)
@@ -224,7 +226,11 @@ def read(
         values = {key: formula(s) for key, formula in formulas.items()}
     shares = (*SHARES, *at_thresholds(rules.thresholds))
     fill = {**dict.fromkeys(shares, zero_division), "object_hd95": both_empty}
-    return {key: _filled(value, fill.get(key, nan)) for key, value in values.items()}
+    counted = s["pixels"] > 0
+    return {
+        key: where(counted, _filled(value, fill.get(key, nan)), nan)
+        for key, value in values.items()
+    }
 
 
 def _recall_of(stratum: str) -> Callable[[Sums], Any]:

@@ -71,7 +71,7 @@ class Image:
 
 
 def counts(image: Image) -> dict[str, Ints]:
-    """Objects: all, those found and right, and those that the means over objects are over."""
+    """Objects: all, those found and right, those that means are over; and the pixels that count."""
     m = image.matched
     alone = image.preds(~m.touched) * image.count_false
     return {
@@ -80,6 +80,7 @@ def counts(image: Image) -> dict[str, Ints]:
         "preds": image.preds(),
         "right": image.preds(m.right),
         "objects": image.targets() + alone,
+        "pixels": np.full(image.classes, m.pairs.pixels, np.int64),
     }
 
 
