@@ -89,6 +89,7 @@ def test_classes_and_images_have_their_scores(
     assert rows_of(page, "Images") == [[case, f"{of_images[case]:.3f}"] for case in "ba"]
     of_classes = [iou(*(np.stack([s[c, n] for c in "ab"]) for s in masks)) for n in CLASSES]
     assert f'"value">{np.mean(of_classes):.3f}<' in page
+    assert "Below a score its 95&nbsp;% interval" in page
 
 
 def test_the_worst_masks_of_the_worst_images_are_shown(folders: list[Path], tmp_path: Path) -> None:

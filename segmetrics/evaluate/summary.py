@@ -32,11 +32,9 @@ from segmetrics.evaluate.writing import (
     write_markdown,
     write_rows,
 )
-from segmetrics.files import valid
 from segmetrics.scores import TITLES, Formula, Score
 
 if TYPE_CHECKING:
-    from segmetrics import report
     from segmetrics.statistics import Interval
 
 #: The scores over images that are printed; JSON has them all.
@@ -189,7 +187,7 @@ class Summary:
         return list(dict.fromkeys(note for section in self.sections for note in section.notes))
 
     def _scores_table(self) -> Table:
-        rows, of_sections = [], self._titles_of_sections()
+        rows, of_sections = [], self.titles_of_sections()
         for key, value in self.scores.items():
             if key in OF_IMAGES or key in KEYS_OVER_ALL or key in of_sections:
                 cells = [of_sections.get(key, TITLES.get(key, key)), shown(value)]
@@ -202,7 +200,7 @@ class Summary:
             columns.append(f"{100 * next(iter(self.intervals.values())).level:g} %")
         return Table("score", columns, rows)
 
-    def _titles_of_sections(self) -> dict[str, str]:
+    def titles_of_sections(self) -> dict[str, str]:
         """The scores of sections, with their titles."""
         return {key: s.title_of(key) for s in self.sections for key in s.scores}
 
@@ -294,8 +292,6 @@ class Summary:
             if rows and path != STANDARD_OUTPUT:
                 write_rows(table_csv(path, table), rows, head)
 
-    # --- to look at -------------------------------------------------------------------------------
-
     def write_html(
         self, path: Path, folder: Path | None, arguments: Mapping[str, object], level: float
     ) -> None:
@@ -307,97 +303,12 @@ class Summary:
             arguments: the options of the command.
             level: that of the intervals.
         """
-        import torch
+        from segmetrics.evaluate import summary_report
 
-        from segmetrics import report
-        from segmetrics.evaluate import examples
-
-        result = self.result
-        if result.settings.task == "multilabel":
-            self._write_html_of_masks(path, arguments)
-            return
-        confusion = result.confusion
-        names = [row["case"] for s in self.sections if s.key == "worst_cases" for row in s.rows]
-        found = list(examples.worst(result, folder, names))  # may add warnings
-        own = {*scores.USUAL, "mIoU_category"}
-        more = {
-            TITLES.get(key, key): value
-            for key, value in self.scores.items()
-            if key in KEYS_OVER_ALL and key not in own
-        }
-        more |= {title: self.scores[key] for key, title in self._titles_of_sections().items()}
-        report.write(
-            path,
-            torch.from_numpy(
-                confusion.dense() if isinstance(confusion, SparseMatrix) else confusion
-            ),
-            result.settings.space,
-            images=result.images,
-            level=level,
-            groups=self.groups,
-            examples=found,
-            scores=more,
-            sections=self._sections_of_report(),
-            **self._circumstances(arguments),
-        )
-
-    def _write_html_of_masks(self, path: Path, arguments: Mapping[str, object]) -> None:
-        """Write the report of masks of one class each, which have no confusion matrix."""
-        from segmetrics import report
-        from segmetrics.evaluate.examples import EXAMPLES, worst_first
-        from segmetrics.evaluate.mask_pictures import worst_masks
-
-        images = worst_first(self.result)
-        figures = worst_masks(self.result, list(images)[:EXAMPLES])  # may add warnings
-        titles = {**TITLES, **self._titles_of_sections()}
-        report.write_sections(
-            path,
-            [
-                report.Section("Classes", _titled(self.classes, "class")),
-                *self._sections_of_report(),
-                report.Section(
-                    "Images",
-                    [{"image": valid(name), "mIoU": score} for name, score in images.items()],
-                    ["The worst image first, and its masks with the most wrong pixels."],
-                    figures,
-                ),
-            ],
-            title="Segmentation scores",
-            summary=[
-                counted(len(self.classes), "class"),
-                counted(len(self.result.scored), "image"),
-                f"{self.result.pixels:,} pixels counted",
-            ],
-            scores={titles.get(key, key): value for key, value in self.scores.items()},
-            intervals={titles.get(key, key): found for key, found in self.intervals.items()},
-            **self._circumstances(arguments),
-        )
-
-    def _circumstances(self, arguments: Mapping[str, object]) -> dict[str, Any]:
-        """What reports say on how it was counted."""
-        return {
-            "how": {name: valid(str(value)) for name, value in arguments.items()}
-            | {"counted": self.how_fast()},
-            "left_out": [(valid(p.file), valid(p.reason)) for p in self.result.left_out],
-            "warnings": [valid(warning) for warning in self.result.warnings],
-        }
-
-    def _sections_of_report(self) -> list[report.Section]:
-        from segmetrics import report
-
-        return [
-            report.Section(
-                section.title[:1].upper() + section.title[1:],
-                [
-                    {section.title_of(key): _in_report(cell) for key, cell in row.items()}
-                    for row in section.shown()
-                ],
-                section.notes,
-                section.figures,
-            )
-            for section in self.sections
-            if section.shown()
-        ]
+        if self.result.settings.task == "multilabel":
+            summary_report.write_of_masks(self, path, arguments, level)
+        else:
+            summary_report.write(self, path, folder, arguments, level)
 
 
 KEYS_OVER_ALL = (
@@ -496,16 +407,3 @@ def _confusion(found: NDArray[np.int64] | SparseMatrix) -> dict[str, object]:
         "pixels": found.counts[inside].tolist(),
     }
     return {"confusion": confusion, "abstained": abstained.tolist()}
-
-
-# --- The report -----------------------------------------------------------------------------------
-
-
-def _titled(rows: Sequence[Row], head: str) -> list[dict[str, Any]]:
-    """Rows under the titles of their columns; the name stands under ``head``."""
-    titles = {"name": head, **TITLES}
-    return [{titles.get(key, key): _in_report(cell) for key, cell in row.items()} for row in rows]
-
-
-def _in_report(cell: Any) -> Any:
-    return valid(shown(cell)) if isinstance(cell, str | bool) else cell
