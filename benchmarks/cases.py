@@ -74,7 +74,7 @@ class Case:
             shape = (n, self.classes, -(-height // 8), -(-width // 8))
             labels = F.interpolate(target.unsqueeze(1).float(), shape[2:]).squeeze(1).long()
         logits = torch.empty(shape, device=device)
-        for image, label in zip(logits, labels, strict=True):  # one by one: little beside them
+        for image, label in zip(logits, labels, strict=True):  # one by one, to take little memory
             image.normal_().scatter_(0, label.unsqueeze(0), 3.0)
         target[void] = VOID
         if self.form.endswith("channels-last"):

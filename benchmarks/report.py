@@ -108,7 +108,7 @@ def save(options: argparse.Namespace, part: str, rows: Sequence[Row]) -> None:
 
 
 def chart(path: Path, *, classes: int = 21) -> Path | None:
-    """Draw what a results file has of the first size, as bars, beside it as SVG."""
+    """Draw what a results file has of the first size, as bars, in an SVG file next to it."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,6 +1,6 @@
 """Drawn inputs of every task: labels and scores, dtypes, layouts, dimensions, ignored values.
 
-What the tensors of a ``Case`` mean is kept beside them as NumPy label maps, read longhand, so that
+What the tensors of a ``Case`` mean is kept with them as NumPy label maps, read longhand, so that
 a test can hold any score of the tensors against an oracle of the label maps.
 """
 

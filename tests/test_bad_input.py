@@ -1,4 +1,4 @@
-"""Bad input raises an error that names the mend, and leaves the metric as it was."""
+"""Bad input raises an error that names the fix, and leaves the metric as it was."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ BAD = {
     "255 in a uint8 target": Bad(
         scores(1, 3, 3), labels(0, 255, 1, dtype=torch.uint8), ["1 pixels", "`ignore_index=255`"]
     ),
-    "255 beside another ignored value": Bad(
+    "255 next to another ignored value": Bad(
         labels(0, 1),
         labels(0, 255),
         ["`ignore_index=255`"],
@@ -150,7 +150,7 @@ BAD = {
         EYE * labels(0, 1, 1).T, EYE, ["1 counted pixels of `preds`", "exactly one 1"], ONE_HOT
     ),
     "a 2 in a one-hot target": Bad(EYE, EYE + EYE, ["3 pixels of `target`"], ONE_HOT),
-    "label maps read as one-hot beside scores": Bad(
+    "label maps read as one-hot with scores": Bad(
         scores(2, 3, 4), torch.full((2, 3, 4), 2), ["8 pixels of `target`", "exactly one 1"]
     ),
     # score values
@@ -302,7 +302,7 @@ BAD = {
     "a target without batch dimension": Bad(
         scores(1, 3, 4, 5), torch.zeros(4, 5).long(), ["Pass `target[None]`."]
     ),
-    "one-hot target beside labels": Bad(
+    "one-hot target with labels": Bad(
         torch.zeros(2, 4, 5).long(),
         torch.zeros(2, 3, 4, 5).long(),
         ["Pass `target.argmax(1)`."],

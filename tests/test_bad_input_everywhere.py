@@ -55,7 +55,7 @@ def spoilt(what: str) -> tuple[Tensor, Tensor]:
 
 
 def applies(name: str, what: str) -> bool:
-    """Panoptic maps are any integers; scores are needed for a ranking, and classes beside them."""
+    """Panoptic maps are any integers; scores are needed for a ranking, and classes too."""
     if name.startswith("Panoptic"):
         return what == "an image too many"
     return what != "a stray prediction" or not name.startswith(OF_SCORES)

@@ -220,7 +220,7 @@ def expected_panels(name: str, preds: np.ndarray) -> list[np.ndarray]:
 
 
 def panels(picture: np.ndarray) -> list[np.ndarray]:
-    """The four pictures that stand side by side."""
+    """The four pictures in a row."""
     width = SIDE + GAP
     assert picture.shape == (SIDE, 4 * SIDE + 3 * GAP, 3)
     for i in range(1, 4):
@@ -867,8 +867,8 @@ def test_weights_and_biases_offline_gets_the_same(
         for (name, _), file in zip(listed, worst[epoch]["val/worst|filenames"], strict=True):
             assert_shows(pixels(files / file), name, seen[int(name[6])][0])
         (file,) = matrices[epoch]["val/confusion_matrix|filenames"]
-        beside = tensorboard(several[1]).Images("val/confusion_matrix")[epoch]
-        np.testing.assert_array_equal(pixels(files / file), pixels(beside.encoded_image_string))
+        of_several = tensorboard(several[1]).Images("val/confusion_matrix")[epoch]
+        np.testing.assert_array_equal(pixels(files / file), pixels(of_several.encoded_image_string))
         row = rows(several[2].log_dir)[epoch]
         assert {k: row[k] for k in expected} == pytest.approx(expected, abs=1e-6)
 

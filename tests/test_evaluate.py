@@ -357,7 +357,7 @@ SPOILED = {
 def test_a_file_that_cannot_be_scored_is_named_with_its_mend(
     what: str, number: int, pairs: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    folder, spoil, message, mend = SPOILED[what]
+    folder, spoil, message, fix = SPOILED[what]
     for i in range(number):
         spoil(tmp_path / folder / f"{i}.png")
     done = run(*pairs, "--num-classes", 3, "--json", tmp_path / "out.json")
@@ -365,7 +365,7 @@ def test_a_file_that_cannot_be_scored_is_named_with_its_mend(
     assert done.stdout == ""
     assert not (tmp_path / "out.json").exists()
     assert re.search(message.replace("{}", r"\d\.png"), done.stderr)
-    assert mend in done.stderr
+    assert fix in done.stderr
     assert re.search(rf": {number}\n", done.stderr)
     assert "--keep-going" in done.stderr
 

@@ -203,7 +203,7 @@ def test_masks_of_0_and_255_are_probably_binary(folders: Folders) -> None:
     assert "void pixels: --ignore-index 255" in done.stderr
 
 
-def test_255_beside_other_labels_is_probably_void(folders: Folders) -> None:
+def test_255_next_to_other_labels_is_probably_void(folders: Folders) -> None:
     mask = halves()
     mask[0] = 1
     for folder in folders:
@@ -234,7 +234,7 @@ def test_a_label_space_may_say_that_255_is_void(folders: Folders) -> None:
     assert "255 is the foreground" in found["warnings"][0]
 
 
-def test_void_beside_a_foreground_is_no_reason_to_warn(folders: Folders) -> None:
+def test_void_next_to_a_foreground_is_no_reason_to_warn(folders: Folders) -> None:
     for folder in folders:
         mask = halves(1)
         mask[:, -1] = 255
@@ -526,10 +526,10 @@ def test_ignored_labels_of_nnunet_do_not_count(folders: Folders) -> None:
     assert scored(folders, "--labels", labels)["pixels"] == 56
 
 
-# --- files beside masks ---------------------------------------------------------------------------
+# --- files next to masks --------------------------------------------------------------------------
 
 
-def test_what_nnunet_writes_beside_masks_does_no_harm(folders: Folders) -> None:
+def test_what_nnunet_writes_next_to_masks_does_no_harm(folders: Folders) -> None:
     for case in "ab":
         for folder in folders:
             write(folder, f"{case}.nii.gz", np.ones((4, 4, 4)))

@@ -186,7 +186,7 @@ def test_a_file_of_another_format_is_named(
     ["README", "LICENSE", "notes.TXT", "summary.json", "plans.json", "0.pkl", "cfg.yaml", "log.csv",
      "run.log", "0.png.aux.xml", "Thumbs.db", ".DS_Store", "desktop.ini", "0.jpg"],
 )  # fmt: skip
-def test_texts_and_photographs_beside_masks_do_no_harm(
+def test_texts_and_photographs_next_to_masks_do_no_harm(
     name: str, pairs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     for folder in pairs:
@@ -206,7 +206,7 @@ def test_single_files_of_another_format_are_named(name: str, pairs: tuple[Path, 
 
 
 @pytest.mark.parametrize("keep_going", [False, True])
-def test_a_single_file_beside_a_folder_or_a_pipe_is_refused(
+def test_a_single_file_next_to_a_folder_or_a_pipe_is_refused(
     keep_going: bool, pairs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     more = ["--keep-going"] if keep_going else []

@@ -40,7 +40,7 @@ def scenes(tmp_path_factory):
 def run_example(*arguments):
     """Run the example as a program and return what it printed."""
     command = [sys.executable, EXAMPLES / "fcn_resnet50_voc.py", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # other tests may run beside this one
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # other tests may run at the same time
     result = subprocess.run(
         list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300
     )

@@ -435,7 +435,7 @@ def test_masks_in_vocs_colours_are_read(folder: Path) -> None:  # row 7
         png(folder / name / "a.png", image)
     image[0, 0] = 224, 224, 192  # void
     png(folder / "t/a.png", image)
-    png(folder / "p/b.png", values)  # and beside indices
+    png(folder / "p/b.png", values)  # and next to indices
     png(folder / "t/b.png", colors[values])
     found = scores(folder, "--labels", "voc")
     assert [row["iou"] for row in found["classes"]] == [1] * 21

@@ -109,8 +109,8 @@ def moved(
     """The same object, its axes in another order and direction."""
     image = nibabel.Nifti1Image(values, affine)
     orientation = np.array([[order.index(i), -1 if flips[i] else 1] for i in range(3)])
-    turned = image.as_reoriented(orientation)
-    return np.asarray(turned.dataobj), turned.affine
+    reoriented = image.as_reoriented(orientation)
+    return np.asarray(reoriented.dataobj), reoriented.affine
 
 
 # --- grids ----------------------------------------------------------------------------------------
@@ -577,14 +577,14 @@ def test_dtypes_and_byte_orders_give_their_labels(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("suffix", ["mhd", "nhdr"])
-def test_a_pair_s_files_are_those_beside_its_headers_too(
+def test_a_pair_s_files_are_those_next_to_its_headers_too(
     suffix: str, packed: bool, tmp_path: Path
 ) -> None:
     itk(tmp_path / f"a.{suffix}", volumes(4, 5, 6)[0], packed=packed)
     itk(tmp_path / "b.mha", volumes(4, 5, 6)[0])
-    (beside,) = (path for path in tmp_path.glob("a.*") if path.suffix != f".{suffix}")
+    (data,) = (path for path in tmp_path.glob("a.*") if path.suffix != f".{suffix}")
     pair = Pair("a", tmp_path / f"a.{suffix}", tmp_path / "b.mha")
-    assert pair.files == (tmp_path / f"a.{suffix}", tmp_path / "b.mha", beside)
+    assert pair.files == (tmp_path / f"a.{suffix}", tmp_path / "b.mha", data)
 
 
 def test_only_the_spacing_is_known_where_a_grid_is_ignored(tmp_path: Path) -> None:

@@ -141,12 +141,12 @@ def test_a_volume_is_read_as_it_was_written_or_refused(
     labels: Volume, affine: np.ndarray, one: Any, two: Any, order: list[int], flips: int
 ) -> None:
     orientation = np.array([[order.index(i), -1 if flips >> i & 1 else 1] for i in range(3)])
-    turned = nibabel.Nifti1Image(labels.astype(np.int32), affine).as_reoriented(orientation)
+    reoriented = nibabel.Nifti1Image(labels.astype(np.int32), affine).as_reoriented(orientation)
     with tempfile.TemporaryDirectory() as folder:
         paths = Path(folder, "one", one[0]), Path(folder, "two", two[0])
         for path in paths:
             path.parent.mkdir()
-        one[1](paths[0], np.asarray(turned.dataobj).astype(np.int64), turned.affine)
+        one[1](paths[0], np.asarray(reoriented.dataobj).astype(np.int64), reoriented.affine)
         two[1](paths[1], labels, affine)
         reading = Reading(keys=("label",))
         try:
@@ -156,9 +156,9 @@ def test_a_volume_is_read_as_it_was_written_or_refused(
             refused = error.problem.kind
         else:
             refused = None
-            turned_labels = np.asarray(turned.dataobj).astype(np.int64)
+            reoriented_labels = np.asarray(reoriented.dataobj).astype(np.int64)
             assert np.array_equal(in_order(target).squeeze(), labels.squeeze())
-            assert np.array_equal(in_order(preds).squeeze(), turned_labels.squeeze())
+            assert np.array_equal(in_order(preds).squeeze(), reoriented_labels.squeeze())
             if preds.grid and target.grid:
                 assert np.array_equal(in_order(target, found).squeeze(), labels.squeeze())
     # Of arrays nobody knows the axes, and small ones may look one-hot. Lines have lost their plane.

@@ -350,7 +350,7 @@ def test_dataset_json_of_nnunet_with_labels(tmp_path: Path) -> None:
     assert MeanIoU(space)(masks, masks) == 1
 
 
-def test_what_means_nothing_beside_a_label_space_raises() -> None:
+def test_what_means_nothing_next_to_a_label_space_raises() -> None:
     with pytest.raises(ValueError, match=r"not given for task='binary', got labels\.VOC"):
         MeanIoU(VOC, task="binary")
     with pytest.raises(ValueError, match="`id_to_class` means nothing for task='multilabel'"):
@@ -517,7 +517,7 @@ def test_a_predicted_ignored_value_is_an_abstention() -> None:
     assert confusion.abstained.tolist() == [1, 0, 1]
 
 
-def test_ignored_values_and_names_given_beside_a_label_space() -> None:
+def test_ignored_values_and_names_given_next_to_a_label_space() -> None:
     target, preds = torch.tensor([[7, 26, 0, 255]]), torch.tensor([[0, 1, 1, 1]])
     metric = MeanIoU(STREET, ignore_index=255, class_names=["a", "b", "c"])
     assert metric(preds, target) == 1
@@ -626,19 +626,19 @@ def test_a_state_is_named_by_the_mapping_and_not_by_names() -> None:
 
 
 def test_a_collection_shares_equal_mappings_and_never_others() -> None:
-    turned = replace(STREET, id_to_class={26: 0, 27: 1, 29: 2, 7: 2})
+    permuted = replace(STREET, id_to_class={26: 0, 27: 1, 29: 2, 7: 2})
     together = MetricCollection(
-        {"iou": MeanIoU(STREET), "dice": DiceScore(STREET), "turned": MeanIoU(turned)}
+        {"iou": MeanIoU(STREET), "dice": DiceScore(STREET), "permuted": MeanIoU(permuted)}
     )
     nothing, telling = torch.zeros(1, 4).long(), torch.tensor([[7, 26, 27, 27]])
     preds = torch.tensor([[0, 1, 2, 1]])
-    alone = {"iou": MeanIoU(STREET), "dice": DiceScore(STREET), "turned": MeanIoU(turned)}
+    alone = {"iou": MeanIoU(STREET), "dice": DiceScore(STREET), "permuted": MeanIoU(permuted)}
     for target in (nothing, telling):  # all of the first batch is ignored: their states are equal
         together.update(preds, target)
         for metric in alone.values():
             metric.update(preds, target)
     assert together.compute() == {name: metric.compute() for name, metric in alone.items()}
-    assert sorted(map(sorted, together.compute_groups.values())) == [["dice", "iou"], ["turned"]]
+    assert sorted(map(sorted, together.compute_groups.values())) == [["dice", "iou"], ["permuted"]]
 
 
 def test_image_scores_name_the_classes() -> None:
@@ -881,7 +881,7 @@ def test_samplewise_regions_raise_as_all_metrics_do() -> None:
     torch.testing.assert_close(metric.compute(), before, equal_nan=True)
 
 
-def test_regions_beside_groups_compile_to_one_graph() -> None:
+def test_regions_next_to_groups_compile_to_one_graph() -> None:
     torch.compiler.reset()
     space = replace(TUMOUR, groups={"tumour": ["ncr", "et"], "rest": ["background", "ed"]})
     compiled, eager = SegmentationMetrics(space), SegmentationMetrics(space)

@@ -494,7 +494,7 @@ def test_a_metric_moves_between_devices_with_its_state(name: str) -> None:
 # --- what else a metric says ----------------------------------------------------------------------
 
 
-def test_abstained_pixels_are_counted_beside_the_confusion_matrix() -> None:
+def test_abstained_pixels_are_counted_next_to_the_confusion_matrix() -> None:
     target = torch.tensor([[0, 0, 1, 2, 2, 255, 254]])
     preds = torch.tensor([[0, 255, 254, 2, 255, 255, 0]])
     metric = ConfusionMatrix(3, ignore_index=[254, 255])

@@ -227,7 +227,7 @@ def test_two_files_of_one_name_are_named(tmp_path: Path) -> None:
     assert "1.png" in problem.detail
 
 
-def test_a_jpeg_is_named_unless_a_mask_stands_beside_it(tmp_path: Path) -> None:
+def test_a_jpeg_is_named_unless_a_mask_stands_next_to_it(tmp_path: Path) -> None:
     preds = folder(tmp_path / "a", "1.png", "2.png", "2.jpg", "3.jpg")
     targets = folder(tmp_path / "b", "1.png", "2.png")
     pairs, [problem] = find_pairs(preds, targets)

@@ -104,8 +104,8 @@ def test_a_normalized_matrix_is_coloured_by_its_own_shares(
     figure, ax = metric.plot()
     saved(figure, tmp_path)
     np.testing.assert_allclose(np.asarray(ax.images[0].get_array()), metric.compute().numpy())
-    (beside,) = ax.child_axes
-    assert unit in beside.get_ylabel()
+    (color_bar,) = ax.child_axes
+    assert unit in color_bar.get_ylabel()
     assert texts(ax.get_xticklabels()) == [str(label) for label in range(C)]
 
 

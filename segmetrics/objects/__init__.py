@@ -117,8 +117,8 @@ def segment_and_band_pairs(
 ) -> tuple[ObjectPairs, ObjectPairs]:
     """Two tables of the segments of two maps: of all pixels, and of those in the bands.
 
-    An object's band are its pixels with a pixel outside of it, or of the image, at most ``reach``
-    away along every axis. Both tables number objects alike. The other arguments are those of
+    The band of an object: its pixels within ``reach``, along every axis, of a pixel that is outside
+    the object or the image. Both tables number objects alike. The other arguments are those of
     ``segment_pairs``.
     """
     from segmetrics.surfaces.host import inner

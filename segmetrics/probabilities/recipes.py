@@ -143,13 +143,13 @@ def _all(values: Tensor) -> bool:
     return values.device.type == "cpu" and bool(values.all())
 
 
-def read(function: OfTable, table: Tensor, *, spread: bool = False) -> Tensor:
+def read(function: OfTable, table: Tensor, *, filled: bool = False) -> Tensor:
     """What a function reads off a table, see ``read_all``."""
-    return read_all(lambda cells: (function(cells),), table, spread=spread)[0]
+    return read_all(lambda cells: (function(cells),), table, filled=filled)[0]
 
 
 def read_all(
-    function: Callable[[Any], tuple[Any, ...]], table: Tensor, *, spread: bool = False
+    function: Callable[[Any], tuple[Any, ...]], table: Tensor, *, filled: bool = False
 ) -> tuple[Tensor, ...]:
     """A function of the cells that are not empty in all tables.
 
@@ -159,7 +159,7 @@ def read_all(
     Args:
         function: from tables ``(..., cells, 2)`` to values.
         table: int64 ``(..., cells, 2)``.
-        spread: whether there is a value for every cell, which an empty cell has of the one before.
+        filled: whether every cell has a value; an empty cell has that of the cell before.
     """
     if table.device.type != "cpu":
         return function(table)
@@ -169,7 +169,7 @@ def read_all(
     used = np.flatnonzero(of_all[:, 0] | of_all[:, 1])
     with np.errstate(divide="ignore", invalid="ignore"):
         found = function(cells.take(used, axis=-2))
-    if spread:
+    if filled:
         lengths = np.diff(used, append=len(of_all))
         found = tuple(np.repeat(values, lengths, axis=-1) for values in found)
     return tuple(torch.from_numpy(np.asarray(values, np.float64)) for values in found)
@@ -325,7 +325,7 @@ class BestRecipe(CurveRecipe):
     def _cuts_and_values(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         """The cut behind every cell, and the score at it."""
         _, cut = self.ranking.edges(exact(counts))
-        return cut, read(self.value, self.table(counts), spread=True)
+        return cut, read(self.value, self.table(counts), filled=True)
 
     def evaluate_best(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Count one batch: the best scores and their thresholds, a scalar where there is one."""
