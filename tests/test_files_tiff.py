@@ -20,6 +20,8 @@ from segmetrics.files import MaskError, read
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 RANDOM = np.random.default_rng(0)
+#: Whether tifffile and imagecodecs are newer than those that Python 3.10 has.
+NEW = tifffile.__version__ >= "2026"
 
 
 def run(folder: Path, *arguments: object) -> Result:
@@ -85,6 +87,7 @@ def test_few_bits_and_white_is_zero_give_the_stored_values(
     assert np.array_equal(read(tmp_path / "a.tif").values, labels)
 
 
+@pytest.mark.skipif(not NEW, reason="imagecodecs cannot write it")
 @pytest.mark.parametrize("bits", [3, 5, 7, 9, 12, 14, 24, 31])
 def test_odd_depths_give_the_stored_values(bits: int, tmp_path: Path) -> None:
     dtype = np.uint8 if bits < 8 else np.uint16 if bits < 16 else np.uint32
@@ -101,8 +104,9 @@ def test_packed_bits_of_gdal_in_both_byte_orders(
     dtype = np.uint8 if bits < 8 else np.uint16 if bits < 16 else np.uint32
     labels = RANDOM.integers(0, 2**bits, (9, 13)).astype(dtype)
     raster(tmp_path / "a.tif", labels, nbits=bits, endianness=endianness)
-    if (bits, endianness) == (24, "BIG"):
-        with pytest.raises(MaskError, match="big-endian samples of 24 bits"):
+    big = endianness == "BIG"
+    if bits == 24 and (big or not NEW):
+        with pytest.raises(MaskError, match=f"{'big-endian ' * big}samples of 24 bits"):
             read(tmp_path / "a.tif")
     else:
         assert np.array_equal(read(tmp_path / "a.tif").values, labels)
@@ -200,6 +204,7 @@ def test_gdals_lossless_compressions_give_the_stored_values(
     assert np.array_equal(read(tmp_path / "a.tif").values, labels)
 
 
+@pytest.mark.skipif(not NEW, reason="imagecodecs cannot read it: such files are refused")
 @pytest.mark.parametrize("compression", ["group4", "group3", "tiff_ccitt"])
 def test_fax_compressions_give_the_stored_values(compression: str, tmp_path: Path) -> None:
     labels = RANDOM.integers(0, 2, (40, 50)).astype(bool)

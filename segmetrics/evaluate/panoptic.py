@@ -47,6 +47,8 @@ OPTIONS = (
 )
 #: Cityscapes' names of targets and of their predictions.
 CITYSCAPES = Match("{key}*", "{key}_gtFine_instanceIds.png")
+#: The options that are paths.
+PATHS = ("predictions", "targets", "json_", "csv_", "html", "markdown", "checkpoint")
 
 
 def panoptic_command(context: typer.Context, screen: Screen) -> None:
@@ -56,7 +58,10 @@ def panoptic_command(context: typer.Context, screen: Screen) -> None:
         ValueError: options that mean nothing here, or files that are not as they should be.
         NotScored: there are images that cannot be scored.
     """
-    given = context.params
+    given: dict[str, Any] = {  # some versions of typer keep paths as text here
+        name: Path(value) if name in PATHS and value is not None else value
+        for name, value in context.params.items()
+    }
     _check(context)
     limits = thresholds.limits_of(given["fail_under"] or [])
     outputs = _outputs(given)

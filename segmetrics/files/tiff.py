@@ -79,6 +79,8 @@ class Tiff:
     """
 
     def __init__(self, path: Path, file: Any) -> None:
+        from tifffile import __version__
+
         self.path, self.file = path, file
         self.pages = [page for page in map(_loaded, file.pages) if not _is_secondary(page)]
         if not self.pages:
@@ -94,8 +96,10 @@ class Tiff:
         if page.dtype is None or isinstance(page.bitspersample, tuple):
             kind = f"sample format {page.sampleformat} of {page.bitspersample} bits"
             raise MaskError("values", path, f"{kind}, expected integers")
-        if (page.bitspersample, file.byteorder) == (24, ">"):  # which imagecodecs shifts by a byte
-            raise MaskError("format", path, "big-endian samples of 24 bits, expected 8, 16 or 32")
+        big = file.byteorder == ">"  # shifted by a byte; older versions misread the others
+        if page.bitspersample == 24 and (big or __version__ < "2026"):
+            kind = f"{'big-endian ' if big else ''}samples of 24 bits"
+            raise MaskError("format", path, f"{kind}, expected 8, 16 or 32")
         self.bands = self._bands()
         self.shape = self._shape()
         self.orientation = page.tags.valueof(ORIENTATION) or 1
