@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from segmetrics.evaluate.counter import Counted
+from segmetrics.evaluate.counter import Counted, Int64Array
 from segmetrics.evaluate.processes import Processes
 from segmetrics.files import Pair, Problem
-
-Int64Array = NDArray[np.int64]
 
 
 @dataclass
