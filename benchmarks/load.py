@@ -9,6 +9,7 @@ in the same run.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -118,7 +119,10 @@ def _interleaved(
 @contextmanager
 def _busy(number: int) -> Iterator[None]:
     """Some busy processes."""
-    processes = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(number)]
+    processes = [
+        multiprocessing.Process(target=_spin, args=(os.getpid(),), daemon=True)
+        for _ in range(number)
+    ]
     for process in processes:
         process.start()
     try:
@@ -129,8 +133,8 @@ def _busy(number: int) -> Iterator[None]:
             process.join()
 
 
-def _spin() -> None:
-    while True:
+def _spin(parent: int) -> None:
+    while os.getppid() == parent:  # it may be killed
         sum(range(100_000))
 
 

@@ -190,7 +190,7 @@ def _check_types(preds: Tensor, target: Tensor, counting: Counting) -> None:
             f"`target` must hold integer or bool labels, got {target.dtype}. "
             f"{as_labels(target, classes)}"
         )
-    if preds.dtype not in LABEL_DTYPES | SCORE_DTYPES:
+    if preds.dtype not in LABEL_DTYPES and preds.dtype not in SCORE_DTYPES:
         raise TypeError(
             f"`preds` must hold integer or bool labels, or float32, float64, float16 or bfloat16 "
             f"scores, got {preds.dtype}."
