@@ -6,8 +6,7 @@ copies the checkout, changes one expression of a part at a time, runs the tests 
 prints the changes that survive. A survivor is either a missing test or equivalent; those that were
 found to be equivalent are listed, with the reason, in ``equivalent_mutants.txt``. The draw is the
 same for the same ``--seed``, and the first 100 of 300 are those of 100; ``CI=1`` is set, so that
-the tests draw the inputs that CI draws. ``--seconds`` limits the tests of a change: survivors are
-found in less time, and may be noticed by the tests that were left out.
+the tests draw the inputs that CI draws.
 
 It is fast because a mutant is a fork of a process that has imported everything but segmetrics, and
 runs only tests that reach the changed line, quickest first. Which tests do is recorded once, by
@@ -36,7 +35,6 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -201,20 +199,19 @@ class Checkout:
     """A copy of the checkout in which one file is changed at a time."""
 
     path: Path
-    seconds: float  # of tests that are tried with a change
     noticed_by: Counter[tuple[Path, str]] = field(default_factory=Counter)
 
     def survives(self, mutant: Mutant, recorded: Recorded) -> bool:
         """Whether the tests pass with the change; a test that hangs has noticed it, too."""
         file = self.path / mutant.file
         source, stamp = file.read_text("utf-8"), file.stat().st_mtime_ns
-        tests = recorded.reaching(mutant, self.seconds)
+        tests = recorded.reaching(mutant)
         tests.sort(key=lambda test: -self.noticed_by[mutant.file, test])  # stable
         try:
             file.write_text(mutant.applied(source), "utf-8")
             with tempfile.TemporaryDirectory() as caches:
                 folder = self._caches(mutant.file, Path(caches, "numba"))
-                for some in filter(None, (tests[:8], tests[8:])):
+                for some in filter(None, (tests[:5], tests[5:])):
                     unknown = 60 * len(recorded.elsewhere.intersection(some))
                     seconds = 30 + unknown + 10 * sum(recorded.seconds[test] for test in some)
                     result = fork(try_tests, some, str(folder), seconds=seconds)
@@ -268,7 +265,6 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="leave out so many of those drawn")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--match", default="", help="only those whose line of output has this")
-    parser.add_argument("--seconds", type=float, default=inf, help="leave out tests beyond these")
     asked = parser.parse_args()
     for name in HEAVY:
         with suppress(ImportError):
@@ -278,7 +274,7 @@ def main() -> None:
     numba.njit(lambda x: x + 1)(1)  # what numba imports when it first compiles
     assert "segmetrics" not in sys.modules
     gc.freeze()  # forks need not look at what is imported again and again
-    checkout = Checkout(FOLDER / "checkout", asked.seconds)
+    checkout = Checkout(FOLDER / "checkout")
     copy_checkout(checkout.path)
     os.chdir(checkout.path)
     sys.path[:0] = [str(checkout.path), str(checkout.path / "tests")]
