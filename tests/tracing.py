@@ -30,8 +30,7 @@ class Recorded:
 
     def reaching(self, mutant: Mutant) -> list[str]:
         """The tests that may notice a change, quickest first; all where none is known to."""
-        lines = {(str(mutant.file), line) for line in range(mutant.line, mutant.last + 1)}
-        reached = {test for test, seen in self.lines.items() if lines & seen}
+        reached = {test for test, seen in self.lines.items() if mutant.lines & seen}
         if mutant.on_import or not reached:
             reached = set(self.seconds)
         return sorted(reached, key=lambda test: (test in self.elsewhere, self.seconds[test]))
@@ -74,12 +73,7 @@ class Recorder:
 
     def lines(self) -> set[tuple[str, int]]:
         """Those that were run since this was asked last."""
-        data = self.coverage.get_data()
-        found = {
-            (file.removeprefix(self.root), line)
-            for file in data.measured_files()
-            for line in data.lines(file) or ()
-        }
+        found = lines_of(self.coverage, Path(self.root))
         self.coverage.erase()
         return found
 
@@ -97,3 +91,13 @@ class Recorder:
             found |= pickle.loads(file.read_bytes())
             file.unlink()
         self.recorded.lines[nodeid] = found
+
+
+def lines_of(coverage: Any, root: Path) -> set[tuple[str, int]]:
+    """The lines that were run, with the paths of their files below a folder."""
+    data = coverage.get_data()
+    return {
+        (file.removeprefix(f"{root}/"), line)
+        for file in data.measured_files()
+        for line in data.lines(file) or ()
+    }
