@@ -6,7 +6,8 @@ copies the checkout, changes one expression of a part at a time, runs the tests 
 prints the changes that survive. A survivor is either a missing test or equivalent; those that were
 found to be equivalent are listed, with the reason, in ``equivalent_mutants.txt``. The draw is the
 same for the same ``--seed``, and the first 100 of 300 are those of 100; ``CI=1`` is set, so that
-the tests draw the inputs that CI draws.
+the tests draw the inputs that CI draws. ``--seconds`` limits the tests of a change: survivors are
+found in less time, and may be noticed by the tests that were left out.
 
 It is fast because a mutant is a fork of a process that has collected the tests: it exchanges the
 code of the changed function, and runs only tests that reach the changed line, quickest first. A
@@ -37,6 +38,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
@@ -138,8 +140,8 @@ class NoShrinking:
         settings.load_profile("mutants")
 
 
-def run_tests(files: list[str], plugin: Any, examples: int = 100) -> int:
-    """The exit status of pytest."""
+def run_tests(files: list[str], plugin: Any, examples: int = 30) -> int:
+    """The exit status of pytest; 30 examples of hypothesis notice what 100 of CI do, or less."""
     import pytest
 
     without = ("cacheprovider", "xdist", "faulthandler", "unraisableexception", "threadexception")
@@ -167,7 +169,7 @@ def record(tests: list[Path], sources: list[Path]) -> Recorded:
 def _record(file: Path) -> Recorded | None:
     with tempfile.TemporaryDirectory() as forks:
         recorder = Recorder(Path(forks))
-        status = run_tests([str(file)], recorder, examples=10)  # they reach what 100 do
+        status = run_tests([str(file)], recorder, examples=10)  # they reach what more do
         return recorder.recorded if status in (0, 5) else None
 
 
@@ -235,6 +237,7 @@ class Checkout:
     """A copy of the checkout in which one file is changed at a time."""
 
     path: Path
+    seconds: float  # of tests that are tried with a change
     recorded: Recorded = field(default_factory=Recorded)
     noticed_by: Counter[tuple[Path, str]] = field(default_factory=Counter)
     sound: set[str] = field(default_factory=set)  # tests that pass without a change
@@ -248,7 +251,8 @@ class Checkout:
         """
         file = self.path / mutant.file
         source, stamp = file.read_text("utf-8"), file.stat().st_mtime_ns
-        tests = [test for test in self.recorded.reaching(mutant) if test not in self.unsound]
+        reaching = self.recorded.reaching(mutant, self.seconds)
+        tests = [test for test in reaching if test not in self.unsound]
         tests.sort(key=lambda test: -self.noticed_by[mutant.file, test])  # stable
         try:
             file.write_text(mutant.applied(source), "utf-8")
@@ -283,7 +287,7 @@ class Checkout:
             found[mutant] = self.outcome(mutant, run)
             if found[mutant] != "noticed":
                 print(f"{found[mutant]}: {mutant}", flush=True)
-            if number % 10 == 0 or number == len(mutants):
+            if number % 5 == 0 or number == len(mutants):
                 print(f"{number} of {len(mutants)}, {time.monotonic() - begin:.0f} s", flush=True)
         return found
 
@@ -330,7 +334,7 @@ class Checkout:
                         if index.parent.name.startswith(f"{file.parent.name}_"):
                             index.unlink()
             failed: str | None = ""
-            for some in filter(None, (tests[:5], tests[5:])):  # few files are quickly collected
+            for some in filter(None, (tests[:8], tests[8:])):  # few files are quickly collected
                 failed = failed or fork(try_tests, some, self.recorded, str(caches))
                 if failed != "":
                     break
@@ -369,6 +373,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="leave out so many of those drawn")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--match", default="", help="only those whose line of output has this")
+    parser.add_argument("--seconds", type=float, default=inf, help="leave out tests beyond these")
     asked = parser.parse_args()
     for name in HEAVY:
         with suppress(ImportError):
@@ -378,7 +383,7 @@ def main() -> None:
     numba.njit(lambda x: x + 1)(1)  # what numba imports when it first compiles
     assert "segmetrics" not in sys.modules
     gc.freeze()  # forks need not look at what is imported again and again
-    checkout = Checkout(FOLDER / "checkout")
+    checkout = Checkout(FOLDER / "checkout", asked.seconds)
     copy_checkout(checkout.path)
     os.chdir(checkout.path)
     sys.path[:0] = [str(checkout.path), str(checkout.path / "tests")]
