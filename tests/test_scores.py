@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segmetrics import scores
+from segmetrics.recipes import f_beta_formula, tversky_formula
 from segmetrics.scores import Score, Statistics
 
 OF_CLASSES = (
@@ -153,6 +154,19 @@ def test_scores_of_other_settings_have_other_names() -> None:
     assert names == [
         Score(s.formula, s.average, s.zero_division, s.first, s.ignored).name for s in several
     ]
+
+
+def test_weights_of_errors_are_0_or_more() -> None:
+    s = Statistics.of_matrix(np.array([[5, 3, 0], [1, 2, 0]]))
+    for beta, expected in ((0, 5 / 6), (0.5, 1.25 * 5 / (1.25 * 5 + 0.25 * 3 + 1))):
+        assert f_beta_formula(beta)(s, nan)[0] == pytest.approx(expected)
+    for alpha, beta, expected in ((0, 0.5, 5 / 6.5), (0.5, 0, 5 / 5.5), (0.5, 0.25, 5 / 6.25)):
+        assert tversky_formula(alpha, beta)(s, nan)[0] == pytest.approx(expected)
+    for wrong in (lambda: f_beta_formula(-0.1), lambda: tversky_formula(0.5, -0.1)):
+        with pytest.raises(ValueError, match="`beta`"):
+            wrong()
+    with pytest.raises(ValueError, match="`alpha`"):
+        tversky_formula(-0.1, 0.5)
 
 
 def test_scores_of_arrays_do_not_import_torch() -> None:
