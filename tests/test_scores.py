@@ -15,8 +15,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segmetrics import scores
-from segmetrics.recipes import f_beta_formula, tversky_formula
+from segmetrics import BoundaryF1Score, BoundaryIoU, DiceScore, MeanIoU, scores
+from segmetrics.recipes import exact, f_beta_formula, tversky_formula
 from segmetrics.scores import Score, Statistics
 
 OF_CLASSES = (
@@ -167,6 +167,15 @@ def test_weights_of_errors_are_0_or_more() -> None:
             wrong()
     with pytest.raises(ValueError, match="`alpha`"):
         tversky_formula(-0.1, 0.5)
+
+
+@pytest.mark.parametrize("metric", [MeanIoU, DiceScore, BoundaryIoU, BoundaryF1Score])
+def test_a_binary_metric_shows_no_average(metric: Any) -> None:
+    assert repr(metric(task="binary")) == f"{metric.__name__}(task='binary')"
+
+
+def test_counts_stay_on_a_device_that_has_float64() -> None:
+    assert exact(torch.zeros(2, 3, device="meta")).is_meta
 
 
 def test_scores_of_arrays_do_not_import_torch() -> None:
