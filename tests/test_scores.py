@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segmetrics import BoundaryF1Score, BoundaryIoU, DiceScore, MeanIoU, scores
-from segmetrics.recipes import exact, f_beta_formula, tversky_formula
+from segmetrics.recipes import class_recipe, exact, f_beta_formula, tversky_formula
 from segmetrics.scores import Score, Statistics
 
 OF_CLASSES = (
@@ -172,6 +172,16 @@ def test_weights_of_errors_are_0_or_more() -> None:
 @pytest.mark.parametrize("metric", [MeanIoU, DiceScore, BoundaryIoU, BoundaryF1Score])
 def test_a_binary_metric_shows_no_average(metric: Any) -> None:
     assert repr(metric(task="binary")) == f"{metric.__name__}(task='binary')"
+
+
+def test_zero_division_of_averaged_images_is_at_most_1() -> None:
+    images: Any = {"aggregation_level": "samplewise"}
+    for value in (-1, 1, nan):
+        class_recipe(scores.iou, 3, zero_division=value, **images)
+    for value in (-1.5, 1.5):
+        class_recipe(scores.iou, 3, zero_division=value)
+        with pytest.raises(ValueError, match=rf"must be nan or in \[-1, 1\] .* got {value}"):
+            class_recipe(scores.iou, 3, zero_division=value, **images)
 
 
 def test_counts_stay_on_a_device_that_has_float64() -> None:
