@@ -660,9 +660,7 @@ def test_a_lone_map_counted_as_many_images_is_warned_of(name: str) -> None:
         segmetrics.MeanIoU(3).update(square, square)  # all pixels are counted together
 
 
-@pytest.mark.parametrize(
-    ("number", "more"), [(10, "."), (11, " and 1 more."), (13, " and 3 more.")]
-)
+@pytest.mark.parametrize(("number", "more"), [(10, ""), (11, " and 1 more")])
 def test_of_bad_values_the_ten_lowest_are_named(number: int, more: str) -> None:
     target = torch.arange(100, 100 + number).flip(0)[None]
     named = ", ".join(map(str, range(100, 110)))
