@@ -14,9 +14,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import cohen_kappa_score, matthews_corrcoef
 
 from segmetrics import BoundaryF1Score, BoundaryIoU, DiceScore, MeanIoU, scores
-from segmetrics.recipes import class_recipe, exact, f_beta_formula, tversky_formula
+from segmetrics.counting import count
+from segmetrics.recipes import class_recipe, exact, f_beta_formula, group_recipe, tversky_formula
 from segmetrics.scores import Score, Statistics
 
 OF_CLASSES = (
@@ -120,6 +122,31 @@ def test_the_usual_scores_are_those_of_their_formulas() -> None:
         "fw_iou": np.average(iou[:2], weights=[8, 10]),
     }
     assert scores.usual(matrix, ignored=(2,)) == pytest.approx(without)
+
+
+def test_agreement_is_scikit_learns_with_one_more_label_for_abstentions() -> None:
+    matrix = np.array([[5, 1, 0, 2], [2, 7, 1, 0], [0, 4, 3, 1]])
+    rows, columns = (place.repeat(matrix.ravel()) for place in np.indices((3, 4)).reshape(2, -1))
+    s = Statistics.of_matrix(matrix)
+    assert scores.cohen_kappa(s) == pytest.approx(cohen_kappa_score(rows, columns))
+    assert scores.matthews_corrcoef(s) == pytest.approx(matthews_corrcoef(rows, columns))
+
+
+@pytest.mark.parametrize("include_background", [True, False])
+@pytest.mark.parametrize("average", ["none", "macro"])
+def test_a_recipe_knows_the_shape_of_its_scores(average: Any, include_background: bool) -> None:
+    of_classes = class_recipe(
+        scores.iou, 4, average=average, include_background=include_background, ignore_index=[2]
+    )
+    of_groups = group_recipe(of_classes, [(0,), (1, 2), (2, 3)])
+    counts = count(
+        torch.tensor([[0, 1, 1, 3, 0]]), torch.tensor([[0, 1, 3, 3, 1]]), of_classes.counting
+    )
+    for recipe in (of_classes, of_groups):
+        assert recipe.of(counts).shape == recipe.shape
+    expected = torch.tensor([1 / 2, 1 / 3, 1 / 2], dtype=torch.float64)
+    found = of_groups.of(counts)
+    torch.testing.assert_close(found, expected if average == "none" else expected.mean())
 
 
 def test_a_foregrounds_scores_are_those_of_class_1() -> None:
