@@ -253,6 +253,33 @@ def test_classes_of_one_file_are_scored_together(tmp_path: Path, form: str) -> N
     assert rows["1"]["ECE"] == pytest.approx(sum(gaps) / len(y), abs=10 * near)
 
 
+def test_integers_of_classes_are_used_as_they_are_stored(tmp_path: Path) -> None:
+    """Sums miss 1 as small probabilities are rounded away; divided by it, 0.85 would become 1."""
+    rng = np.random.default_rng(4)
+    number = 40
+    p = np.full((number, *SIZE), 0.15 / (number - 1), np.float32)  # 0.98 of a step: rounded down
+    masks = rng.integers(0, number, SIZE).astype(np.uint8)
+    sure = masks.copy()
+    sure[rng.random(SIZE) < 0.15] = 3
+    np.put_along_axis(p, sure[None], np.float32(0.85), 0)
+    stored = (p * 255).astype(np.uint8)
+    assert stored.sum(0).max() < 0.86 * 255
+    for folder, array in (("preds", stored), ("targets", masks)):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "a.npy", array)
+    out = tmp_path / "scores.json"
+    folders = tmp_path / "preds", tmp_path / "targets"
+    found = run(*folders, "--num-classes", number, "--probabilities", "--json", out)
+    assert found.exit_code == 0, found.output
+    scores = json.loads(out.read_text())["scores"]
+    accuracy = (sure == masks).mean()
+    assert scores["pixel_accuracy"] == pytest.approx(accuracy)
+    assert scores["ECE"] == pytest.approx(abs(accuracy - 216 / 255), abs=1e-5)
+    one_hot = np.eye(number)[masks.ravel()].T.reshape(stored.shape)
+    expected = ((stored / 255 - one_hot) ** 2).sum(0).mean()
+    assert scores["brier"] == pytest.approx(expected, abs=1e-5)
+
+
 def test_classes_have_intervals_ignored_pixels_and_ids(tmp_path: Path) -> None:
     logits, masks = classes(SIZE)
     preds, targets = tmp_path / "preds", tmp_path / "targets"

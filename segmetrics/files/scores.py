@@ -20,7 +20,8 @@ def to_scores(path: Path, stored: Stored, reading: Reading) -> LabelMap:
     """Stored values as probabilities or logits: floats as they are, 8 and 16 bits scaled to [0, 1].
 
     Scores of classes lie along the axis that is not in space, as in NIfTI ``(X, Y, Z, C)``, or
-    along the first: ``(C, H, W)``. Scaled integers are divided by their sum over the classes.
+    along the first: ``(C, H, W)``. Probabilities are used as they are: of scaled integers each is
+    half a step off at most, whatever their sum, which may miss 1 by a step a class.
 
     Raises:
         MaskError: colours, other integers, NaN, values outside [0, 1], sums that are not 1, another
@@ -69,10 +70,7 @@ def _classes_first(
 
 
 def _labels(path: Path, maps: Array, reading: Reading, scale: int | None) -> Array:
-    """The labels of scores ``(C, ...)``, which are checked, class by class.
-
-    Maps of scaled integers are divided by their sum.
-    """
+    """The labels of scores ``(C, ...)``, which are checked, class by class."""
     for values in maps:
         _check_values(path, values, logits=reading.logits)
     if len(maps) == 1:
@@ -92,8 +90,6 @@ def _labels(path: Path, maps: Array, reading: Reading, scale: int | None) -> Arr
                 f"the probabilities of {number:,} of {wrong.size:,} pixels do not sum to 1 over "
                 f"the classes, {total[wrong][0]:.6g} the first. Logits? Pass --from-logits",
             )  # fmt: skip
-        if scale is not None:
-            maps /= total
     return labels
 
 

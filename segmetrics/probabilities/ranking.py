@@ -37,11 +37,13 @@ class RankingArguments(ProbabilityArguments, total=False):
 class Ranking(Counting):
     """What is ranked, and in how many cells; equal settings give equal counts.
 
-    ``from_logits`` acts for every task. Made by :meth:`ranking`, which checks the arguments.
+    ``from_logits`` acts for every task; ``tolerance`` is that of ``Probabilities``. Made by
+    :meth:`ranking`, which checks the arguments.
     """
 
     resolution: int = CELLS
     positive: Positive = "class"
+    tolerance: float = 0.0
 
     @staticmethod
     @spells
@@ -52,6 +54,7 @@ class Ranking(Counting):
         cells: int = CELLS,
         positive: Positive = "class",
         per_image: bool = False,
+        tolerance: float = 0.0,
         **counting: Unpack[ProbabilityArguments],
     ) -> Ranking:
         """Check the arguments of a metric of curves and bring them into one form."""
@@ -71,7 +74,12 @@ class Ranking(Counting):
                 f"`cells` must be even where the foreground is predicted above 0.5, got {cells}."
             )
         common |= {"from_logits": boolean("from_logits", from_logits)}
-        return Ranking(**common, resolution=integer("cells", cells), positive=positive)
+        return Ranking(
+            **common,
+            resolution=integer("cells", cells),
+            positive=positive,
+            tolerance=tolerance,
+        )
 
     @property
     def tables(self) -> int:
@@ -250,6 +258,7 @@ def _count_op(
     per_image: bool,
     resolution: int,
     positive: str,
+    tolerance: float,
     check: bool,
 ) -> Tensor:
     """Counting as one operator, whose arguments are the fields of ``Ranking``."""
@@ -267,6 +276,7 @@ def _count_op(
         per_image=per_image,
         resolution=resolution,
         positive=cast(Positive, positive),
+        tolerance=tolerance,
     )
     return _count(preds, target, ranking, check)
 
