@@ -94,16 +94,25 @@ def test_probabilities_sum_to_1_within_a_thousandth(off: float) -> None:
 
 
 @pytest.mark.parametrize("classes", [2, 5])
-def test_stored_integers_sum_to_1_within_the_rounding_of_each_and_are_divided(classes: int) -> None:
+def test_stored_integers_sum_to_1_within_a_step_of_each_and_stay_as_they_are(classes: int) -> None:
     values = np.zeros((classes, 2, 2), np.uint8)
     values[0] = 256 - classes
     values[1, 0, 0] = 2 * classes - 2  # as much too much as the others are too little
     found = scores_of(values, channels=classes).scores
     assert found is not None
-    np.testing.assert_allclose(found.sum(0), 1, rtol=1e-6)
+    assert np.array_equal(found, values / np.float32(255))
     values[0, 1, 1] -= 2
     with pytest.raises(MaskError, match="of 1 of 4 pixels do not sum to 1"):
         scores_of(values, channels=classes)
+
+
+def test_regions_may_overlap() -> None:
+    scores = np.array([[[1.0, 0.9]], [[0.9, 0.2]]])
+    found = scores_of(scores, channels=2, regions=True).scores
+    assert found is not None
+    assert np.array_equal(found, scores.astype(np.float32))
+    with pytest.raises(MaskError, match="2 along axis 0, expected 3: the scores of each region"):
+        scores_of(np.stack([scores[0]] * 2), channels=3, regions=True)
 
 
 def test_classes_lie_along_the_first_axis_or_along_the_one_that_is_not_in_space() -> None:
