@@ -13,6 +13,7 @@ from torch import Tensor
 
 import longhand
 from segmetrics.statistics import (
+    CaseScores,
     ImageCounts,
     compare,
     confidence_interval,
@@ -326,6 +327,24 @@ def test_a_ranking_prints_as_a_table():
     assert text[3].split()[5] == "2–3"
     assert "Holm over 3 pairs" in text[-2]
     assert text[-1].startswith("Kendall's tau of the ranking to its resamples: 0.")
+
+
+@pytest.mark.parametrize(("models", "cell"), [("abcd", "b, c, d"), ("abcde", "4 others")])
+def test_many_models_of_one_level_are_printed_as_their_number(models, cell):
+    counts = drawn(1)["model 0"]
+    first = str(ranking(dict.fromkeys(models, counts), n_resamples=20)).splitlines()[2]
+    assert first.endswith(f"  {cell}")
+
+
+@pytest.mark.parametrize("errors", [(), ("measure",)])
+def test_scores_that_differ_by_rounding_share_a_rank(errors):
+    values = torch.tensor([0.2, 0.5, 0.8, 0.9], dtype=torch.float64).view(4, 1, 1)
+    models = {
+        name: CaseScores(values + more, ("measure",), ("c",), torch.ones(4, 1), errors=errors)
+        for name, more in (("a", 0), ("b", 7e-13), ("c", 3e-12))
+    }
+    ranks = {m.name: m.rank for m in ranking(models, "measure", n_resamples=20).models}
+    assert ranks == ({"a": 1, "b": 1, "c": 3} if errors else {"c": 1, "a": 2, "b": 2})
 
 
 def test_a_ranking_is_a_table_of_models_and_of_pairs():
