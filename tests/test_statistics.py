@@ -1,6 +1,8 @@
 """Intervals and comparisons: against SciPy, against resampling by hand, and on known truths."""
 
+from dataclasses import dataclass
 from itertools import product
+from math import log
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from segmetrics.statistics import (
     KEYS,
     ImageCounts,
     all_scores,
+    best_temperature,
     compare,
     confidence_interval,
     statistic,
@@ -370,3 +373,20 @@ def test_counts_that_do_not_fit_each_other_are_refused():
         ImageCounts(torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(3, 3))
     with pytest.raises(ValueError, match="`ids` must be 2 different names"):
         ImageCounts(*torch.zeros(3, 2, 3), ids=("a", "a"))
+
+
+@dataclass
+class Losses:
+    """Log losses at some temperatures, lowest at 1.7."""
+
+    temperatures: tuple[float, ...]
+
+    def compute(self):
+        return torch.tensor(
+            [0.3 + log(t / 1.7) ** 2 for t in self.temperatures], dtype=torch.float64
+        )
+
+
+@pytest.mark.parametrize("grid", [(0.5, 1.0, 1.4, 2.5, 4.0), (1.5, 1.7, 2.5), (1.0, 1.8, 2.0)])
+def test_the_best_temperature_of_a_parabola_is_its_minimum(grid):
+    assert best_temperature(Losses(grid)) == pytest.approx(1.7)
