@@ -1,5 +1,6 @@
 """Rankings: against statsmodels, SciPy and loops, on known truths, and what they refuse."""
 
+import re
 from itertools import combinations, permutations
 
 import numpy as np
@@ -327,6 +328,11 @@ def test_a_ranking_prints_as_a_table():
     assert text[3].split()[5] == "2–3"
     assert "Holm over 3 pairs" in text[-2]
     assert text[-1].startswith("Kendall's tau of the ranking to its resamples: 0.")
+    mean_ranks = str(
+        ranking(models, "mIoU_I", method="rank-then-mean", n_resamples=20)
+    ).splitlines()
+    assert mean_ranks[0].startswith("ranks of the images by mIoU_I of 3 models")
+    assert re.match(r" +1  A1 +1\.\d\d  \[1\.\d\d, \d\.\d\d\] ", mean_ranks[2])
 
 
 @pytest.mark.parametrize(("models", "cell"), [("abcd", "b, c, d"), ("abcde", "4 others")])
