@@ -1,7 +1,7 @@
 """The suite on every promised Python and on the oldest and newest dependencies: ``nox -s tests``.
 
-``nox -s without`` runs it without numba, without Triton and without each extra. Each session makes an environment of its own, which takes minutes and gigabytes. CONTRIBUTING.md has
-the table of the last results.
+``nox -s without`` runs it without numba, without Triton and without each extra. Each session makes
+an environment of its own, which takes minutes and gigabytes. CONTRIBUTING.md has the last results.
 """
 
 from __future__ import annotations
