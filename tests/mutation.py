@@ -91,8 +91,8 @@ PARTS: dict[str, tuple[str, str]] = {
     "metrics": (
         "metrics/*.py",
         "attributes lifecycle states keys collections bad_input* semantics help image_scores "
-        "identities sizes boundary_metrics surfaces_metrics surfaces_regions objects_metrics panoptic "
-        "calibration* curve* functional case_scores",
+        "identities sizes boundary_metrics surfaces_metrics surfaces_regions objects_metrics "
+        "panoptic calibration* curve* functional case_scores",
     ),
 }
 

@@ -274,6 +274,8 @@ def test_many_models_get_enough_sign_flips_to_be_told_apart():
     values[:, 0] += 0.3
     result = ranking(of_values(values), "mIoU_I", n_resamples=100)  # 105 pairs
     assert (result.models[0].best, result.models[0].worst) == (1, 1)
+    few = ranking(of_values(values[:, :3]), "mIoU_I", level=0.5, n_resamples=10)
+    assert few.pairs[0].p == 1 / 13  # of 2 · 3 pairs / 0.5 flips not one is as extreme
 
 
 @pytest.mark.parametrize("score", ["mIoU_D", "mIoU_I_10"])

@@ -18,6 +18,7 @@ from segmetrics.statistics import (
     ImageCounts,
     all_scores,
     best_temperature,
+    class_differences,
     compare,
     confidence_interval,
     statistic,
@@ -231,6 +232,20 @@ def test_a_known_difference_is_found_where_the_intervals_overlap(score):
     assert 0 < paired.low < paired.difference < paired.high
     assert paired.p_bootstrap < 0.01
     assert paired.p_sign_flip < 0.01
+
+
+def test_differences_of_classes_are_those_of_compare():
+    a, b = drawn(), drawn()
+    worse = b.tp // 10
+    b = ImageCounts(b.tp - worse, b.fp, b.fn + worse)
+    found = class_differences({"b": b, "a": a}, "a", "Dice", level=0.9, n_resamples=200)
+    of_class = {row.name: row for row in found.rows if row.model == "b"}
+    assert list(of_class) == ["0", "1", "2", "3"]
+    for c, (name, row) in enumerate(of_class.items()):
+        expected = compare(b, a, f"dice/{name}", level=0.9, n_resamples=200)
+        assert row.pixels == (a.tp + a.fn)[:, c].sum()
+        assert (row.value, row.difference) == pytest.approx((expected.a, expected.difference))
+        assert (row.low, row.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_equal_models_are_told_apart_at_the_nominal_rate():
