@@ -298,13 +298,13 @@ def ranked(draw: st.DrawFn) -> tuple[Tensor, Tensor, Ranking]:
     task = draw(st.sampled_from(["binary", "multilabel", "multiclass"]))
     logits, dtype = draw(st.booleans()), draw(st.sampled_from(DTYPES))
     number = None if task == "binary" else draw(st.integers(2, 6))
-    right = task == "multiclass" and draw(st.booleans())
+    right = task != "multilabel" and draw(st.booleans())
     ranking = Ranking.ranking(
         number,
         task=task,
         from_logits=logits,
         ignore_index=255,
-        cells=draw(st.sampled_from([2**16, 512, 3])),
+        cells=draw(st.sampled_from([2**16, 512, 4 if right else 3])),
         positive="right" if right else "class",
         per_image=draw(st.booleans()),
         upsample=draw(st.sampled_from([None, "bilinear", "nearest"])),
