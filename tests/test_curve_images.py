@@ -82,10 +82,16 @@ def test_a_resample_is_scored_as_the_data_set_of_its_images(score: str) -> None:
     counts = images.image_counts()
     weights = torch.tensor(np.random.default_rng(0).multinomial(N, np.ones(N) / N, 3)).double()
     found = counts.statistic(score)(weights)
-    if score == "OIS":  # the image without a positive keeps its threshold
+    order = [int(name.split(".")[0]) for name in counts.ids or ()]
+    if score == "OIS":  # an image keeps its threshold, one without a positive that of all
+        t = counts.values("best_threshold")
+        t = t.where(~t.isnan(), counts.best_threshold()).view(-1, 1, 1)
+        above, y = scores[order].double() > t, target[order].bool()
+        parts = torch.stack([above & y, above, y]).sum((2, 3)).double()
+        hits, predicted, positive = parts @ weights.T
+        torch.testing.assert_close(found, 2 * hits / (predicted + positive), rtol=0, atol=1e-9)
         return
     for row, value in zip(weights, found, strict=True):
-        order = [int(name.split(".")[0]) for name in counts.ids or ()]
         drawn_images = [i for i, w in zip(order, row.tolist(), strict=True) for _ in range(int(w))]
         again = CurveImageScores(task="binary")(scores[drawn_images], target[drawn_images])
         assert value.item() == pytest.approx(again[score].item(), abs=1e-6)
