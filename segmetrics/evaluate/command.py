@@ -210,9 +210,15 @@ def evaluate_command(
     with screen.errors():
         screen.shown = rank_and_number()[0] == 0
         if panoptic:
-            from segmetrics.evaluate.panoptic import panoptic_command
+            from segmetrics.evaluate.panoptic import Options, panoptic_command
 
-            panoptic_command(context, screen)
+            options = Options(
+                predictions=predictions, targets=targets, labels_=labels_, match=match,
+                boundary=boundary, per_image=per_image, confidence=confidence, groups=groups,
+                by=by, fail_under=fail_under or (), json_=json_, csv_=csv_, html=html,
+                markdown=markdown, workers=workers, checkpoint=checkpoint, keep_going=keep_going,
+            )  # fmt: skip
+            panoptic_command(options, context, screen)
             return
         settings, matching = arguments.settings_of(context.params, targets)
         settings = replace(
@@ -234,7 +240,7 @@ def evaluate_command(
                 raise ValueError("--format nnunet is what --json writes: give --json FILE, too.")
             settings = replace(settings, extras=(*settings.extras, nnunet.Nnunet.of(settings)))
         arguments.check_report(settings, html, images)
-        drawn = _groups(groups, intervals=confidence is not None or html is not None)
+        drawn = Groups.of_intervals(groups, intervals=confidence is not None or html is not None)
         of_objects = object_options.extras_of(context.params, settings, drawn)
         settings = replace(settings, extras=(*settings.extras, *of_objects))
         cases = case_options.CaseOptions.of(context.params).cases(settings, drawn)
@@ -315,15 +321,6 @@ def _check(settings: Settings, name: str | None, level: float | None) -> None:
         raise ValueError("--iiou is defined for --labels cityscapes only.")
     if level is not None and not 0 < level < 1:
         raise ValueError(f"--confidence must be in (0, 1), got {level:g}. For 95 % give 0.95.")
-
-
-def _groups(text: str | None, *, intervals: bool) -> Groups | None:
-    """The groups that intervals resample."""
-    if text is None:
-        return None
-    if not intervals:
-        raise ValueError("--groups is of confidence intervals: give --confidence 0.95, too.")
-    return Groups.read(text)
 
 
 def _errors(settings: Settings) -> Errors:

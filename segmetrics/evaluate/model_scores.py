@@ -100,11 +100,11 @@ def score_key(score: str, settings: Settings) -> str:
     ]
     if score in keys:
         return score
-    key, nothing = KEYS_OF_IMAGES.get(score, score), torch.zeros(0, settings.space.num_classes)
-    parts = [nothing.long()] * 3
-    names, ignored = tuple(settings.space.names), settings.left_out
+    key, names = KEYS_OF_IMAGES.get(score, score), tuple(settings.space.names)
+    none = torch.zeros(0, len(names), dtype=torch.int64)
+    pixels = ImageCounts(none, none, none, class_names=names, ignored=settings.left_out)
     try:
-        ImageCounts(*parts, class_names=names, ignored=ignored).statistic(key)
+        pixels.statistic(key)
     except ValueError as error:
         whole = [key for key in keys if "/" not in key]
         more = f" Or one of {', '.join(whole)}." if whole else ""
