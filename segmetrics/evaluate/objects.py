@@ -66,6 +66,11 @@ TITLES = {
     "false_negative_volume": "missed volume",
     "false_positive_volume": "false volume",
 }
+#: The hint for values that are no ids.
+OF_IDS = (
+    "With --instances a mask holds 0 where there is no object, and a positive id for each. A value "
+    "of pixels that do not count is named by --ignore-index."
+)
 #: Images that are printed and whose objects are shown in the report.
 SHOWN = 5
 
@@ -125,7 +130,7 @@ class Objects:
             return self._of_pair.count_ids(of_preds, of_target, self.of_ids, spacing)
         except IdError as error:
             path = pair.preds if error.side == "preds" else pair.target
-            raise MaskError("labels", path, error.detail) from error
+            raise MaskError("labels", path, error.detail, OF_IDS) from error
 
     def instance_maps(
         self, preds: LabelMap, target: LabelMap, path: Path
