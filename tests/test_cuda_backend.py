@@ -112,6 +112,19 @@ def test_hundreds_of_classes_count_as_defined() -> None:
 
 
 @runs_kernels
+@pytest.mark.parametrize(
+    "classes", [8, 9, 21, 64, 65]
+)  # chunks: one, and from two to four of 8 or 16
+def test_chunks_of_channels_last_scores_count_as_defined(classes: int) -> None:
+    rng = torch.Generator().manual_seed(0)
+    scores = torch.randint(0, 9, (2, classes, 9, 11), generator=rng).float()  # many are equal
+    scores[0, :, 3] = -torch.inf
+    scores[1, -1, 3] = torch.nan
+    target = torch.randint(0, classes, (2, 9, 11), generator=rng)
+    assert_counts_as_defined(channels_last(scores), target, Counting.of(classes))
+
+
+@runs_kernels
 def test_a_thousand_classes_count_as_defined() -> None:
     rng = torch.Generator().manual_seed(0)
     target = torch.randint(-1, 1001, (50,), generator=rng)
