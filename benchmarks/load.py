@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median, quantiles
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 from benchmarks import loader, report
@@ -39,6 +39,8 @@ FORMS = (
 )
 CALLS, LOOP = 200, 400_000
 BUSY = (0, 1, 2)
+#: Seconds after which torch's threads sleep; before, those of another process keep a core busy.
+SPINNING = 0.015
 ROOT = Path(__file__).parents[1]
 
 
@@ -65,7 +67,8 @@ def measure(
                 ask(form)
             for busy in busy_processes:
                 with _busy(busy):
-                    rows.append(_row(form, busy, _summary(_interleaved(served, calls))))
+                    pause = 0 if busy else SPINNING
+                    rows.append(_row(form, busy, _summary(_interleaved(served, calls, pause))))
     return rows + [
         _row(form, loader.WORKERS, _summary(loader.measure(form, before, calls)))
         for form in forms
@@ -109,12 +112,13 @@ def _line(form: str, busy: int, found: Mapping[str, Mapping[str, float]]) -> str
 
 
 def _interleaved(
-    served: Mapping[str, Callable[[str], float]], calls: int
+    served: Mapping[str, Callable[[str], float]], calls: int, pause: float = 0
 ) -> dict[str, list[float]]:
-    """Calls in turn; the first tenth warms up and does not count."""
+    """Calls in turn, with a pause before each; the first tenth warms up and does not count."""
     times: dict[str, list[float]] = {name: [] for name in served}
     for _ in range(calls + calls // 10):
         for name, ask in served.items():
+            sleep(pause)
             times[name].append(ask(""))
     return {name: some[-calls:] for name, some in times.items()}
 
