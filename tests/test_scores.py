@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, matthews_corrcoef
 
-from segmetrics import BoundaryF1Score, BoundaryIoU, DiceScore, MeanIoU, scores
+from segmetrics import BoundaryF1Score, BoundaryIoU, HausdorffDistance, MeanIoU, scores
 from segmetrics.counting import count
 from segmetrics.recipes import class_recipe, exact, f_beta_formula, group_recipe, tversky_formula
 from segmetrics.scores import Score, Statistics
@@ -196,7 +196,7 @@ def test_weights_of_errors_are_0_or_more() -> None:
         tversky_formula(-0.1, 0.5)
 
 
-@pytest.mark.parametrize("metric", [MeanIoU, DiceScore, BoundaryIoU, BoundaryF1Score])
+@pytest.mark.parametrize("metric", [MeanIoU, BoundaryIoU, BoundaryF1Score, HausdorffDistance])
 def test_a_binary_metric_shows_no_average(metric: Any) -> None:
     assert repr(metric(task="binary")) == f"{metric.__name__}(task='binary')"
 
