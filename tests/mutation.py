@@ -82,7 +82,7 @@ PARTS: dict[str, tuple[str, str]] = {
         "statistics image_scores resampled ranking* slices sample_size tables case_scores "
         "calibration_images curve_images conventions objects_metrics panoptic sizes",
     ),
-    "objects": ("objects/*.py", "objects_* object_pairs panoptic"),
+    "objects": ("objects/*.py", "objects_* object_pairs instances panoptic"),
     "probabilities": ("probabilities/*.py", "probabilities* calibration* curve* sizes"),
     "labels": ("labels/*.py", "labels"),
     "distributed": ("distributed.py", "distributed"),
@@ -92,7 +92,7 @@ PARTS: dict[str, tuple[str, str]] = {
         "metrics/*.py",
         "attributes lifecycle states keys collections bad_input* semantics help image_scores "
         "identities sizes boundary_metrics surfaces_metrics surfaces_regions objects_metrics "
-        "panoptic calibration* curve* functional case_scores",
+        "instances panoptic calibration* curve* functional case_scores",
     ),
 }
 
