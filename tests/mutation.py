@@ -82,13 +82,8 @@ PARTS: dict[str, tuple[str, str]] = {
         "statistics image_scores resampled ranking* slices sample_size tables case_scores "
         "calibration_images curve_images conventions objects_metrics panoptic sizes",
     ),
-<<<<<<< HEAD
     "objects": ("objects/*.py", "objects_* object_pairs instances panoptic"),
-    "probabilities": ("probabilities/*.py", "probabilities* calibration* curve* sizes"),
-=======
-    "objects": ("objects/*.py", "objects_* object_pairs panoptic"),
     "probabilities": ("probabilities/*.py", "probabilities* calibration* curve*"),
->>>>>>> int
     "labels": ("labels/*.py", "labels"),
     "distributed": ("distributed.py", "distributed"),
     "files": ("files/*.py", "masks files_*"),
