@@ -216,6 +216,8 @@ def test_every_output_has_the_scores(root: Path, tmp_path: Path) -> None:
     assert shown[2::2] == [f"{row['difference']:+.3f}" for row in of_f1[1:]]
     false = next(row for row in re.findall(r"<tr.*?</tr>", body, re.S) if ">false_objects<" in row)
     assert false.count('class="number worse"') == 2  # more of them, which is worse
+    amount = next(r for r in re.findall(r"<tr.*?</tr>", body, re.S) if ">predicted_objects<" in r)
+    assert 'class="number worse"' not in amount  # fewer objects are neither better nor worse
     assert "object_f1 of every image" in page
     assert 'id="conventions"' not in page
 
@@ -332,6 +334,7 @@ def test_models_are_ranked_by_distances_the_least_first(
         assert [row["low"], row["high"]] == pytest.approx(drawn, abs=0.3)
         assert row["higher_is_better"] is False
         assert rows["nsd/foreground", name]["higher_is_better"] is True
+        assert rows["volume_target", name]["higher_is_better"] is None
     worst = max(means, key=means.__getitem__)
     text = run("compare", root / "targets", *named(root), "--binary", *options).stdout
     assert re.search(r"^hd95 .*\(\+\d+\.\d+", text, re.M) is not None, worst

@@ -26,7 +26,8 @@ COLUMNS = 256
 class ScoreOfModel:
     """A score of a model over all images, and its difference to the reference.
 
-    ``low`` and ``high`` bound the difference of this score and model alone.
+    ``low`` and ``high`` bound the difference of this score and model alone. ``higher_is_better`` is
+    None for amounts, such as the number of objects.
     """
 
     score: str
@@ -35,7 +36,7 @@ class ScoreOfModel:
     difference: float
     low: float
     high: float
-    higher_is_better: bool = True
+    higher_is_better: bool | None = True
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,9 @@ def score_differences(
         statistics[name] = partial(_together, [ordered.statistic(key) for key in keys])
     compared = against(bootstrap, statistics, reference)
     rows = [
-        ScoreOfModel(key, name, *numbers, first.higher_is_better(key))
+        ScoreOfModel(
+            key, name, *numbers, first.higher_is_better(key) if first.is_quality(key) else None
+        )
         for i, key in enumerate(keys)
         for name, numbers in ((name, compared[name].of(i)) for name in found)
     ]
