@@ -353,6 +353,8 @@ def test_infinite_distances_are_shown_and_refused_as_the_score(root: Path, tmp_p
     rows = json.loads((tmp_path / "o.json").read_text())["scores"]
     row = next(r for r in rows if (r["score"], r["model"]) == ("hd95", "empty"))
     assert row["value"] == row["difference"] == "Infinity"
+    assert re.search(r"^hd95 +\S+ +inf( \(\+inf\*\))?$", done.stdout, re.M)
+    assert "nan" not in done.stdout
     done = run(*given, "--score", "hd95")
     assert done.exit_code == 2
     assert "--score hd95 is infinite for empty" in " ".join(done.stderr.split())
@@ -406,6 +408,10 @@ def test_infinite_and_undefined_scores_have_bounds_where_they_can() -> None:
     models = {"a": table([1.0, 2.0, 3.0, 4.0]), "b": table([inf, 2.0, 3.0, 4.0])}
     row = next(r for r in score_differences(models, "a", ["hd"]).rows if r.model == "b")
     assert (row.value, row.difference, row.low, row.high) == (inf, inf, 0.0, inf)
+    models = {"a": table([inf, 2.0, 3.0, 4.0]), "b": table([inf, inf, 3.0, 4.0])}
+    row = next(r for r in score_differences(models, "a", ["hd"]).rows if r.model == "b")
+    assert row.value == inf
+    assert all(x != x for x in (row.difference, row.low, row.high))  # ∞ − ∞
     models = {"a": table([nan] * 4), "b": table([1.0, 2.0, 3.0, 4.0])}
     row = next(r for r in score_differences(models, "a", ["hd"]).rows if r.model == "b")
     assert row.value == 2.5

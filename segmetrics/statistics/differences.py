@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import nan
 from typing import Any, NamedTuple
 
 import torch
@@ -161,8 +162,10 @@ def against(
     found = {}
     for name, drawn in resampled.items():
         parts = torch.cat(drawn).split(COLUMNS, 1)
-        low, high = torch.cat([quantiles(part, tails) for part in parts], 1)
-        found[name] = Against(values[name], values[name] - values[reference], low, high)
+        difference = values[name] - values[reference]
+        bounds = torch.cat([quantiles(part, tails) for part in parts], 1)
+        low, high = bounds.masked_fill(difference.isnan(), nan)
+        found[name] = Against(values[name], difference, low, high)
     return found
 
 
