@@ -379,6 +379,7 @@ def main() -> None:
     parser.add_argument("--match", default="", help="only those whose line of output has this")
     parser.add_argument("--seconds", type=float, default=inf, help="leave out tests beyond these")
     asked = parser.parse_args()
+    os.environ |= {"CI": "1", "TRITON_INTERPRET": "1"}  # the latter is read by the import of Triton
     for name in HEAVY:
         with suppress(ImportError):
             importlib.import_module(name)
@@ -391,7 +392,7 @@ def main() -> None:
     copy_checkout(checkout.path)
     os.chdir(checkout.path)
     sys.path[:0] = [str(checkout.path), str(checkout.path / "tests")]
-    os.environ |= {"CI": "1", "PYTHONPATH": str(checkout.path), "TRITON_INTERPRET": "1"}
+    os.environ["PYTHONPATH"] = str(checkout.path)
     os.environ["NUMBA_CACHE_DIR"] = numba.config.CACHE_DIR = str(FOLDER / "kernels")
     patterns, names = PARTS[asked.part]
     sources = sorted(f for p in patterns.split() for f in Path("segmetrics").glob(p))
