@@ -186,9 +186,13 @@ def load_readers(paths: Iterable[Path]) -> None:
                 f"{path} and others need {form.library}. Install it with "
                 "`pip install segmetrics[medical]`."
             ) from error
-        module = form.imported
-        if form == PNG:
-            module.load_kernels()
+        form.imported  # noqa: B018
+
+
+def load_kernels(paths: Iterable[Path]) -> None:
+    """Load the kernels that decode these masks once, for workers that are forked afterwards."""
+    if any(FORMATS.get(suffix(path.name).lower()) == PNG for path in paths):
+        PNG.imported.load_kernels()
 
 
 def suffix(name: str) -> str:
