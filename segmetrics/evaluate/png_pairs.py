@@ -80,7 +80,7 @@ def _count(
     Both stay 0 for those that are not counted. ``values`` are of ``Values``.
     """
     start, span, codes_of_target, codes_of_preds = values
-    counts = np.zeros((len(codes_of_target), len(codes_of_preds), COPIES), np.int32)
+    counts = np.zeros((np.int64(span) + 1, np.int64(span) + 1, COPIES), np.int32)
     histogram = np.zeros(shape, np.int64)
     data, data_of_target, filtered = memory[0], memory[1], memory[2]
     preds, target = memory[3], memory[4]

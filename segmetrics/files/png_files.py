@@ -87,8 +87,8 @@ def read_png_file(
     if header == 0:
         return LEFT
     width, height, kind = _number(data, header), _number(data, header + 4), data[header + 9]
-    needed = height * (width + 1) if max(height, width) <= MOST else 0
-    if not 0 < needed <= MOST or width == 0:
+    needed = height * (width + 1) if max(height, width) <= len(filtered) else 0
+    if not 0 < needed <= len(filtered) or width == 0:
         return LEFT
     if data[header + 8] != 8 or data[header + 10] or data[header + 11] or data[header + 12]:
         return LEFT
