@@ -43,8 +43,6 @@ probability = target.float() * 0.8 + 0.1
 def inputs(name, metric):
     if name.startswith("Panoptic"):
         return metric(things=[1], stuffs=[0]), [torch.stack([x, x], -1) for x in (preds, target)]
-    if name == "AURC":
-        return metric(2), (torch.stack([1 - probability, probability], 1), target)
     if name in %r:
         return metric(task="binary"), (probability, target)
     more = {"tolerance": 1} if name in ("SurfaceDice", "SurfaceMetrics") else {}
@@ -61,7 +59,7 @@ statistics.confidence_interval(images, n_resamples=50)
 print("fine")
 """
 PROBABILITIES = [
-    *("AUROC", "AveragePrecision", "BestThreshold", "BrierScore", "CalibrationError"),
+    *("AURC", "AUROC", "AveragePrecision", "BestThreshold", "BrierScore", "CalibrationError"),
     *("CalibrationImageScores", "CurveImageScores", "FPRAtRecall", "NegativeLogLikelihood"),
     *("PrecisionRecallCurve", "ProbabilityMetrics", "ROC"),
 ]

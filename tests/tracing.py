@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import pickle
 import subprocess
+from collections import Counter
 from dataclasses import dataclass, field
+from itertools import accumulate
+from math import inf
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -28,13 +31,24 @@ class Recorded:
         self.lines |= other.lines
         self.elsewhere |= other.elsewhere
 
-    def reaching(self, mutant: Mutant) -> list[str]:
-        """The tests that may notice a change, quickest first; all where none is known to."""
-        lines = {(str(mutant.file), line) for line in range(mutant.line, mutant.last + 1)}
-        reached = {test for test, seen in self.lines.items() if lines & seen}
+    def reaching(self, mutant: Mutant, seconds: float = inf) -> list[str]:
+        """The tests that may notice a change; all tests where none is known to reach it.
+
+        One of every function comes first, of these the quickest; with a limit of seconds the last
+        ones are left out.
+        """
+        reached = {test for test, seen in self.lines.items() if mutant.lines & seen}
         if mutant.on_import or not reached:
             reached = set(self.seconds)
-        return sorted(reached, key=lambda test: (test in self.elsewhere, self.seconds[test]))
+        others: Counter[str] = Counter()
+        keys = {}
+        for test in sorted(reached, key=lambda test: (self.seconds[test], test)):
+            function = test.partition("[")[0]
+            keys[test] = test in self.elsewhere, others[function], self.seconds[test]
+            others[function] += 1
+        tests = sorted(reached, key=keys.__getitem__)
+        begins = accumulate((self.seconds[test] for test in tests), initial=0.0)
+        return [test for test, begin in zip(tests, begins, strict=False) if begin < seconds]
 
 
 class Recorder:
@@ -74,12 +88,7 @@ class Recorder:
 
     def lines(self) -> set[tuple[str, int]]:
         """Those that were run since this was asked last."""
-        data = self.coverage.get_data()
-        found = {
-            (file.removeprefix(self.root), line)
-            for file in data.measured_files()
-            for line in data.lines(file) or ()
-        }
+        found = lines_of(self.coverage, Path(self.root))
         self.coverage.erase()
         return found
 
@@ -97,3 +106,13 @@ class Recorder:
             found |= pickle.loads(file.read_bytes())
             file.unlink()
         self.recorded.lines[nodeid] = found
+
+
+def lines_of(coverage: Any, root: Path) -> set[tuple[str, int]]:
+    """The lines that were run, with the paths of their files below a folder."""
+    data = coverage.get_data()
+    return {
+        (file.removeprefix(f"{root}/"), line)
+        for file in data.measured_files()
+        for line in data.lines(file) or ()
+    }
