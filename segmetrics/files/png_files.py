@@ -110,15 +110,16 @@ def read_png_file(
 
 @kernel
 def _read(path: int, into: Array) -> int:
-    """Read a file, and return its size; -1 if it cannot be read or is not smaller than ``into``."""
-    file, size, read = _open(path, 0, 0), 0, 1
+    """Read a file, and return its size; -1 if it cannot be read or is not smaller than ``into``.
+
+    If the system reads a part only, the image seems to be cut.
+    """
+    file = _open(path, 0, 0)
     if file < 0:
         return -1
-    while read > 0:
-        read = _read_some(file, into.ctypes.data + size, len(into) - size)
-        size += read
+    size = _read_some(file, into.ctypes.data, len(into))
     _close(file)
-    return -1 if read < 0 or size == len(into) else size
+    return -1 if size == len(into) else size
 
 
 @kernel
