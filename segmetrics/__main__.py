@@ -17,12 +17,12 @@ def main() -> None:
     gc.disable()  # imports leave no garbage, and looking for it takes a tenth of a second
     unused = [name for name in UNUSED if name not in sys.modules]
     sys.modules.update(dict.fromkeys(unused))  # type: ignore[arg-type]  # makes the imports fail
-    import numba.core.typing.cffi_utils  # tries them, as the next one
-    import numba.np.arraymath  # noqa: F401
-
-    for name in unused:
-        del sys.modules[name]
     try:
+        import numba.core.typing.cffi_utils  # tries them, as the next one
+        import numba.np.arraymath  # noqa: F401
+
+        for name in unused:
+            del sys.modules[name]
         from segmetrics.evaluate.command import app
     except ModuleNotFoundError as error:
         install = "Install it with `pip install segmetrics[cli]`."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from math import inf, nan
 from typing import Any
 
@@ -402,6 +403,16 @@ def test_workers_that_share_tables_count_every_box_once(
         finally:
             torch.set_num_threads(before)
     assert_counts_as_defined(counts, pixels, ranking)
+
+
+@pytest.mark.skipif("CI" not in os.environ, reason="takes some seconds; runs where CI is set")
+def test_more_scores_than_int32_holds_are_counted_in_one_update() -> None:
+    number = 2**31 + 2**20
+    scores, target = torch.full((1, 1), 0.25), torch.ones(1, 1, dtype=torch.bool)
+    ranking = Ranking.ranking(None, task="binary")
+    pixels = read_scores(scores.expand(1, number), target.expand(1, number), ranking)
+    table = ranking.table(_backend(pixels, ranking))
+    assert (table.max().item(), table.sum().item()) == (number, number)
 
 
 def test_resized_scores_are_those_of_interpolate() -> None:

@@ -90,6 +90,15 @@ def test_metrics_and_statistics_work_without_any_extra() -> None:
     assert done.stdout == "fine\n", done.stderr
 
 
+def test_the_command_says_that_it_needs_numba() -> None:
+    blocked = f"import sys; sys.modules['numba'] = None; {NEED['cli']}"
+    command = [sys.executable, "-c", blocked]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the command needs numba")
+    assert "pip install" in done.stderr
+
+
 @pytest.mark.parametrize("extra", NEED)
 def test_what_needs_an_extra_says_which(extra: str) -> None:
     done = python(EXTRAS[extra], NEED[extra])

@@ -14,9 +14,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import cohen_kappa_score, matthews_corrcoef
 
 from segmetrics import BoundaryF1Score, BoundaryIoU, DiceScore, MeanIoU, scores
-from segmetrics.recipes import exact, f_beta_formula, tversky_formula
+from segmetrics.counting import count
+from segmetrics.recipes import class_recipe, exact, f_beta_formula, group_recipe, tversky_formula
 from segmetrics.scores import Score, Statistics
 
 OF_CLASSES = (
@@ -122,6 +124,31 @@ def test_the_usual_scores_are_those_of_their_formulas() -> None:
     assert scores.usual(matrix, ignored=(2,)) == pytest.approx(without)
 
 
+def test_agreement_is_scikit_learns_with_one_more_label_for_abstentions() -> None:
+    matrix = np.array([[5, 1, 0, 2], [2, 7, 1, 0], [0, 4, 3, 1]])
+    rows, columns = (place.repeat(matrix.ravel()) for place in np.indices((3, 4)).reshape(2, -1))
+    s = Statistics.of_matrix(matrix)
+    assert scores.cohen_kappa(s) == pytest.approx(cohen_kappa_score(rows, columns))
+    assert scores.matthews_corrcoef(s) == pytest.approx(matthews_corrcoef(rows, columns))
+
+
+@pytest.mark.parametrize("include_background", [True, False])
+@pytest.mark.parametrize("average", ["none", "macro"])
+def test_a_recipe_knows_the_shape_of_its_scores(average: Any, include_background: bool) -> None:
+    of_classes = class_recipe(
+        scores.iou, 4, average=average, include_background=include_background, ignore_index=[2]
+    )
+    of_groups = group_recipe(of_classes, [(0,), (1, 2), (2, 3)])
+    counts = count(
+        torch.tensor([[0, 1, 1, 3, 0]]), torch.tensor([[0, 1, 3, 3, 1]]), of_classes.counting
+    )
+    for recipe in (of_classes, of_groups):
+        assert recipe.of(counts).shape == recipe.shape
+    expected = torch.tensor([1 / 2, 1 / 3, 1 / 2], dtype=torch.float64)
+    found = of_groups.of(counts)
+    torch.testing.assert_close(found, expected if average == "none" else expected.mean())
+
+
 def test_a_foregrounds_scores_are_those_of_class_1() -> None:
     expected = shares(6, 9, 12) | {"pixel_accuracy": 26 / 35}
     found = scores.of_foreground(np.array([[20, 3, 0], [4, 6, 2]]))
@@ -172,6 +199,16 @@ def test_weights_of_errors_are_0_or_more() -> None:
 @pytest.mark.parametrize("metric", [MeanIoU, DiceScore, BoundaryIoU, BoundaryF1Score])
 def test_a_binary_metric_shows_no_average(metric: Any) -> None:
     assert repr(metric(task="binary")) == f"{metric.__name__}(task='binary')"
+
+
+def test_zero_division_of_averaged_images_is_at_most_1() -> None:
+    images: Any = {"aggregation_level": "samplewise"}
+    for value in (-1, 1, nan):
+        class_recipe(scores.iou, 3, zero_division=value, **images)
+    for value in (-1.5, 1.5):
+        class_recipe(scores.iou, 3, zero_division=value)
+        with pytest.raises(ValueError, match=rf"must be nan or in \[-1, 1\] .* got {value}"):
+            class_recipe(scores.iou, 3, zero_division=value, **images)
 
 
 def test_counts_stay_on_a_device_that_has_float64() -> None:

@@ -277,6 +277,7 @@ def test_an_image_without_metadata_is_refused_and_metadata_without_image_warned_
         ("site", TypeError, "`by` must be a mapping .* got str"),
         (3, TypeError, "`by` must be a mapping .* got int"),
         ([("a", 1)] * 30 + [("b",)] * 30, ValueError, "a tuple of one length"),
+        (["a"] * 30 + [("b",)] * 30, ValueError, "a tuple of one length"),
     ],
 )
 def test_metadata_that_does_not_fit_images_without_ids(by, error, message):

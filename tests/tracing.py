@@ -11,6 +11,7 @@ from itertools import accumulate
 from math import inf
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from mutants import Mutant
 
 @dataclass
 class Recorded:
-    """What the tests do without a change: which lines they reach, and how long they take."""
+    """What the tests do without a change: which lines they reach, and the CPU time they need."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     lines: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
@@ -57,7 +58,7 @@ class Recorder:
     def __init__(self, forks: Path) -> None:
         import coverage
 
-        self.recorded, self.forks, self.test = Recorded(), forks, ""
+        self.recorded, self.forks, self.test, self.begin = Recorded(), forks, "", 0.0
         self.root = f"{Path.cwd()}/"
         self.coverage = coverage.Coverage(
             data_file=None, include=[f"{self.root}segmetrics/*"], messages=False
@@ -93,14 +94,11 @@ class Recorder:
         return found
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self.test = nodeid
+        self.test, self.begin = nodeid, process_time()
         self.lines()  # what was run since the test before
 
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        seconds = self.recorded.seconds
-        seconds[report.nodeid] = seconds.get(report.nodeid, 0) + report.duration
-
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self.recorded.seconds[nodeid] = process_time() - self.begin
         found = self.lines()
         for file in self.forks.iterdir():
             found |= pickle.loads(file.read_bytes())

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -121,10 +122,11 @@ def read_stored(path: Path, reading: Reading, buffer: Buffer) -> Stored:
     """
     with refusing(path):
         if FORMATS.get(suffix(path.name).lower()) == PNG:  # most are: one file is opened once
-            data = content_of(path)
-            if kind_of(data) == PNG.name:
-                found: Stored = PNG.imported.decoded(path, data, buffer)
-                return found
+            with FileIO(path) as file:
+                data = file.read(HEAD)
+                if kind_of(data) == PNG.name:
+                    found: Stored = PNG.imported.decoded(path, data + file.read(), buffer)
+                    return found
         return format_of(path).reader(path, reading, buffer)
 
 
