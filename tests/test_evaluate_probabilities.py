@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,11 @@ def test_intervals_tables_and_figures(tmp_path: Path, maps: Maps) -> None:
     assert pixels == N * SIZE[0] * SIZE[1]
     page = names[2].read_text()
     assert all(title in page for title in ("reliability", "ROC", "precision and recall"))
+    (dice,) = re.findall(r'aria-label="foreground: Dice">.*?</svg>', page, re.DOTALL)
+    ((x, y),) = re.findall(r'circle cx="([\d.]+)" cy="([\d.]+)"', dice)
+    best = result["scores"]["best_threshold"], result["scores"]["best_dice"]
+    marked = (float(x) - 40) / 160, 1 - (float(y) - 20) / 160
+    assert marked == pytest.approx(best, abs=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -424,6 +424,17 @@ def test_the_image_of_an_unknown_category_is_named() -> None:
         PanopticQuality([1], [0]).update(preds, torch.cat([GOOD] * 3))
 
 
+def test_images_with_ids_are_named_by_these() -> None:
+    preds = torch.cat([GOOD, GOOD])
+    preds[1, 0, 0, 1] = -1
+    metric = PanopticImageScores([1], [0])
+    with pytest.raises(
+        ValueError, match="image 'munster_3', 1 of the batch: `preds` holds a thing"
+    ):
+        metric.update(preds, torch.cat([GOOD] * 2), image_ids=["ulm_1", "munster_3"])
+    assert not len(metric.image_counts())
+
+
 @pytest.mark.parametrize("crowd", [torch.zeros(1, 2, 2), torch.zeros(1, 2, dtype=bool), [True]])
 def test_a_crowd_is_a_bool_mask_of_the_targets_size(crowd) -> None:
     with pytest.raises(ValueError, match=r"`crowd` must be bool \(1, 2, 2\), got"):

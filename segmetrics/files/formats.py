@@ -6,11 +6,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from segmetrics.files.content import HEAD, content_of, kind_of
+from segmetrics.files.content import HEAD, content_if, content_of, kind_of
 from segmetrics.files.masks import Buffer, LabelMap, Reading, Stored
 from segmetrics.files.meaning import to_labels
 from segmetrics.files.problems import MaskError
@@ -114,19 +113,18 @@ def read(path: Path, reading: Reading | None = None, buffer: Buffer | None = Non
     return to_labels(path, read_stored(path, reading, buffer or Buffer()), reading)
 
 
-def read_stored(path: Path, reading: Reading, buffer: Buffer) -> Stored:
-    """What the reader of a mask's format finds.
+def read_stored(path: Path, reading: Reading, buffer: Buffer, data: bytes | None = None) -> Stored:
+    """What the reader of a mask's format finds; ``data`` is the content if it has been read.
 
     Raises:
         MaskError, ImportError: as ``read``.
     """
     with refusing(path):
         if FORMATS.get(suffix(path.name).lower()) == PNG:  # most are: one file is opened once
-            with FileIO(path) as file:
-                data = file.read(HEAD)
-                if kind_of(data) == PNG.name:
-                    found: Stored = PNG.imported.decoded(path, data + file.read(), buffer)
-                    return found
+            data = content_if(PNG.name, path) if data is None else data
+            if kind_of(data) == PNG.name:
+                found: Stored = PNG.imported.decoded(path, data, buffer)
+                return found
         return format_of(path).reader(path, reading, buffer)
 
 
