@@ -107,6 +107,19 @@ def test_intervals_tables_and_figures(tmp_path: Path, maps: Maps) -> None:
     assert marked == pytest.approx(best, abs=1e-3)
 
 
+@pytest.mark.parametrize("labels", [True, False])
+def test_label_maps_instead_of_probabilities_are_told(
+    tmp_path: Path, maps: Maps, labels: bool
+) -> None:
+    preds, targets = written(tmp_path, maps, "png")
+    for i, stored in enumerate(maps[0]):
+        values = stored > 2**15 if labels else stored // 257
+        Image.fromarray(values.astype(np.uint8)).save(preds / f"{i}.png")
+    found = run(preds, targets, "--binary", "--probabilities")
+    assert found.exit_code == 0
+    assert ("Do files hold labels, 0 and 1?" in " ".join(found.output.split())) == labels
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -123,7 +136,10 @@ def test_what_is_no_probability_is_named(
     np.save(preds / "2.npy", values)
     found = run(preds, targets, "--binary", "--probabilities")
     assert found.exit_code == 2
-    assert message in " ".join(found.output.split())
+    text = " ".join(found.output.split())
+    assert message in text
+    assert "files that hold no probabilities: 1" in text
+    assert "A mask holds integers" not in text
 
 
 def test_classes_may_have_maps_of_their_own(tmp_path: Path, maps: Maps) -> None:
@@ -352,7 +368,11 @@ P = np.full((3, *SIZE), 1 / 3, np.float32)
     [
         (P[:2], [], "2×24×31: 2 along axis 0, expected 3: the scores of each class"),
         (np.moveaxis(P, 0, -1), [], "Store the classes along the first axis"),
-        (P[0], [], "24×31: 1 along axis 0, expected 3"),
+        (
+            P[0],
+            [],
+            "24×31: 1 along axis 0, expected 3: the scores of each class. Of the foreground",
+        ),
         (P * 2, [], "do not sum to 1 over the classes, 2 the first. Logits? Pass --from-logits"),
         (P * 9, [], "outside [0, 1], 3.0 the first. Logits? Pass --from-logits"),
         (np.where(np.arange(31) == 3, np.nan, P), [], "24 of 744 values are outside [0, 1], nan"),
