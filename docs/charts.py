@@ -168,7 +168,8 @@ def write(folder: Path) -> dict[str, str]:
             pages[name] = _section(family, rows, results, name)
     for part, of_part in (("start", _start), ("first update", _first), ("share", _share)):
         rows, results = newest(part)
-        pages[part.replace(" ", "-")] = _where(results) + of_part(rows)
+        if rows:
+            pages[part.replace(" ", "-")] = _where(results) + of_part(rows)
     pages["losses"] = losses()
     return pages
 
