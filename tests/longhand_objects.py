@@ -121,7 +121,7 @@ def scores(
     elif sum(found) and sum(right):
         f1 = 2 * precision * recall / (precision + recall)
     defined = [value for value in rand if value == value]
-    return {
+    values = {
         "object_precision": precision,
         "object_recall": recall,
         "object_f1": f1,
@@ -137,6 +137,8 @@ def scores(
         "variation_of_information": ratio(sum(voi), len(voi)),
         "adapted_rand_error": ratio(sum(defined), len(defined)),
     }
+    counted = any(s.pixels for s in per_class)  # else nothing is said about the image
+    return values if counted else dict.fromkeys(values, nan)
 
 
 def aggregated_jaccard(s: Sides) -> tuple[int, int]:

@@ -212,7 +212,7 @@ def find_runs(flat: NDArray[Any], values: int, starts: NDArray[Any], state: Ints
                 found = _add_start(i, values, starts, found)
         starts[found] = len(flat) // values
     state[:] = found, place
-    return complete
+    return bool(complete)
 
 
 @kernel
