@@ -152,7 +152,7 @@ def _runs(pixels: NDArray[Any]) -> tuple[NDArray[Any], Ints]:
     while not find_runs(flat, pixels.shape[1], starts, state):
         starts = np.append(starts, np.empty_like(starts))
     starts = starts[: state[0] + 1]
-    return starts, pixels[starts[:-1]].astype(np.int64)
+    return starts, pixels.take(starts[:-1], 0).astype(np.int64, copy=False)
 
 
 def _keys(values: Ints) -> Ints:
