@@ -137,8 +137,9 @@ def scores(
         "variation_of_information": ratio(sum(voi), len(voi)),
         "adapted_rand_error": ratio(sum(defined), len(defined)),
     }
-    counted = any(s.pixels for s in per_class)  # else nothing is said about the image
-    return values if counted else dict.fromkeys(values, nan)
+    if not any(s.pixels for s in per_class):  # a wholly ignored image has no score
+        return dict.fromkeys(values, nan)
+    return values
 
 
 def aggregated_jaccard(s: Sides) -> tuple[int, int]:

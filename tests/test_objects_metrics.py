@@ -264,6 +264,25 @@ def test_an_image_of_false_alarms_has_an_f1_of_zero() -> None:
     assert isnan(found["object_recall"])
 
 
+@pytest.mark.parametrize("zero_division", [nan, 0.0, 1.0])
+def test_lesions_too_small_to_count_are_no_errors(zero_division: float) -> None:
+    """BraTS: nothing was to be found and what was predicted is right, so F1 is 0/0."""
+    target = torch.zeros(1, 20, 20, dtype=torch.int64)
+    target[0, 2:6, 2:6] = 1  # 16 pixels, less than 50
+    metric = ObjectMetrics.preset("brats-2023-gli", 2, zero_division=zero_division)
+    metric.update(target, target)
+    found = values(metric)
+    assert (found["target_objects"], found["predicted_objects"]) == (0, 1)
+    assert found["object_precision"] == 1
+    assert (found["missed_objects"], found["false_objects"]) == (0, 0)
+    assert found["object_f1"] == pytest.approx(zero_division, nan_ok=True)
+    elsewhere = torch.zeros_like(target)
+    elsewhere[0, 12:, 12:] = 1  # 64 pixels, a false alarm
+    metric = ObjectMetrics.preset("brats-2023-gli", 2, zero_division=zero_division)
+    metric.update(elsewhere, target)
+    assert values(metric)["object_f1"] == 0
+
+
 # --- Images ---------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,8 @@ PyTorch's own softmax, cross entropy and float64.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import fields, replace
 from typing import Any
 
@@ -104,6 +106,25 @@ def test_cut_into_boxes_everything_is_counted_as_defined(data: st.DataObject, la
         patch.setattr(cpu, "BOX", largest)
         counts = count_on_cpu(pixels, reading)
     assert_counts_as_defined(counts, pixels, reading)
+
+
+@pytest.mark.parametrize("upsample", [None, "bilinear", "nearest"])
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_lines_longer_than_a_tile_are_counted_as_defined(
+    upsample: Upsample | None, layout: str, dtype: torch.dtype
+) -> None:
+    """Kernels take at most 1,024 pixels of a line at once: here lines have two tiles and a rest."""
+    generator = torch.Generator().manual_seed(6)
+    target = torch.randint(3, (2, 3, 2500), generator=generator)
+    size = (2, 1250) if upsample else (3, 2500)
+    scores = lay_out(torch.randn((2, 3, *size), generator=generator).to(dtype), layout)
+    reading = Probabilities.reading(
+        3, from_logits=True, upsample=upsample, classwise=True, temperatures=[0.5, 1.0]
+    )
+    for level in (reading, replace(reading, per_image=True)):
+        pixels = read(scores, target, level)
+        assert_counts_as_defined(count_on_cpu(pixels, level), pixels, level)
 
 
 @pytest.mark.parametrize("dtype", SCORE_DTYPES)
@@ -282,3 +303,33 @@ def test_an_empty_batch_counts_nothing() -> None:
         counts = count(torch.zeros(shape), target, reading)
         assert counts.shape == (reading.cells + len(BAD_KINDS),)
         assert not counts.any()
+
+
+def test_resized_logits_are_never_made() -> None:
+    """They would take 47 MiB."""
+    pytest.importorskip("numba")
+    code = """
+import re, torch
+from pathlib import Path
+from segmetrics.probabilities import Probabilities, count
+from segmetrics.probabilities.ranking import Ranking, count_cells
+
+scores, target = torch.randn(1, 21, 96, 96), torch.randint(0, 21, (1, 768, 768))
+arguments = {"from_logits": True, "upsample": "bilinear"}
+bins, cells = Probabilities.reading(21, **arguments), Ranking.ranking(21, cells=512, **arguments)
+
+def both(scores, target):
+    count(scores, target, bins)
+    count_cells(scores, target, cells)
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+both(scores[..., :8, :8], target[..., :16, :16])  # loads what is compiled
+Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+before = peak()
+both(scores, target)
+print(peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) <= 8 * 1000

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import nan
+from math import inf, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +115,8 @@ class Probabilities:
         arguments: Any = {"num_classes": self.space}
         if self.space is None:
             arguments = {"task": "binary", "ignore_index": VOID}
-        arguments |= {"from_logits": self.logits}
+        # files have been checked for sums, with a tolerance of their own
+        arguments |= {"from_logits": self.logits, "tolerance": inf}
         ranking = Ranking.ranking(**arguments, cells=self.cells)
         cells = ranking.table(count_cells(scores, labels, ranking)).flatten(1)
         if self.space is None:
@@ -127,6 +128,7 @@ class Probabilities:
         self, values: Array, evaluation: Evaluation, level: float | None
     ) -> Iterable[Section]:
         """A row a class, behind one of all where a map holds all of them; and a row a bin."""
+        from segmetrics.probabilities.cells import edges
         from segmetrics.statistics import CalibrationCounts, CurveCounts, confidence_interval
 
         values = values if self.per_image else values[None]
@@ -161,9 +163,9 @@ class Probabilities:
         scores = {key: _mean([rows[row][key] for row in of_classes]) for key in KEYS}
         if together:
             scores |= {key: rows[0][key] for key in OF_BINS} | {"best_threshold": nan}
-        figures = []
+        figures, cut = [], edges(self.cells, from_logits=logits, halves=False).cut
         for row, name in enumerate(names):
-            figures += _figures(name, bins[:, row].sum(0), cells[:, row].sum(0))
+            figures += _figures(name, bins[:, row].sum(0), cells[:, row].sum(0), cut)
         yield Section(
             "probabilities",
             "probabilities",
@@ -238,13 +240,20 @@ def _mean(values: Sequence[float]) -> float:
 # --- Figures --------------------------------------------------------------------------------------
 
 
-def _figures(name: str, bins: Any, cells: Any) -> list[str]:
-    """The reliability diagram, the ROC and the precision-recall curve of a class."""
+def _figures(name: str, bins: Any, cells: Any, cut: Array) -> list[str]:
+    """The reliability diagram of a class, its ROC and precision-recall curve, and the Dice score.
+
+    ``cut`` are the thresholds behind cells, over which the Dice score is drawn.
+    """
+    import torch
+
     from segmetrics.probabilities import curves
 
     rows = _bins(name, bins)
     reliability = [(row["probability"], row["foreground"]) for row in rows]
-    figures = [_figure(f"{name}: reliability", "probability", "foreground", reliability, dots=True)]
+    figures = [
+        _figure(f"{name}: reliability", "probability", "foreground", reliability, marks=reliability)
+    ]
     if not cells.any():
         return figures
     used = cells[cells.any(-1)]
@@ -252,10 +261,21 @@ def _figures(name: str, bins: Any, cells: Any) -> list[str]:
     order = range(len(found.recall) - 1, -1, -1)
     roc = [(0.0, 0.0)] + [(found.fpr[i].item(), found.recall[i].item()) for i in order]
     precision = [(found.recall[i].item(), found.precision[i].item()) for i in order]
+    dice = curves.over_thresholds(used)
+    best, threshold = curves.best(dice, torch.from_numpy(cut)[cells.any(-1)])
+    over = list(zip(cut[cells.any(-1).numpy()].tolist(), dice.tolist(), strict=True))
     return [
         *figures,
         _figure(f"{name}: ROC", "false positive rate", "recall", roc),
         _figure(f"{name}: precision and recall", "recall", "precision", precision, guide=False),
+        _figure(
+            f"{name}: Dice",
+            "threshold",
+            "Dice",
+            over,
+            guide=False,
+            marks=[(threshold.item(), best.item())],
+        ),
     ]
 
 
@@ -266,18 +286,21 @@ def _figure(
     points: Sequence[tuple[float, float]],
     *,
     guide: bool = True,
-    dots: bool = False,
+    marks: Sequence[tuple[float, float]] = (),
 ) -> str:
-    """A curve in the unit square as a picture."""
+    """A curve in the unit square as a picture, with points that are marked."""
     from html import escape
 
     left, top, side = 40, 20, SIDE - 60
-    known = [(a, b) for a, b in points if a == a and b == b]
-    step = max(1, len(known) // 200)
-    thinned = [*known[::step], *known[-1:]]
-    places = [(left + side * a, top + side * (1 - b)) for a, b in thinned]
-    line = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
-    marks = "".join(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in places) * dots
+
+    def placed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+        known = [(a, b) for a, b in points if a == a and b == b]
+        return [(left + side * a, top + side * (1 - b)) for a, b in known]
+
+    places = placed(points)
+    thinned = [*places[:: max(1, len(places) // 200)], *places[-1:]]
+    line = " ".join(f"{a:.1f},{b:.1f}" for a, b in thinned)
+    dots = "".join(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in placed(marks))
     diagonal = (
         f'<path d="M{left} {top + side}L{left + side} {top}" stroke="currentColor" '
         'stroke-opacity="0.3" stroke-dasharray="4"/>'
@@ -292,5 +315,5 @@ def _figure(
         f'<text x="{left + side}" y="{top + side + 14}" text-anchor="end">1 {escape(x)}</text>'
         f'<text x="12" y="{top + side}" transform="rotate(-90 12 {top + side})">{escape(y)}</text>'
         f'<polyline points="{line}" fill="none" stroke="currentColor" stroke-width="1.5"/>'
-        f"{marks}</svg>"
+        f"{dots}</svg>"
     )

@@ -216,9 +216,10 @@ def precision(s: Sums) -> Any:
 
 
 def f1(s: Sums) -> Any:
-    """``2PR / (P + R)``; 0 where only one side has objects."""
+    """``2PR / (P + R)``; 0 where one of the two is undefined and an object is missed or false."""
     recalled, precise = s["found"] * s["preds"], s["right"] * s["target"]
-    nothing = (recalled + precise == 0) * (s["target"] + s["preds"])
+    wrong = s["target"] - s["found"] + s["preds"] - s["right"]
+    nothing = (recalled + precise == 0) * wrong
     return 2 * s["found"] * s["right"] / (recalled + precise + nothing)
 
 
