@@ -66,6 +66,13 @@ def test_ois_pools_the_counts_at_the_best_threshold_of_each_image() -> None:
     assert images.compute()["OIS"] > images.compute()["best_dice"]
 
 
+@pytest.mark.parametrize("given", [None, ids()])
+def test_a_table_has_the_ids_of_the_images_or_their_numbers(given: list[str] | None) -> None:
+    images = CurveImageScores(task="binary")
+    images.update(*drawn(0), given)
+    assert sorted(images.image_counts().columns()["image"]) == sorted(given or range(N))
+
+
 def test_ois_is_a_function_of_sums_of_any_number_of_resamples() -> None:
     images = CurveImageScores(task="binary")
     images.update(*drawn(0))

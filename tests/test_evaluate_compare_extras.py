@@ -216,6 +216,8 @@ def test_every_output_has_the_scores(root: Path, tmp_path: Path) -> None:
     assert shown[2::2] == [f"{row['difference']:+.3f}" for row in of_f1[1:]]
     false = next(row for row in re.findall(r"<tr.*?</tr>", body, re.S) if ">false_objects<" in row)
     assert false.count('class="number worse"') == 2  # more of them, which is worse
+    amount = next(r for r in re.findall(r"<tr.*?</tr>", body, re.S) if ">predicted_objects<" in r)
+    assert 'class="number worse"' not in amount  # fewer objects are neither better nor worse
     assert "object_f1 of every image" in page
     assert 'id="conventions"' not in page
 
@@ -332,6 +334,7 @@ def test_models_are_ranked_by_distances_the_least_first(
         assert [row["low"], row["high"]] == pytest.approx(drawn, abs=0.3)
         assert row["higher_is_better"] is False
         assert rows["nsd/foreground", name]["higher_is_better"] is True
+        assert rows["volume_target", name]["higher_is_better"] is None
     worst = max(means, key=means.__getitem__)
     text = run("compare", root / "targets", *named(root), "--binary", *options).stdout
     assert re.search(r"^hd95 .*\(\+\d+\.\d+", text, re.M) is not None, worst
@@ -350,6 +353,8 @@ def test_infinite_distances_are_shown_and_refused_as_the_score(root: Path, tmp_p
     rows = json.loads((tmp_path / "o.json").read_text())["scores"]
     row = next(r for r in rows if (r["score"], r["model"]) == ("hd95", "empty"))
     assert row["value"] == row["difference"] == "Infinity"
+    assert re.search(r"^hd95 +\S+ +inf( \(\+inf\*\))?$", done.stdout, re.M)
+    assert "nan" not in done.stdout
     done = run(*given, "--score", "hd95")
     assert done.exit_code == 2
     assert "--score hd95 is infinite for empty" in " ".join(done.stderr.split())
@@ -403,6 +408,10 @@ def test_infinite_and_undefined_scores_have_bounds_where_they_can() -> None:
     models = {"a": table([1.0, 2.0, 3.0, 4.0]), "b": table([inf, 2.0, 3.0, 4.0])}
     row = next(r for r in score_differences(models, "a", ["hd"]).rows if r.model == "b")
     assert (row.value, row.difference, row.low, row.high) == (inf, inf, 0.0, inf)
+    models = {"a": table([inf, 2.0, 3.0, 4.0]), "b": table([inf, inf, 3.0, 4.0])}
+    row = next(r for r in score_differences(models, "a", ["hd"]).rows if r.model == "b")
+    assert row.value == inf
+    assert all(x != x for x in (row.difference, row.low, row.high))  # ∞ − ∞
     models = {"a": table([nan] * 4), "b": table([1.0, 2.0, 3.0, 4.0])}
     row = next(r for r in score_differences(models, "a", ["hd"]).rows if r.model == "b")
     assert row.value == 2.5

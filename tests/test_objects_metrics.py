@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from segmetrics import HausdorffDistance, LabelSpace, ObjectImageScores, ObjectMetrics, SurfaceDice
+from segmetrics.objects.rules import Rules
 from segmetrics.statistics import (
     ObjectCounts,
     compare,
@@ -413,6 +414,11 @@ def test_bad_masks_change_nothing(new: Any) -> None:
     with pytest.raises(AttributeError, match="`threshold` is fixed when a metric is made"):
         metric.threshold = 0.5
     assert all(map(torch.equal, metric._states, before))
+
+
+def test_arguments_that_are_left_out_are_the_defaults_of_the_rules() -> None:
+    assert Rules.of() == Rules()
+    assert Rules.of().name == ObjectMetrics(2).rules.name
 
 
 def test_an_empty_batch_changes_nothing() -> None:

@@ -374,7 +374,9 @@ def test_a_category_has_one_row_and_an_image_one_row() -> None:
     assert rows["isthing"] == [True, True, False, False]
     assert np.nanmean(rows["pq"]) == pytest.approx(counts.scores()["PQ"])
     assert rows["tp"] == counts.counts.sum(0)[:, 0].tolist()
-    assert len(counts.columns()["image"]) == len(counts.columns()["PQ"]) == 12
+    assert sorted(counts.columns()["image"]) == sorted(f"{image}.png" for image in range(12))
+    assert len(counts.columns()["PQ"]) == 12
+    assert replace(counts, ids=None).columns()["image"] == list(range(12))
 
 
 # --- bad input ------------------------------------------------------------------------------------

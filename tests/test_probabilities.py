@@ -287,6 +287,7 @@ def test_a_probability_of_0_and_an_infinite_logit_have_an_infinite_loss(backend:
         ([0.0, 1.0, tiny, 1.0], False, torch.float32, 1, 103.27893),
         ([0.0, 1.0, 1e-200, 1.0], False, torch.float64, 1, 460.51702),
         ([-torch.inf, torch.inf, -1e4, 3e4], True, torch.float32, 1, 1e4),
+        ([-(2.0**15), -(2.0**15) + 2**-8, 3e4, 3e4], True, torch.float32, 1, 2.0**15 - 2**-8),
     ]
     for values, logits, dtype, infinite, finite in cases:
         reading = Probabilities.reading(task="binary", from_logits=logits)

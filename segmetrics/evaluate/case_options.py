@@ -27,7 +27,7 @@ WithSurfaces = Annotated[
         "--surfaces", rich_help_panel=CASES,
         help="Hausdorff distance and its percentile (HD95), average surface distance and "
         "surface Dice (NSD) of every case, class and region, in mm by the targets' headers; "
-        "and all of --per-case.",
+        "and the overlap and volumes of --per-case.",
     ),
 ]
 PerCase = Annotated[

@@ -34,6 +34,10 @@ WORST, PRINTED = 100, 5
 MILLILITRE = 1000.0
 #: Measures whose smaller values are better, besides all distances.
 ERRORS = ("absolute_volume_difference", "missed", "false_alarm")
+#: Measures that are no errors and no scores.
+AMOUNTS = (
+    "volume_target", "volume_prediction", "volume_difference", "relative_volume_difference",
+)  # fmt: skip
 #: Units of distances and volumes, by the number of axes of masks with a spacing.
 UNITS = {0: ("pixels", "pixels"), 2: ("mm", "mm²"), 3: ("mm", "ml")}
 TITLES = {"dice": "Dice", "iou": "IoU", "hd": "HD", "assd": "ASSD", "nsd": "NSD"}
@@ -166,6 +170,7 @@ class CaseTable:
             tuple(self.names),
             {"unit": self.unit, "volume unit": self.volume_unit, "how": self.cases.describe()},
             tuple(f"{name}{suffix}" for name in errors),
+            tuple(f"{name}{suffix}" for name in AMOUNTS),
         )
 
     def both_scores(self) -> list[CaseScores]:

@@ -287,7 +287,7 @@ class Comparison:
         lines: dict[str, list[str]] = {}
         for name, row in zip(names, rows, strict=True):
             text = shown(row.value)
-            if row.model != self.names[0]:
+            if row.model != self.names[0] and not isnan(row.difference):
                 surely = not (row.low <= 0 <= row.high) and not isnan(row.low)
                 text += f" ({row.difference:+.3f}{'*' if surely else ''})"
             lines.setdefault(name, []).append(text)

@@ -37,6 +37,8 @@ WHAT_IS_BINNED = (
     "its probability",
 )
 MASKS_ARE = ("at 0.5", "of the class with the largest probability")
+#: A label 1 read as a probability of 8 bits is less.
+LEAST = 1.5 / 255
 #: The side of a figure in the report.
 SIDE = 220
 
@@ -91,12 +93,12 @@ class Probabilities:
         import torch
 
         if preds.scores is None:
-            raise MaskError("values", pair.preds, "no probabilities")
+            raise MaskError("scores", pair.preds, "no probabilities")
         scores, labels = (torch.from_numpy(x)[None] for x in (preds.scores, target.values))
         try:
             return self._rows(scores, labels).numpy()
         except ValueError as error:
-            raise MaskError("values", pair.preds, str(error)) from error
+            raise MaskError("scores", pair.preds, str(error)) from error
 
     def _rows(self, scores: Tensor, labels: Tensor) -> Tensor:
         """A row of the foreground, or one of all classes and one of each."""
@@ -163,7 +165,10 @@ class Probabilities:
         scores = {key: _mean([rows[row][key] for row in of_classes]) for key in KEYS}
         if together:
             scores |= {key: rows[0][key] for key in OF_BINS} | {"best_threshold": nan}
-        figures, cut = [], edges(self.cells, from_logits=logits, halves=False).cut
+        lowest, _, cut = edges(self.cells, from_logits=logits, halves=False)
+        if not together and not logits:
+            self._warn_of_labels(cells.sum((0, 1)), lowest, evaluation)
+        figures = []
         for row, name in enumerate(names):
             figures += _figures(name, bins[:, row].sum(0), cells[:, row].sum(0), cut)
         yield Section(
@@ -185,6 +190,15 @@ class Probabilities:
             [row for c, name in enumerate(names) for row in _bins(name, bins[:, c].sum(0))],
             printed=0,
         )
+
+    def _warn_of_labels(self, cells: Any, lowest: Array, evaluation: Evaluation) -> None:
+        """Warn where files look like label maps of 0 and 1."""
+        used = np.flatnonzero(cells.any(-1).numpy())
+        if len(used) and lowest[used[-1]] < LEAST and cells[:, 1].any():
+            evaluation.warnings.add(
+                f"No probability is above {LEAST:.4f}. Do files hold labels, 0 and 1? Label maps "
+                "are scored without --probabilities."
+            )
 
     def _parts(self, values: Array) -> tuple[Any, Any, Any]:
         """Bins ``(N, C, bins, 3)``, three sums ``(N, C)`` and cells ``(N, C, cells, 2)``."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segmetrics.files.content import content_of
+from segmetrics.files.content import content_if
 from segmetrics.files.formats import read_stored, refusing
 from segmetrics.files.masks import Buffer, Reading
 from segmetrics.files.png import ColorRuns, color_runs_of
@@ -163,7 +163,7 @@ def read_segments(path: Path, buffer: Buffer) -> ColorRuns:
     if not path.is_file():
         raise MaskError("inaccessible", path, "there is no such file, which the JSON names")
     with refusing(path):
-        data = content_of(path)
+        data = content_if("PNG", path)
         runs = color_runs_of(path, data, buffer)
         if runs is not None:
             return runs

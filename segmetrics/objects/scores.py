@@ -292,6 +292,8 @@ ERRORS = (
     "variation_of_information",
     "adapted_rand_error",
 )
+#: Scores that say nothing of quality.
+AMOUNTS = ("target_objects", "predicted_objects")
 
 # --- Helpers --------------------------------------------------------------------------------------
 
@@ -340,4 +342,4 @@ def same_pairs(sizes: Ints) -> int:
     return int((sizes * (sizes - 1)).sum())
 
 
-__all__ = ["ERRORS", "SCORES", "SUMMED", "Bools", "Image", "Sums"]
+__all__ = ["AMOUNTS", "ERRORS", "SCORES", "SUMMED", "Bools", "Image", "Sums"]

@@ -127,6 +127,7 @@ def write_comparison(
         "image_score": mean if ranking.score.startswith(mean) else printed(ranking.score),
         "level": f"{100 * ranking.level:g}\u202f%",
         "names": names,
+        "shares": all(model.low >= 0 and model.high <= 1 for model in ranking.models),
         "ranking": ranking,
         "significance": _significance(names, ranking.pairs),
         "classes": classes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import nan
 from typing import Any, NamedTuple
 
 import torch
@@ -26,7 +27,8 @@ COLUMNS = 256
 class ScoreOfModel:
     """A score of a model over all images, and its difference to the reference.
 
-    ``low`` and ``high`` bound the difference of this score and model alone.
+    ``low`` and ``high`` bound the difference of this score and model alone. ``higher_is_better`` is
+    None for amounts, such as the number of objects.
     """
 
     score: str
@@ -35,7 +37,7 @@ class ScoreOfModel:
     difference: float
     low: float
     high: float
-    higher_is_better: bool = True
+    higher_is_better: bool | None = True
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,9 @@ def score_differences(
         statistics[name] = partial(_together, [ordered.statistic(key) for key in keys])
     compared = against(bootstrap, statistics, reference)
     rows = [
-        ScoreOfModel(key, name, *numbers, first.higher_is_better(key))
+        ScoreOfModel(
+            key, name, *numbers, first.higher_is_better(key) if first.is_quality(key) else None
+        )
         for i, key in enumerate(keys)
         for name, numbers in ((name, compared[name].of(i)) for name in found)
     ]
@@ -158,8 +162,10 @@ def against(
     found = {}
     for name, drawn in resampled.items():
         parts = torch.cat(drawn).split(COLUMNS, 1)
-        low, high = torch.cat([quantiles(part, tails) for part in parts], 1)
-        found[name] = Against(values[name], values[name] - values[reference], low, high)
+        difference = values[name] - values[reference]
+        bounds = torch.cat([quantiles(part, tails) for part in parts], 1)
+        low, high = bounds.masked_fill(difference.isnan(), nan)
+        found[name] = Against(values[name], difference, low, high)
     return found
 
 
