@@ -162,6 +162,7 @@ def test_small_groups_are_marked():
     result = slices(counts, ["a"] * 30 + ["b"] * 29 + ["c"], "mIoU_I")
     assert result.small == ("b", "c")
     assert np.isnan(result.by_group["c"].low)
+    assert result.by_group["c"].groups is None
     assert result.by_group["c"].estimate == pytest.approx(counts.per_image("IoU")[59].item())
     assert result.columns()["small"] == [False, True, True]
     lines = str(result).splitlines()
