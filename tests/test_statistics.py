@@ -23,6 +23,7 @@ from segmetrics.statistics import (
     confidence_interval,
     statistic,
 )
+from segmetrics.statistics.bootstrap import _bca_tails
 
 SOME_SCORES = ["mIoU_D", "mIoU_I", "mDice_C", "mAcc_I_10", "mIoU_C_Q", "mIoU_I_33", "iou/1"]
 
@@ -405,3 +406,11 @@ class Losses:
 @pytest.mark.parametrize("grid", [(0.5, 1.0, 1.4, 2.5, 4.0), (1.5, 1.7, 2.5), (1.0, 1.8, 2.0)])
 def test_the_best_temperature_of_a_parabola_is_its_minimum(grid):
     assert best_temperature(Losses(grid)) == pytest.approx(1.7)
+
+
+@pytest.mark.parametrize("estimate", [0.0, 2.0])
+def test_bca_is_finite_where_all_resamples_are_on_one_side_of_the_estimate(estimate):
+    tails = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    resampled, jackknifed = torch.ones(100).double(), torch.tensor([1.0, 2.0, 3.0]).double()
+    ends = _bca_tails(tails, torch.tensor([estimate]), resampled, jackknifed)
+    assert ((ends > 0) & (ends < 1)).all()

@@ -89,6 +89,12 @@ def test_a_table_of_no_rows_is_read_too():
     assert pl.DataFrame(Table({"class": []})).height == 0
 
 
+def test_undefined_scores_are_printed_as_a_dash():
+    text = str(Table({"class": ["road", "car", None], "iou": [0.5, float("nan"), 1.0]}))
+    assert [line.split()[-1] for line in text.splitlines()] == ["iou", "0.500", "–", "1.000"]
+    assert text.splitlines()[3].startswith("–")
+
+
 def test_columns_of_several_lengths_are_refused():
     with pytest.raises(ValueError, match="one length, got class 2, iou 1"):
         Table({"class": ["road", "car"], "iou": [0.5]})
