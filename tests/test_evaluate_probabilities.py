@@ -23,6 +23,7 @@ from sklearn.metrics import (
 from typer.testing import CliRunner
 
 from segmetrics.evaluate.command import app
+from segmetrics.evaluate.probabilities import _figure
 
 N, SIZE = 5, (24, 31)
 Maps = tuple[list[np.ndarray], list[np.ndarray]]
@@ -553,3 +554,16 @@ def test_regions_in_files_of_classes_are_named(tmp_path: Path) -> None:
     assert "Regions that overlap? Pass --region-channels" in " ".join(found.output.split())
     found = run(*folders, "--num-classes", 3, "--region-channels", "--region", "all=1,2")
     assert "means nothing without --probabilities" in " ".join(found.output.split())
+
+
+def test_a_curve_is_drawn_in_its_square_without_undefined_points() -> None:
+    points = [(0.0, 0.0), (0.25, 0.5), (float("nan"), 0.7), (0.6, float("nan")), (1.0, 1.0)]
+    svg = _figure("a & b", "recall", "precision", points, marks=points[:3])
+    (line,) = re.findall('<polyline points="([^"]+)"', svg)
+    found = [tuple(map(float, point.split(","))) for point in line.split()]
+    # 160 pixels wide and high, from 40 at the left and 20 at the top on; 0 is at the lower left
+    assert list(dict.fromkeys(found)) == [(40, 180), (80, 100), (200, 20)]
+    assert svg.count("<circle") == 2
+    assert '<circle cx="80.0" cy="100.0" r="3"/>' in svg
+    assert 'd="M40 180L200 20"' in svg
+    assert "a &amp; b" in svg
