@@ -376,7 +376,7 @@ def test_workers_that_share_tables_count_every_box_once(
         torch.set_num_threads(threads)
         for name, value in (("BOX", box), ("COPIES", copies), ("TABLES", copies)):
             patch.setattr(cpu_cells, name, value)
-        patch.setattr(cpu_cells, "SCORES_A_THREAD", 1)
+        patch.setattr("segmetrics.counting.cpu.SCORES_A_THREAD", 1)
         try:
             counts = _backend(pixels, ranking)
         finally:
