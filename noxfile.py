@@ -1,7 +1,7 @@
 """The suite on every promised Python and on the oldest and newest dependencies: ``nox -s tests``.
 
-Each session makes an environment of its own, which takes minutes and gigabytes. CONTRIBUTING.md has
-the table of the last results.
+``nox -s without`` runs it without numba, without Triton and without each extra. Each session makes
+an environment of its own, which takes minutes and gigabytes. CONTRIBUTING.md has the last results.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import nox
 
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
+EXTRAS = ["lightning", "plot", "report", "cli", "medical", "arrow", "transformers"]
+#: Other libraries that the tests import need them, too.
+NEEDED_BY_OTHERS = {"pillow", "pyyaml", "scipy", "segmetrics"}
 nox.options.sessions = ["tests"]
 
 
@@ -36,9 +39,11 @@ def tests(session: nox.Session, dependencies: str) -> None:
 
 
 @nox.session(python="3.11")
-def without_numba(session: nox.Session) -> None:
-    """Plain torch gives the same numbers where numba is missing."""
+@nox.parametrize("missing", ["numba", "triton", *EXTRAS])
+def without(session: nox.Session, missing: str) -> None:
+    """The suite without a package or without what an extra brings: what needs it is skipped."""
     session.install("-e", ".[dev]")
-    session.run("pip", "uninstall", "-y", "numba")
-    chosen = ("test_agreement", "test_semantics", "test_lifecycle", "test_surfaces_metrics")
-    session.run("pytest", "-q", *(f"tests/{name}.py" for name in chosen), env={"CI": "1"})
+    brought = PROJECT["optional-dependencies"].get(missing, [])
+    names = {missing, *(re.split(r"[\[>=]", line)[0] for line in brought)}
+    session.run("pip", "uninstall", "-y", *sorted(names - NEEDED_BY_OTHERS))
+    session.run("pytest", "-n", "2", "-q", *session.posargs, env={"CI": "1"})

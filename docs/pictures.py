@@ -38,7 +38,7 @@ CURVES: dict[str, Callable[[], Any]] = {
     "auroc": lambda: segmetrics.ROC(task="binary"),
     "roc": lambda: segmetrics.ROC(task="binary"),
     "average-precision": lambda: segmetrics.PrecisionRecallCurve(task="binary"),
-    "aurc": lambda: segmetrics.AURC(2),
+    "aurc": lambda: segmetrics.AURC(task="binary"),
     "precision-recall-curve": lambda: segmetrics.PrecisionRecallCurve(task="binary"),
     "probability-metrics": lambda: segmetrics.ProbabilityMetrics(task="binary"),
 }
@@ -99,8 +99,6 @@ def _draw_curve(path: Path, make: Callable[[], Any]) -> None:
     """What a metric draws of an overconfident model."""
     probability, target = overconfident()
     metric = make()
-    if isinstance(metric, segmetrics.AURC):  # of several classes
-        probability = torch.stack([1 - probability, probability], 1)
     metric.update(probability, target)
     figure, _ = metric.plot()
     figure.set_size_inches(4, 3.2)

@@ -17,11 +17,11 @@ def main() -> None:
     gc.disable()  # imports leave no garbage, and looking for it takes a tenth of a second
     unused = [name for name in UNUSED if name not in sys.modules]
     sys.modules.update(dict.fromkeys(unused))  # type: ignore[arg-type]  # makes the imports fail
-    import numba.np.arraymath  # noqa: F401  # tries them
-
-    for name in unused:
-        del sys.modules[name]
     try:
+        import numba.np.arraymath  # noqa: F401  # tries them
+
+        for name in unused:
+            del sys.modules[name]
         from segmetrics.evaluate.command import app
     except ModuleNotFoundError as error:
         install = "Install it with `pip install segmetrics[cli]`."

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 import pytest
@@ -16,6 +19,57 @@ common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("default", **common)
 settings.register_profile("ci", derandomize=True, **common)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+#: numba and what the extras bring. Tests that need one of these are skipped where it is missing.
+OPTIONAL = [
+    *("numba", "triton", "matplotlib", "pytorch_lightning", "lightning", "jinja2", "plotly"),
+    *("typer", "rich", "tifffile", "imagecodecs", "nibabel", "SimpleITK", "highdicom"),
+    *("nanoarrow", "transformers"),
+]
+MISSING = {name for name in OPTIONAL if find_spec(name) is None}
+PACKAGE = Path(__file__).parents[1] / "segmetrics"
+
+
+def missing_package(error: BaseException | None) -> str | None:
+    """The missing package by which a test fails; None if the test shows a fault.
+
+    It is a fault if our code imports the package without a message that says how to install it.
+    The command's message comes from ``__main__``, above the import, and of numba Python's own is
+    clear.
+    """
+    explained = False
+    while error is not None:
+        explained |= isinstance(error, ImportError) and "pip install" in str(error)
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            name, importer = error.name.partition(".")[0], extract_tb(error.__traceback__)[-1]
+            ours = PACKAGE in Path(importer.filename).parents
+            explained |= name == "numba" or PACKAGE / "evaluate" in Path(importer.filename).parents
+            if name in MISSING and (explained or not ours):
+                return name
+        error = error.__cause__ or error.__context__
+    return None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Any:
+    """Skip the files that cannot be imported without a missing package."""
+    report = yield
+    if report.failed and (name := missing_package(report.call.excinfo.value)):
+        report.outcome = "skipped"
+        report.longrepr = (str(collector.path), 0, f"Skipped: needs {name}")
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Any:
+    """Skip the tests that fail for a missing package."""
+    try:
+        return (yield)
+    except Exception as error:
+        if name := missing_package(error):
+            pytest.skip(f"needs {name}")
+        raise
 
 
 @pytest.fixture

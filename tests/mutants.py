@@ -35,6 +35,10 @@ class Mutant:
         return f"{self.file}:{self.line}: {self.change}\n    {self.text}"
 
     @property
+    def lines(self) -> set[tuple[str, int]]:
+        return {(str(self.file), line) for line in range(self.line, self.last + 1)}
+
+    @property
     def change(self) -> str:
         return f"{' '.join(self.before.split())} -> {self.after}"
 

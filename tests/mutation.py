@@ -6,12 +6,15 @@ copies the checkout, changes one expression of a part at a time, runs the tests 
 prints the changes that survive. A survivor is either a missing test or equivalent; those that were
 found to be equivalent are listed, with the reason, in ``equivalent_mutants.txt``. The draw is the
 same for the same ``--seed``, and the first 100 of 300 are those of 100; ``CI=1`` is set, so that
-the tests draw the inputs that CI draws.
+the tests draw the inputs that CI draws. ``--seconds`` limits the tests of a change: survivors are
+found in less time, and may be noticed by the tests that were left out.
 
-It is fast because a mutant is a fork of a process that has imported everything but segmetrics, and
-runs only tests that reach the changed line, quickest first. Which tests do is recorded once, by
-tracing every test; what a test does in programs that it starts is not seen. Lines that no test is
-seen to reach, such as those of compiled kernels, are tried with all tests of the part. Linux only.
+It is fast because a mutant is a fork of a process that has collected the tests: it exchanges the
+code of the changed function, and runs only tests that reach the changed line, quickest first. A
+change to a kernel, or to what runs on import, is tried in a fork of a process that has imported
+everything but segmetrics. Which tests reach a line is recorded once, by tracing every test; what a
+test does in programs that it starts is not seen. Lines that no test is seen to reach, such as those
+of compiled kernels, are tried with all tests of the part. Linux only.
 """
 
 from __future__ import annotations
@@ -35,14 +38,22 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 
+from exchange import Functions
 from mutants import Mutant, equivalent_mutants, mutants_of
-from tracing import Recorded, Recorder
+from tracing import Recorded, Recorder, lines_of
 
 ROOT = Path(__file__).parents[1]
 FOLDER = Path(tempfile.gettempdir(), "segmetrics-mutants")  #: kept: compiled kernels, traces
+
+WAITING = 180  #: seconds without any CPU time after which a test hangs
+
+#: The test that fails with a change, or without one: "" for none, None if they died or hung.
+Run = Callable[["Mutant | None", list[str]], "str | None"]
 
 #: Imported once. What is missing is imported by the tests that need it, or skips them.
 HEAVY = [
@@ -60,48 +71,59 @@ PARTS: dict[str, tuple[str, str]] = {
     ),
     "counting": (
         "counting/*.py",
-        "agreement bad_input cpu_backend upsample semantics cuda_backend threads sparse masks",
+        "agreement bad_input cpu_backend upsample cuda_backend sparse",
     ),
     "surfaces": (
         "surfaces/*.py",
-        "surfaces* boundary_metrics errors identities bad_input sizes",
+        "surfaces* boundary_metrics errors",
     ),
     "statistics": (
         "statistics/*.py",
         "statistics image_scores resampled ranking* slices sample_size tables case_scores "
-        "calibration_images curve_images conventions sizes",
+        "calibration_images curve_images conventions objects_metrics panoptic sizes",
     ),
     "objects": ("objects/*.py", "objects_* object_pairs panoptic"),
-    "probabilities": ("probabilities/*.py", "probabilities* calibration* curve* sizes"),
+    "probabilities": ("probabilities/*.py", "probabilities* calibration* curve*"),
     "labels": ("labels/*.py", "labels"),
     "distributed": ("distributed.py", "distributed"),
-    "files": ("files/*.py", "masks files_* evaluate_meaning sizes"),
+    "files": ("files/*.py", "masks files_*"),
     "evaluate": ("evaluate/*.py", "evaluate* report slices nnunet sparse sizes"),
     "metrics": (
         "metrics/*.py",
-        "lifecycle states keys collections bad_input* semantics help image_scores identities sizes "
-        "boundary_metrics surfaces_metrics surfaces_regions objects_metrics panoptic calibration* "
-        "curve* functional case_scores",
+        "attributes lifecycle states keys collections bad_input* semantics help image_scores "
+        "identities sizes boundary_metrics surfaces_metrics surfaces_regions objects_metrics "
+        "panoptic calibration* curve* functional case_scores",
     ),
 }
 
 
-class Chosen:
-    """A plugin of pytest: runs some tests in the given order, and says which one failed."""
+class Collected:
+    """A plugin of pytest: calls a function instead of running the tests that were collected."""
 
-    def __init__(self, tests: list[str]) -> None:
-        self.place = {test: place for place, test in enumerate(tests)}
-        self.failed = ""
+    def __init__(self, then: Callable[[Collected], None]) -> None:
+        self.then, self.items, self.failed = then, dict[str, Any](), ""
 
-    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        items[:] = sorted(
-            (item for item in items if item.nodeid in self.place),
-            key=lambda item: self.place[item.nodeid],
-        )
+    def pytest_runtestloop(self, session: Any) -> bool:
+        self.items = {item.nodeid: item for item in session.items}
+        self.then(self)
+        return True
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed:
             self.failed = report.nodeid
+
+    def run(self, tests: list[str], recorded: Recorded) -> str:
+        """The first of these tests that fails; the process dies if one needs far too long."""
+        items = [self.items[test] for test in tests]
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            test = item.nodeid
+            usual = 10 * recorded.seconds[test] + 60 * (test in recorded.elsewhere)
+            limit = int(time.process_time() + 20 + usual)
+            resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if self.failed:
+                break
+        return self.failed
 
 
 class NoShrinking:
@@ -118,13 +140,14 @@ class NoShrinking:
         settings.load_profile("mutants")
 
 
-def run_tests(files: list[str], plugin: Any, examples: int = 100) -> int:
-    """The exit status of pytest."""
+def run_tests(files: list[str], plugin: Any, examples: int = 30) -> int:
+    """The exit status of pytest; 30 examples of hypothesis notice what 100 of CI do, or less."""
     import pytest
 
     without = ("cacheprovider", "xdist", "faulthandler", "unraisableexception", "threadexception")
-    options = ["-x", "-q", "-W", "ignore", *(f"-pno:{name}" for name in without)]
-    return int(pytest.main([*options, *files], plugins=[NoShrinking(examples), plugin]))
+    options = ["-x", "-q", "-s", "-W", "ignore", *(f"-pno:{name}" for name in without)]
+    folder = f"--basetemp={FOLDER / 'tests'}"
+    return int(pytest.main([*options, folder, *files], plugins=[NoShrinking(examples), plugin]))
 
 
 def record(tests: list[Path], sources: list[Path]) -> Recorded:
@@ -135,7 +158,7 @@ def record(tests: list[Path], sources: list[Path]) -> Recorded:
         known = FOLDER / "traces" / key
         if not known.exists():
             begin = time.monotonic()
-            if (found := fork(_record, file, seconds=3600, show=True)) is None:
+            if (found := fork(_record, file, show=True)) is None:
                 raise SystemExit(f"the tests of {file} do not pass without a change")
             known.write_bytes(pickle.dumps(found))
             print(f"{file} traced in {time.monotonic() - begin:.0f} s", flush=True)
@@ -146,28 +169,30 @@ def record(tests: list[Path], sources: list[Path]) -> Recorded:
 def _record(file: Path) -> Recorded | None:
     with tempfile.TemporaryDirectory() as forks:
         recorder = Recorder(Path(forks))
-        status = run_tests([str(file)], recorder, examples=10)  # they reach what 100 do
+        status = run_tests([str(file)], recorder, examples=5)  # they reach what more do
         return recorder.recorded if status in (0, 5) else None
 
 
-def try_tests(tests: list[str], caches: str) -> tuple[int, str]:
-    """The exit status of these tests, and the one that failed."""
+def try_tests(tests: list[str], recorded: Recorded, caches: str) -> str:
+    """The test that fails in a process that has not imported segmetrics."""
     import numba
 
     numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"] = caches
-    sys.dont_write_bytecode = True
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-    chosen = Chosen(tests)
-    status = run_tests(list(dict.fromkeys(test.split("::")[0] for test in tests)), chosen)
-    return status, chosen.failed
+    failed = "the import"
+
+    def run(collected: Collected) -> None:
+        nonlocal failed
+        failed = collected.run(tests, recorded)
+
+    run_tests(list(dict.fromkeys(test.split("::")[0] for test in tests)), Collected(run))
+    return failed
 
 
-def fork(function: Callable[..., Any], *arguments: Any, seconds: float, show: bool = False) -> Any:
-    """What a function returns in a fork; None if that dies, or needs more CPU time than this."""
+def fork(function: Callable[..., Any], *arguments: Any, show: bool = False) -> Any:
+    """What a function returns in a fork; None if that dies, or waits for ever."""
     with tempfile.TemporaryFile() as answer:
         if not (process := os.fork()):
             os.setsid()
-            resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds)))
             resource.setrlimit(resource.RLIMIT_AS, (2**34, resource.RLIM_INFINITY))
             if not show:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -181,11 +206,13 @@ def fork(function: Callable[..., Any], *arguments: Any, seconds: float, show: bo
             finally:
                 sys.stdout.flush()
                 leave(0)
-        deadline = time.monotonic() + 10 * seconds  # it may wait for ever without using the CPU
+        used, since = 0, time.monotonic()
         while os.waitpid(process, os.WNOHANG) == (0, 0):
-            if time.monotonic() > deadline:
-                os.killpg(process, signal.SIGKILL)
             time.sleep(0.01)
+            if time.monotonic() - since > WAITING:
+                if used == (used := cpu_time(process)):
+                    os.killpg(process, signal.SIGKILL)
+                since = time.monotonic()
         with suppress(ProcessLookupError):
             os.killpg(process, signal.SIGKILL)  # what it has started and left
         answer.seek(0)
@@ -194,56 +221,137 @@ def fork(function: Callable[..., Any], *arguments: Any, seconds: float, show: bo
     return None
 
 
+def cpu_time(session: int) -> int:
+    """Clock ticks that the processes of a session have used."""
+    used = 0
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            values = file.read_text().rpartition(")")[2].split()
+            if int(values[3]) == session:
+                used += sum(map(int, values[11:15]))
+    return used
+
+
 @dataclass
 class Checkout:
     """A copy of the checkout in which one file is changed at a time."""
 
     path: Path
+    seconds: float  # of tests that are tried with a change
+    recorded: Recorded = field(default_factory=Recorded)
     noticed_by: Counter[tuple[Path, str]] = field(default_factory=Counter)
+    sound: set[str] = field(default_factory=set)  # tests that pass without a change
+    unsound: set[str] = field(default_factory=set)
 
-    def survives(self, mutant: Mutant, recorded: Recorded) -> bool:
-        """Whether the tests pass with the change; a test that hangs has noticed it, too."""
+    def outcome(self, mutant: Mutant, run: Run) -> str:
+        """What the tests say of a change: "noticed", "survived", or "stopped" if they died or hung.
+
+        ``run`` gives the test that fails. When a test does so for the first time it must pass
+        without the change, or it is left out.
+        """
         file = self.path / mutant.file
         source, stamp = file.read_text("utf-8"), file.stat().st_mtime_ns
-        tests = recorded.reaching(mutant)
+        reaching = self.recorded.reaching(mutant, self.seconds)
+        tests = [test for test in reaching if test not in self.unsound]
         tests.sort(key=lambda test: -self.noticed_by[mutant.file, test])  # stable
         try:
             file.write_text(mutant.applied(source), "utf-8")
-            with tempfile.TemporaryDirectory() as caches:
-                folder = self._caches(mutant.file, Path(caches, "numba"))
-                for some in filter(None, (tests[:5], tests[5:])):
-                    unknown = 60 * len(recorded.elsewhere.intersection(some))
-                    seconds = 30 + unknown + 10 * sum(recorded.seconds[test] for test in some)
-                    result = fork(try_tests, some, str(folder), seconds=seconds)
-                    if result is None or result[0]:
-                        if result and result[1]:
-                            self.noticed_by[mutant.file, result[1]] += 1
-                        return False
+            failed = run(mutant, tests)
         finally:
             file.write_text(source, "utf-8")
             os.utime(file, ns=(stamp, stamp))
-        return True
+        if failed is None:
+            return "stopped"
+        if failed in self.recorded.seconds and failed not in self.sound:
+            if run(None, [failed]) != "":
+                print(f"left out, since it fails without a change: {failed}", flush=True)
+                self.unsound.add(failed)
+                return self.outcome(mutant, run)
+            self.sound.add(failed)
+        self.noticed_by[mutant.file, failed] += 1
+        return "noticed" if failed else "survived"
 
-    def _caches(self, changed: Path, copy: Path) -> Path:
-        """Compiled kernels, without those that a change to this file may change."""
+    def outcomes(self, mutants: list[Mutant], run: Run) -> dict[Mutant, str]:
+        """The outcome of every change; what is not simply noticed is printed.
+
+        Raises:
+            RuntimeError: of one test of every file, one does not pass without a change.
+        """
+        seconds = self.recorded.seconds
+        slowest_first = sorted(seconds, key=seconds.__getitem__, reverse=True)
+        quickest = {test.split("::")[0]: test for test in slowest_first}  # of each file
+        if mutants and (failed := run(None, list(quickest.values()))) != "":
+            raise RuntimeError(f"without a change this does not pass: {failed}")
+        begin, found = time.monotonic(), dict[Mutant, str]()
+        for number, mutant in enumerate(mutants, start=1):
+            found[mutant] = self.outcome(mutant, run)
+            if found[mutant] != "noticed":
+                print(f"{found[mutant]}: {mutant}", flush=True)
+            if number % 5 == 0 or number == len(mutants):
+                print(f"{number} of {len(mutants)}, {time.monotonic() - begin:.0f} s", flush=True)
+        return found
+
+    def exchanging(self, files: list[str], mutants: list[Mutant]) -> dict[Mutant, str] | None:
+        """The outcome of changes to functions, where that is certain without another import."""
+        import coverage
+
+        found: dict[Mutant, str] = {}
+        imports = coverage.Coverage(data_file=None, include=[f"{self.path}/segmetrics/*"])
+
+        def run(collected: Collected) -> None:
+            imports.stop()
+            functions = Functions(self.path)
+            gc.freeze()
+            possible = {m: functions.changed(m) for m in mutants if not self.stale_kernels(m)}
+
+            def tried(mutant: Mutant | None, tests: list[str]) -> str | None:
+                failed: str | None = fork(changed, possible.get(mutant, []), tests)
+                return failed
+
+            def changed(functions: list[tuple[FunctionType, CodeType]], tests: list[str]) -> str:
+                for function, code in functions:
+                    function.__code__ = code
+                return collected.run(tests, self.recorded)
+
+            found.update(self.outcomes([m for m in possible if possible[m]], tried))
+            ran = lines_of(imports, self.path)
+            for mutant in [m for m, outcome in found.items() if outcome == "survived"]:
+                if mutant.lines & ran:  # what that gave stays as it was
+                    del found[mutant]
+
+        imports.start()
+        return found if run_tests(files, Collected(run)) in (0, 5) else None
+
+    def imported(self, mutant: Mutant | None, tests: list[str]) -> str | None:
+        """The test that fails where segmetrics is imported with the change."""
+        with tempfile.TemporaryDirectory() as folder:
+            caches = FOLDER / "kernels"
+            if mutant and (stale := self.stale_kernels(mutant)):
+                caches = Path(folder, "kernels")
+                shutil.copytree(FOLDER / "kernels", caches, copy_function=os.link)
+                for file in stale:
+                    for index in caches.rglob(f"{file.stem}.*"):
+                        if index.parent.name.startswith(f"{file.parent.name}_"):
+                            index.unlink()
+            failed: str | None = ""
+            for some in filter(None, (tests[:8], tests[8:])):  # few files are quickly collected
+                failed = failed or fork(try_tests, some, self.recorded, str(caches))
+                if failed != "":
+                    break
+        return failed
+
+    def stale_kernels(self, mutant: Mutant) -> set[Path]:
+        """Files of kernels that may be compiled otherwise with a change."""
         sources = {f: f.read_text("utf-8") for f in (self.path / "segmetrics").rglob("*.py")}
         kernels = {f: text for f, text in sources.items() if "_compile import kernel" in text}
         stale: set[Path] = set()
-        found = {self.path / changed}
+        found = {self.path / mutant.file}
         while found:
             names = [".".join(f.relative_to(self.path).with_suffix("").parts) for f in found]
             imports = re.compile(rf"^from ({'|'.join(map(re.escape, names))}) import", re.M)
             stale |= found
             found = {f for f, text in kernels.items() if imports.search(text)} - stale
-        stale &= kernels.keys()
-        if not stale:
-            return FOLDER / "kernels"
-        shutil.copytree(FOLDER / "kernels", copy, copy_function=os.link)
-        for file in stale:
-            for index in copy.rglob(f"{file.stem}.*"):
-                if index.parent.name.startswith(f"{file.parent.name}_"):
-                    index.unlink()
-        return copy
+        return stale & kernels.keys()
 
 
 def copy_checkout(checkout: Path) -> None:
@@ -265,6 +373,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="leave out so many of those drawn")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--match", default="", help="only those whose line of output has this")
+    parser.add_argument("--seconds", type=float, default=inf, help="leave out tests beyond these")
     asked = parser.parse_args()
     for name in HEAVY:
         with suppress(ImportError):
@@ -274,7 +383,7 @@ def main() -> None:
     numba.njit(lambda x: x + 1)(1)  # what numba imports when it first compiles
     assert "segmetrics" not in sys.modules
     gc.freeze()  # forks need not look at what is imported again and again
-    checkout = Checkout(FOLDER / "checkout")
+    checkout = Checkout(FOLDER / "checkout", asked.seconds)
     copy_checkout(checkout.path)
     os.chdir(checkout.path)
     sys.path[:0] = [str(checkout.path), str(checkout.path / "tests")]
@@ -288,19 +397,22 @@ def main() -> None:
     drawn = [m for m in every[asked.first : asked.mutants] if re.search(asked.match, str(m))]
     known = equivalent_mutants(ROOT / "tests" / "equivalent_mutants.txt")
     tried = [mutant for mutant in drawn if not known(mutant)]
-    recorded = record([*tests, *sources], sources)
-    print(f"{asked.part}: {len(drawn)} of {len(every)} mutants, {len(recorded.seconds)} tests")
-    begin, survivors = time.monotonic(), 0
-    for number, mutant in enumerate(tried, start=1):
-        if checkout.survives(mutant, recorded):
-            survivors += 1
-            print(f"survived: {mutant}", flush=True)
-        if number % 10 == 0:
-            spent = time.monotonic() - begin
-            print(f"{number} done, {survivors} survived, {spent:.0f} s", flush=True)
+    checkout.recorded = record([*tests, *sources], sources)
+    number_of_tests = len(checkout.recorded.seconds)
     print(
-        f"{asked.part}: {len(drawn)} drawn, {len(tried) - survivors} noticed, "
-        f"{survivors} not, {len(drawn) - len(tried)} equivalent"
+        f"{asked.part}: {len(drawn)} of {len(every)} mutants, {number_of_tests} tests", flush=True
+    )
+    sys.dont_write_bytecode = True  # of changed files
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    found = fork(checkout.exchanging, [*map(str, [*tests, *sources])], tried, show=True)
+    if found is None:
+        raise SystemExit("the tests do not pass without a change")
+    found |= checkout.outcomes([m for m in tried if m not in found], checkout.imported)
+    number = Counter(found.values())
+    print(
+        f"{asked.part}: {len(drawn)} drawn, {number['noticed'] + number['stopped']} noticed "
+        f"({number['stopped']} of them because a test died or hung), {number['survived']} not, "
+        f"{len(drawn) - len(tried)} equivalent"
     )
 
 

@@ -658,3 +658,17 @@ def test_a_lone_map_counted_as_many_images_is_warned_of(name: str) -> None:
         metric.update(square[:, None], square[:, None])
         metric.update(torch.zeros(3, 3, 3), square)  # scores say which dimension is which
         segmetrics.MeanIoU(3).update(square, square)  # all pixels are counted together
+
+
+@pytest.mark.parametrize(("number", "more"), [(10, ""), (11, " and 1 more")])
+def test_of_bad_values_the_ten_lowest_are_named(number: int, more: str) -> None:
+    target = torch.arange(100, 100 + number).flip(0)[None]
+    named = ", ".join(map(str, range(100, 110)))
+    with pytest.raises(ValueError, match=rf"Bad values in `target`: {named}{more}\.$"):
+        functional.mean_iou(torch.zeros_like(target), target, 3)
+
+
+def test_ignored_values_and_classes_are_not_named_as_bad() -> None:
+    target, preds = torch.tensor([[0, 2, 255, 7, 1]]), torch.tensor([[9, 255, 8, 6, 1]])
+    with pytest.raises(ValueError, match=r"in `target`: 7\. Bad values in `preds`: 9\.$"):
+        functional.mean_iou(preds, target, 3, ignore_index=[255])

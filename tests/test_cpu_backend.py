@@ -82,6 +82,13 @@ def test_more_pixels_than_int32_holds_are_counted_in_one_update() -> None:
     assert matrix.tolist() == [[0, 0], [0, number]]
 
 
+@pytest.mark.skipif("CI" not in os.environ, reason="takes some seconds; runs where CI is set")
+def test_more_bytes_in_line_than_int32_holds_are_counted_in_one_update() -> None:
+    number = 2**31 + 5
+    labels = torch.from_numpy(np.zeros(number, np.uint8))[None]  # never written: it has no memory
+    assert functional.confusion_matrix(labels, labels, 2).tolist() == [[number, 0], [0, 0]]
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("task", TASKS)
 def test_every_half_is_compared_by_its_value(dtype: torch.dtype, task: Task) -> None:

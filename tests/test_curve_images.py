@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
 from segmetrics import AUROC, BestThreshold, CurveImageScores
-from segmetrics.statistics import compare, confidence_interval, slices
+from segmetrics.statistics import Sums, compare, confidence_interval, slices
 
 N = 12
 
@@ -58,6 +58,16 @@ def test_ois_pools_the_counts_at_the_best_threshold_of_each_image() -> None:
     expected = 2 * sums[0] / (2 * sums[0] + sums[1] + sums[2])
     assert images.compute()["OIS"].item() == pytest.approx(expected, abs=1e-6)
     assert images.compute()["OIS"] > images.compute()["best_dice"]
+
+
+def test_ois_is_a_function_of_sums_of_any_number_of_resamples() -> None:
+    images = CurveImageScores(task="binary")
+    images.update(*drawn(0))
+    ois = images.image_counts().statistic("OIS")
+    assert isinstance(ois, Sums)
+    sums = ois.parts[:6]
+    assert torch.equal(ois.score(sums.view(2, 3, -1)).flatten(), ois.score(sums))
+    assert ois.score(sums[0]) == ois.score(sums)[0]
 
 
 def test_an_image_alone_has_its_own_scores_and_the_worst_are_named() -> None:

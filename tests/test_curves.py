@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from math import inf, nan
 from typing import Any
 
@@ -363,6 +364,26 @@ def test_the_compiled_backend_counts_what_the_definition_counts(
     assert_counts_as_defined(_backend(pixels, ranking), pixels, ranking)
 
 
+@pytest.mark.parametrize("task", ["binary", "multilabel", "multiclass"])
+@pytest.mark.parametrize("logits", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_lines_longer_than_a_tile_are_counted_as_defined(
+    task: Any, logits: bool, dtype: torch.dtype
+) -> None:
+    """Kernels take at most 8,192 pixels at once: here images have two tiles and a rest."""
+    generator = torch.Generator().manual_seed(8)
+    number = None if task == "binary" else 3
+    scores = torch.randn((2, number or 1, 17, 1021), generator=generator)
+    if not logits:
+        scores = scores.softmax(1) if task == "multiclass" else scores.sigmoid()
+    shape = (2, 17, 1021) if task == "multiclass" else scores.shape
+    target = torch.randint(3 if task == "multiclass" else 2, shape, generator=generator)
+    for per_image in (False, True):
+        ranking = Ranking.ranking(number, task=task, from_logits=logits, per_image=per_image)
+        pixels = read_scores(scores.to(dtype), target, ranking)
+        assert_counts_as_defined(_backend(pixels, ranking), pixels, ranking)
+
+
 @settings(max_examples=20, deadline=None)
 @given(ranked(), st.integers(1, 40), st.integers(1, 3), st.integers(1, 4))
 def test_workers_that_share_tables_count_every_box_once(
@@ -382,6 +403,16 @@ def test_workers_that_share_tables_count_every_box_once(
         finally:
             torch.set_num_threads(before)
     assert_counts_as_defined(counts, pixels, ranking)
+
+
+@pytest.mark.skipif("CI" not in os.environ, reason="takes some seconds; runs where CI is set")
+def test_more_scores_than_int32_holds_are_counted_in_one_update() -> None:
+    number = 2**31 + 2**20
+    scores, target = torch.full((1, 1), 0.25), torch.ones(1, 1, dtype=torch.bool)
+    ranking = Ranking.ranking(None, task="binary")
+    pixels = read_scores(scores.expand(1, number), target.expand(1, number), ranking)
+    table = ranking.table(_backend(pixels, ranking))
+    assert (table.max().item(), table.sum().item()) == (number, number)
 
 
 def test_resized_scores_are_those_of_interpolate() -> None:
@@ -448,7 +479,7 @@ def test_fp16_and_other_scores_are_not_mixed() -> None:
         (lambda: AUROC(5, max_fpr=0), "`max_fpr` must be in"),
         (lambda: FPRAtRecall(5, recall=2), "`recall` must be in"),
         (lambda: BestThreshold(5, score="mcc"), "`score` must be one of 'dice'"),
-        (lambda: AUROC(task="binary", positive="right"), "`positive='right'` ranks"),
+        (lambda: AUROC(3, task="multilabel", positive="right"), "`positive='right'` asks whether"),
         (lambda: AUROC(task="binary", average="none"), "means nothing where there is one curve"),
         (lambda: ROC(5).compute_scalars(), "is a curve and has no scalars"),
     ],

@@ -253,6 +253,33 @@ def test_classes_of_one_file_are_scored_together(tmp_path: Path, form: str) -> N
     assert rows["1"]["ECE"] == pytest.approx(sum(gaps) / len(y), abs=10 * near)
 
 
+def test_integers_of_classes_are_used_as_they_are_stored(tmp_path: Path) -> None:
+    """Sums miss 1 as small probabilities are rounded away; divided by it, 0.85 would become 1."""
+    rng = np.random.default_rng(4)
+    number = 40
+    p = np.full((number, *SIZE), 0.15 / (number - 1), np.float32)  # 0.98 of a step: rounded down
+    masks = rng.integers(0, number, SIZE).astype(np.uint8)
+    sure = masks.copy()
+    sure[rng.random(SIZE) < 0.15] = 3
+    np.put_along_axis(p, sure[None], np.float32(0.85), 0)
+    stored = (p * 255).astype(np.uint8)
+    assert stored.sum(0).max() < 0.86 * 255
+    for folder, array in (("preds", stored), ("targets", masks)):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "a.npy", array)
+    out = tmp_path / "scores.json"
+    folders = tmp_path / "preds", tmp_path / "targets"
+    found = run(*folders, "--num-classes", number, "--probabilities", "--json", out)
+    assert found.exit_code == 0, found.output
+    scores = json.loads(out.read_text())["scores"]
+    accuracy = (sure == masks).mean()
+    assert scores["pixel_accuracy"] == pytest.approx(accuracy)
+    assert scores["ECE"] == pytest.approx(abs(accuracy - 216 / 255), abs=1e-5)
+    one_hot = np.eye(number)[masks.ravel()].T.reshape(stored.shape)
+    expected = ((stored / 255 - one_hot) ** 2).sum(0).mean()
+    assert scores["brier"] == pytest.approx(expected, abs=1e-5)
+
+
 def test_classes_have_intervals_ignored_pixels_and_ids(tmp_path: Path) -> None:
     logits, masks = classes(SIZE)
     preds, targets = tmp_path / "preds", tmp_path / "targets"
@@ -353,3 +380,150 @@ def test_logits_without_probabilities_are_refused(tmp_path: Path, maps: Maps) ->
     found = run(preds, targets, "--binary", "--from-logits")
     assert found.exit_code == 2
     assert "give --probabilities" in " ".join(found.output.split())
+
+
+# --- regions that overlap -------------------------------------------------------------------------
+
+#: A label of one value, too, as in nnU-Net's documentation; the names of 1 and 2 are not given.
+BRATS = {
+    "labels": {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3, "ignore": 4},
+    "regions_class_order": [1, 2, 3],
+}
+REGIONS = {"whole": (1, 2, 3), "core": (2, 3), "enhancing": (3,)}
+
+
+def regions(shape: tuple[int, ...]) -> Classes:
+    """Independent logits ``(3, ...)`` of the regions, and label maps with ignored pixels."""
+    rng = np.random.default_rng(5)
+    masks = [rng.integers(0, 5, shape).astype(np.uint8) for _ in range(N)]
+    of_regions = [
+        np.stack([np.isin(mask, classes) for classes in REGIONS.values()]) for mask in masks
+    ]
+    return [(rng.normal(size=x.shape) + 2 * x - 1).astype(np.float32) for x in of_regions], masks
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-logits))
+
+
+@pytest.mark.parametrize("form", ["nnunet", "nifti", "npy", "logits"])
+def test_regions_have_channels_of_their_own(tmp_path: Path, form: str) -> None:
+    in_space = form in ("nnunet", "nifti")
+    logits, masks = regions((6, 5, 4) if in_space else SIZE)
+    preds, targets = tmp_path / "preds", tmp_path / "targets"
+    preds.mkdir()
+    targets.mkdir()
+    for i, (z, mask) in enumerate(zip(logits, masks, strict=True)):
+        if in_space:
+            saved(targets / f"{i}.nii.gz", mask)
+        else:
+            Image.fromarray(mask).save(targets / f"{i}.png")
+        if form == "nnunet":  # (R, z, y, x), next to what nnU-Net makes of them
+            np.savez(preds / f"{i}.npz", probabilities=sigmoid(z).transpose(0, 3, 2, 1))
+        elif form == "nifti":
+            saved(preds / f"{i}.nii.gz", *flipped(np.moveaxis(sigmoid(z), 0, -1)))
+        else:
+            np.save(preds / f"{i}.npy", z if form == "logits" else sigmoid(z))
+    labels, out, page = (tmp_path / name for name in ("dataset.json", "s.json", "s.html"))
+    labels.write_text(json.dumps(BRATS))
+    found = run(
+        *(preds, targets, "--labels", labels, "--probabilities", "--region-channels"),
+        *(["--from-logits"] if form == "logits" else []),
+        *("--confidence", "0.9", "--json", out, "--html", page, "--csv", tmp_path / "s.csv"),
+    )
+    assert found.exit_code == 0, found.output
+    result = json.loads(out.read_text())
+    rows = {row["name"]: row for row in result["probabilities"]}
+    assert list(rows) == list(REGIONS)
+    label = np.concatenate([mask.ravel() for mask in masks])
+    kept = label != 4
+    p = np.concatenate([sigmoid(z.astype(np.float64)).reshape(3, -1) for z in logits], 1)[:, kept]
+    for r, (name, classes) in enumerate(REGIONS.items()):
+        y = np.isin(label[kept], classes)
+        assert rows[name]["AUROC"] == pytest.approx(roc_auc_score(y, p[r]), abs=3e-3)
+        assert rows[name]["AP"] == pytest.approx(average_precision_score(y, p[r]), abs=3e-3)
+        assert rows[name]["NLL"] == pytest.approx(log_loss(y, p[r]), abs=1e-5)
+        assert rows[name]["brier"] == pytest.approx(brier_score_loss(y, p[r]), abs=1e-6)
+        bins = np.minimum((p[r].astype(np.float32) * 15).astype(int), 14)
+        gaps = [abs((y[bins == b] - p[r][bins == b]).sum()) for b in range(15)]
+        assert rows[name]["ECE"] == pytest.approx(sum(gaps) / len(y), abs=1e-5)
+        dice = {row["name"]: row["dice"] for row in result["classes"]}
+        assert dice[name] == pytest.approx(f1_score(y, p[r] > 0.5), abs=1e-9)
+    assert result["scores"]["NLL"] == pytest.approx(np.mean([rows[r]["NLL"] for r in REGIONS]))
+    interval = result["intervals"]["AUROC"]
+    assert interval["low"] <= result["scores"]["AUROC"] <= interval["high"]
+    assert all(f"{name}: reliability" in page.read_text() for name in REGIONS)
+
+
+def test_regions_of_options_and_one_region_alone(tmp_path: Path) -> None:
+    logits, masks = regions(SIZE)
+    for folder in ("preds", "one", "targets"):
+        (tmp_path / folder).mkdir()
+    for i, (z, mask) in enumerate(zip(logits, masks, strict=True)):
+        np.save(tmp_path / "preds" / f"{i}.npy", sigmoid(z)[::-1])
+        np.save(tmp_path / "one" / f"{i}.npy", sigmoid(z)[0])
+        np.save(tmp_path / "targets" / f"{i}.npy", mask)
+    out, targets = tmp_path / "scores.json", tmp_path / "targets"
+    common = ["--num-classes", 4, "--ignore-index", 4, "--probabilities", "--region-channels"]
+    of_all = ["--region", "ET=3", "--region", "TC=2,3", "--region", "WT=1,2,3"]
+    found = run(tmp_path / "preds", targets, *common, *of_all, "--json", out, "--boundary")
+    assert found.exit_code == 0, found.output
+    several = {row["name"]: row for row in json.loads(out.read_text())["probabilities"]}
+    assert list(several) == ["ET", "TC", "WT"]
+    found = run(tmp_path / "one", targets, *common, "--region", "WT=1,2,3", "--json", out)
+    assert found.exit_code == 0, found.output
+    (alone,) = json.loads(out.read_text())["probabilities"]
+    assert alone == several["WT"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        ((2, *SIZE), [], "2×24×31: 2 along axis 0, expected 3: the scores of each region"),
+        ((3, 20, 31), [], "20×31, its target"),
+        ((3, *SIZE), ["--no-background"], "regions have no class 0"),
+        ((3, *SIZE), ["--format", "nnunet", "--json", "s.json"], "--format nnunet is a file"),
+        ((3, *SIZE), ["--labels", "voc"], "needs regions"),
+        ((3, *SIZE), ["--binary"], "--region-channels is of regions of label maps"),
+    ],
+)
+def test_what_are_no_channels_of_regions_is_named(
+    tmp_path: Path, shape: tuple[int, ...], options: list[str], message: str
+) -> None:
+    (tmp_path / "preds").mkdir()
+    (tmp_path / "targets").mkdir()
+    labels = tmp_path / "dataset.json"
+    labels.write_text(json.dumps(BRATS))
+    np.save(tmp_path / "preds" / "a.npy", np.full(shape, 0.25, np.float32))
+    np.save(tmp_path / "targets" / "a.npy", np.zeros(SIZE, np.uint8))
+    given = [] if {"--labels", "--binary"} & set(options) else ["--labels", labels]
+    folders = tmp_path / "preds", tmp_path / "targets"
+    found = run(*folders, *given, "--probabilities", "--region-channels", *options)
+    assert found.exit_code == 2
+    assert message in " ".join(found.output.split())
+
+
+def test_values_that_are_in_no_region_and_no_class_are_named(tmp_path: Path) -> None:
+    logits, masks = regions(SIZE)
+    for folder, array in (("preds", sigmoid(logits[0])), ("targets", masks[0] + 5)):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "a.npy", array)
+    labels = tmp_path / "dataset.json"
+    labels.write_text(json.dumps(BRATS))
+    options = ["--labels", labels, "--probabilities", "--region-channels"]
+    found = run(tmp_path / "preds", tmp_path / "targets", *options)
+    assert found.exit_code == 2
+    assert "neither a class nor ignored: 5" in " ".join(found.output.split())
+
+
+def test_regions_in_files_of_classes_are_named(tmp_path: Path) -> None:
+    logits, masks = regions(SIZE)
+    for folder, array in (("preds", sigmoid(logits[0])), ("targets", masks[0] % 3)):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "a.npy", array)
+    folders = tmp_path / "preds", tmp_path / "targets"
+    found = run(*folders, "--num-classes", 3, "--probabilities")
+    assert found.exit_code == 2
+    assert "Regions that overlap? Pass --region-channels" in " ".join(found.output.split())
+    found = run(*folders, "--num-classes", 3, "--region-channels", "--region", "all=1,2")
+    assert "means nothing without --probabilities" in " ".join(found.output.split())

@@ -43,8 +43,6 @@ probability = target.float() * 0.8 + 0.1
 def inputs(name, metric):
     if name.startswith("Panoptic"):
         return metric(things=[1], stuffs=[0]), [torch.stack([x, x], -1) for x in (preds, target)]
-    if name == "AURC":
-        return metric(2), (torch.stack([1 - probability, probability], 1), target)
     if name in %r:
         return metric(task="binary"), (probability, target)
     more = {"tolerance": 1} if name in ("SurfaceDice", "SurfaceMetrics") else {}
@@ -61,7 +59,7 @@ statistics.confidence_interval(images, n_resamples=50)
 print("fine")
 """
 PROBABILITIES = [
-    *("AUROC", "AveragePrecision", "BestThreshold", "BrierScore", "CalibrationError"),
+    *("AURC", "AUROC", "AveragePrecision", "BestThreshold", "BrierScore", "CalibrationError"),
     *("CalibrationImageScores", "CurveImageScores", "FPRAtRecall", "NegativeLogLikelihood"),
     *("PrecisionRecallCurve", "ProbabilityMetrics", "ROC"),
 ]
@@ -90,6 +88,15 @@ def test_metrics_and_statistics_work_without_any_extra() -> None:
     every = [name for names in EXTRAS.values() for name in names]
     done = python(every, EVERY_METRIC % (PROBABILITIES,))
     assert done.stdout == "fine\n", done.stderr
+
+
+def test_the_command_says_that_it_needs_numba() -> None:
+    blocked = f"import sys; sys.modules['numba'] = None; {NEED['cli']}"
+    command = [sys.executable, "-c", blocked]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the command needs numba")
+    assert "pip install" in done.stderr
 
 
 @pytest.mark.parametrize("extra", NEED)

@@ -21,7 +21,10 @@ from segmetrics import labels
 from segmetrics.evaluate.command import app
 from segmetrics.evaluate.settings import Readings
 from segmetrics.files import Buffer, MaskError, read
+from segmetrics.files.bitmaps import read_bmp, read_pnm
+from segmetrics.files.masks import Reading
 from segmetrics.files.panoptic import read_segments
+from segmetrics.files.png import _Png
 from segmetrics.labels import LabelSpace
 
 RANDOM = np.random.default_rng(0)
@@ -230,6 +233,14 @@ def test_a_colour_png_of_too_few_rows_is_refused(depth: int, tmp_path: Path) -> 
         read(tmp_path / "a.png")
 
 
+@pytest.mark.parametrize("bits", [1, 2, 8, 16])
+def test_an_interlaced_png_has_as_many_bytes_as_its_seven_passes(bits: int) -> None:
+    for height, width in np.ndindex(10, 10):
+        values = np.zeros((height, width), int)
+        png_ = _Png((height, width), bits, 0, True, b"", b"")
+        assert png_.bytes == len(interlaced_rows(values, bits))
+
+
 def test_a_last_row_of_any_value_is_a_row(tmp_path: Path) -> None:
     for value in range(256):
         values = np.full((3, 5), value, np.uint8)
@@ -297,7 +308,7 @@ def test_pillows_limit_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.Monkey
 # --- other formats --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bits", [1, 4, 8])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
 @pytest.mark.parametrize("colors", [2, None])
 @pytest.mark.parametrize("flipped", [False, True])
 def test_a_bmp_gives_its_indices(
@@ -318,6 +329,76 @@ def test_a_bmp_gives_its_indices(
     header = struct.pack("<2sIHHI", b"BM", start + len(data), 0, 0, start)
     (tmp_path / "a.bmp").write_bytes(header + info + palette + data)
     assert np.array_equal(read(tmp_path / "a.bmp").values, values)
+    found = read_bmp(tmp_path / "a.bmp", Reading(), Buffer()).palette
+    assert found == np.linspace(0, 255, count, dtype=int).astype(np.uint8).repeat(3).tobytes()
+
+
+@pytest.mark.parametrize("bits", [24, 32])
+@pytest.mark.parametrize("height", [5, -5])
+def test_a_bmp_of_colours_gives_them(bits: int, height: int, tmp_path: Path) -> None:
+    colors = RANDOM.integers(0, 256, (5, 7, 3)).astype(np.uint8)
+    stored = np.zeros((5, -(-7 * bits // 32) * 4), np.uint8)  # blue, green, red; rows of words
+    pixels = np.zeros((5, 7, bits // 8), np.uint8)
+    pixels[..., :3] = colors[..., ::-1]
+    stored[:, : 7 * bits // 8] = pixels.reshape(5, -1)
+    info = struct.pack("<IiiHHIIiiII", 40, 7, height, 1, bits, 0, stored.size, 0, 0, 0, 0)
+    header = struct.pack("<2sIHHI", b"BM", 54 + stored.size, 0, 0, 54)
+    data = (stored if height < 0 else stored[::-1]).tobytes()
+    (tmp_path / "a.bmp").write_bytes(header + info + data)
+    found = read_bmp(tmp_path / "a.bmp", Reading(), Buffer())
+    assert found.bands == "RGB"
+    assert np.array_equal(found.values, colors)
+
+
+def test_a_bmp_of_os_2_gives_its_indices_and_colours(tmp_path: Path) -> None:
+    """Its header is shorter, and an entry of its palette has three bytes."""
+    values = RANDOM.integers(0, 16, (5, 7))
+    palette = RANDOM.integers(0, 256, (16, 3)).astype(np.uint8)
+    data = b"".join(rows_of(np.pad(row, (0, 1))[None], 4)[1:] for row in values[::-1])
+    header = struct.pack("<2sIHHI", b"BM", 0, 0, 0, 26 + palette.size)
+    info = struct.pack("<IHHHH", 12, 7, 5, 1, 4)
+    (tmp_path / "a.bmp").write_bytes(header + info + palette[:, ::-1].tobytes() + data)
+    found = read_bmp(tmp_path / "a.bmp", Reading(), Buffer())
+    assert np.array_equal(found.values, values)
+    assert found.palette == palette.tobytes()
+
+
+@pytest.mark.parametrize("bits", [0, 3, 9, 16])
+def test_a_bmp_of_other_bits_is_refused(bits: int, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.bmp")
+    whole = bytearray((tmp_path / "a.bmp").read_bytes())
+    whole[28] = bits
+    (tmp_path / "a.bmp").write_bytes(whole)
+    with pytest.raises(MaskError, match=f"BMP of {bits} bits"):
+        read(tmp_path / "a.bmp")
+
+
+@pytest.mark.parametrize("largest", [255, 256])
+@pytest.mark.parametrize("text", [False, True])
+def test_a_ppm_gives_its_colours(largest: int, text: bool, tmp_path: Path) -> None:
+    colors = RANDOM.integers(0, largest + 1, (5, 7, 3))
+    header = f"P{3 if text else 6} 7 5 {largest}\n".encode()
+    binary = colors.astype(np.uint8 if largest < 256 else ">u2").tobytes()
+    body = " ".join(map(str, colors.ravel())).encode() if text else binary
+    (tmp_path / "a.ppm").write_bytes(header + body)
+    found = read_pnm(tmp_path / "a.ppm", Reading(), Buffer())
+    assert found.bands == "RGB"
+    assert np.array_equal(found.values, colors)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"P2 2 1 0 0 0", "values up to 0, expected 1 to 65535"),
+        (b"P2 2 1 65536 0 0", "values up to 65536"),
+        (b"P2 2 1 8 0 9", "value 9, the header says 8"),
+        (b"P5 two", "the header of the PNM is damaged"),
+    ],
+)
+def test_a_damaged_pnm_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.pgm").write_bytes(content)
+    with pytest.raises(MaskError, match=message):
+        read(tmp_path / "a.pgm")
 
 
 def test_a_run_length_coded_bmp_is_refused(tmp_path: Path) -> None:

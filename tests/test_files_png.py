@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from segmetrics.files import MaskError, read
+from segmetrics.files import MaskError, png, read
 from segmetrics.files.masks import Buffer, Reading
 from segmetrics.files.meaning import to_labels
 from segmetrics.files.panoptic import read_segments
@@ -222,3 +222,26 @@ def test_the_memory_of_one_image_serves_the_next(tmp_path: Path) -> None:
         Image.fromarray(mask).save(tmp_path / "a.png")
         stored = read_png(tmp_path / "a.png", Reading(), buffer)
         assert np.array_equal(to_labels(tmp_path / "a.png", stored, Reading()).values, mask)
+
+
+@pytest.mark.parametrize(("color", "bits"), [(0, 1), (0, 8), (0, 16), (3, 4), (2, 8), (6, 16)])
+def test_sound_images_need_no_other_decoder(
+    color: int, bits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(*_: object) -> None:
+        raise AssertionError("decoded by a library, which takes five times as long")
+
+    monkeypatch.setattr(png, "_decoded_by_libraries", other)
+    rows = b"\0" + bytes(-(-5 * COLORS[color] * bits // 8))
+    path = tmp_path / "a.png"
+    path.write_bytes(png_of((2, 5), bits, color, 2 * rows))
+    assert not png.read_png(path, Reading(), Buffer()).values.any()
+    assert (png.read_color_runs(path, Buffer()) is None) == ((color, bits) != (2, 8))
+
+
+def test_a_png_that_is_cut_anywhere_is_named_as_such(tmp_path: Path) -> None:
+    whole = png_of((2, 5), 8, 0, bytes(12))
+    for kept in range(9, len(whole)):
+        (tmp_path / "a.png").write_bytes(whole[:kept])
+        with pytest.raises(MaskError, match="the PNG is truncated"):
+            read_png(tmp_path / "a.png", Reading(), Buffer())

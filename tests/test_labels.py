@@ -58,6 +58,7 @@ from segmetrics.labels import (
     datasets,
     palette,
 )
+from segmetrics.labels.files import gives_colors
 from strategies import LABEL_DTYPES, LAYOUTS, generators, label_spaces, lay_out
 
 PUBLIC = {name: getattr(segmetrics, name) for name in segmetrics.__all__}
@@ -1004,3 +1005,16 @@ def test_few_names_are_shown_all_and_many_are_cut() -> None:
 def test_colours_of_pixels_that_do_not_count_are_those_of_the_official_labels() -> None:
     official = {label.color for label in OFFICIAL_LABELS if label.ignoreInEval}
     assert set(datasets.CITYSCAPES_VOID) == official - set(CITYSCAPES.colors or ())
+
+
+def test_colours_of_void_are_those_of_the_development_kits() -> None:
+    assert (palette(256)[255],) == datasets.VOC_VOID
+    assert datasets.ADE20K_VOID == ((0, 0, 0),)  # of the label 0, "other"
+
+
+def test_a_file_says_whether_it_has_colours(tmp_path: Path) -> None:
+    path = tmp_path / "space.json"
+    for more, expected in (({}, False), ({"colors": ["#102030"]}, True)):
+        path.write_text(json.dumps({"names": ["a"]} | more))
+        assert gives_colors(path) is expected
+        assert gives_colors(str(path)) is expected

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import unicodedata
 import zlib
 from pathlib import Path
 
@@ -227,6 +229,43 @@ def test_two_files_of_one_name_are_named(tmp_path: Path) -> None:
     assert "1.png" in problem.detail
 
 
+@pytest.mark.parametrize("number", [2, 3, 4, 6])
+def test_of_several_files_of_one_name_three_are_named(number: int, tmp_path: Path) -> None:
+    suffixes = ["bmp", "gif", "npy", "nrrd", "png", "tif"][:number]
+    preds = folder(tmp_path / "a", *(f"1.{suffix}" for suffix in suffixes))
+    targets = folder(tmp_path / "b", "1.webp")
+    pairs, [problem] = find_pairs(preds, targets)
+    assert (pairs, problem.file) == ([], str(preds / "1.bmp"))
+    also = ", ".join(str(preds / f"1.{suffix}") for suffix in suffixes[1:3])
+    more = {4: " and 1 more", 6: " and 3 more"}.get(number, "")
+    assert problem.detail == f"'1' is also {also}{more}"
+    assert problem.hint == "To take these: --match '{key}.bmp' '{key}.webp'"
+    _, [problem] = find_pairs(targets, preds)
+    assert problem.hint == "To take these: --match '{key}.webp' '{key}.bmp'"
+
+
+def test_of_files_of_one_name_the_one_in_its_partners_format_is_taken(tmp_path: Path) -> None:
+    preds = folder(tmp_path / "a", "1.png", "1.npz", "2.nii", "2.nii.gz", "3.png", "3.npz")
+    targets = folder(tmp_path / "b", "1.PNG", "2.nii.gz")
+    pairs, problems = find_pairs(preds, targets)
+    assert [(pair.name, pair.preds.name) for pair in pairs] == [("1", "1.png")]
+    found = {(problem.kind, Path(problem.file).name, problem.hint) for problem in problems}
+    assert found == {
+        ("ambiguous", "2.nii", "To take these: --match '{key}.nii' '{key}.nii.gz'"),
+        ("ambiguous", "3.npz", ""),
+        ("no target", "3.npz", ""),
+        ("no target", "3.png", ""),
+    }
+
+
+def test_names_that_look_alike_are_told_to_be_other_characters(tmp_path: Path) -> None:
+    preds = folder(tmp_path / "a", unicodedata.normalize("NFC", "ä.png"))
+    folder(preds, unicodedata.normalize("NFD", "ä.png"))
+    targets = folder(tmp_path / "b", "ä.png")
+    _, [problem] = find_pairs(preds, targets)
+    assert "the names look alike, but are other characters" in problem.detail
+
+
 def test_a_jpeg_is_named_unless_a_mask_stands_next_to_it(tmp_path: Path) -> None:
     preds = folder(tmp_path / "a", "1.png", "2.png", "2.jpg", "3.jpg")
     targets = folder(tmp_path / "b", "1.png", "2.png")
@@ -302,6 +341,31 @@ def test_folders_without_masks_are_refused(tmp_path: Path) -> None:
             find_pairs(preds, targets)
     with pytest.raises(ValueError, match=r"none of its 1 masks fits .*1\.png"):
         find_pairs(masks, masks, CITYSCAPES)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match=r"pipe: is no regular file\."):
+        find_pairs(tmp_path / "pipe", masks)
+
+
+def test_two_files_are_a_pair_if_both_are_masks(tmp_path: Path) -> None:
+    files = folder(tmp_path, "1.png", "2.tif", "3.jpg", "4.jpg")
+    pairs, problems = find_pairs(files / "1.png", files / "2.tif")
+    assert [(pair.name, pair.preds, pair.target) for pair in pairs] == [
+        ("2.tif", files / "1.png", files / "2.tif")
+    ]
+    assert not problems
+    for preds, target, wrong in (("1.png", "3.jpg", ["3"]), ("4.jpg", "3.jpg", ["4", "3"])):
+        pairs, problems = find_pairs(files / preds, files / target)
+        assert not pairs
+        assert [(p.kind, Path(p.file).stem) for p in problems] == [("format", x) for x in wrong]
+
+
+def test_a_folder_is_searched_once_however_many_links_lead_to_it(tmp_path: Path) -> None:
+    masks = folder(tmp_path / "masks", "1.png", "b/2.png")
+    (masks / "a").symlink_to(masks / "b")
+    (masks / "b" / "up").symlink_to(masks)
+    (masks / "out").symlink_to(folder(tmp_path / "others", "3.png"))
+    names = ["1", "b/2", "out/3"]
+    assert list(names_of(masks, masks)) == names
 
 
 def test_images_behind_masks_are_found_by_path_or_key(tmp_path: Path) -> None:

@@ -288,6 +288,18 @@ def test_segments_of_one_class_and_id_are_one_object_wherever_they_lie() -> None
     assert pairs.pixels == 5
 
 
+def test_categories_and_ids_of_any_size_are_kept_distinct() -> None:
+    """One number for both, of 64 bits, would have the first two equal."""
+    pixels = np.array([[[0, 0], [2**32, 0], [0, 2**32 - 1], [0, 0]]])
+
+    def classify(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return (values[:, 0] > 0).astype(np.int64), values[:, 1]
+
+    pairs = segment_pairs(pixels, pixels, classify, classify)
+    assert pairs.target.classes.tolist() == [0, 1, 0]
+    assert pairs.target.sizes.tolist() == [2, 1, 1]
+
+
 def test_inputs_are_not_changed() -> None:
     labels = np.random.default_rng(2).integers(-2, 2, (31, 17))
     before = labels.copy()

@@ -67,6 +67,31 @@ def test_brats_combines_lesions_that_are_near_each_other() -> None:
     assert men["object_hd95_region/ET"] == pytest.approx((0 + 374 + 374) / 3)
 
 
+@pytest.mark.parametrize(
+    ("name", "dilation", "uncounted"),
+    [
+        ("2023-gli", 3, 50), ("2023-ssa", 3, 50), ("2023-ped", 3, 50), ("2023-men", 1, 50),
+        ("2023-met", 1, 2), ("2024-gli", 3, 20), ("2024-ssa", 3, 50), ("2024-ped", 5, 10),
+        ("2024-met", 1, 2), ("2024-men-rt", 1, 50),
+    ],
+)  # fmt: skip
+def test_each_task_of_brats_has_its_dilation_and_its_smallest_lesion(
+    name: str, dilation: int, uncounted: int
+) -> None:
+    def lesions(voxels: int, gap: int | None = None) -> float:
+        """The lesions that count of a line of voxels, or of two with a gap between."""
+        target = np.zeros((3, 3, 140), np.uint8)
+        target[1, 1, :voxels] = 1
+        if gap is not None:
+            target[1, 1, voxels + gap : 2 * voxels + gap] = 1
+        metric = ObjectMetrics.preset(f"brats-{name}", task="binary")
+        return scored(metric, (np.zeros_like(target), target))["target_objects"]
+
+    assert (lesions(uncounted), lesions(uncounted + 1)) == (0, 1)
+    assert lesions(uncounted + 1, gap=2 * dilation) == 1
+    assert lesions(uncounted + 1, gap=2 * dilation + 1) == 2
+
+
 def test_brats_does_not_count_small_lesions_but_lets_them_be_found() -> None:
     """A lesion of 8 voxels is neither missed nor found; what touches it is not false."""
     target = np.zeros((20, 20, 20), np.uint8)

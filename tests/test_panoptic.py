@@ -408,6 +408,15 @@ def test_bad_input_is_named_and_nothing_is_counted(call, preds, target, error, m
     assert metric.update_count == 1
 
 
+@pytest.mark.parametrize(("number", "rest"), [(10, ": neither"), (11, " …: neither")])
+def test_ten_unknown_categories_are_listed(number, rest) -> None:
+    preds = torch.zeros(1, 1, number, 2, dtype=torch.long)
+    preds[..., 0] = 100 + torch.arange(number)
+    listed = ", ".join(str(100 + i) for i in range(10))
+    with pytest.raises(ValueError, match=f"unknown category {listed}{rest}"):
+        PanopticQuality([1], [0]).update(preds, torch.zeros_like(preds))
+
+
 def test_the_image_of_an_unknown_category_is_named() -> None:
     preds = torch.cat([GOOD, GOOD, GOOD])
     preds[2, 0, 0, 0] = 77

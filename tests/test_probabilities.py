@@ -106,6 +106,25 @@ def test_cut_into_boxes_everything_is_counted_as_defined(data: st.DataObject, la
     assert_counts_as_defined(counts, pixels, reading)
 
 
+@pytest.mark.parametrize("upsample", [None, "bilinear", "nearest"])
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_lines_longer_than_a_tile_are_counted_as_defined(
+    upsample: Upsample | None, layout: str, dtype: torch.dtype
+) -> None:
+    """Kernels take at most 1,024 pixels of a line at once: here lines have two tiles and a rest."""
+    generator = torch.Generator().manual_seed(6)
+    target = torch.randint(3, (2, 3, 2500), generator=generator)
+    size = (2, 1250) if upsample else (3, 2500)
+    scores = lay_out(torch.randn((2, 3, *size), generator=generator).to(dtype), layout)
+    reading = Probabilities.reading(
+        3, from_logits=True, upsample=upsample, classwise=True, temperatures=[0.5, 1.0]
+    )
+    for level in (reading, replace(reading, per_image=True)):
+        pixels = read(scores, target, level)
+        assert_counts_as_defined(count_on_cpu(pixels, level), pixels, level)
+
+
 @pytest.mark.parametrize("dtype", SCORE_DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS[:4])
 def test_the_same_bits_in_any_layout(dtype: torch.dtype, layout: str) -> None:

@@ -10,10 +10,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-from segmetrics import AURC, AUROC, AveragePrecision, FPRAtRecall
+from segmetrics import (
+    AURC,
+    AUROC,
+    ROC,
+    AveragePrecision,
+    BestThreshold,
+    CurveImageScores,
+    FPRAtRecall,
+)
 from segmetrics.functional import aurc
 
 
@@ -109,5 +118,116 @@ def test_nothing_counted_is_nan_and_labels_are_refused() -> None:
         metric.update(
             torch.zeros((1, 4), dtype=torch.int64), torch.zeros((1, 4), dtype=torch.int64)
         )
-    with pytest.raises(TypeError, match="task"):
-        AURC(3, task="binary")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="`num_classes`"):
+        AURC()
+
+
+# --- one score a pixel ----------------------------------------------------------------------------
+
+
+def of_foreground(seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """Logits of the foreground on both sides of 0, some of them 0, and the truth with void."""
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.randint(2, (3, 30, 21), generator=generator)
+    logits = 2 * torch.randn(target.shape, generator=generator) + 3 * target - 1.5
+    logits[0, 0, :5] = 0.0
+    return logits.to(dtype), target.where(torch.rand(target.shape, generator=generator) > 0.1, 255)
+
+
+def of_pixels(logits: Tensor, target: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Of every pixel |logit|, which ranks as max(p, 1 - p), and whether the prediction is right."""
+    kept = target != 255
+    z, y = logits.double()[kept].numpy(), target[kept].numpy()
+    return np.abs(z), (z > 0) == (y == 1)
+
+
+def test_one_score_has_the_area_of_both_probabilities() -> None:
+    """torch-uncertainty stacks 1 - p and p."""
+    logits, target = of_foreground()
+    p = logits.sigmoid()
+    arguments: Any = {"ignore_index": 255}
+    both = AURC(2, **arguments)(torch.stack([1 - p, p], 1), target)
+    assert both > 0.01
+    found = AURC(task="binary", **arguments)(p, target)
+    assert found.item() == pytest.approx(both.item(), abs=1e-6)
+    assert torch.equal(aurc(p[:, None], target, task="binary", **arguments), found)
+    of_logits = AURC(task="binary", from_logits=True, **arguments)(logits, target)
+    assert of_logits.item() == pytest.approx(both.item(), abs=1e-4)
+    coarse = AURC(task="binary", cells=512, **arguments)(p, target)
+    assert coarse.item() == pytest.approx(both.item(), abs=1e-3)
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_right_against_wrong_of_one_score_is_exact_in_half_precision(
+    dtype: torch.dtype, from_logits: bool
+) -> None:
+    logits, target = of_foreground(1)
+    scores = (logits if from_logits else logits.sigmoid()).to(dtype)
+    p = scores.double()
+    middle = 0.0 if from_logits else 0.5
+    kept = target != 255
+    confidence = (p - middle).abs()[kept].numpy()
+    right = ((p > middle) == (target == 1))[kept].numpy()
+    arguments: Any = {
+        "task": "binary", "from_logits": from_logits, "ignore_index": 255, "positive": "right"
+    }  # fmt: skip
+    for score, oracle in ((AUROC, roc_auc_score), (AveragePrecision, average_precision_score)):
+        metric = score(**arguments)
+        metric.update(scores[:1], target[:1])
+        metric.update(scores[1:], target[1:])
+        assert metric.compute().item() == pytest.approx(oracle(right, confidence), abs=1e-6)
+    assert FPRAtRecall(**arguments)(scores, target) > 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.sampled_from([0.0, 1e-9, 0.2, 0.5 - 2**-24, 0.5, 0.75, 0.999, 1.0]), min_size=3),
+    st.sampled_from([2**16, 512, 6]),
+    st.integers(0, 2**32 - 1),
+)
+def test_bounds_of_right_against_wrong_hold_the_exact_value(
+    values: list[float], cells: int, seed: int
+) -> None:
+    p = np.array(values, np.float32).astype(np.float64)
+    y = np.random.default_rng(seed).integers(2, size=len(p))
+    right, confidence = (p > 0.5) == y, np.maximum(p, 1 - p)
+    metric = AUROC(task="binary", positive="right", cells=cells)
+    metric.update(torch.tensor(p).float()[None], torch.from_numpy(y)[None])
+    lower, upper = (bound.item() for bound in metric.bounds())
+    if right.all() or not right.any():
+        assert np.isnan(lower)
+    else:
+        assert lower - 1e-6 <= roc_auc_score(right, confidence) <= upper + 1e-6
+
+
+def test_one_score_shares_its_state_with_the_foregrounds_curves() -> None:
+    logits, target = of_foreground(2)
+    arguments: Any = {"task": "binary", "from_logits": True, "ignore_index": 255}
+    collection = MetricCollection(
+        {
+            "aurc": AURC(**arguments),
+            "right": AUROC(positive="right", **arguments),
+            "foreground": AUROC(**arguments),
+        }
+    )
+    collection.update(logits, target)
+    assert len(collection.compute_groups) == 1
+    confidence, right = of_pixels(logits, target)
+    found = {key: value.item() for key, value in collection.compute().items()}
+    assert found["right"] == pytest.approx(roc_auc_score(right, confidence), abs=1e-3)
+    assert found["aurc"] == pytest.approx(mean_risk(confidence, right), abs=1e-3)
+    assert found["foreground"] != pytest.approx(found["right"], abs=0.01)
+
+
+def test_what_one_score_does_not_have_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"torch.stack\(\[1 - p, p\], 1\)"):
+        ROC(task="binary", positive="right")
+    with pytest.raises(ValueError, match="no thresholds"):
+        BestThreshold(task="binary", positive="right")
+    with pytest.raises(ValueError, match="no thresholds"):
+        CurveImageScores(task="binary", positive="right")
+    with pytest.raises(ValueError, match="flatten"):
+        AURC(3, task="multilabel")
+    with pytest.raises(ValueError, match="must be even"):
+        AURC(task="binary", cells=511)

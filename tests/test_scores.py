@@ -14,8 +14,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import cohen_kappa_score, matthews_corrcoef
 
-from segmetrics import scores
+from segmetrics import BoundaryF1Score, BoundaryIoU, DiceScore, MeanIoU, scores
+from segmetrics.counting import count
+from segmetrics.recipes import class_recipe, exact, f_beta_formula, group_recipe, tversky_formula
 from segmetrics.scores import Score, Statistics
 
 OF_CLASSES = (
@@ -83,6 +86,133 @@ def test_arrays_and_tensors_give_the_same_groups_and_shares(
     if matrix.ndim == 2:
         found, expected = scores.usual(matrix, groups=groups), scores.usual(tensor, groups=groups)
         assert found == pytest.approx(expected, rel=1e-14, nan_ok=True)
+
+
+def shares(hits: float, predicted: float, target: float) -> dict[str, float]:
+    """Longhand: the scores of one class."""
+    return {
+        "iou": hits / (predicted + target - hits),
+        "dice": 2 * hits / (predicted + target),
+        "precision": hits / predicted,
+        "recall": hits / target,
+    }
+
+
+def test_the_usual_scores_are_those_of_their_formulas() -> None:
+    matrix = np.array([[5, 1, 0, 2], [2, 7, 1, 0], [0, 4, 3, 1]])  # the last column: abstentions
+    iou, dice, recall = [5 / 10, 7 / 15, 3 / 9], [10 / 15, 14 / 22, 6 / 12], [5 / 8, 7 / 10, 3 / 8]
+    grouped = [5 / 10, 15 / 19]  # of class 0, and of 1 and 2 together
+    expected = {
+        "mIoU": np.mean(iou),
+        "mDice": np.mean(dice),
+        "pixel_accuracy": 15 / 26,
+        "mean_accuracy": np.mean(recall),
+        "fw_iou": np.average(iou, weights=[8, 10, 8]),
+    }
+    assert scores.usual(matrix) == pytest.approx(expected)
+    of_classes = {name: value for name, value in expected.items() if name != "pixel_accuracy"}
+    assert scores.of_classes(Statistics.of_matrix(matrix)) == pytest.approx(of_classes)
+    with_groups = scores.usual(matrix, groups=[(0,), (1, 2)])
+    assert with_groups == pytest.approx(expected | {"mIoU_category": np.mean(grouped)})
+    without = {
+        "mIoU": np.mean(iou[:2]),
+        "mDice": np.mean(dice[:2]),
+        "pixel_accuracy": 15 / 26,  # no average over classes
+        "mean_accuracy": np.mean(recall[:2]),
+        "fw_iou": np.average(iou[:2], weights=[8, 10]),
+    }
+    assert scores.usual(matrix, ignored=(2,)) == pytest.approx(without)
+
+
+def test_agreement_is_scikit_learns_with_one_more_label_for_abstentions() -> None:
+    matrix = np.array([[5, 1, 0, 2], [2, 7, 1, 0], [0, 4, 3, 1]])
+    rows, columns = (place.repeat(matrix.ravel()) for place in np.indices((3, 4)).reshape(2, -1))
+    s = Statistics.of_matrix(matrix)
+    assert scores.cohen_kappa(s) == pytest.approx(cohen_kappa_score(rows, columns))
+    assert scores.matthews_corrcoef(s) == pytest.approx(matthews_corrcoef(rows, columns))
+
+
+@pytest.mark.parametrize("include_background", [True, False])
+@pytest.mark.parametrize("average", ["none", "macro"])
+def test_a_recipe_knows_the_shape_of_its_scores(average: Any, include_background: bool) -> None:
+    of_classes = class_recipe(
+        scores.iou, 4, average=average, include_background=include_background, ignore_index=[2]
+    )
+    of_groups = group_recipe(of_classes, [(0,), (1, 2), (2, 3)])
+    counts = count(
+        torch.tensor([[0, 1, 1, 3, 0]]), torch.tensor([[0, 1, 3, 3, 1]]), of_classes.counting
+    )
+    for recipe in (of_classes, of_groups):
+        assert recipe.of(counts).shape == recipe.shape
+    expected = torch.tensor([1 / 2, 1 / 3, 1 / 2], dtype=torch.float64)
+    found = of_groups.of(counts)
+    torch.testing.assert_close(found, expected if average == "none" else expected.mean())
+
+
+def test_a_foregrounds_scores_are_those_of_class_1() -> None:
+    expected = shares(6, 9, 12) | {"pixel_accuracy": 26 / 35}
+    found = scores.of_foreground(np.array([[20, 3, 0], [4, 6, 2]]))
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_undefined_scores_of_a_data_set_are_zero_division() -> None:
+    of_two = np.array([[4, 0, 0], [0, 0, 0]])
+    found = scores.of_foreground(of_two, 0.25)
+    assert found == dict.fromkeys(scores.OF_FOREGROUND, 0.25) | {"pixel_accuracy": 1}
+    assert scores.of_foreground(of_two)["iou"] != scores.of_foreground(of_two)["iou"]  # nan
+    expected = {"mIoU": 0.625, "mDice": 0.625, "mean_accuracy": 0.625, "fw_iou": 1.0}
+    assert scores.of_classes(Statistics.of_matrix(of_two), 0.25) == expected
+    found = scores.usual(of_two, groups=[(0,), (1,)], zero_division=0.25)
+    assert found == expected | {"pixel_accuracy": 1.0, "mIoU_category": 0.625}
+
+
+def test_scores_of_other_settings_have_other_names() -> None:
+    tversky = partial(scores.tversky, alpha=0.3, beta=0.6)
+    several = [
+        *(Score(formula, "macro") for formula in (*OF_CLASSES, partial(tversky, beta=0.7))),
+        *(Score(scores.iou, average) for average in ("micro", "weighted", "none")),
+        *(Score(scores.iou, "macro", value) for value in (0.0, 1.0)),
+        *(Score(scores.iou, "macro", nan, first, of) for first, of in ((1, ()), (0, (1,)))),
+        Score(scores.iou, "macro", ignored=(1, 2)),
+    ]
+    names = [score.name for score in several]
+    assert len(set(names)) == len(several)
+    assert all(name.isidentifier() for name in names)
+    assert names == [
+        Score(s.formula, s.average, s.zero_division, s.first, s.ignored).name for s in several
+    ]
+
+
+def test_weights_of_errors_are_0_or_more() -> None:
+    s = Statistics.of_matrix(np.array([[5, 3, 0], [1, 2, 0]]))
+    for beta, expected in ((0, 5 / 6), (0.5, 1.25 * 5 / (1.25 * 5 + 0.25 * 3 + 1))):
+        assert f_beta_formula(beta)(s, nan)[0] == pytest.approx(expected)
+    for alpha, beta, expected in ((0, 0.5, 5 / 6.5), (0.5, 0, 5 / 5.5), (0.5, 0.25, 5 / 6.25)):
+        assert tversky_formula(alpha, beta)(s, nan)[0] == pytest.approx(expected)
+    for wrong in (lambda: f_beta_formula(-0.1), lambda: tversky_formula(0.5, -0.1)):
+        with pytest.raises(ValueError, match="`beta`"):
+            wrong()
+    with pytest.raises(ValueError, match="`alpha`"):
+        tversky_formula(-0.1, 0.5)
+
+
+@pytest.mark.parametrize("metric", [MeanIoU, DiceScore, BoundaryIoU, BoundaryF1Score])
+def test_a_binary_metric_shows_no_average(metric: Any) -> None:
+    assert repr(metric(task="binary")) == f"{metric.__name__}(task='binary')"
+
+
+def test_zero_division_of_averaged_images_is_at_most_1() -> None:
+    images: Any = {"aggregation_level": "samplewise"}
+    for value in (-1, 1, nan):
+        class_recipe(scores.iou, 3, zero_division=value, **images)
+    for value in (-1.5, 1.5):
+        class_recipe(scores.iou, 3, zero_division=value)
+        with pytest.raises(ValueError, match=rf"must be nan or in \[-1, 1\] .* got {value}"):
+            class_recipe(scores.iou, 3, zero_division=value, **images)
+
+
+def test_counts_stay_on_a_device_that_has_float64() -> None:
+    assert exact(torch.zeros(2, 3, device="meta")).is_meta
 
 
 def test_scores_of_arrays_do_not_import_torch() -> None:

@@ -17,15 +17,16 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from every_metric import EVERY, images
-from segmetrics import PanopticQuality
+from segmetrics import LabelSpace, PanopticQuality
 from segmetrics.counting import cpu, plain, sparse
-from segmetrics.evaluate import checkpoint, counter, ledger
+from segmetrics.evaluate import checkpoint, counter, ledger, unknown
 from segmetrics.evaluate.command import app
 from segmetrics.evaluate.distributions import _line
 from segmetrics.files import checksums
 from segmetrics.metrics import panoptic
 from segmetrics.probabilities import cpu as probabilities_cpu
 from segmetrics.probabilities import cpu_cells
+from segmetrics.report import numbers
 from segmetrics.statistics import (
     CurveCounts,
     ImageCounts,
@@ -228,3 +229,29 @@ def test_two_hundred_cases_are_drawn_as_dots_and_more_are_not() -> None:
         svg = _line("liver", np.linspace(0, 1, number), 1.0, 20.0)
         assert svg.count("<circle") == (200 if number == 200 else 0)
         assert "<rect" in svg
+
+
+def test_masks_look_interpolated_whatever_the_share_of_pixels_that_is_examined(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ramps = np.tile(np.arange(0, 80, 2, np.uint8), (41, 1))  # each between its neighbours
+    noise = np.random.default_rng(0).permutation(ramps.ravel()).reshape(ramps.shape)
+    strange = (ramps > 10) & (ramps < 70)
+    for looked_at in (unknown.LOOKED_AT, 200, 41 * 40 - 1):
+        monkeypatch.setattr(unknown, "LOOKED_AT", looked_at)
+        assert unknown.graded(ramps, strange)
+        assert not unknown.graded(noise, strange)
+
+
+def test_of_many_confusions_the_largest_and_three_of_every_class_are_listed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    confusion = torch.zeros(6, 7, dtype=torch.int64)
+    confusion[0, 1:6] = torch.tensor([90, 80, 70, 60, 50])
+    confusion[1, [0, 2, 3, 4]] = torch.tensor([4, 3, 2, 1])
+    result = numbers.Result(confusion, LabelSpace(list("abcdef")), None, 0.95, None)
+    every = [("a", p, n) for p, n in zip("bcdef", (90, 80, 70, 60, 50), strict=True)]
+    every += [("b", p, n) for p, n in zip("acde", (4, 3, 2, 1), strict=True)]
+    assert [pair[:3] for pair in result.confusions()] == every
+    monkeypatch.setattr(numbers, "LISTED_CONFUSIONS", 4)
+    assert [pair[:3] for pair in result.confusions()] == [*every[:4], *every[5:8]]

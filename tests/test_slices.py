@@ -244,6 +244,13 @@ def test_a_missing_value_is_a_group_of_its_own(by):
     assert "(none)" in str(result)
 
 
+@pytest.mark.parametrize("by", [[None, 30, 10, 20] * 15, [("b", 2), ("b", 1), ("a", 3)] * 20])
+def test_groups_are_in_the_order_of_their_values_and_the_missing_one_is_last(by):
+    result = slices(drawn(), by, n_resamples=20)
+    expected = sorted(set(by) - {None}) + [None] * (None in by)
+    assert list(result.by_group) == expected
+
+
 def test_an_image_without_metadata_is_refused_and_metadata_without_image_warned_of():
     by = dict(zip(IDS, SITES, strict=True))
     with pytest.raises(ValueError, match=r"`by` lacks 2 of 60 images, among them \['000', '001'\]"):
@@ -270,6 +277,7 @@ def test_an_image_without_metadata_is_refused_and_metadata_without_image_warned_
         ("site", TypeError, "`by` must be a mapping .* got str"),
         (3, TypeError, "`by` must be a mapping .* got int"),
         ([("a", 1)] * 30 + [("b",)] * 30, ValueError, "a tuple of one length"),
+        (["a"] * 30 + [("b",)] * 30, ValueError, "a tuple of one length"),
     ],
 )
 def test_metadata_that_does_not_fit_images_without_ids(by, error, message):

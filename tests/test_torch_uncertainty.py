@@ -1,7 +1,4 @@
-"""torch-uncertainty's scores of the same pixels.
-
-It pins other versions of the libraries here: ``pip install --no-deps torch-uncertainty glest``.
-"""
+"""torch-uncertainty's scores of the same pixels."""
 
 from __future__ import annotations
 
@@ -73,6 +70,11 @@ def test_the_area_of_risk_is_theirs_but_for_half_of_the_ends() -> None:
     n = len(wrong)
     ends = (wrong[0] + wrong.mean()).item() / 2  # they take trapezoids between 1 / n and 1
     assert (n * ours(aurc) - ends) / (n - 1) == pytest.approx(of(theirs.AURC()), abs=1e-6)
+    p = probabilities[:, 1]  # of one score they stack 1 - p and p
+    metric = theirs.AURC()
+    metric.update(p, target)
+    found = aurc(p[None], target[None], task="binary").item()
+    assert (n * found - ends) / (n - 1) == pytest.approx(metric.compute().item(), abs=1e-6)
 
 
 @pytest.mark.parametrize("key", ["AUROC", "AP", "FPR95"])

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import pickle
 import subprocess
+from collections import Counter
 from dataclasses import dataclass, field
+from itertools import accumulate
+from math import inf
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
@@ -17,7 +21,7 @@ from mutants import Mutant
 
 @dataclass
 class Recorded:
-    """What the tests do without a change: which lines they reach, and how long they take."""
+    """What the tests do without a change: which lines they reach, and the CPU time they need."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     lines: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
@@ -28,13 +32,24 @@ class Recorded:
         self.lines |= other.lines
         self.elsewhere |= other.elsewhere
 
-    def reaching(self, mutant: Mutant) -> list[str]:
-        """The tests that may notice a change, quickest first; all where none is known to."""
-        lines = {(str(mutant.file), line) for line in range(mutant.line, mutant.last + 1)}
-        reached = {test for test, seen in self.lines.items() if lines & seen}
+    def reaching(self, mutant: Mutant, seconds: float = inf) -> list[str]:
+        """The tests that may notice a change; all tests where none is known to reach it.
+
+        One of every function comes first, of these the quickest; with a limit of seconds the last
+        ones are left out.
+        """
+        reached = {test for test, seen in self.lines.items() if mutant.lines & seen}
         if mutant.on_import or not reached:
             reached = set(self.seconds)
-        return sorted(reached, key=lambda test: (test in self.elsewhere, self.seconds[test]))
+        others: Counter[str] = Counter()
+        keys = {}
+        for test in sorted(reached, key=lambda test: (self.seconds[test], test)):
+            function = test.partition("[")[0]
+            keys[test] = test in self.elsewhere, others[function], self.seconds[test]
+            others[function] += 1
+        tests = sorted(reached, key=keys.__getitem__)
+        begins = accumulate((self.seconds[test] for test in tests), initial=0.0)
+        return [test for test, begin in zip(tests, begins, strict=False) if begin < seconds]
 
 
 class Recorder:
@@ -43,7 +58,7 @@ class Recorder:
     def __init__(self, forks: Path) -> None:
         import coverage
 
-        self.recorded, self.forks, self.test = Recorded(), forks, ""
+        self.recorded, self.forks, self.test, self.begin = Recorded(), forks, "", 0.0
         self.root = f"{Path.cwd()}/"
         self.coverage = coverage.Coverage(
             data_file=None, include=[f"{self.root}segmetrics/*"], messages=False
@@ -74,26 +89,28 @@ class Recorder:
 
     def lines(self) -> set[tuple[str, int]]:
         """Those that were run since this was asked last."""
-        data = self.coverage.get_data()
-        found = {
-            (file.removeprefix(self.root), line)
-            for file in data.measured_files()
-            for line in data.lines(file) or ()
-        }
+        found = lines_of(self.coverage, Path(self.root))
         self.coverage.erase()
         return found
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self.test = nodeid
+        self.test, self.begin = nodeid, process_time()
         self.lines()  # what was run since the test before
 
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        seconds = self.recorded.seconds
-        seconds[report.nodeid] = seconds.get(report.nodeid, 0) + report.duration
-
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self.recorded.seconds[nodeid] = process_time() - self.begin
         found = self.lines()
         for file in self.forks.iterdir():
             found |= pickle.loads(file.read_bytes())
             file.unlink()
         self.recorded.lines[nodeid] = found
+
+
+def lines_of(coverage: Any, root: Path) -> set[tuple[str, int]]:
+    """The lines that were run, with the paths of their files below a folder."""
+    data = coverage.get_data()
+    return {
+        (file.removeprefix(f"{root}/"), line)
+        for file in data.measured_files()
+        for line in data.lines(file) or ()
+    }

@@ -15,6 +15,7 @@ from segmetrics.evaluate.settings import BINARY, Readings, Settings
 from segmetrics.evaluate.workers import number_of_workers
 from segmetrics.files import CITYSCAPES, Match, find_classes
 from segmetrics.labels import LabelSpace
+from segmetrics.labels.files import regions_of_nnunet
 
 #: Classes of a confusion matrix that a browser can show.
 MOST_IN_REPORT = 4096
@@ -211,6 +212,18 @@ def space_of(name: str) -> LabelSpace:
             "`names`, see `segmetrics.labels.LabelSpace.read`."
         )
     return LabelSpace.read(name)
+
+
+def channels_of(name: str | None, space: LabelSpace) -> dict[str, tuple[int, ...]]:
+    """The classes of each region, in the order of the channels of scores.
+
+    nnU-Net has a channel for every label of dataset.json but the background, of one value or more.
+    """
+    regions = space.classes_of_regions()
+    known = {name: (c,) for c, name in enumerate(space.names)} | regions
+    is_file = name is not None and name not in SPACES
+    first = regions_of_nnunet(str(name)) if is_file else []
+    return {one: known[one] for one in (*first, *regions)}
 
 
 def check_report(settings: Settings, html: Path | None, images: Path | None) -> None:

@@ -27,6 +27,7 @@ from segmetrics.evaluate.outputs import (
 )
 from segmetrics.evaluate.probabilities import Probabilities
 from segmetrics.evaluate.processes import rank_and_number
+from segmetrics.evaluate.regions import of_regions
 from segmetrics.evaluate.screen import BAD_INPUT, BELOW, Screen, standard_output
 from segmetrics.evaluate.settings import Settings
 from segmetrics.evaluate.subgroups import Subgroups
@@ -210,6 +211,15 @@ def evaluate_command(
             help="--probabilities are logits, before softmax or sigmoid.",
         ),
     ] = False,
+    region_channels: Annotated[
+        bool,
+        typer.Option(
+            "--region-channels", rich_help_panel=SCORES,
+            help="Files of --probabilities have a channel for each region instead of each class, "
+            "in the order of --labels and --region: independent sigmoids, as of nnU-Net's "
+            "region-based training. Regions are scored as masks of one class each.",
+        ),
+    ] = False,
     by: arguments.By = None,
     fail_under: Annotated[
         list[str] | None,
@@ -272,6 +282,11 @@ def evaluate_command(
             panoptic_command(context, screen)
             return
         settings, matching = arguments.settings_of(context.params, targets)
+        if region_channels:
+            if not probabilities or iiou:
+                wrong = "with --iiou" if iiou else "without --probabilities"
+                raise ValueError(f"--region-channels means nothing {wrong}.")
+            settings = of_regions(settings, arguments.channels_of(labels_, settings.space))
         settings = replace(
             settings,
             boundary=boundary,
@@ -395,10 +410,17 @@ def _with_probabilities(settings: Settings, *, logits: bool, per_image: bool) ->
     if together:  # the place of a score is the index of its class
         settings = replace(settings, space=replace(space, map_preds=False))
     names = ["foreground"] if settings.task == "binary" else list(space.names)
+    regions = settings.regions is not None
     extra = Probabilities(names, per_image, logits, settings.space if together else None)
     extra.load()
-    classes = space.num_classes if together else None
-    preds = replace(settings.readings.preds, probabilities=True, channels=classes, logits=logits)
+    several = together or (regions and space.num_classes > 1)
+    preds = replace(
+        settings.readings.preds,
+        probabilities=True,
+        channels=space.num_classes if several else None,
+        regions=regions,
+        logits=logits,
+    )
     readings = settings.readings._replace(preds=preds)
     return replace(settings, readings=readings, extras=(*settings.extras, extra))
 

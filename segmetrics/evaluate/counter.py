@@ -132,8 +132,11 @@ class Counter:
             MaskError: it cannot be scored.
         """
         sums = np.zeros(self.layout.size, np.int64)
-        if pair.classes:
-            found = {c.name: self._add_class(c, pair, sums) for c in pair.classes}
+        if self.settings.task == "multilabel":
+            found = {
+                name: self._add_class(name, preds, target, pair, sums)
+                for name, preds, target in self._masks(pair, sums)
+            }
             return Counted(sums, extras=_joined([found.get(n) for n in self.settings.space.names]))
         preds, target = self._read(pair.preds, pair.target, sums)
         in_cells = self._add_confusion(preds, target, pair, sums)
@@ -148,22 +151,26 @@ class Counter:
     def masks(self, pair: Pair) -> Iterator[tuple[str, LabelMap, LabelMap]]:
         """The prediction and the target of a pair as they are counted.
 
-        The first element is the name of the class, where each has its own masks; the next class
-        overwrites them.
+        The first element is the name of the class or region, where each has its own masks; the
+        next one overwrites them.
 
         Raises:
             MaskError: they cannot be scored.
         """
-        sums = np.zeros(self.layout.size, np.int64)
+        yield from self._masks(pair, np.zeros(self.layout.size, np.int64))
+
+    def _masks(self, pair: Pair, sums: Int64Array) -> Iterator[tuple[str, LabelMap, LabelMap]]:
         for of_class in pair.classes:
             yield of_class.name, *self._read(of_class.preds, of_class.target, sums)
         if not pair.classes:
-            yield "", *self._read(pair.preds, pair.target, sums)
+            both, regions = self._read(pair.preds, pair.target, sums), self.settings.regions
+            logits = self.settings.readings.preds.logits
+            yield from regions.masks(*both, pair, logits=logits) if regions else [("", *both)]
 
     def parts(self, pair: Pair) -> list[Rows | None]:
         """The parts in which a pair is counted; None is the whole."""
         whole = self.settings.boundary or self.settings.extras
-        if whole or pair.instances or pair.classes:
+        if whole or pair.instances or self.settings.task == "multilabel":
             return [None]
         return files.parts(pair.preds, pair.target)
 
@@ -184,11 +191,14 @@ class Counter:
         preds, target = self._labels(preds, sums), self._labels(target, sums)
         return Counted(sums, sparse=self._add_confusion(preds, target, pair, sums))
 
-    def _add_class(self, of_class: ClassFiles, of: Pair, sums: Int64Array) -> tuple[Array, ...]:
-        """Count the masks of one class of a pair."""
-        preds, target = self._read(of_class.preds, of_class.target, sums)
-        c = self.settings.space.names.index(of_class.name)
-        pair = Pair(of_class.name, of_class.target, of_class.target)
+    def _add_class(
+        self, name: str, preds: LabelMap, target: LabelMap, of: Pair, sums: Int64Array
+    ) -> tuple[Array, ...]:
+        """Count the masks of one class or region of a pair."""
+        alone = ClassFiles(name, of.target, of.preds)
+        of_class = next((one for one in of.classes if one.name == name), alone)
+        c = self.settings.space.names.index(name)
+        pair = Pair(name, of_class.target, of_class.target)
         confusion = self.layout.confusion(sums)[c]
         confusion[:] = self._confusion(preds, target, pair)
         sums[UNCOUNTED] += target.values.size - confusion.sum()
@@ -254,7 +264,7 @@ class Counter:
 
     def _labels(self, mask: LabelMap, sums: Int64Array) -> LabelMap:
         """A mask as it is counted."""
-        if self.settings.task == "multiclass":
+        if self.settings.task == "multiclass" or self.settings.regions:
             return mask
         labels = self.settings.labels(mask.values)
         if self.settings.ids:

@@ -37,8 +37,7 @@ def _worst_of(result: Evaluation, counter: Counter, name: str) -> list[Shown]:
 def _wrong(result: Evaluation, counter: Counter, name: str) -> Iterator[Shown]:
     """Every mask of an image that has wrong pixels, cut to where its class is."""
     for class_name, of_preds, of_target in counter.masks(result.scored[name]):
-        labels = (result.settings.labels(side.values) for side in (of_preds, of_target))
-        preds, target = map(BINARY.to_classes, labels)
+        preds, target = (BINARY.to_classes(side.values) for side in (of_preds, of_target))
         wrong = int(((preds != target) & (target >= 0)).sum())
         if not wrong:
             continue

@@ -227,11 +227,13 @@ class Results:
             numbers = (*KINDS, "TP", "FP", "FN")
             return [{"name": valid(row["name"]), **{k: row[k] for k in numbers}} for row in shown]
 
-        worst = [row for row in self.of_images if row["fp"] + row["fn"]][:WORST]
+        images = self.of_images
+        worst = [row for row in images if row["fp"] + row["fn"]][:WORST]
         figures, warnings = pictures([row["name"] for row in worst])
+        some = [f"The {LISTED:,} worst of {len(images):,} images are listed."]
         sections = [
             report.Section("Categories", rows(self.of_classes)),
-            report.Section("Images", rows(self.of_images[:LISTED])),
+            report.Section("Images", rows(images[:LISTED]), some if len(images) > LISTED else []),
         ]
         if figures:
             note = "Each segment with the one of its category that it shares most with."

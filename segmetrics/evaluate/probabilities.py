@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import nan
+from math import inf, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +115,8 @@ class Probabilities:
         arguments: Any = {"num_classes": self.space}
         if self.space is None:
             arguments = {"task": "binary", "ignore_index": VOID}
-        arguments |= {"from_logits": self.logits}
+        # files have been checked for sums, with a tolerance of their own
+        arguments |= {"from_logits": self.logits, "tolerance": inf}
         ranking = Ranking.ranking(**arguments, cells=self.cells)
         cells = ranking.table(count_cells(scores, labels, ranking)).flatten(1)
         if self.space is None:

@@ -16,6 +16,7 @@ from segmetrics.counting import Counting
 from segmetrics.counting.settings import Task
 from segmetrics.counting.sparse import SparseMatrix
 from segmetrics.evaluate.extras import Array, Extra
+from segmetrics.evaluate.regions import Regions
 from segmetrics.evaluate.warnings import Warnings
 from segmetrics.files import VOID, Pair, Problem, Reading, to_binary
 from segmetrics.labels import Color, LabelSpace
@@ -67,7 +68,7 @@ class Settings:
             of the masks or indices of classes.
         task: ``"multiclass"``: masks are label maps. ``"binary"``: zero is background, anything
             else foreground, and the foreground is scored. ``"multilabel"``: each class of a pair
-            has its own binary mask.
+            has its own binary mask, or each region a channel of the prediction.
         background: whether class 0 counts in means.
         zero_division: score of a class that is neither in the targets nor predicted; nan leaves it
             out of means.
@@ -75,6 +76,7 @@ class Settings:
         images: keep the counts of every image.
         instances: count Cityscapes' instances, too.
         ids: masks hold the ids of objects, 0 where there is none; the task is binary.
+        regions: the classes in targets of each region, where predictions have a channel each.
         readings: how predictions and targets are read.
         extras: further measurements of every pair.
     """
@@ -87,6 +89,7 @@ class Settings:
     images: bool = False
     instances: bool = False
     ids: bool = False
+    regions: Regions | None = None
     readings: Readings = field(default_factory=Readings)
     extras: tuple[Extra, ...] = ()
 
@@ -127,6 +130,7 @@ class Settings:
             "ignore grid": self.readings.target.ignore_grid,
             "probabilities": self.readings.preds.probabilities,
             "logits": self.readings.preds.logits,
+            **(self.regions.describe() if self.regions else {}),
             **{extra.name: extra.describe() for extra in self.extras},
         }
 

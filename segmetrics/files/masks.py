@@ -27,6 +27,7 @@ class Reading:
         ignore_grid: say nothing of where voxels lie, only in which order.
         probabilities: files hold probabilities of the foreground.
         channels: of so many classes instead, along an axis of their own.
+        regions: these are regions, which may overlap, and not classes.
         logits: logits instead of probabilities.
     """
 
@@ -36,6 +37,7 @@ class Reading:
     ignore_grid: bool = False
     probabilities: bool = False
     channels: int | None = None
+    regions: bool = False
     logits: bool = False
 
 

@@ -20,7 +20,9 @@ def to_scores(path: Path, stored: Stored, reading: Reading) -> LabelMap:
     """Stored values as probabilities or logits: floats as they are, 8 and 16 bits scaled to [0, 1].
 
     Scores of classes lie along the axis that is not in space, as in NIfTI ``(X, Y, Z, C)``, or
-    along the first: ``(C, H, W)``. Scaled integers are divided by their sum over the classes.
+    along the first: ``(C, H, W)``. Probabilities are used as they are: of scaled integers each is
+    half a step off at most, whatever their sum, which may miss 1 by a step a class. Regions may
+    overlap: their labels mean nothing.
 
     Raises:
         MaskError: colours, other integers, NaN, values outside [0, 1], sums that are not 1, another
@@ -36,7 +38,7 @@ def to_scores(path: Path, stored: Stored, reading: Reading) -> LabelMap:
         raise MaskError("values", path, f"{kind_of(dtype)}, expected floats{scaled}")
     size = values.shape
     if classes is not None:
-        values, grid = _classes_first(path, values, grid, classes)
+        values, grid = _classes_first(path, values, grid, reading)
     first, in_space = without_ones(values if classes is None else values[0], grid)
     if not 2 <= first.ndim <= 3:
         expected = "(H, W) or (D, H, W)" if classes is None else "(C, H, W) or (C, D, H, W)"
@@ -52,16 +54,17 @@ def to_scores(path: Path, stored: Stored, reading: Reading) -> LabelMap:
 
 
 def _classes_first(
-    path: Path, values: Array, grid: Grid | None, classes: int
+    path: Path, values: Array, grid: Grid | None, reading: Reading
 ) -> tuple[Array, Grid | None]:
     """The axis of the classes in front, and the grid of the others."""
+    classes, one = reading.channels, "region" if reading.regions else "class"
     outside = np.isnan(grid.steps).all(0) if grid else np.zeros(values.ndim, np.bool_)
     found = [axis for axis in np.flatnonzero(outside).tolist() if values.shape[axis] > 1]
     axis = found[0] if len(found) == 1 else 0
     number = values.shape[axis] if values.ndim > 2 else 1
     if number != classes:
         detail = f"{times(values.shape) or '()'}: {number} along axis {axis}, expected {classes}: "
-        detail += "the scores of each class"
+        detail += f"the scores of each {one}"
         if values.ndim > 2 and values.shape[-1] == classes:
             detail += ". Store the classes along the first axis: np.moveaxis(scores, -1, 0)"
         raise MaskError("values", path, detail)
@@ -69,10 +72,7 @@ def _classes_first(
 
 
 def _labels(path: Path, maps: Array, reading: Reading, scale: int | None) -> Array:
-    """The labels of scores ``(C, ...)``, which are checked, class by class.
-
-    Maps of scaled integers are divided by their sum.
-    """
+    """The labels of scores ``(C, ...)``, which are checked, class by class."""
     for values in maps:
         _check_values(path, values, logits=reading.logits)
     if len(maps) == 1:
@@ -82,7 +82,7 @@ def _labels(path: Path, maps: Array, reading: Reading, scale: int | None) -> Arr
     for label, values in enumerate(maps):
         labels[values > best] = label
         np.maximum(best, values, out=best)
-    if not reading.logits:
+    if not (reading.logits or reading.regions):
         total = maps.sum(0)
         tolerance = TOLERANCE if scale is None else max(TOLERANCE, len(maps) / scale)
         wrong = np.abs(total - 1) > tolerance
@@ -90,10 +90,9 @@ def _labels(path: Path, maps: Array, reading: Reading, scale: int | None) -> Arr
             raise MaskError(
                 "values", path,
                 f"the probabilities of {number:,} of {wrong.size:,} pixels do not sum to 1 over "
-                f"the classes, {total[wrong][0]:.6g} the first. Logits? Pass --from-logits",
+                f"the classes, {total[wrong][0]:.6g} the first. Logits? Pass --from-logits. "
+                "Regions that overlap? Pass --region-channels",
             )  # fmt: skip
-        if scale is not None:
-            maps /= total
     return labels
 
 

@@ -51,6 +51,22 @@ def gives_colors(path: str | Path) -> bool:
     return "colors" in _parsed(Path(path))
 
 
+def regions_of_nnunet(path: str | Path) -> list[str]:
+    """The labels that nnU-Net's region-based training has a channel for, in their order.
+
+    These are all of dataset.json but background and ``ignore``; none where no label has several
+    values, or the file is another.
+    """
+    found = _parsed(Path(path))
+    values = found.get("labels") if isinstance(found, dict) and "names" not in found else None
+    if not isinstance(values, dict):
+        return []
+    sets = {name: set(v if isinstance(v, list) else [v]) for name, v in values.items()}
+    if not any(len(some) > 1 for some in sets.values()):
+        return []
+    return [name for name, some in sets.items() if name != "ignore" and some != {0}]
+
+
 def _yaml(text: str) -> Any:
     try:
         import yaml

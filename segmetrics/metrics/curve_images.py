@@ -99,6 +99,7 @@ class CurveImageScores(ScoredImages[CurveCounts]):
             input_format=input_format,
             per_image=True,
         )
+        ranking.check_thresholds()
         super().__init__(**metric_kwargs)
         self.counting, self.score, self.prefix = ranking, score, keys_prefix
         self.label_space = num_classes if isinstance(num_classes, LabelSpace) else None

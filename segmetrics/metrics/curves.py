@@ -80,10 +80,10 @@ class CurveMetric(SumMetric):
     def _titles(self) -> list[str]:
         """The names of the tables."""
         ranking = self.counting
-        if ranking.tables == 1 and ranking.task == "binary":
-            return self.class_names[1:] if self.class_names else ["foreground"]
         if ranking.positive == "right":
             return ["right"]
+        if ranking.task == "binary":
+            return self.class_names[1:] if self.class_names else ["foreground"]
         if self.recipe.average == "micro":
             return ["all classes"]
         return self.class_names or [str(label) for label in range(ranking.num_classes)]
@@ -321,9 +321,8 @@ class AURC(CurveMetric):
     ``AUROC``, ``AveragePrecision`` and ``FPRAtRecall`` with ``positive="right"`` ask the same
     question, and share this state in a ``MetricCollection``.
 
-    Args:
-        num_classes: how many classes there are, or a ``LabelSpace``. Of a single score pass both
-            probabilities: ``AURC(2)(torch.stack([1 - p, p], 1), target)``.
+    For ``task="binary"`` the confidence is max(p, 1 - p), and foreground is predicted above 0.5;
+    the state is that of ``AUROC(task="binary")``. There is none for ``task="multilabel"``.
 
     Returns (``compute`` and ``forward``):
         float32 scalar; nan if no pixel was counted.
@@ -340,9 +339,10 @@ class AURC(CurveMetric):
 
     def __init__(
         self,
-        num_classes: int | LabelSpace,
+        num_classes: int | LabelSpace | None = None,
         *,
         ignore_index: int | Sequence[int] | None = None,
+        task: Task = "multiclass",
         from_logits: bool = False,
         cells: int = CELLS,
         upsample: Upsample | None = None,
@@ -352,6 +352,7 @@ class AURC(CurveMetric):
         recipe = aurc_recipe(
             num_classes,
             ignore_index=ignore_index,
+            task=task,
             from_logits=from_logits,
             cells=cells,
             upsample=upsample,
@@ -388,6 +389,6 @@ class AURC(CurveMetric):
 
     def _arguments(self) -> dict[str, tuple[object, object]]:
         arguments = super()._arguments()
-        for name in ("average", "positive", "task", "class_names"):  # there are no such arguments
+        for name in ("average", "positive", "class_names"):  # there are no such arguments
             del arguments[name]
         return arguments

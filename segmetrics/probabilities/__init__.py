@@ -130,6 +130,7 @@ def _count_op(
     binning: str,
     classwise: bool,
     temperatures: list[float],
+    tolerance: float,
     check: bool,
 ) -> Tensor:
     """Counting as one operator, whose arguments are the fields of ``Probabilities``."""
@@ -149,6 +150,7 @@ def _count_op(
         binning=cast(Binning, binning),
         classwise=classwise,
         temperatures=tuple(temperatures),
+        tolerance=tolerance,
     )
     return _count(preds, target, reading, check)
 

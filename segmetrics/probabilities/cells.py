@@ -94,7 +94,8 @@ def merging(cells: int, *, from_logits: bool, halves: bool) -> NDArray[np.int64]
     """For every key the cell of a coarser table, int64 ``(2**16,)``.
 
     Cells are of equal width in ``arcsin(sqrt(p))``, which makes the sampling error of a share p
-    the same everywhere: 512 of them are 0.003 wide at 0.5, and 1e-5 at 0 and 1.
+    the same everywhere: 512 of them are 0.003 wide at 0.5, and 1e-5 at 0 and 1. An even number of
+    cells is symmetric: p and 1 - p are in mirrored cells.
     """
     if cells == CELLS:
         return np.arange(CELLS)
@@ -102,9 +103,45 @@ def merging(cells: int, *, from_logits: bool, halves: bool) -> NDArray[np.int64]
     # arcsin(sqrt(p)) is pi / 4 + arcsin(2 p - 1) / 2: exact at 0.5, which ends a cell
     with np.errstate(invalid="ignore"):
         distance = np.tanh(highest / 2) if from_logits else 2 * highest - 1
-    merged = np.ceil(np.arcsin(distance) * cells / pi + cells % 2 / 2) + cells // 2 - 1
+    place = np.arcsin(distance) * cells / pi
+    merged = np.ceil(place + cells % 2 / 2) + cells // 2 - 1
+    if cells % 2 == 0:
+        mirrored = np.floor(place) + cells // 2
+        if from_logits or not halves:  # keys are symmetric, too
+            mirrored = cells - 1 - merged[_last_key(from_logits) - np.arange(CELLS)]
+        merged = np.where(distance > 0, mirrored, merged)
     filled = np.maximum.accumulate(np.where(np.isnan(merged), 0, merged))
     return np.clip(filled, 0, cells - 1).astype(np.int64)
+
+
+@cache
+def folding(cells: int, *, from_logits: bool, halves: bool) -> NDArray[np.int64]:
+    """From cells of the foreground's score to cells of the confidence, max(p, 1 - p).
+
+    Returns:
+        For every count of a table ``(cells, 2)``, of negatives and positives, its place in the
+        table of wrong and right predictions, int64 ``(2 * cells,)``. Foreground is predicted above
+        0.5. ``cells`` must be even.
+    """
+    cell = np.arange(cells)
+    if halves and not from_logits and cells == CELLS:
+        _, values = _scores(from_logits, halves)
+        p = np.nan_to_num(values)
+        foreground = p > 0.5
+        place = np.unique(np.maximum(p, 1 - p), return_inverse=True)[1]
+    else:
+        mirror = (_last_key(from_logits) if cells == CELLS else cells - 1) - cell
+        place, foreground = np.maximum(cell, mirror), cell > mirror
+        if from_logits and cells == CELLS:
+            foreground[ZERO] = False
+    right = foreground[:, None] == np.array([False, True])
+    places: NDArray[np.int64] = 2 * place[:, None] + right
+    return places.ravel()
+
+
+def _last_key(from_logits: bool) -> int:
+    """The largest key of fp32 scores; key k mirrors this minus k."""
+    return CELLS - 1 if from_logits else BAD - 1
 
 
 def _scores(from_logits: bool, halves: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -178,7 +178,7 @@ READERS = ScoreReaders(_unresized, _nearest, _linear)
 
 def _settings(scores: Array, reading: Probabilities) -> Callable[[float], tuple[Any, ...]]:
     """``cpu_kernels.Settings`` by temperature."""
-    logits, tolerance = reading.from_logits, np.float32(tolerance_of(scores.dtype))
+    logits, tolerance = reading.from_logits, np.float32(tolerance_of(scores.dtype, reading))
     exact = True if scores.dtype == np.float64 else None
     return lambda temperature: (logits, np.float32(1 / temperature), tolerance, exact)
 

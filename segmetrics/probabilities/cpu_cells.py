@@ -170,7 +170,8 @@ class OfClasses(Measuring):
     def __init__(self, pixels: Pixels, ranking: Ranking) -> None:
         common = {field.name: getattr(ranking, field.name) for field in fields(Counting)}
         self.of_classes = ranking.positive == "class"
-        super().__init__(pixels, Probabilities(**common), of_classes=self.of_classes)
+        reading = Probabilities(**common, tolerance=ranking.tolerance)
+        super().__init__(pixels, reading, of_classes=self.of_classes)
         self.labels = ranking.num_classes
         self.merged = _merged(ranking, halves=False)
 

@@ -82,7 +82,7 @@ def launch(
             "MASS": reading.binning == "mass",
             "CLASSWISE": reading.classwise,
             "TEMPERATURES": 0 if reading.temperatures == (1.0,) else len(reading.temperatures),
-            "TOLERANCE": tolerance_of(preds.dtype),
+            "TOLERANCE": tolerance_of(preds.dtype, reading),
         },
     )
 

@@ -86,7 +86,7 @@ def launch(
             "RESOLUTION": ranking.resolution,
             "RIGHT": ranking.positive == "right",
             "HALVES": halves,
-            "TOLERANCE": tolerance_of(preds.dtype),
+            "TOLERANCE": tolerance_of(preds.dtype, ranking),
         },
     )
 

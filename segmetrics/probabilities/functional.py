@@ -16,12 +16,11 @@ from segmetrics.probabilities.calibration import (
     nll_recipe,
 )
 from segmetrics.probabilities.cells import CELLS
-from segmetrics.probabilities.inputs import Binning
+from segmetrics.probabilities.inputs import Binning, ProbabilityArguments
 from segmetrics.probabilities.ranking import RankingArguments
 from segmetrics.probabilities.recipes import (
     CurveArguments,
     Curves,
-    RiskArguments,
     aurc_recipe,
     auroc_recipe,
     average_precision_recipe,
@@ -181,16 +180,17 @@ def precision_recall_curve(
 def aurc(
     preds: Tensor,
     target: Tensor,
-    num_classes: int | LabelSpace,
+    num_classes: int | LabelSpace | None = None,
     *,
     from_logits: bool = False,
     cells: int = CELLS,
-    **arguments: Unpack[RiskArguments],
+    **arguments: Unpack[ProbabilityArguments],
 ) -> Tensor:
     """Area under the risk-coverage curve: how wrong a model is that may leave pixels to a human.
 
     In [0, 1], best 0. The mean over pixels of the share of errors among those at least as
-    confident. Geifman et al., ICLR 2019.
+    confident. Geifman et al., ICLR 2019. For ``task="binary"`` the confidence is max(p, 1 - p),
+    and foreground is predicted above 0.5.
 
     Returns:
         float32 scalar; nan if no pixel was counted.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Literal, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from segmetrics.counting import Counting
 from segmetrics.counting.inputs import LABEL_DTYPES, read
 from segmetrics.counting.settings import BFLOAT16, InputFormat, Pixels, Task, Upsample
 from segmetrics.labels import LabelSpace
+
+if TYPE_CHECKING:
+    from segmetrics.probabilities.ranking import Ranking
 
 Binning = Literal["width", "mass"]
 
@@ -61,14 +64,16 @@ class Probabilities(Counting):
     """How scores are read as probabilities, and counted; equal settings give equal counts.
 
     ``from_logits`` acts for every task. ``temperatures`` divide logits before the log loss is
-    taken, each for a loss of its own; everything else is counted at temperature 1. Made by
-    :meth:`reading`, which checks the arguments.
+    taken, each for a loss of its own; everything else is counted at temperature 1. ``tolerance`` is
+    that of sums over the classes where probabilities were stored coarser than their dtype is. Made
+    by :meth:`reading`, which checks the arguments.
     """
 
     bins: int = 15
     binning: Binning = "width"
     classwise: bool = False
     temperatures: tuple[float, ...] = (1.0,)
+    tolerance: float = 0.0
 
     @staticmethod
     def reading(
@@ -80,6 +85,7 @@ class Probabilities(Counting):
         classwise: bool = False,
         temperatures: Sequence[float] | None = None,
         per_image: bool = False,
+        tolerance: float = 0.0,
         **counting: Unpack[ProbabilityArguments],
     ) -> Probabilities:
         """Check the arguments of a metric of probabilities and bring them into one form."""
@@ -99,6 +105,7 @@ class Probabilities(Counting):
             binning=binning,
             classwise=classwise,
             temperatures=_temperatures(temperatures, from_logits),
+            tolerance=tolerance,
         )
 
     @property
@@ -179,9 +186,9 @@ def edges(bins: int) -> NDArray[np.float32]:
     return of_bins
 
 
-def tolerance_of(dtype: object) -> float:
+def tolerance_of(dtype: object, reading: Probabilities | Ranking) -> float:
     """By how much the probabilities of a pixel's classes may miss 1 as a sum."""
-    return 1e-2 if dtype in (torch.bfloat16, BFLOAT16) else 1e-3
+    return max(reading.tolerance, 1e-2 if dtype in (torch.bfloat16, BFLOAT16) else 1e-3)
 
 
 def _temperatures(values: Sequence[float] | None, from_logits: bool) -> tuple[float, ...]:

@@ -7,7 +7,7 @@ and its probabilities, squared error and log loss computed in fp32. Other backen
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +27,9 @@ from segmetrics.probabilities.inputs import (
     edges,
     tolerance_of,
 )
+
+if TYPE_CHECKING:
+    from segmetrics.probabilities.ranking import Ranking
 
 
 def count(pixels: Pixels, reading: Probabilities) -> Tensor:
@@ -56,12 +59,12 @@ class Reading(NamedTuple):
     right: Tensor
 
 
-def read_box(pixels: Pixels, box: Box, reading: Counting) -> Reading:
+def read_box(pixels: Pixels, box: Box, reading: Probabilities | Ranking) -> Reading:
     """Read the scores of a box as probabilities."""
     code = codes_of_target(pixels, box, reading)
     scores = scores_of(pixels, box, reading)
     probabilities = probabilities_of(scores, reading)
-    tolerance = tolerance_of(pixels.preds.dtype)  # before they were resized
+    tolerance = tolerance_of(pixels.preds.dtype, reading)  # before they were resized
     code = code.where(
         code >= reading.labels, _checked(code, scores, probabilities, reading, tolerance)
     )

@@ -19,7 +19,7 @@ from segmetrics.counting.inputs import as_arrays
 from segmetrics.counting.settings import InputFormat, Pixels, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.probabilities import plain_cells
-from segmetrics.probabilities.cells import CELLS, edges
+from segmetrics.probabilities.cells import CELLS, edges, folding
 from segmetrics.probabilities.inputs import BAD_KINDS, ProbabilityArguments, read_scores
 
 Positive = Literal["class", "right"]
@@ -37,11 +37,13 @@ class RankingArguments(ProbabilityArguments, total=False):
 class Ranking(Counting):
     """What is ranked, and in how many cells; equal settings give equal counts.
 
-    ``from_logits`` acts for every task. Made by :meth:`ranking`, which checks the arguments.
+    ``from_logits`` acts for every task; ``tolerance`` is that of ``Probabilities``. Made by
+    :meth:`ranking`, which checks the arguments.
     """
 
     resolution: int = CELLS
     positive: Positive = "class"
+    tolerance: float = 0.0
 
     @staticmethod
     @spells
@@ -52,6 +54,7 @@ class Ranking(Counting):
         cells: int = CELLS,
         positive: Positive = "class",
         per_image: bool = False,
+        tolerance: float = 0.0,
         **counting: Unpack[ProbabilityArguments],
     ) -> Ranking:
         """Check the arguments of a metric of curves and bring them into one form."""
@@ -60,13 +63,23 @@ class Ranking(Counting):
         common = {field.name: getattr(read_as, field.name) for field in fields(Counting)}
         if not 2 <= integer("cells", cells) <= CELLS:
             raise ValueError(f"`cells` must be from 2 to 2**16 = {CELLS}, got {cells}.")
-        if positive == "right" and read_as.task != "multiclass":
+        if positive == "right" and read_as.task == "multilabel":
             raise ValueError(
-                f"`positive='right'` ranks predictions by the largest of several probabilities; "
-                f"task={read_as.task!r} has one. Leave it out."
+                "`positive='right'` asks whether the prediction of a pixel is right; "
+                "task='multilabel' has several. For one curve of all channels pass "
+                "`preds.flatten(0, 1)` and `target.flatten(0, 1)` with task='binary'."
+            )
+        if positive == "right" and read_as.task == "binary" and cells % 2:
+            raise ValueError(
+                f"`cells` must be even where the foreground is predicted above 0.5, got {cells}."
             )
         common |= {"from_logits": boolean("from_logits", from_logits)}
-        return Ranking(**common, resolution=integer("cells", cells), positive=positive)
+        return Ranking(
+            **common,
+            resolution=integer("cells", cells),
+            positive=positive,
+            tolerance=tolerance,
+        )
 
     @property
     def tables(self) -> int:
@@ -91,14 +104,27 @@ class Ranking(Counting):
     @property
     def name(self) -> str:
         """The settings as an identifier, for the name of a state: no two share one."""
-        logits = ["logits"] if self.from_logits and self.task == "multiclass" else []
-        right = ["right"] if self.positive == "right" else []
+        of_classes = self.task == "multiclass"
+        logits = ["logits"] if self.from_logits and of_classes else []
+        right = ["right"] if self.positive == "right" and of_classes else []
         return identifier(super().name, "cells", self.resolution, *logits, *right)
 
     def table(self, counts: Tensor) -> Tensor:
-        """Negatives and positives of every cell: ``(..., tables, cells, 2)``."""
+        """Negatives and positives of every cell: ``(..., tables, cells, 2)``.
+
+        For ``positive="right"`` wrong and right predictions. Of one score the state holds negatives
+        and positives of the foreground, as for ``"class"``.
+        """
         table = counts[..., : self.cells - 3]
-        return table.view(*counts.shape[:-1], self.tables, self.resolution, 2)
+        if self.positive == "right" and self.task == "binary":
+            table = torch.zeros_like(table).index_add_(-1, self._folding(counts), table)
+        return table.reshape(*counts.shape[:-1], self.tables, self.resolution, 2)
+
+    def _folding(self, counts: Tensor) -> Tensor:
+        """See ``cells.folding``; no device waits."""
+        of_dtypes = torch.from_numpy(_foldings(self.resolution, self.ranks_logits))
+        halves = (self.halves(counts) > 0).any().long().view(1)
+        return of_dtypes.to(counts.device).index_select(0, halves).squeeze(0)
 
     def rounded(self, counts: Tensor) -> Tensor:
         """The number of scores in cells that may hold several values ``(...)``."""
@@ -125,6 +151,14 @@ class Ranking(Counting):
             lowest, exact, cut = of_dtypes.index_select(0, halves.long().view(1)).squeeze(0)
         return exact.where((self.rounded(counts) == 0).all(), lowest), cut
 
+    def check_thresholds(self) -> None:
+        """Raise where tables are folded, as their cells have no edges."""
+        if self.positive == "right" and self.task == "binary":
+            raise ValueError(
+                "`positive='right'` has no thresholds where there is one score a pixel. Pass both "
+                "probabilities: `torch.stack([1 - p, p], 1)` with `num_classes=2`."
+            )
+
     def check(self, counts: Tensor, pixels: Pixels | None = None) -> None:
         """Raise for bad pixels, and for fp16 scores among others."""
         from segmetrics.probabilities import messages
@@ -148,6 +182,13 @@ class Ranking(Counting):
 def _edges(cells: int, from_logits: bool) -> NDArray[np.float64]:
     """The edges of cells of other scores and of fp16 scores ``(2, 3, cells)``."""
     both = [edges(cells, from_logits=from_logits, halves=halves) for halves in (False, True)]
+    return np.array(both)
+
+
+@cache
+def _foldings(cells: int, from_logits: bool) -> NDArray[np.int64]:
+    """The places of counts of other scores and of fp16 scores ``(2, 2 * cells)``."""
+    both = [folding(cells, from_logits=from_logits, halves=halves) for halves in (False, True)]
     return np.array(both)
 
 
@@ -217,6 +258,7 @@ def _count_op(
     per_image: bool,
     resolution: int,
     positive: str,
+    tolerance: float,
     check: bool,
 ) -> Tensor:
     """Counting as one operator, whose arguments are the fields of ``Ranking``."""
@@ -234,6 +276,7 @@ def _count_op(
         per_image=per_image,
         resolution=resolution,
         positive=cast(Positive, positive),
+        tolerance=tolerance,
     )
     return _count(preds, target, ranking, check)
 

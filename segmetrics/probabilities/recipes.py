@@ -5,10 +5,10 @@ The metrics and the functional interface both build recipes, so their arguments 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +17,10 @@ from typing_extensions import Unpack
 
 from segmetrics._arguments import number, one_of
 from segmetrics._help import explained
-from segmetrics.counting.settings import InputFormat, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.probabilities import curves
 from segmetrics.probabilities.cells import CELLS
+from segmetrics.probabilities.inputs import ProbabilityArguments
 from segmetrics.probabilities.ranking import Ranking, RankingArguments, count_cells
 from segmetrics.recipes import exact
 from segmetrics.scores import Average
@@ -35,8 +35,9 @@ Args:
         pooled), or ``"none"`` (``None``) for one score a class. Not given for ``task="binary"``.
     from_logits: whether scores are logits instead of probabilities.
     positive: ``"class"`` ranks every class against the rest. ``"right"`` asks whether the
-        prediction is right and ranks it by its confidence, the largest of the probabilities, for
-        ``task="multiclass"``: misclassification detection.
+        prediction is right and ranks it by its confidence, the largest of the probabilities:
+        misclassification detection. For ``task="binary"`` that is max(p, 1 - p), and scores alone
+        can be read off, no thresholds; not for ``"multilabel"``.
     cells: from 2 to 2**16. Fewer take less memory: they are of equal width in
         ``arcsin(sqrt(p))``.
     upsample: ``"bilinear"`` or ``"nearest"`` resizes scores, logits before their softmax, to the
@@ -56,14 +57,6 @@ class CurveArguments(RankingArguments, total=False):
     """The arguments of scores per class that are read off a curve."""
 
     average: Average | None
-
-
-class RiskArguments(TypedDict, total=False):
-    """The arguments that say what is read as the probabilities of several classes."""
-
-    ignore_index: int | Sequence[int] | None
-    upsample: Upsample | None
-    input_format: InputFormat | None
 
 
 @dataclass(frozen=True)
@@ -217,6 +210,7 @@ def points_recipe(
 ) -> PointsRecipe:
     """A curve over all thresholds."""
     recipe = curve_recipe(curves.auroc, num_classes, **arguments)
+    recipe.ranking.check_thresholds()
     return PointsRecipe(recipe.ranking, recipe.value, recipe.average, None, parts)
 
 
@@ -265,11 +259,11 @@ def fpr_at_recall_recipe(
 
 
 def aurc_recipe(
-    num_classes: int | LabelSpace,
+    num_classes: int | LabelSpace | None = None,
     *,
     from_logits: bool = False,
     cells: int = CELLS,
-    **arguments: Unpack[RiskArguments],
+    **arguments: Unpack[ProbabilityArguments],
 ) -> CurveRecipe:
     """The area under the risk-coverage curve."""
     return curve_recipe(
@@ -346,4 +340,5 @@ def best_recipe(
     """A score at the threshold that is best for it."""
     one_of("score", score, tuple(curves.FORMULAS))
     recipe = curve_recipe(partial(curves.over_thresholds, score=score), num_classes, **arguments)
+    recipe.ranking.check_thresholds()
     return BestRecipe(recipe.ranking, recipe.value, recipe.average, None, score)

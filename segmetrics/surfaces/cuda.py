@@ -121,15 +121,15 @@ class SurfaceDistances:
         if percent == 100:
             return self.values.where(there, -inf).amax()
         values, order = self.values.where(there, inf).sort()
-        last = there.sum() - 1
         if self.in_pixels:
+            last = there.sum() - 1
             place = (last.double() * (percent / 100)).clamp(min=0)
             low, high = values.gather(0, torch.stack([place.floor(), place.ceil()]).long()).double()
             between: Tensor = low + (high - low) * place.frac()
             return between
         reached = self.sizes[order].cumsum(0)
         first = (reached < reached[-1:] * share_of_size(percent)).sum()
-        return values.gather(0, torch.minimum(first, last).clamp(min=0).view(1))[0]
+        return values.gather(0, first.view(1))[0]
 
 
 def _union(labels: Tensor, classes: Sequence[int], of_channel: int) -> Tensor:

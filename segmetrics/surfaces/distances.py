@@ -147,4 +147,4 @@ class Pieces:
         order = np.argsort(self.values)
         reached = np.cumsum(self.sizes[order])
         first = int(np.searchsorted(reached, reached[-1] * share_of_size(percent)))
-        return float(self.values[order[min(first, len(order) - 1)]])
+        return float(self.values[order[first]])

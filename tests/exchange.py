@@ -1,0 +1,49 @@
+"""Exchanges the code of the functions that a mutant changes, where segmetrics is imported."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from types import CodeType, FunctionType
+
+from mutants import Mutant
+
+
+class Functions:
+    """All functions that exist when this is made, by their file and code."""
+
+    def __init__(self, checkout: Path) -> None:
+        self.checkout = checkout
+        self.of_code: dict[tuple[str, CodeType], list[FunctionType]] = {}
+        for found in gc.get_objects():
+            if type(found) is FunctionType:
+                key = found.__code__.co_filename, found.__code__
+                self.of_code.setdefault(key, []).append(found)
+
+    def changed(self, mutant: Mutant) -> list[tuple[FunctionType, CodeType]]:
+        """The functions and the code that a change gives them; none if it is in no function."""
+        file = self.checkout / mutant.file
+        source = file.read_text("utf-8")
+        before = compile(source, str(file), "exec", dont_inherit=True)
+        after = compile(mutant.applied(source), str(file), "exec", dont_inherit=True)
+        found = []
+        for place, (old, new) in enumerate(_differing(before, after)):
+            functions = self.of_code.get((str(file), old), [])
+            # functions within a function exist only once that has run
+            if old.co_freevars != new.co_freevars or not (functions or place):
+                return []
+            found += [(function, new) for function in functions]
+        return found
+
+
+def _differing(before: CodeType, after: CodeType) -> Iterator[tuple[CodeType, CodeType]]:
+    """The functions that differ between two modules, the outermost first."""
+    if before.co_flags & inspect.CO_OPTIMIZED:
+        yield before, after
+    parts = [[c for c in code.co_consts if isinstance(c, CodeType)] for code in (before, after)]
+    if len(parts[0]) == len(parts[1]):
+        for old, new in zip(*parts, strict=True):
+            if old != new:
+                yield from _differing(old, new)
