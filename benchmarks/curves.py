@@ -1,8 +1,16 @@
-"""AUROC and average precision, update and compute, against torchmetrics' binned and exact forms."""
+"""AUROC and average precision, update and compute, against torchmetrics' binned and exact forms.
+
+``python -m benchmarks --parts curves``. Where torchmetrics takes minutes, every contender is timed
+by its CPU time on one thread, torchmetrics once, so that a busy machine changes little.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -12,8 +20,9 @@ from torch import Tensor
 from torchmetrics import AUROC as TheirAUROC
 from torchmetrics import AveragePrecision as TheirAveragePrecision
 
+from benchmarks.memory import peak_of
 from benchmarks.report import Row, milliseconds, table
-from benchmarks.timing import interleaved
+from benchmarks.timing import FEWEST, LONG, interleaved
 from segmetrics import AUROC, AveragePrecision, CurveImageScores
 from segmetrics.probabilities.cells import keys
 
@@ -28,8 +37,11 @@ PAIRS: dict[str, Any] = {
     "AveragePrecision": (AveragePrecision, TheirAveragePrecision),
 }
 OURS, BINNED, EXACT, IMAGES = "ours", "thresholds=100", "exact", "512 cells an image"
-#: The least that a table of 2**16 cells can cost: to increment one of its counts a score.
-INCREMENTS = "increments alone"
+#: The least that a table of 2**16 cells can cost: to read the inputs, and to increment a count a
+#: score.
+READING, INCREMENTS = "reading both", "increments alone"
+#: Cases in which torchmetrics takes minutes.
+SLOW = ("multiclass 4x21x520x520",)
 
 
 def measure(names: Sequence[str], scale: int, rounds: int) -> list[Row]:
@@ -47,32 +59,54 @@ def measure(names: Sequence[str], scale: int, rounds: int) -> list[Row]:
                 IMAGES: CurveImageScores(task=task, **number),
             }
             steps = {key: step(metric, preds, target) for key, metric in made.items()}
+            steps[READING] = lambda p=preds, t=target: (p.sum(), t.sum())
             steps[INCREMENTS] = increments(preds, target)
-            timing = interleaved(preds.sum, steps, device="cpu", rounds=rounds)
-            rows.append(
-                {
-                    "form": f"{score}, {name}",
-                    "classes": classes,
-                    "size": list(target.shape),
-                    "floor": timing.floor,
-                    "seconds": timing.contenders,
-                }
-            )
+            row: Row = {"form": f"{score}, {name}", "classes": classes, "size": list(target.shape)}
+            if name in SLOW:
+                row |= {"seconds": cpu_seconds(steps), "timed": "CPU time on one thread"}
+            else:
+                timing = interleaved(preds.sum, steps, device="cpu", rounds=rounds)
+                row |= {"floor": timing.floor, "seconds": timing.contenders}
+            rows.append(row | {"bytes": {OURS: peak(name, score, scale)}})
             print(f"measured {score}, {name}", flush=True)
     return rows
 
 
 def shown(rows: Sequence[Row]) -> str:
-    """A line a case: milliseconds, and the ratios of others to ours."""
+    """A line a case: milliseconds, the ratios of others to ours, and our megabytes."""
+    names = OURS, BINNED, EXACT, IMAGES, READING, INCREMENTS
     lines = []
     for row in rows:
         seconds = row["seconds"]
         ratios = (f"{seconds[name] / seconds[OURS]:.0f}x" for name in (BINNED, EXACT))
-        shown_ms = (milliseconds(seconds[name]) for name in (OURS, BINNED, EXACT, IMAGES))
-        least = milliseconds(seconds[INCREMENTS]) if INCREMENTS in seconds else ""
-        lines.append([row["form"], *shown_ms, least, *ratios])
-    head = ["update and compute, ms", OURS, BINNED, EXACT, IMAGES, INCREMENTS]
-    return table([*head, f"{BINNED} / ours", f"{EXACT} / ours"], lines)
+        shown_ms = (milliseconds(seconds[name]) if name in seconds else "" for name in names)
+        megabytes = f"{row['bytes'][OURS] / 2**20:.1f}" if "bytes" in row else ""
+        lines.append([row["form"], *shown_ms, *ratios, megabytes])
+    head = ["update and compute, ms", *names, f"{BINNED} / ours", f"{EXACT} / ours", "MiB"]
+    return table(head, lines)
+
+
+def cpu_seconds(steps: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """CPU seconds of every step on one thread: the median of a few runs, one run of a long one."""
+    threads, seconds = torch.get_num_threads(), {}
+    torch.set_num_threads(1)
+    for name, step in steps.items():
+        samples: list[float] = []
+        while len(samples) <= FEWEST and sum(samples) < LONG:
+            start = process_time()
+            step()
+            samples.append(process_time() - start)
+        seconds[name] = median(samples[1:] or samples)  # the first run may compile
+        print(f"{name}: {seconds[name]:.3f} s in {len(samples)} runs", flush=True)
+    torch.set_num_threads(threads)
+    return seconds
+
+
+def peak(name: str, score: str, scale: int) -> int:
+    """Bytes that our update and compute need beyond inputs and state, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.curves", name, score, str(scale)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return int(done.stdout.split()[-1])
 
 
 def step(metric: Any, preds: Tensor, target: Tensor) -> Callable[[], None]:
@@ -110,3 +144,13 @@ def inputs(task: str, images: int, classes: int, side: int) -> tuple[Tensor, Ten
     logits = torch.randn((images, classes, side, side), generator=generator)
     logits.scatter_add_(1, target.unsqueeze(1), torch.full_like(logits, 4))
     return logits.softmax(1), target
+
+
+if __name__ == "__main__":
+    case, score, scale = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    task, images, classes, side = CASES[case]
+    number = {"num_classes": classes} if task == "multiclass" else {}
+    metric = PAIRS[score][0](task=task, **number)
+    step(metric, *inputs(task, 1, classes, 64))()  # loads, compiles and starts what there is
+    preds, target = inputs(task, images, classes, side // scale)
+    print(peak_of(step(metric, preds, target), "cpu"))

@@ -80,9 +80,9 @@ def _counts(pixels: Pixels, ranking: Ranking) -> NDArray[np.int64]:
         return reading.count(boxes, copies[next(workers) % len(copies)])
 
     rounded = reading.share_boxes(work)
-    used = [copy.tables for copy in copies[: len(rounded)]]
-    halves = ranking.has_halves(pixels.preds.dtype)
-    return _sum(ranking, used, sum(rounded), halves=halves)
+    tables = [copy.tables for copy in copies[: len(rounded)]]
+    scores = pixels.target.size * (ranking.tables if of_classes else 1)
+    return _sum(ranking, tables, scores, sum(rounded), ranking.has_halves(pixels.preds.dtype))
 
 
 class Copy(NamedTuple):
@@ -97,7 +97,8 @@ class Copy(NamedTuple):
         threads, tables = max(1, min(number_of_threads(), at_most)), ranking.tables
         copies = min(threads, max(COPIES, TABLES // tables))
         parts = 1 if copies == threads else min(PARTS, tables)
-        dtype = np.int32 if pixels.target.size < 2**31 else np.int64
+        several = copies > 1 and pixels.target.size < 2**31
+        dtype = np.int32 if several else np.int64  # a single one may become the sum
         zeros = np.zeros((copies, tables, 2 * ranking.resolution + BEHIND), dtype)
         return [Copy(part, [Lock() for _ in range(parts)]) for part in zeros]
 
@@ -112,19 +113,23 @@ class Copy(NamedTuple):
         yield from zip(pairwise(edges), self.locks, strict=True)
 
 
-def _sum(ranking: Ranking, copies: list[Array], rounded: int, *, halves: bool) -> NDArray[np.int64]:
-    """The sums of all copies as ``plain_cells.count`` has them."""
-    places = 2 * ranking.resolution
-    counts = np.empty(ranking.cells + len(BAD_KINDS), np.int64)
-    tables, tail = counts[: ranking.cells - 3], counts[ranking.cells - 3 :]
-    of_tables = tables.reshape(len(copies[0]), -1)
-    of_tables[:] = copies[0][:, :places]
-    for copy in copies[1:]:
-        of_tables += copy[:, :places]
-    behind = np.sum([copy[:, places:] for copy in copies], axis=0)
-    kinds = behind[:, 1 : 1 + len(BAD_KINDS)]
+def _sum(
+    ranking: Ranking, copies: list[Array], scores: int, rounded: int, halves: bool
+) -> NDArray[np.int64]:
+    """The sums of all copies as ``plain_cells.count`` has them, of so many scores."""
+    places, size = 2 * ranking.resolution, ranking.cells + len(BAD_KINDS)
+    behind = np.sum([copy[:, places:] for copy in copies], axis=0, dtype=np.int64)
+    if len(copies) == len(copies[0]) == 1 and copies[0].dtype == np.int64:
+        counts = copies[0][0, :size]
+    else:
+        counts = np.empty(size, np.int64)
+        tables = counts[: ranking.cells - 3].reshape(len(copies[0]), -1)
+        tables[:] = copies[0][:, :places]
+        for copy in copies[1:]:
+            tables += copy[:, :places]
+    tail, kinds = counts[ranking.cells - 3 :], behind[:, 1 : 1 + len(BAD_KINDS)]
     tail[:3], tail[3:] = 0, kinds.sum(0) if ranking.task == "multilabel" else kinds[0]
-    counted = tables.sum()
+    counted = scores - behind.sum()
     tail[0] = counted if ranking.resolution < CELLS else rounded
     tail[1 if halves else 2] = counted
     return counts
