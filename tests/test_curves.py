@@ -227,6 +227,7 @@ def test_the_best_threshold_gives_its_score(
     scores = (scores if logits else scores.sigmoid()).to(dtype)
     arguments: Any = {"task": "binary", "from_logits": logits}
     value, threshold = best_threshold(scores, target, score=score, **arguments)
+    assert threshold.dtype == torch.float64  # fp32 may round to the other side of a score
     metric = {"dice": DiceScore, "iou": MeanIoU}[score]
     at = metric(threshold=threshold.item(), **arguments)(scores, target)
     assert at.item() == pytest.approx(value.item(), abs=1e-6)
@@ -299,13 +300,13 @@ def ranked(draw: st.DrawFn) -> tuple[Tensor, Tensor, Ranking]:
     task = draw(st.sampled_from(["binary", "multilabel", "multiclass"]))
     logits, dtype = draw(st.booleans()), draw(st.sampled_from(DTYPES))
     number = None if task == "binary" else draw(st.integers(2, 6))
-    right = task == "multiclass" and draw(st.booleans())
+    right = task != "multilabel" and draw(st.booleans())
     ranking = Ranking.ranking(
         number,
         task=task,
         from_logits=logits,
         ignore_index=255,
-        cells=draw(st.sampled_from([2**16, 512, 3])),
+        cells=draw(st.sampled_from([2**16, 512, 4 if right else 3])),
         positive="right" if right else "class",
         per_image=draw(st.booleans()),
         upsample=draw(st.sampled_from([None, "bilinear", "nearest"])),
@@ -475,11 +476,14 @@ def test_fp16_and_other_scores_are_not_mixed() -> None:
     ("call", "message"),
     [
         (lambda: AUROC(5, thresholds=100), "`AUROC` takes no `thresholds`: scores are counted"),
-        (lambda: AUROC(5, cells=1), "`cells` must be from 2 to"),
-        (lambda: AUROC(5, max_fpr=0), "`max_fpr` must be in"),
-        (lambda: FPRAtRecall(5, recall=2), "`recall` must be in"),
+        *((lambda n=n: AUROC(5, cells=n), "`cells` must be from 2 to") for n in (1, 2**16 + 1)),
+        *((lambda x=x: AUROC(5, max_fpr=x), "`max_fpr` must be in") for x in (0, 1.01)),
+        *((lambda x=x: FPRAtRecall(5, recall=x), "`recall` must be in") for x in (0, 1.01)),
         (lambda: BestThreshold(5, score="mcc"), "`score` must be one of 'dice'"),
-        (lambda: AUROC(3, task="multilabel", positive="right"), "`positive='right'` asks whether"),
+        (
+            lambda: AUROC(3, task="multilabel", positive="right"),
+            "means nothing for task='multilabel'",
+        ),
         (lambda: AUROC(task="binary", average="none"), "means nothing where there is one curve"),
         (lambda: ROC(5).compute_scalars(), "is a curve and has no scalars"),
     ],
@@ -487,6 +491,17 @@ def test_fp16_and_other_scores_are_not_mixed() -> None:
 def test_what_means_nothing_is_refused(call: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         call()
+
+
+def test_the_ends_of_what_arguments_may_be_are_accepted() -> None:
+    scores, target = drawn(0)
+    assert AUROC(task="binary", max_fpr=1)(scores, target) == auroc(scores, target, task="binary")
+    highest = scores[target == 1].min()  # below which is no positive
+    expected = (scores[target == 0] >= highest).float().mean()
+    found = FPRAtRecall(task="binary", recall=1)(scores, target)
+    assert found.item() == pytest.approx(expected.item(), abs=2e-2)
+    for number in (2, 2**16):
+        AUROC(5, cells=number)
 
 
 @pytest.mark.parametrize(

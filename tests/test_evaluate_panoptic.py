@@ -546,7 +546,9 @@ def test_a_checkpoint_may_lie_among_cityscapes_masks(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--num-classes", 3], "--num-classes does not go with --panoptic"),
-        (["--by", "of.csv:light"], "--by does not go with --panoptic"),
+        (["--objects"], "--objects does not go with --panoptic"),
+        (["--groups", "of.csv:video"], "--groups is of confidence intervals"),
+        (["--by", "of.csv"], "--by is FILE.csv:COLUMN"),
         (["--labels", "cityscapes"], "--labels means nothing for JSON"),
         (["--confidence", 95], r"--confidence must be in (0, 1), got 95"),
         (["--json", "none/out.json"], "the folder none does not exist"),

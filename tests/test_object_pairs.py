@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 from skimage import measure
 
 from segmetrics.objects import (
@@ -138,7 +139,10 @@ def test_a_line_that_winds_is_one_object(line, turns, connectivity) -> None:
     labels = np.rot90(line, turns)
     pairs = with_itself(labels, connectivity)
     assert pairs.target.sizes.tolist() == [np.count_nonzero(labels == 0)]
-    assert len(with_itself(np.where(labels == 0, NO_OBJECT, 0), "faces").target.sizes) >= 1
+    around, number = ndimage.label(labels != 0, np.ones((3, 3)) if connectivity == "full" else None)
+    sizes = with_itself(np.where(labels == 0, NO_OBJECT, 0), connectivity).target.sizes
+    assert sorted(sizes) == sorted(np.bincount(around.ravel())[1:])
+    assert len(sizes) == number
 
 
 def test_a_spiral_through_three_dimensions_is_one_object() -> None:

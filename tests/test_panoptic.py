@@ -374,7 +374,9 @@ def test_a_category_has_one_row_and_an_image_one_row() -> None:
     assert rows["isthing"] == [True, True, False, False]
     assert np.nanmean(rows["pq"]) == pytest.approx(counts.scores()["PQ"])
     assert rows["tp"] == counts.counts.sum(0)[:, 0].tolist()
-    assert len(counts.columns()["image"]) == len(counts.columns()["PQ"]) == 12
+    assert sorted(counts.columns()["image"]) == sorted(f"{image}.png" for image in range(12))
+    assert len(counts.columns()["PQ"]) == 12
+    assert replace(counts, ids=None).columns()["image"] == list(range(12))
 
 
 # --- bad input ------------------------------------------------------------------------------------
@@ -422,6 +424,17 @@ def test_the_image_of_an_unknown_category_is_named() -> None:
     preds[2, 0, 0, 0] = 77
     with pytest.raises(ValueError, match=r"image 2 of the batch.*unknown category 77"):
         PanopticQuality([1], [0]).update(preds, torch.cat([GOOD] * 3))
+
+
+def test_images_with_ids_are_named_by_these() -> None:
+    preds = torch.cat([GOOD, GOOD])
+    preds[1, 0, 0, 1] = -1
+    metric = PanopticImageScores([1], [0])
+    with pytest.raises(
+        ValueError, match="image 'munster_3', 1 of the batch: `preds` holds a thing"
+    ):
+        metric.update(preds, torch.cat([GOOD] * 2), image_ids=["ulm_1", "munster_3"])
+    assert not len(metric.image_counts())
 
 
 @pytest.mark.parametrize("crowd", [torch.zeros(1, 2, 2), torch.zeros(1, 2, dtype=bool), [True]])

@@ -32,10 +32,10 @@ from segmetrics.statistics import (
     ImageCounts,
     bootstrap,
     class_differences,
-    classes,
     compare,
     confidence_interval,
     curves,
+    differences,
     ranking,
 )
 from segmetrics.surfaces import host
@@ -133,7 +133,7 @@ def of_statistics() -> list[Any]:
 
 def test_resamples_are_the_same_in_blocks_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = of_statistics()
-    small = [(bootstrap, "BLOCK", 50), (classes, "COLUMNS", 2), (curves, "AT_ONCE", 5000)]
+    small = [(bootstrap, "BLOCK", 50), (differences, "COLUMNS", 2), (curves, "AT_ONCE", 5000)]
     patch(monkeypatch, small)
     for one, other in zip(whole, of_statistics(), strict=True):
         assert repr(one) == repr(other)

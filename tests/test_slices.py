@@ -13,7 +13,7 @@ from fairlearn.metrics import MetricFrame
 from torch import Tensor
 
 import longhand
-from segmetrics.statistics import ImageCounts, confidence_interval, slices
+from segmetrics.statistics import CaseScores, ImageCounts, confidence_interval, slices
 from segmetrics.statistics.bootstrap import Bootstrap
 from segmetrics.statistics.subgroups import _permutations
 
@@ -170,6 +170,14 @@ def test_small_groups_are_marked():
     assert lines[4].split()[3:] == ["–", "few", "images"]
     assert lines[5].split()[:2] == ["all", "60"]
     assert lines[6].startswith("difference 0.")
+
+
+def test_an_infinite_score_of_one_image_differs_in_every_permutation():
+    """A missing mask has an infinite distance: whichever group has that case is the worst."""
+    hd = torch.tensor([torch.inf, 2, 3, 4, 5, 6], dtype=torch.float64).view(-1, 1, 1)
+    cases = CaseScores(hd, ("hd",), ("liver",), torch.ones(6, 1), errors=("hd",))
+    found = slices(cases, ["a"] * 3 + ["b"] * 3, "hd")
+    assert (found.worst, found.difference, found.p_value) == ("a", torch.inf, 1)
 
 
 def test_a_group_without_a_score_is_in_no_difference():

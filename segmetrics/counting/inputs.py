@@ -61,7 +61,8 @@ def _read(preds: Tensor, target: Tensor, counting: Counting) -> Pixels:
 def _read_multiclass(preds: Tensor, target: Tensor, counting: Counting) -> Pixels:
     classes, format_ = counting.num_classes, counting.input_format
     if preds.dtype in SCORE_DTYPES:
-        _check_class_dimension("preds", preds, classes, "scores (N, C, ...)")
+        alike = preds.shape == target.shape
+        _check_class_dimension("preds", preds, classes, "scores (N, C, ...)", of_pixels=alike)
         if format_ != "one-hot" and target.ndim == preds.ndim and target.shape[1] == 1:
             target = target.squeeze(1)
         if format_ == "one-hot" or (format_ is None and target.ndim == preds.ndim):
@@ -116,14 +117,16 @@ def _with_channel(preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def _check_class_dimension(name: str, tensor: Tensor, classes: int, meaning: str) -> None:
+def _check_class_dimension(
+    name: str, tensor: Tensor, classes: int, meaning: str, *, of_pixels: bool = False
+) -> None:
     if tensor.ndim < 2 or tensor.shape[1] != classes:
         found = tensor.shape[1] if tensor.ndim > 1 else "no dimension 1"
         raise ValueError(
             f"`{name}` of shape {tuple(tensor.shape)} and dtype {tensor.dtype} is read as "
             f"{meaning} with C = `num_classes` = {classes}, but dimension 1 is {found}. "
-            "Check `num_classes`, or pass integer labels (N, ...)."
-            + (" One channel of foreground scores: pass task='binary'." if found == 1 else "")
+            "Check `num_classes`. Labels (N, ...) are integers."
+            + (" One score a pixel: pass task='binary'." if of_pixels or found == 1 else "")
         )
 
 

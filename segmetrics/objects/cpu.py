@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segmetrics._compile import kernel
+from segmetrics._compile import kernel, longer
 from segmetrics.objects.table import (
     IGNORED,
     NO_OBJECT,
@@ -215,7 +215,7 @@ def find_runs(lines: NDArray[Any], values: int, starts: NDArray[Any]) -> tuple[N
         for i in range(len(here)):  # vectorises
             differs[i] = here[i] != before[i]
         while found + width + 1 > len(starts):
-            starts = _longer(starts)
+            starts = longer(starts)
         rows[y] = found
         base = y * width
         last = 0
@@ -250,13 +250,6 @@ def merge_runs(starts: NDArray[Any], rows: Ints, values: Ints) -> tuple[NDArray[
     merged_rows[row] = found
     merged[found] = starts[len(values)]
     return merged[: found + 1].copy(), merged_rows, values[:found].copy()
-
-
-@kernel
-def _longer(array: NDArray[Any]) -> NDArray[Any]:
-    longer = np.empty(2 * len(array), array.dtype)
-    longer[: len(array)] = array
-    return longer
 
 
 @kernel

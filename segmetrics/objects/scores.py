@@ -202,9 +202,10 @@ def precision(s: Sums) -> Any:
 
 
 def f1(s: Sums) -> Any:
-    """``2PR / (P + R)``; 0 where only one side has objects."""
+    """``2PR / (P + R)``; 0 where one of the two is undefined and an object is missed or false."""
     recalled, precise = s["found"] * s["preds"], s["right"] * s["target"]
-    nothing = (recalled + precise == 0) * (s["target"] + s["preds"])
+    wrong = s["target"] - s["found"] + s["preds"] - s["right"]
+    nothing = (recalled + precise == 0) * wrong
     return 2 * s["found"] * s["right"] / (recalled + precise + nothing)
 
 
@@ -277,6 +278,8 @@ ERRORS = (
     "variation_of_information",
     "adapted_rand_error",
 )
+#: Scores that say nothing of quality.
+AMOUNTS = ("target_objects", "predicted_objects")
 
 # --- Helpers --------------------------------------------------------------------------------------
 
@@ -325,4 +328,4 @@ def same_pairs(sizes: Ints) -> int:
     return int((sizes * (sizes - 1)).sum())
 
 
-__all__ = ["ERRORS", "SCORES", "SUMMED", "Bools", "Image", "Sums"]
+__all__ = ["AMOUNTS", "ERRORS", "SCORES", "SUMMED", "Bools", "Image", "Sums"]
