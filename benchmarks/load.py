@@ -2,20 +2,22 @@
 
 ``python -m benchmarks --parts load`` calls it. Every contender lives in a process of its own that
 makes the inputs once and times one call when it is told to, right after an operation of torch, as
-a model's forward pass is; they take turns. ``before`` names another checkout, whose code is timed
-in the same run.
+a model's forward pass is; they take turns. That operation has two threads whatever the contender
+has, as torch's second one goes on spinning for some milliseconds and takes its part of the cores.
+``before`` names another checkout, whose code is timed in the same run.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median, quantiles
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 from benchmarks import loader, report
@@ -37,6 +39,8 @@ FORMS = (
 )
 CALLS, LOOP = 200, 400_000
 BUSY = (0, 1, 2)
+#: Seconds after which torch's threads sleep; before, those of another process keep a core busy.
+SPINNING = 0.015
 ROOT = Path(__file__).parents[1]
 
 
@@ -47,8 +51,10 @@ def measure(
 
     In a validation with a loader its workers are what else is busy.
     """
-    contenders = {"2 threads": (ROOT, 2), "1 thread": (ROOT, 1)}
-    if before is not None:
+    contenders = {"2 threads": (ROOT, 2)}
+    if before is None:
+        contenders |= {"1 thread": (ROOT, 1)}
+    else:
         contenders |= {"2 threads before": (before, 2), "1 thread before": (before, 1)}
     rows = []
     with ExitStack() as stack:
@@ -61,7 +67,8 @@ def measure(
                 ask(form)
             for busy in busy_processes:
                 with _busy(busy):
-                    rows.append(_row(form, busy, _summary(_interleaved(served, calls))))
+                    pause = 0 if busy else SPINNING
+                    rows.append(_row(form, busy, _summary(_interleaved(served, calls, pause))))
     return rows + [
         _row(form, loader.WORKERS, _summary(loader.measure(form, before, calls)))
         for form in forms
@@ -105,12 +112,13 @@ def _line(form: str, busy: int, found: Mapping[str, Mapping[str, float]]) -> str
 
 
 def _interleaved(
-    served: Mapping[str, Callable[[str], float]], calls: int
+    served: Mapping[str, Callable[[str], float]], calls: int, pause: float = 0
 ) -> dict[str, list[float]]:
-    """Calls in turn; the first tenth warms up and does not count."""
+    """Calls in turn, with a pause before each; the first tenth warms up and does not count."""
     times: dict[str, list[float]] = {name: [] for name in served}
     for _ in range(calls + calls // 10):
         for name, ask in served.items():
+            sleep(pause)
             times[name].append(ask(""))
     return {name: some[-calls:] for name, some in times.items()}
 
@@ -118,7 +126,10 @@ def _interleaved(
 @contextmanager
 def _busy(number: int) -> Iterator[None]:
     """Some busy processes."""
-    processes = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(number)]
+    processes = [
+        multiprocessing.Process(target=_spin, args=(os.getpid(),), daemon=True)
+        for _ in range(number)
+    ]
     for process in processes:
         process.start()
     try:
@@ -129,8 +140,8 @@ def _busy(number: int) -> Iterator[None]:
             process.join()
 
 
-def _spin() -> None:
-    while True:
+def _spin(parent: int) -> None:
+    while os.getppid() == parent:  # it may be killed
         sum(range(100_000))
 
 
@@ -166,12 +177,13 @@ def serve(threads: int) -> None:
     """
     import torch
 
-    torch.set_num_threads(threads)
     passed = torch.rand(4, 21, 520, 520)
     for line in sys.stdin:
         form = line.strip()
         if not form:
+            torch.set_num_threads(2)
             passed.sum()  # a forward pass has just ended: all of torch's threads are awake
+        torch.set_num_threads(threads)
         begin = perf_counter()
         if form:
             step = _step(form)

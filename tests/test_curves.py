@@ -291,6 +291,22 @@ def test_the_edges_of_cells_are_those_of_their_scores(logits: bool, halves: bool
     assert np.nanmax(np.diff(coarse)) < 0.007
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("number", [6, 512, 1000])
+def test_an_even_number_of_cells_is_symmetric(number: int, dtype: torch.dtype) -> None:
+    """Where right predictions are ranked by max(p, 1 - p), both sides have the same cells."""
+    p = torch.arange(1025, 2049).double() / 2048  # fp16 holds it, and 1 - p
+    if dtype == torch.float32:
+        p = torch.cat([p, torch.arange(2**23 + 1, 2**24, 97).double() / 2**24])
+    logits = torch.logspace(-20, 4, 20000, dtype=torch.float64).to(dtype)
+    logits = logits[logits > 0]
+    for high, low, from_logits in ((p, 1 - p, False), (logits, -logits, True)):
+        merged = cells.merging(number, from_logits=from_logits, halves=dtype == torch.float16)
+        both = [merged[cells.keys(x.to(dtype), from_logits=from_logits)[0]] for x in (high, low)]
+        assert (both[0] + both[1] == number - 1).all()
+        assert both[0].min() == number // 2
+
+
 # --- what counts ----------------------------------------------------------------------------------
 
 

@@ -8,32 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from segmetrics import LabelSpace, ObjectImageScores, ObjectMetrics
 from segmetrics.objects.rules import PRESETS
+from tumours import drawn
 
 NAMES = ["background", "necrosis", "edema", "enhancing"]
 REGIONS = {"WT": NAMES[1:], "TC": ["necrosis", "enhancing"], "ET": ["enhancing"]}
 TUMOUR = LabelSpace(NAMES, regions=REGIONS)
-
-
-def drawn(seed: int, size: tuple[int, ...] = (40, 36, 32)) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Boxes of labels 1 to 3, nested as tumours are; the prediction shifts, drops, adds some."""
-    rng = np.random.default_rng(seed)
-    maps = np.zeros((2, *size), np.uint8)
-    for _ in range(9):
-        corner = rng.integers(0, np.array(size) - 4)
-        extent = rng.integers(1, 9, 3)
-        shift = rng.integers(-2, 3, 3)
-        for side, offset in ((0, 0), (1, shift)):
-            if rng.random() < 0.2:
-                continue
-            for label, margin in ((2, 0), (1, 1), (3, 2)):
-                first = np.maximum(corner + offset + margin, 0)
-                last = np.maximum(corner + offset + extent - margin, first)
-                maps[side][tuple(map(slice, first, last))] = label
-    return maps[1], maps[0]
 
 
 def scored(metric: ObjectMetrics, *pairs: tuple[Any, Any]) -> dict[str, float]:
@@ -239,7 +221,8 @@ def test_the_wmh_preset_gives_the_recall_and_f1_of_its_code(seed: int) -> None:
 
 
 # `Panoptica_Evaluator` of panoptica 2.1.7 on `drawn(seed) > 0`, `NaiveThresholdMatching` above IoU
-# 0.2, components by cc3d (26 neighbours) and by SciPy (6): matched, false and missed objects.
+# 0.2, components by cc3d (26 neighbours) and by SciPy (6): matched, false and missed objects, as
+# `tumours.py` prints them.
 PANOPTICA = {
     ("full", 0): (2, 6, 6), ("full", 1): (1, 7, 5), ("full", 2): (2, 4, 5),
     ("faces", 0): (2, 6, 6), ("faces", 1): (1, 7, 6), ("faces", 2): (2, 4, 5),

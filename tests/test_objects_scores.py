@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from numpy.typing import NDArray
@@ -60,6 +60,7 @@ def assert_same(found: dict[str, float], expected: dict[str, float], suffix: str
     st.booleans(),
     st.integers(0, 4),
 )  # fmt: skip
+@example((np.zeros((1, 1), np.uint8), np.ones((1, 1), np.uint8)), ("overlap", None), True, 2)
 def test_scores_of_an_image_are_those_of_sets_of_pixels(
     pair: Maps, rule: tuple[str, float | None], full: bool, min_size: int
 ) -> None:

@@ -155,7 +155,7 @@ def test_elements_of_a_disc_have_its_length_times_the_bias_of_eight_directions()
 @given(
     st.integers(0, 2**32 - 1), st.sampled_from([(5, 7), (1, 6), (3, 4, 5)]),
     st.sampled_from([[], [255], [-1, 1], [3, 255]]), st.integers(0, 1), st.booleans(),
-    st.booleans(),
+    st.sampled_from(["none", "in the target", "predicted", "predicted of ignored pixels"]),
 )  # fmt: skip
 def test_labels_of_maps_are_read_as_is_said(
     reader, seed, size, ignored, background, without_ignored, bad
@@ -163,9 +163,10 @@ def test_labels_of_maps_are_read_as_is_said(
     rng = np.random.default_rng(seed)
     some = [0, 1, 2, *ignored]
     target, preds = rng.choice(some, (2, 1, *size))
-    if bad:
-        side = rng.choice(2)
-        (target, preds)[side].flat[rng.integers(target.size)] = 7
+    if bad == "predicted of ignored pixels":
+        preds[np.isin(target, ignored)] = 7
+    elif bad != "none":
+        (preds if bad == "predicted" else target).flat[rng.integers(target.size)] = 7
     counting = Counting.of(3, ignore_index=ignored, input_format="index")
     pixels = read(torch.from_numpy(preds), torch.from_numpy(target), counting)
     found, is_bad = reader(pixels, counting, background, without_ignored)

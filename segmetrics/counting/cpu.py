@@ -231,9 +231,13 @@ def _histogram_of_values(pixels: Pixels, counting: Counting) -> Int64Array | Non
     dtypes = {target.dtype, preds.dtype}
     unsigned = np.dtype(np.uint64) in dtypes
     values = None if unsigned else known_values(counting, of_bytes=dtypes <= BYTES)
-    (size, *_), *strides = _merged(target, preds, 0)
-    if values is None or len(target) > 1 or strides != [[1], [1]] or size >= 2**31:
+    size = target.size
+    if values is None or len(target) > 1 or size >= 2**31:
         return None
+    if not (target.flags.c_contiguous and preds.flags.c_contiguous):
+        _, *strides = _merged(target, preds, 0)
+        if strides != [[1], [1]]:
+            return None
     rows, columns = flat(target), flat(preds)
     places = COPIES * (int(values.span) + 1) ** 2
     at_most = size // max(PAIRS_A_THREAD, places)
