@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median, quantiles
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any
 
 from benchmarks import loader, report
@@ -39,8 +39,6 @@ FORMS = (
 )
 CALLS, LOOP = 200, 400_000
 BUSY = (0, 1, 2)
-#: Seconds after which torch's threads sleep; before, those of another process keep a core busy.
-SPINNING = 0.015
 ROOT = Path(__file__).parents[1]
 
 
@@ -67,8 +65,7 @@ def measure(
                 ask(form)
             for busy in busy_processes:
                 with _busy(busy):
-                    pause = 0 if busy else SPINNING
-                    rows.append(_row(form, busy, _summary(_interleaved(served, calls, pause))))
+                    rows.append(_row(form, busy, _summary(_interleaved(served, calls))))
     return rows + [
         _row(form, loader.WORKERS, _summary(loader.measure(form, before, calls)))
         for form in forms
@@ -112,13 +109,12 @@ def _line(form: str, busy: int, found: Mapping[str, Mapping[str, float]]) -> str
 
 
 def _interleaved(
-    served: Mapping[str, Callable[[str], float]], calls: int, pause: float = 0
+    served: Mapping[str, Callable[[str], float]], calls: int
 ) -> dict[str, list[float]]:
-    """Calls in turn, with a pause before each; the first tenth warms up and does not count."""
+    """Calls in turn; the first tenth warms up and does not count."""
     times: dict[str, list[float]] = {name: [] for name in served}
     for _ in range(calls + calls // 10):
         for name, ask in served.items():
-            sleep(pause)
             times[name].append(ask(""))
     return {name: some[-calls:] for name, some in times.items()}
 

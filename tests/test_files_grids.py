@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 
 from segmetrics.files import MaskError
+from segmetrics.files.alignment import aligned
 from segmetrics.files.extents import united
 from segmetrics.files.grids import TOLERANCE, Grid, axes_and_flips, without_ones
 from segmetrics.files.masks import LabelMap, Reading, Stored
@@ -222,3 +223,28 @@ def test_the_ends_of_int64_are_labels_and_one_further_is_none(tmp_path: Path) ->
     assert to_labels(tmp_path, Stored(largest), Reading()).values.tolist() == [[2**63 - 1, 0]]
     with pytest.raises(MaskError, match=r"9223372036854775808 \(1 pixels\) is beyond int64"):
         to_labels(tmp_path, Stored(largest + np.uint64(1)), Reading())
+
+
+@pytest.mark.parametrize(
+    ("size", "to_size", "in_space", "kind"),
+    [
+        ((4, 5, 6), (6, 5, 4), (False, False), "axes"),
+        ((4, 5, 6), (6, 5, 4), (True, False), "axes"),
+        ((4, 5), (5, 4), (False, False), "sizes"),  # a turned image is another image
+        ((4, 5), (5, 4), (False, True), "axes"),
+        ((4, 5, 4), (4, 5), (False, False), "channels"),
+        ((4, 5, 5), (4, 5), (False, False), "sizes"),
+        ((4, 5, 6), (4, 5, 7), (False, False), "sizes"),
+        ((4, 5, 6), (4, 5, 7), (True, True), "grid"),
+    ],
+)
+def test_other_sizes_are_told_by_what_they_look_like(
+    size: tuple[int, ...], to_size: tuple[int, ...], in_space: tuple[bool, bool], kind: str
+) -> None:
+    masks = [
+        LabelMap(np.zeros(shape, np.uint8), Grid.of_affine(np.eye(4), len(shape)) if has else None)
+        for shape, has in zip((size, to_size), in_space, strict=True)
+    ]
+    with pytest.raises(MaskError) as raised:
+        aligned(masks[0], masks[1], (Path("p"), Path("t")))
+    assert raised.value.problem.kind == kind
