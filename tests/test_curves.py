@@ -414,7 +414,7 @@ def test_workers_that_share_tables_count_every_box_once(
         torch.set_num_threads(threads)
         for name, value in (("BOX", box), ("COPIES", copies), ("TABLES", copies)):
             patch.setattr(cpu_cells, name, value)
-        patch.setattr(cpu_cells, "SCORES_A_THREAD", 1)
+        patch.setattr("segmetrics.counting.cpu.SCORES_A_THREAD", 1)
         try:
             counts = _backend(pixels, ranking)
         finally:
@@ -430,6 +430,29 @@ def test_more_scores_than_int32_holds_are_counted_in_one_update() -> None:
     pixels = read_scores(scores.expand(1, number), target.expand(1, number), ranking)
     table = ranking.table(_backend(pixels, ranking))
     assert (table.max().item(), table.sum().item()) == (number, number)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+@pytest.mark.parametrize("impossible", [None, float("nan"), 1.5, -0.5])
+def test_scores_of_several_tiles_are_counted_as_defined(
+    dtype: torch.dtype, impossible: float | None
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.rand(2, 97, 61, generator=generator)  # three tiles, the last of an odd length
+    scores[0, 0, :3] = torch.tensor([-0.0, 0.5, 1.0])
+    target = torch.randint(2, scores.shape, generator=generator, dtype=dtype)
+    target[1, :5] = 255
+    scores[1, 0, 0] = torch.nan  # not counted
+    if impossible is not None:
+        scores[1, 80, 7] = impossible
+    ranking = Ranking.ranking(task="binary", ignore_index=255)
+    for preds, labels in (
+        (scores, target),
+        (scores.mT, target.mT),
+        (scores, target.mT.contiguous().mT),
+    ):
+        pixels = read_scores(preds, labels, ranking)
+        assert_counts_as_defined(_backend(pixels, ranking), pixels, ranking)
 
 
 def test_resized_scores_are_those_of_interpolate() -> None:

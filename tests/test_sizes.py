@@ -45,8 +45,8 @@ OF_METRICS: list[tuple[ModuleType, str, int]] = [
     *((cpu, "BOX", 31), (cpu, "RESULTS", 1), (cpu, "OF_IMAGES", 50), (cpu, "PIXELS_A_CELL", 0)),
     *((cpu, "SCORES_A_THREAD", 1), (cpu, "LABELS_ARE", 1), (cpu, "PAIRS_A_THREAD", 1)),
     *((plain, "BLOCK", 29), (host, "CHUNK", 23), (host, "A_THREAD", 1), (panoptic, "FEWEST", 0)),
-    *((cpu_cells, "BOX", 19), (cpu_cells, "TABLES", 1), (cpu_cells, "SCORES_A_THREAD", 1)),
-    *((probabilities_cpu, "BOX", 13), (probabilities_cpu, "SCORES_A_THREAD", 1)),
+    *((cpu_cells, "BOX", 19), (cpu_cells, "TABLES", 1)),
+    (probabilities_cpu, "BOX", 13),
 ]
 
 

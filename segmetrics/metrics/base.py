@@ -24,6 +24,9 @@ from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.distributed import sum_over_processes
 from segmetrics.recipes import AggregationLevel
 
+#: Elements of which torch gives one thread at least so many.
+SHARED = 2**15
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 Value = TypeVar("Value")
 
@@ -51,6 +54,17 @@ class MetricKwargs(TypedDict, total=False):
     distributed_available_fn: Callable[..., bool] | None
     sync_on_compute: bool
     compute_with_cache: bool
+
+
+def _sum(state: Tensor, added: Tensor) -> Tensor:
+    """The sum; of a large state on the CPU by NumPy.
+
+    torch would share it among its threads, and wait for each, on a busy machine for milliseconds.
+    """
+    large = state.device.type == "cpu" and state.numel() > SHARED
+    if not large or torch.compiler.is_compiling():
+        return state + added
+    return torch.from_numpy(state.numpy() + added.numpy())
 
 
 class Fixed(Generic[Value]):
@@ -214,7 +228,7 @@ class SumMetric(Metric):
                 f"Move the metric with `.to({str(batch[0].device)!r})`."
             )
         # assigned, not added in place, so that returned references keep their values
-        self._assign([state + added for state, added in zip(states, batch, strict=True)])
+        self._assign([_sum(state, added) for state, added in zip(states, batch, strict=True)])
 
     def _assign(self, states: Sequence[Tensor]) -> None:
         # not by ``nn.Module.__setattr__``, whose search for parameters takes a while
