@@ -118,7 +118,7 @@ def _sum(
 ) -> NDArray[np.int64]:
     """The sums of all copies as ``plain_cells.count`` has them, of so many scores."""
     places, size = 2 * ranking.resolution, ranking.cells + len(BAD_KINDS)
-    behind = np.sum([copy[:, places:] for copy in copies], axis=0, dtype=np.int64)
+    behind: NDArray[np.int64] = np.sum([c[:, places:] for c in copies], axis=0, dtype=np.int64)
     if len(copies) == len(copies[0]) == 1 and copies[0].dtype == np.int64:
         counts = copies[0][0, :size]
     else:
