@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from segmetrics import HausdorffDistance, LabelSpace, ObjectImageScores, ObjectMetrics, SurfaceDice
+from segmetrics.counting import Counting
+from segmetrics.objects.counts import Scheme
 from segmetrics.objects.rules import Rules
 from segmetrics.statistics import (
     ObjectCounts,
@@ -102,6 +104,19 @@ def test_labels_as_they_are_give_what_one_hot_masks_give(
     wide = ObjectMetrics(space, **arguments)
     wide.update(preds.mT.contiguous().mT, target)
     assert values(wide) == pytest.approx(values(labels), nan_ok=True, abs=0)
+
+
+def test_stored_labels_are_counted_without_a_map_of_classes() -> None:
+    preds, target = (side[:1].numpy() for side in drawn(4))
+    wide = np.array([7, 0, 1000], np.int64)  # as stored
+    stored = Counting.of(LabelSpace(["none", "a", "b"], id_to_class={7: 0, 0: 1, 1000: 2}))
+
+    scheme = Scheme(ObjectMetrics(3).rules, 3, (0,), (1, 2), ((1, 2),))
+    counted = scheme.count_labels(preds, wide[target], stored, (1, 1))
+    assert counted is not None
+    np.testing.assert_array_equal(counted, scheme.count(preds, target, (1, 1)))
+    wide[0] = 8  # has no meaning
+    assert scheme.count_labels(preds, wide[target], stored, (1, 1)) is None
 
 
 def test_a_predicted_label_without_a_meaning_does_no_harm_where_the_target_is_ignored() -> None:
