@@ -72,12 +72,12 @@ PARTS: dict[str, tuple[str, str]] = {
         "agreement semantics identities functional peers scores recipes",
     ),
     "counting": (
-        "counting/*.py",
-        "agreement bad_input cpu_backend upsample cuda_backend sparse",
+        "counting/[!c]*.py counting/c[!u]*.py",
+        "agreement bad_input cpu_backend upsample sparse",
     ),
     "surfaces": (
-        "surfaces/*.py",
-        "surfaces* boundary_metrics errors",
+        "surfaces/[!c]*.py surfaces/c[!u]*.py",
+        "surfaces surfaces_metrics surfaces_regions boundary_metrics errors",
     ),
     "statistics": (
         "statistics/*.py",
@@ -85,10 +85,14 @@ PARTS: dict[str, tuple[str, str]] = {
         "calibration_images curve_images conventions objects_metrics panoptic sizes",
     ),
     "objects": ("objects/*.py", "objects_* object_pairs instances panoptic"),
-    "probabilities": ("probabilities/*.py", "probabilities* calibration* curve*"),
+    "probabilities": (
+        "probabilities/[!c]*.py probabilities/c[!u]*.py probabilities/curves.py",
+        "probabilities calibration* curves curve_images",
+    ),
+    "cuda": ("*/cuda*.py", "cuda_backend surfaces_cuda probabilities_cuda curves_cuda"),
     "labels": ("labels/*.py", "labels"),
     "distributed": ("distributed.py", "distributed"),
-    "files": ("files/*.py", "masks files_*"),
+    "files": ("files/*.py", "masks files_* evaluate_png_pairs"),
     "evaluate": ("evaluate/*.py", "evaluate* slices nnunet sparse sizes"),
     "metrics": (
         "metrics/*.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import struct
 from pathlib import Path
 from typing import Any
@@ -491,6 +492,14 @@ def test_a_lost_depth_is_no_single_bit(compression: str, tmp_path: Path) -> None
     with pytest.raises(MaskError, match="1 bits need") as error:
         read(tmp_path / "a.tif")
     assert error.value.problem.kind == "unreadable"
+
+
+def test_a_last_strip_that_is_padded_is_no_lost_depth(tmp_path: Path) -> None:
+    labels = RANDOM.integers(0, 9, (17, 5)).astype(np.uint8)
+    rows = labels[:16].tobytes(), labels[16:].tobytes() + bytes(15 * 5)
+    about = {"shape": labels.shape, "dtype": np.uint8, "rowsperstrip": 16, "compression": "lzma"}
+    tifffile.imwrite(tmp_path / "a.tif", map(lzma.compress, rows), **about)
+    assert np.array_equal(read(tmp_path / "a.tif").values, labels)
 
 
 def write_checked_zstd(path: Path, labels: np.ndarray) -> None:

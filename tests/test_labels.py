@@ -58,7 +58,7 @@ from segmetrics.labels import (
     datasets,
     palette,
 )
-from segmetrics.labels.files import gives_colors
+from segmetrics.labels.files import gives_colors, regions_of_nnunet
 from strategies import LABEL_DTYPES, LAYOUTS, generators, label_spaces, lay_out
 
 PUBLIC = {name: getattr(segmetrics, name) for name in segmetrics.__all__}
@@ -207,6 +207,7 @@ AB = {"names": ["a", "b"]}
             "7 is in `id_to_class` and in",
         ),
         (AB | {"groups": {"g": ["a"], "h": ["a"]}}, "'a' twice, in 'g' and in 'h'.*pass `regions`"),
+        (AB | {"groups": {"g": ["a"], "h": ["a"], "i": ["a"]}}, "'a' twice, in 'g' and in 'h'"),
         (AB | {"groups": {"g": ["a", "a"]}}, "`groups` has 'a' twice in 'g'"),
         (AB | {"regions": {"r": ["b", "b"]}}, "`regions` has 'b' twice in 'r'"),
         (AB | {"regions": {"r": ["c"]}}, "`regions` has 'c' in 'r', which is no class"),
@@ -329,6 +330,24 @@ def test_dataset_json_of_nnunet_with_regions(tmp_path: Path) -> None:
             "enhancing tumor": ["3"],
         },
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "regions"),
+    [
+        (BRATS, ["whole tumor", "tumor core", "enhancing tumor"]),
+        ({"labels": {"background": 0, "a": [1, 2], "b": 2, "ignore": 3}}, ["a", "b"]),
+        ({"labels": {"background": 0, "a": [1], "b": 2}}, []),
+        ({"labels": ["a"]}, []),
+        ({"names": ["a"], "labels": {"a": [1, 2]}}, []),
+        (["a"], []),
+    ],
+)
+def test_regions_of_nnunet_are_those_of_its_dataset_json_alone(
+    content: Any, regions: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    assert regions_of_nnunet(tmp_path / "dataset.json") == regions
 
 
 def test_dataset_json_of_nnunet_with_labels(tmp_path: Path) -> None:
@@ -941,6 +960,7 @@ def test_things_are_named_or_numbered_and_read_from_files(tmp_path):
         ("car", TypeError, "`things` must be a sequence of names"),
         (["bus"], ValueError, "`things` has 'bus', which is neither the name of a class nor"),
         ([3], ValueError, "`things` has 3, which is neither"),
+        ([-1], ValueError, "`things` has -1, which is neither"),
         (["car", 1], ValueError, "`things` has 'car' twice"),
         ([1.0], TypeError, "`things`"),
     ],
@@ -948,6 +968,13 @@ def test_things_are_named_or_numbered_and_read_from_files(tmp_path):
 def test_impossible_things_are_refused(things, error, message):
     with pytest.raises(error, match=message):
         LabelSpace(["road", "car"], things=things)
+
+
+def test_things_come_before_stuff_without_classes_that_are_ignored() -> None:
+    space = LabelSpace(["void", "road", "car"], ignore_index=0, things=["car"])
+    assert space.things_first() == (2, 1)
+    mapped = replace(space, id_to_class={7: 0, 8: 1, 9: 2})  # 0 is a value of masks
+    assert mapped.things_first() == (2, 0, 1)
 
 
 def test_cityscapes_things_are_people_and_vehicles():
@@ -969,15 +996,27 @@ def test_the_ends_of_int64_are_values_and_one_further_is_none() -> None:
     for beyond in (ends[0] - 1, ends[1] + 1):
         with pytest.raises(ValueError, match="must fit into int64"):
             LabelSpace(["a"], ignore_index=[beyond])
+    masks = np.array([2**63 - 1, 0], np.uint64)
+    assert LabelSpace(["a"], ignore_index=ends).to_classes(masks).tolist() == [-1, 0]
 
 
 def test_ranges_map_as_many_values_as_are_allowed_and_no_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(checks, "_MOST_VALUES", 10)
-    for allowed in ({range(10): "a"}, {range(0, 20, 2): "a"}, {-1: "a", range(9): "a"}):
+    for allowed in (
+        {range(10): "a"},
+        {range(0, 20, 2): "a"},
+        {-1: "a", range(9): "a"},
+        {range(90, 100): 0},
+    ):
         assert len(LabelSpace(["a"], id_to_class=allowed).id_to_class or ()) == 10
-    for more in ({range(11): "a"}, {range(0, 22, 2): "a"}, {-1: "a", range(10): "a"}):
+    for more in (
+        {range(11): "a"},
+        {range(0, 22, 2): "a"},
+        {-1: "a", range(10): "a"},
+        {range(-5, 6): 0},
+    ):
         with pytest.raises(ValueError, match="at most 10 values"):
             LabelSpace(["a"], id_to_class=more)
 
@@ -996,8 +1035,8 @@ def test_channels_of_colours_are_from_0_to_255() -> None:
 
 
 def test_an_index_of_a_class_is_from_0_to_the_last() -> None:
-    space = LabelSpace(["a", "b"], id_to_class={5: 0, 6: 1}, things=[1])
-    assert (space.id_to_class, space.things) == ({5: 0, 6: 1}, (1,))
+    space = LabelSpace(["a", "b"], id_to_class={5: 0, 6: 1}, things=[1, 0])
+    assert (space.id_to_class, space.things) == ({5: 0, 6: 1}, (0, 1))
     for index in (-1, 2):
         with pytest.raises(ValueError, match="from 0 to 1"):
             LabelSpace(["a", "b"], id_to_class={5: index})
