@@ -68,6 +68,15 @@ def test_the_scores_of_an_image_are_those_of_it_alone() -> None:
     assert table.columns()["image"][:2] == ["00.png", "01.png"]
 
 
+def test_images_without_ids_are_rows_by_their_number() -> None:
+    logits, target = scenes()
+    images = CalibrationImageScores(4, from_logits=True, ignore_index=255)
+    images.update(logits, target)
+    columns = images.image_counts().columns()
+    assert columns["image"] == list(range(12))
+    assert list(columns) == ["image", *KEYS]
+
+
 def test_an_interval_of_the_ece_resamples_images() -> None:
     """As a bootstrap in NumPy that counts every drawn image anew."""
     logits, target = scenes()

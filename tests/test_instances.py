@@ -167,6 +167,17 @@ def test_ignored_ids_of_the_target_are_void() -> None:
     assert found["object_f1"] == pytest.approx(2 / 3)
 
 
+def test_an_ignored_category_is_void_in_the_target_and_no_object_among_predictions() -> None:
+    void, background, one = (-1, 0), (0, 0), (1, 4)
+    target = torch.tensor([[[one, one, background, void, void, (1, 5)]]])
+    preds = torch.tensor([[[void, void, one, one, one, (1, 6)]]])
+    metric = ObjectMetrics(2, input_format="instances", ignore_index=-1)
+    metric.update(preds, target)
+    found = values(metric)
+    assert (found["target_objects"], found["missed_objects"]) == (2, 1)
+    assert (found["predicted_objects"], found["false_objects"]) == (2, 1)
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.uint16, torch.int32])
 def test_every_dtype_and_layout_of_ids_is_read(dtype: torch.dtype) -> None:
     preds, target = (side % 100 for side in drawn(3))

@@ -20,7 +20,7 @@ from segmetrics.objects import (
     plain,
     segment_pairs,
 )
-from segmetrics.objects.table import Side
+from segmetrics.objects.table import Runs, Side
 
 CLASSES = 3
 SHAPES = st.one_of(
@@ -290,6 +290,24 @@ def test_segments_of_one_class_and_id_are_one_object_wherever_they_lie() -> None
     assert pairs.target.classes.tolist() == [0, 1]
     assert pairs.target.sizes.tolist() == [2, 2]
     assert pairs.pixels == 5
+
+
+@pytest.mark.parametrize("size", [(4, 6), (2, 4, 3)])
+def test_runs_give_the_segments_of_their_map(size) -> None:
+    pixels = np.random.default_rng(0).integers(0, 3, (*size, 2))
+    flat = pixels.reshape(-1, 2)
+    starts = np.flatnonzero([True, *(flat[1:] != flat[:-1]).any(1)])
+    runs = Runs(np.append(starts, len(flat)), flat[starts], size)
+
+    def classify(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return values[:, 0], values[:, 1]
+
+    volume = pixels.reshape((-1, *size[-2:], 2))
+    expected = plain.segments(volume, classify)
+    assert expected.map().shape == volume.shape[:3]
+    for found in (plain.segments(runs, classify), cpu.segments(runs, classify)):
+        np.testing.assert_array_equal(found.map(), expected.map())
+        np.testing.assert_array_equal(found.classes, expected.classes)
 
 
 def test_categories_and_ids_of_any_size_are_kept_distinct() -> None:

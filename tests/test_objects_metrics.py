@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from math import hypot, inf, isnan, nan
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor
 
 from segmetrics import HausdorffDistance, LabelSpace, ObjectImageScores, ObjectMetrics, SurfaceDice
+from segmetrics.counting import Counting
+from segmetrics.objects.counts import Scheme
 from segmetrics.objects.rules import Rules
 from segmetrics.statistics import (
     ObjectCounts,
@@ -102,6 +105,42 @@ def test_labels_as_they_are_give_what_one_hot_masks_give(
     wide = ObjectMetrics(space, **arguments)
     wide.update(preds.mT.contiguous().mT, target)
     assert values(wide) == pytest.approx(values(labels), nan_ok=True, abs=0)
+
+
+def test_stored_labels_are_counted_without_a_map_of_classes() -> None:
+    preds, target = (side[:1].numpy() for side in drawn(4))
+    wide = np.array([7, 0, 1000], np.int64)  # as stored
+    stored = Counting.of(LabelSpace(["none", "a", "b"], id_to_class={7: 0, 0: 1, 1000: 2}))
+
+    scheme = Scheme(ObjectMetrics(3).rules, 3, (0,), (1, 2), ((1, 2),))
+    counted = scheme.count_labels(preds, wide[target], stored, (1, 1))
+    assert counted is not None
+    np.testing.assert_array_equal(counted, scheme.count(preds, target, (1, 1)))
+    wide[0] = 8  # has no meaning
+    assert scheme.count_labels(preds, wide[target], stored, (1, 1)) is None
+
+
+def test_rules_that_differ_have_names_that_differ() -> None:
+    rules = Rules()
+    others = {"matching": "iou", "connectivity": "faces", "surface": "elements"}
+    others |= {"sizes": (("a", 0.0),), "small_targets": "uncounted", "threshold": 0.5}
+    found = [rules.name]
+    for field in fields(rules):
+        value = getattr(rules, field.name)
+        other = others.get(field.name, not value if isinstance(value, bool) else 2.0)
+        found.append(replace(rules, **{field.name: other}).name)
+    assert replace(rules, preset="hand-made").name == rules.name
+    assert len(set(found)) == len(fields(rules))  # all but the name of the preset
+
+
+def test_a_missed_object_infinitely_far_away_makes_the_mean_infinite() -> None:
+    target = torch.zeros(1, 8, 8, dtype=torch.long)
+    target[0, 0:2, 0:2] = target[0, 5:7, 5:7] = 1
+    preds = target.clone()
+    preds[0, 5:7] = 0  # the other object is found exactly
+    metric = ObjectMetrics(2, distances=True, missed_distance=inf)
+    metric.update(preds, target)
+    assert values(metric)["object_hd95"] == inf
 
 
 def test_a_predicted_label_without_a_meaning_does_no_harm_where_the_target_is_ignored() -> None:
@@ -281,7 +320,7 @@ def test_lesions_too_small_to_count_are_no_errors(zero_division: float) -> None:
     elsewhere[0, 12:, 12:] = 1  # 64 pixels, a false alarm
     metric = ObjectMetrics.preset("brats-2023-gli", 2, zero_division=zero_division)
     metric.update(elsewhere, target)
-    assert values(metric)["object_f1"] == 0
+    assert f"{values(metric)['object_f1']:.3f}" == "0.000"  # not -0.000
 
 
 # --- Images ---------------------------------------------------------------------------------------

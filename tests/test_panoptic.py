@@ -239,6 +239,14 @@ def test_a_predicted_segment_mostly_on_void_or_crowds_of_its_category_is_no_fals
     assert false_alarms(segments(other, other, other, stuff, stuff), inside) == 1
 
 
+def test_a_crowd_is_no_segment_of_the_modified_quality_either() -> None:
+    both = segments((1, 1), (1, 1), (2, 3), (0, 0), (0, 0))
+    metric = PanopticQuality([1, 2], [0], modified=True)
+    metric.update(both, both, torch.tensor([[True, True, False, False, False]]))
+    expected = {"PQ": 1, "pq/1": math.nan, "pq/2": 1, "pq/0": 1}
+    assert values(metric) == pytest.approx(expected, nan_ok=True)
+
+
 def test_things_of_a_label_space_are_named_and_mapped() -> None:
     space = LabelSpace(
         ["road", "car", "person"],

@@ -1,5 +1,6 @@
 """Sample sizes: populations whose answer is known, and what is refused."""
 
+import warnings
 from math import ceil
 
 import numpy as np
@@ -119,6 +120,13 @@ def test_it_prints_as_a_sentence():
 def test_a_mistaken_argument_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         sample_size(population(50, 0), **arguments)
+
+
+def test_a_single_resample_has_no_spread_and_is_refused_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="does not vary over resamples"):
+            sample_size(population(50, 0), n_resamples=1)
 
 
 def test_a_pilot_without_spread_is_refused():

@@ -173,6 +173,17 @@ def test_small_groups_are_marked():
     assert lines[6].startswith("difference 0.")
 
 
+def test_a_subgroup_of_one_patient_has_its_score_without_an_interval():
+    counts = drawn()
+    result = slices(
+        counts, ["a"] * 56 + ["b"] * 4, "mIoU_I", groups=[*range(28)] * 2 + [99] * 4, n_resamples=20
+    )
+    alone = result.by_group["b"]
+    assert np.isnan([alone.low, alone.high]).all()
+    assert (alone.images, alone.groups, result.by_group["a"].groups) == (4, 1, 28)
+    assert alone.estimate == pytest.approx(np.nanmean(counts.per_image("IoU")[56:].numpy()))
+
+
 def test_an_infinite_score_of_one_image_differs_in_every_permutation():
     """A missing mask has an infinite distance: whichever group has that case is the worst."""
     hd = torch.tensor([torch.inf, 2, 3, 4, 5, 6], dtype=torch.float64).view(-1, 1, 1)

@@ -95,6 +95,15 @@ def test_undefined_scores_are_printed_as_a_dash():
     assert text.splitlines()[3].startswith("–")
 
 
+def test_text_is_aligned_left_and_numbers_right():
+    table = Table({"class": ["road", "traffic light"], "images": [3, 12], "iou": [0.5, 1.0]})
+    assert str(table).splitlines() == [
+        "class          images    iou",
+        "road                3  0.500",
+        "traffic light      12  1.000",
+    ]
+
+
 def test_columns_of_several_lengths_are_refused():
     with pytest.raises(ValueError, match="one length, got class 2, iou 1"):
         Table({"class": ["road", "car"], "iou": [0.5]})
