@@ -16,7 +16,7 @@ from benchmarks.share import shares, validation_share
 from benchmarks.timing import ROUNDS, interleaved
 
 SIZES = ["4x520x520", "1x1024x2048"]
-PARTS = ("speed", "memory", "share", "load", "logging", "probability", "curves")
+PARTS = ("speed", "memory", "share", "load", "logging", "probability", "curves", "curve memory")
 MEASURED_MEMORY = ("segmetrics", "torchmetrics Jaccard")
 
 
@@ -58,11 +58,16 @@ def main() -> None:
         if not options.no_save:
             report.keep(path, device, "probability", rows)
     if "curves" in options.parts:
-        names = [name for name in curves.CASES if options.only in name]
-        rows = curves.measure(names, options.scale, options.rounds)
+        forms = [form for form in curves.FORMS if options.only in form]
+        rows = curves.measure(forms, options.scale, options.rounds)
         print(curves.shown(rows), end="\n\n")
         if not options.no_save:
             report.keep(path, device, "curves", rows)
+    if "curve memory" in options.parts:
+        names = [name for name in curves.CASES if options.only in name]
+        rows = curves.memory(names, options.scale)
+        if not options.no_save:
+            report.keep(path, device, "curve memory", rows)
     if "logging" in options.parts:
         for classes in (c for c in options.classes if c > 2):
             for processes in (1, 2):

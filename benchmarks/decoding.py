@@ -81,13 +81,16 @@ def time_hotcoco(pairs: list[tuple[Path, Path]], classes: int, ignored: int, thr
     from hotcoco.semantic import SemanticEval
 
     with tempfile.TemporaryDirectory() as folder:
-        for i, side in enumerate(("predictions", "targets")):
-            Path(folder, side).mkdir()
-            for pair in pairs:
-                Path(folder, side, pair[0].name).symlink_to(pair[i].absolute())
+        preds, targets = (path.parent for path in pairs[0])
+        if any(pred.name != target.name for pred, target in pairs):  # Cityscapes'
+            preds, targets = Path(folder, "predictions"), Path(folder, "targets")
+            for i, side in enumerate((preds, targets)):
+                side.mkdir()
+                for pair in pairs:
+                    Path(side, pair[0].name).symlink_to(pair[i].absolute())
         evaluator = SemanticEval(classes, ignore_index=ignored)
         begin = perf_counter()
-        counted = evaluator.update_folders(f"{folder}/targets", f"{folder}/predictions")
+        counted = evaluator.update_folders(str(targets), str(preds))
         evaluator.report()
         seconds = perf_counter() - begin
     assert counted == len(pairs)

@@ -42,21 +42,7 @@ def panoptica(arrays: Arrays) -> Step:
     return lambda: evaluator.evaluate(arrays["preds"], arrays["target"], verbose=False)
 
 
-def panopticapi(arrays: Arrays) -> Step:
-    """What takes panopticapi its time: two ``np.unique`` over the pixels of an image.
-
-    Its time depends on NumPy's version.
-    """
-
-    def step() -> None:
-        for preds, target in zip(arrays["preds"], arrays["target"], strict=True):
-            np.unique(preds, return_counts=True)
-            np.unique(target.astype(np.uint64) * 2**24 + preds, return_counts=True)
-
-    return step
-
-
-STEPS: dict[str, Callable[[Arrays], Step]] = {"panoptica": panoptica, "panopticapi": panopticapi}
+STEPS: dict[str, Callable[[Arrays], Step]] = {"panoptica": panoptica}
 
 
 class Elsewhere:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -103,8 +104,12 @@ def process(name: str, folder: Path, layout: str, options: argparse.Namespace) -
     else:
         number = options.peer if name == PEER else options.workers
         command = ["benchmarks.decoding", name, str(folder), layout, str(number)]
+    # as installed: an environment may keep Python from storing the bytecode of a checkout
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     begin = perf_counter()
-    done = subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-m", *command], check=True, capture_output=True, env=environment
+    )
     whole = perf_counter() - begin
     return {"seconds": json.loads(done.stdout)["seconds"], "process": whole}
 

@@ -2,13 +2,15 @@
 
 ``python -m benchmarks --parts load`` calls it. Every contender lives in a process of its own that
 makes the inputs once and times one call when it is told to, right after an operation of torch, as
-a model's forward pass is; they take turns. ``before`` names another checkout, whose code is timed
-in the same run.
+a model's forward pass is; they take turns. That operation has two threads whatever the contender
+has, as torch's second one goes on spinning for some milliseconds and takes its part of the cores.
+``before`` names another checkout, whose code is timed in the same run.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,8 +49,10 @@ def measure(
 
     In a validation with a loader its workers are what else is busy.
     """
-    contenders = {"2 threads": (ROOT, 2), "1 thread": (ROOT, 1)}
-    if before is not None:
+    contenders = {"2 threads": (ROOT, 2)}
+    if before is None:
+        contenders |= {"1 thread": (ROOT, 1)}
+    else:
         contenders |= {"2 threads before": (before, 2), "1 thread before": (before, 1)}
     rows = []
     with ExitStack() as stack:
@@ -118,7 +122,10 @@ def _interleaved(
 @contextmanager
 def _busy(number: int) -> Iterator[None]:
     """Some busy processes."""
-    processes = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(number)]
+    processes = [
+        multiprocessing.Process(target=_spin, args=(os.getpid(),), daemon=True)
+        for _ in range(number)
+    ]
     for process in processes:
         process.start()
     try:
@@ -129,8 +136,8 @@ def _busy(number: int) -> Iterator[None]:
             process.join()
 
 
-def _spin() -> None:
-    while True:
+def _spin(parent: int) -> None:
+    while os.getppid() == parent:  # it may be killed
         sum(range(100_000))
 
 
@@ -166,12 +173,13 @@ def serve(threads: int) -> None:
     """
     import torch
 
-    torch.set_num_threads(threads)
     passed = torch.rand(4, 21, 520, 520)
     for line in sys.stdin:
         form = line.strip()
         if not form:
+            torch.set_num_threads(2)
             passed.sum()  # a forward pass has just ended: all of torch's threads are awake
+        torch.set_num_threads(threads)
         begin = perf_counter()
         if form:
             step = _step(form)

@@ -1,19 +1,18 @@
 """Objects against cc3d and SciPy; panoptic quality against torchmetrics and others.
 
 ``python -m benchmarks.objects`` prints medians of interleaved runs, their ratios, and peak memory
-above the inputs. Panopticapi is its published algorithm, whose cost is that of ``np.unique``, which
-newer versions of NumPy made faster. NUMPY22_PYTHON names a Python with one before 2.3.
+above the inputs. panopticapi, which is on no package index, is compared where ``--panopticapi``
+names a checkout of it: its own code on files, and on images that are decoded already.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -28,9 +27,9 @@ from torchmetrics.detection import PanopticQuality as TorchmetricsPanopticQualit
 from vernier import panoptic as vernier
 
 from benchmarks import report
-from benchmarks.elsewhere import Elsewhere, panopticapi
 from benchmarks.machine import machine, versions
 from benchmarks.memory import peak_of
+from benchmarks.panoptic_files import of_arrays_by_panopticapi
 from benchmarks.timing import ROUNDS, interleaved
 from segmetrics import PanopticQuality
 from segmetrics.objects import object_pairs
@@ -39,8 +38,6 @@ PARTS = ("table", "quality", "files", "memory")
 #: Name → size, segments an image, categories that are things and stuff.
 DATA = {"Cityscapes": ((1024, 2048), 60, 8, 11), "COCO": ((480, 640), 12, 80, 53)}
 SIDES = ("preds", "target")
-#: The variable of the environment that names a Python with NumPy < 2.3.
-SORTING = "NUMPY22_PYTHON"
 #: Different images that are cycled through: a hundred would not fit into memory.
 DISTINCT = 5
 
@@ -161,10 +158,13 @@ class Images:
     ) -> list[tuple[np.ndarray, list[dict[str, int]]]]:
         sides = []
         for side in pair:
-            keys, place = np.unique(side.reshape(-1, 2), axis=0, return_inverse=True)
+            keys, place, areas = np.unique(
+                side.reshape(-1, 2), axis=0, return_inverse=True, return_counts=True
+            )
             ids = (place.reshape(side.shape[:2]) + 1).astype(np.uint32)
             infos = [
-                {"id": n + 1, "category_id": int(c), "iscrowd": 0} for n, (c, _) in enumerate(keys)
+                {"id": n + 1, "category_id": int(c), "iscrowd": 0, "area": int(area)}
+                for n, ((c, _), area) in enumerate(zip(keys, areas, strict=True))
             ]
             sides.append((ids, infos))
         return sides
@@ -187,15 +187,27 @@ def by_vernier(images: Images, sides: list[list[tuple[np.ndarray, list[dict[str,
     vernier.Evaluator().evaluate(target, preds, num_threads=torch.get_num_threads())
 
 
-def time_quality(rounds: int, small: bool, number: int) -> Iterator[report.Row]:
+def panopticapi_of(images: Images, number: int) -> Step:
+    """panopticapi on decoded images."""
+    decoded, annotations = {}, []
+    for i in range(number):
+        entries = []
+        for side, (ids, infos) in zip(SIDES, images.as_coco(i), strict=True):
+            decoded[f"{side}/{i}"] = colors_of(ids)
+            own = [dict(info) for info in infos]  # it writes into them
+            entries.append({"file_name": str(i), "image_id": i, "segments_info": own})
+        annotations.append(entries[::-1])
+    categories = {category["id"]: category for category in images.listed()}
+    return lambda: of_arrays_by_panopticapi(decoded, annotations, categories)
+
+
+def time_quality(given: argparse.Namespace) -> Iterator[report.Row]:
     """Print times of panoptic quality on arrays, of as many images each."""
-    for name in DATA:
-        images = Images(name, small)
+    number = given.images
+    for name in given.data:
+        images = Images(name, given.small)
         every, few = [images.tensors(i) for i in range(number)], max(1, number // 50)
         coco = [images.as_coco(i) for i in range(number)]
-        ids = {
-            side: [of_image[i][0] for of_image in coco[: 5 * few]] for i, side in enumerate(SIDES)
-        }
         classes = range(images.things), range(images.things, images.things + images.stuffs)
         ours, theirs = PanopticQuality(*classes), TorchmetricsPanopticQuality(*classes)
 
@@ -205,30 +217,32 @@ def time_quality(rounds: int, small: bool, number: int) -> Iterator[report.Row]:
 
         steps: dict[str, Step] = {
             "segmetrics": partial(update, ours, every),
-            "panopticapi's uniques": panopticapi(ids),
             "torchmetrics": partial(update, theirs, every[:few]),
             "vernier": partial(by_vernier, images, coco),
         }
-        if python := os.environ.get(SORTING):
-            steps["panopticapi's uniques, NumPy < 2.3"] = Elsewhere(python, "panopticapi", **ids)
-        of_images = {who: min(5 * few, number) for who in steps if "uniques" in who}
-        of_images["torchmetrics"] = few
-        per = {who: of_images.get(who, number) for who in steps}
-        yield show(f"images of {name}'s size", steps, every[0][0].sum, rounds, per)
+        of_images = dict.fromkeys(steps, number) | {"torchmetrics": few}
+        if given.panopticapi:
+            of_images["panopticapi, decoded images"] = min(DISTINCT, number)
+            steps["panopticapi, decoded images"] = panopticapi_of(images, min(DISTINCT, number))
+        yield show(f"images of {name}'s size", steps, every[0][0].sum, given.rounds, of_images)
 
 
 # --- files ----------------------------------------------------------------------------------------
+
+
+def colors_of(ids: np.ndarray) -> np.ndarray:
+    """The colours of ids in COCO's PNGs."""
+    return np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)
 
 
 def write_coco(folder: Path, images: Images, number: int) -> tuple[Path, Path]:
     """COCO's format in a folder."""
     entries: dict[str, list[dict[str, object]]] = {"preds": [], "target": []}
     for i in range(number):
-        for side, (ids, infos) in zip(("preds", "target"), images.as_coco(i), strict=True):
+        for side, (ids, infos) in zip(SIDES, images.as_coco(i), strict=True):
             path = folder / side / f"{i:06}.png"
             path.parent.mkdir(exist_ok=True)
-            colors = np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)
-            Image.fromarray(colors).save(path)
+            Image.fromarray(colors_of(ids)).save(path)
             entries[side].append({"image_id": i, "file_name": path.name, "segments_info": infos})
     for side, of_side in entries.items():
         content = {
@@ -249,22 +263,35 @@ def run_in_process(*arguments: object) -> tuple[float, str]:
 
 
 HOTCOCO = "import sys; from hotcoco.panoptic import PanopticEval; PanopticEval(*sys.argv[1:]).run()"
+PANOPTICAPI = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from panopticapi.evaluation import pq_compute; "
+    "pq_compute(*sys.argv[2:])"
+)
 
 
-def time_files(rounds: int, small: bool, number: int) -> Iterator[report.Row]:
+def time_files(given: argparse.Namespace) -> Iterator[report.Row]:
     """Print times of panoptic quality of COCO's files: of the work, and of whole processes."""
-    for name in DATA:
+    number = given.images
+    for name in given.data:
         with tempfile.TemporaryDirectory() as folder:
-            preds, target = write_coco(Path(folder), Images(name, small), number)
-            work: dict[str, list[float]] = {"segmetrics": [], "hotcoco": []}
-            whole: dict[str, list[float]] = {"segmetrics": [], "hotcoco": []}
-            evaluate = "-m", "segmetrics", "evaluate", preds, target, "--panoptic"
-            for _ in range(rounds):  # in turn
-                for who, seconds in work.items():
-                    timed = "-m", "benchmarks.panoptic_files", who, preds, target, 3
-                    seconds.append(median(json.loads(run_in_process(*timed)[1])))
-                whole["segmetrics"].append(run_in_process(*evaluate)[0])
-                whole["hotcoco"].append(run_in_process("-c", HOTCOCO, target, preds)[0])
+            preds, target = write_coco(Path(folder), Images(name, given.small), number)
+            programs: dict[str, Sequence[object]] = {
+                "segmetrics": ("-m", "segmetrics", "evaluate", preds, target, "--panoptic"),
+                "hotcoco": ("-c", HOTCOCO, target, preds),
+            }
+            checkout: Sequence[object] = ()
+            if given.panopticapi:
+                checkout = "--panopticapi", given.panopticapi
+                programs["panopticapi"] = ("-c", PANOPTICAPI, given.panopticapi, target, preds)
+            work: dict[str, list[float]] = {who: [] for who in programs}
+            whole: dict[str, list[float]] = {who: [] for who in programs}
+            for _ in range(given.rounds):  # in turn
+                for who, program in programs.items():
+                    timed = "-m", "benchmarks.panoptic_files", who, preds, target
+                    rounds = 0 if who == "panopticapi" else 3  # it takes long
+                    found = run_in_process(*timed, rounds, *checkout)[1]
+                    work[who].append(median(json.loads(found)))
+                    whole[who].append(run_in_process(*program)[0])
         title = f"{number} files of {name}'s size"
         yield show_medians(title, {who: median(x) / number for who, x in work.items()})
         title = f"{title}, whole process"
@@ -330,6 +357,8 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
+    parser.add_argument("--panopticapi", help="a checkout of it")
     parser.add_argument("--small", action="store_true", help="only to see that it runs")
     parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
     report.add_options(parser)
@@ -337,14 +366,15 @@ def main() -> None:
     if given.memory_of:
         print(memory_of(*given.memory_of, given.small))
         return
+    if given.panopticapi:
+        sys.path.insert(0, given.panopticapi)
     print(machine("cpu"), versions())
     if "table" in given.parts:
         report.save(given, "objects", list(time_tables(given.rounds, given.small)))
     if "quality" in given.parts:
-        report.save(given, "panoptic", list(time_quality(given.rounds, given.small, given.images)))
+        report.save(given, "panoptic", list(time_quality(given)))
     if "files" in given.parts:
-        rows = time_files(given.rounds, given.small, given.images)
-        report.save(given, "panoptic files", list(rows))
+        report.save(given, "panoptic files", list(time_files(given)))
     if "memory" in given.parts:
         show_memory(given.small)
 

@@ -3,6 +3,9 @@
 The whole command, from the first import to the last line, on folders that are counted in a moment:
 pairs of VOC's size, and small maps of thousands of classes. Median wall time, CPU seconds of the
 process and its workers, the peak of its memory, and which packages take how long to import.
+
+And the first update: on a machine, where kernels are compiled, and in a later process, which loads
+them. The import of torch and segmetrics comes before, that of numba is part of it.
 """
 
 from __future__ import annotations
@@ -36,6 +39,23 @@ finally:
     lines = open("/proc/self/status").read().splitlines()
     print(*(line.split()[1] for line in lines if line.startswith("VmHWM")), file=sys.stderr)
 """
+#: A process whose first update this is; it prints the seconds.
+FIRST_UPDATE = """
+from time import perf_counter
+import torch
+from segmetrics import MeanIoU
+target = torch.randint(21, (4, 520, 520))
+preds = {preds}
+metric = MeanIoU(21)
+begin = perf_counter()
+metric.update(preds, target)
+print(perf_counter() - begin)
+"""
+FIRST = {
+    "fp32 logits": "torch.rand(4, 21, 520, 520)",
+    "int64 labels": "target.clone()",
+    "uint8 labels": "target.byte(); target = preds.clone()",
+}
 #: Packages whose import takes at least 10 ms are printed.
 TOLD = 0.01
 
@@ -43,6 +63,12 @@ TOLD = 0.01
 def main() -> None:
     """Write the files, measure, print and keep."""
     options = parser().parse_args()
+    path = options.output or report.default_path("cpu")
+    updates = [first_update(form, preds, options.rounds) for form, preds in FIRST.items()]
+    if not options.no_save:
+        report.keep(path, "cpu", "first update", updates)
+    if options.updates_only:
+        return
     with tempfile.TemporaryDirectory() as root:
         folders = write_voc(Path(root) / "voc", options.voc)
         size = [options.voc, *VOC_SIZE]
@@ -64,9 +90,28 @@ def main() -> None:
             rows[-1]["bytes of JSON"] = (Path(root) / "out.json").stat().st_size
             print(shown(rows[-1]), end="\n\n", flush=True)
     if not options.no_save:
-        path = options.output or report.default_path("cpu")
         report.keep(path, "cpu", "start", rows)
         print(f"written: {path}")
+
+
+def first_update(form: str, preds: str, rounds: int) -> report.Row:
+    """Median seconds of the first update on a machine, and of that in a later process."""
+    command = [sys.executable, "-c", FIRST_UPDATE.format(preds=preds)]
+    found: dict[str, list[float]] = {"compiled": [], "loaded": []}
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as cache:
+            for samples in found.values():
+                done = subprocess.run(
+                    command,
+                    env=os.environ | {"NUMBA_CACHE_DIR": cache},
+                    check=True,
+                    stdout=subprocess.PIPE,
+                )
+                samples.append(float(done.stdout))
+    seconds = {name: median(samples) for name, samples in found.items()}
+    told = ", ".join(f"{name} {s:.2f}" for name, s in seconds.items())
+    print(f"first update, {form}: {told} s", flush=True)
+    return {"form": form, "seconds": seconds}
 
 
 def write_many(root: Path, classes: int) -> tuple[Path, Path]:
@@ -138,6 +183,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="python -m benchmarks.start", description=__doc__)
     options.add_argument("--voc", type=int, default=50, help="pairs of 375×500")
     options.add_argument("--rounds", type=int, default=9)
+    options.add_argument("--updates-only", action="store_true", help="only the first update")
     options.add_argument("--output", type=Path, help="results file; rows are added or replaced")
     options.add_argument("--no-save", action="store_true", help="only print")
     return options

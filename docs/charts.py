@@ -88,6 +88,12 @@ FAMILIES = {
             seconds=lambda row: {who: of["median"] for who, of in row["seconds"].items()},
         ),
         Family(
+            "load", "While other processes are busy: 90th percentiles", "2 threads",
+            ("1 thread", "2 threads before", "1 thread before"),
+            seconds=lambda row: {who: of["p90"] for who, of in row["seconds"].items()},
+            name="load-p90",
+        ),
+        Family(
             "logging", "Logging in Lightning", "log_dict at the end",
             ("values at the end", "callback", "log_dict in every step", "update, nothing logged",
              "log of MeanIoU in every step"),
@@ -127,7 +133,10 @@ FAMILIES = {
             seconds=lambda row: {k: max(v, 1e3) for k, v in row["bytes"].items()},
             floor_of=lambda row: None, scale=1e-6, unit="MB", name="probability-memory",
         ),
-        Family("curves", "Curves", "ours", ("512 cells an image",)),
+        Family(
+            "curves", "Curves", "ours", ("512 cells an image", "increments alone"),
+            floor="reading the inputs",
+        ),
     )
 }  # fmt: skip
 
@@ -160,9 +169,10 @@ def write(folder: Path) -> dict[str, str]:
         if rows:
             draw(family, [row for row in rows if family.charted(row)], folder / f"{name}.svg")
             pages[name] = _section(family, rows, results, name)
-    for part, of_part in (("start", _start), ("share", _share)):
+    for part, of_part in (("start", _start), ("first update", _first), ("share", _share)):
         rows, results = newest(part)
-        pages[part] = _where(results) + of_part(rows)
+        if rows:
+            pages[part.replace(" ", "-")] = _where(results) + of_part(rows)
     pages["losses"] = losses()
     return pages
 
@@ -241,6 +251,14 @@ def _start(rows: Sequence[Row]) -> str:
     for row in rows:
         cells = [f"{row['seconds']:.2f}", f"{row['cpu']:.2f}", f"{row['bytes'] / 2**20:.0f}"]
         lines.append(" | ".join(["| " + form(row), *cells]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _first(rows: Sequence[Row]) -> str:
+    lines = ["| seconds of the first update | on a machine | in a process |", "|---|---:|---:|"]
+    for row in rows:
+        compiled, loaded = (f"{row['seconds'][name]:.2f}" for name in ("compiled", "loaded"))
+        lines.append(f"| {row['form']} | {compiled} | {loaded} |")
     return "\n".join(lines) + "\n"
 
 

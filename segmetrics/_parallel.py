@@ -49,20 +49,23 @@ def run_jobs(
         at_most: how many threads are worth waking: one for each half millisecond of work. 1 or
             less keeps the work in this thread.
     """
+    threads = min(number_of_threads(), len(jobs), at_most)
+    if threads < 2:
+        return [function(job) for job in jobs]
     done: dict[int, Result] = {}
 
     def work(drawn: Iterator[tuple[int, Job]]) -> None:
         for i, job in drawn:
             done.setdefault(i, function(job))
 
-    errors = _run(work, enumerate(jobs), at_most)
+    errors = _run(work, enumerate(jobs), threads, at_most)
     if errors:
         raise errors[0]
     return [done[i] if i in done else function(job) for i, job in enumerate(jobs)]
 
 
 def share(
-    work: Callable[[Iterator[Job]], Result], jobs: Iterable[Job], *, at_most: int
+    work: Callable[[Iterator[Job]], Result], jobs: Sequence[Job], *, at_most: int
 ) -> list[Result]:
     """Call ``work`` in this thread and in others, each with an iterator.
 
@@ -74,6 +77,9 @@ def share(
         jobs: what is drawn.
         at_most: as for ``run_jobs``.
     """
+    threads = min(number_of_threads(), len(jobs), at_most)
+    if threads < 2:
+        return [work(iter(jobs))]
     results: list[Result] = []
     begun: list[Lock] = []
     closed: list[bool] = []
@@ -85,7 +91,7 @@ def share(
             if not closed:
                 results.append(work(drawn))
 
-    errors = _run(watched, jobs, at_most)
+    errors = _run(watched, jobs, threads, at_most)
     closed.append(True)
     for end in begun:
         end.acquire()
@@ -104,7 +110,7 @@ def number_of_threads() -> int:
 
 
 def _run(
-    work: Callable[[Iterator[Job]], None], jobs: Iterable[Job], at_most: int
+    work: Callable[[Iterator[Job]], None], jobs: Iterable[Job], threads: int, at_most: int
 ) -> list[BaseException]:
     """Call ``work`` here and in other threads; the list of what they raise, late ones too."""
     queue, errors = deque(jobs), list[BaseException]()
@@ -116,11 +122,10 @@ def _run(
             queue.clear()
             errors.append(error)
 
-    threads = min(number_of_threads(), len(queue), at_most)
-    team = _openmp(os.getpid()) if threads > 1 and _cores_are_free() else None
+    team = _openmp(os.getpid()) if _cores_are_free() else None
     if team is not None:
         _PARALLEL(team)(_IN_THREAD(run), None, threads, 0)
-    elif threads > 1 and at_most >= LONG:
+    elif at_most >= LONG:
         _with_helpers(run, threads - 1)
     else:
         run()

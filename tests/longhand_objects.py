@@ -121,7 +121,7 @@ def scores(
     elif sum(found) and sum(right):
         f1 = 2 * precision * recall / (precision + recall)
     defined = [value for value in rand if value == value]
-    return {
+    values = {
         "object_precision": precision,
         "object_recall": recall,
         "object_f1": f1,
@@ -137,6 +137,9 @@ def scores(
         "variation_of_information": ratio(sum(voi), len(voi)),
         "adapted_rand_error": ratio(sum(defined), len(defined)),
     }
+    if not any(s.pixels for s in per_class):  # a wholly ignored image has no score
+        return dict.fromkeys(values, nan)
+    return values
 
 
 def aggregated_jaccard(s: Sides) -> tuple[int, int]:

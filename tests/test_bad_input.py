@@ -22,6 +22,7 @@ from torch.distributed.tensor import Shard, distribute_tensor
 import segmetrics
 from definition import plain_confusion_matrix
 from segmetrics import functional, surfaces
+from segmetrics.counting import Counting, raise_if_bad
 from segmetrics.surfaces import maps
 
 METRICS: list[Any] = [
@@ -672,3 +673,21 @@ def test_ignored_values_and_classes_are_not_named_as_bad() -> None:
     target, preds = torch.tensor([[0, 2, 255, 7, 1]]), torch.tensor([[9, 255, 8, 6, 1]])
     with pytest.raises(ValueError, match=r"in `target`: 7\. Bad values in `preds`: 9\.$"):
         functional.mean_iou(preds, target, 3, ignore_index=[255])
+
+
+def test_bad_pixels_of_other_kinds_have_other_messages() -> None:
+    counting = Counting.of(3)
+    messages = {"odd": "pixels are odd.", "even": "pixels are even.", "round": "are round."}
+    raise_if_bad(torch.zeros(3, dtype=torch.int64), counting, messages=messages)
+    with pytest.raises(ValueError, match=r"^2 pixels are odd\. 5 are round\.$"):
+        raise_if_bad(torch.tensor([2, 0, 5]), counting, messages=messages)
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (1, 3), (1, 1), (0, 3)])
+def test_single_points_and_single_rows_are_no_image_that_lacks_a_dimension(
+    shape: tuple[int, int],
+) -> None:
+    metric = segmetrics.MeanIoU(3, aggregation_level="samplewise")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        metric.update(torch.zeros(shape).long(), torch.zeros(shape).long())

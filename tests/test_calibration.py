@@ -457,6 +457,7 @@ def test_the_reliability_diagram_shows_the_bins() -> None:
     error.update(logits, target)
     _, axes = error.plot()
     assert axes.get_title(loc="left") == f"ECE {error.compute():.4f}"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("confidence", "accuracy")
     held = error.bins().pixels > 0
     line = axes.get_lines()[-1]
     np.testing.assert_allclose(line.get_xdata(), error.bins().confidence[held])
@@ -467,6 +468,11 @@ def test_the_reliability_diagram_shows_the_bins() -> None:
     classwise.update(logits, target)
     _, axes = classwise.plot()
     assert [text.get_text() for text in axes.get_legend().get_texts()] == list("abcde")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("probability", "share of the class")
+    held = classwise.bins().pixels > 0
+    drawn_bins = {line.get_label(): line.get_xdata() for line in axes.get_lines()}
+    for name, where, confidence in zip("abcde", held, classwise.bins().confidence, strict=True):
+        np.testing.assert_allclose(drawn_bins[name], confidence[where])
     metrics = ProbabilityMetrics(5, n_bins=10, from_logits=True, ignore_index=255, prefix="val/")
     metrics.update(logits, target)
     _, axes = metrics.plot()

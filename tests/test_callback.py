@@ -37,6 +37,7 @@ pytest.importorskip("lightning")
 
 from segmetrics import ProbabilityMetrics
 from segmetrics.distributed import ExactDistributedSampler
+from segmetrics.functional import best_threshold
 from segmetrics.labels import CITYSCAPES, LabelSpace
 from segmetrics.lightning import SegmentationCallback
 from segmetrics.lightning.pictures import GAP
@@ -585,7 +586,40 @@ def test_probabilities_are_measured_and_their_diagram_drawn(tmp_path: Path) -> N
         expected.update(preds, target)
     for key, value in expected.compute().items():
         assert run.callback_metrics[f"val/{key}"].item() == pytest.approx(value.item(), abs=1e-6)
-    assert "val/reliability" in tensorboard(logger).Tags()["images"]
+    drawn = tensorboard(logger).Tags()["images"]
+    assert "val/reliability" in drawn
+    assert "val/dice" not in drawn  # classes have no threshold
+
+
+class BinarySteps(LogitSteps):
+    """One logit a pixel, of the second class."""
+
+    def predict(self, batch: Any) -> tuple[Tensor, Tensor]:
+        preds, target = self.model(batch["image"]), batch["mask"]
+        foreground = (target == 1).long().where(target != VOID, VOID)
+        self.logits = [*getattr(self, "logits", []), (preds[:, 1].detach(), foreground)]
+        return self.logits[-1]
+
+
+def test_of_one_foreground_the_best_threshold_is_logged_and_drawn(tmp_path: Path) -> None:
+    logger = import_module("pytorch_lightning.loggers").TensorBoardLogger(tmp_path)
+    of_foreground: Any = {"task": "binary", "from_logits": True, "ignore_index": VOID}
+    called = SegmentationCallback(
+        **of_foreground, probabilities=True, worst=0, image="image", mean=MEAN, std=STD
+    )
+    model = module(steps=BinarySteps)
+    run = trainer(callbacks=called, logger=logger)
+    run.validate(model, verbose=False)
+    scores, targets = (torch.cat(part) for part in zip(*model.logits, strict=True))
+    best, threshold = best_threshold(scores, targets, **of_foreground)
+    assert run.callback_metrics["val/best_dice"].item() == pytest.approx(best.item())
+    assert run.callback_metrics["val/best_threshold"].item() == pytest.approx(threshold.item())
+    assert "val/dice" in tensorboard(logger).Tags()["images"]
+    (tally,) = called._tallies
+    assert tally.dice is not None
+    dice, cut = tally.dice
+    assert dice.max().item() == pytest.approx(best.item())
+    assert cut[dice.argmax()].item() == pytest.approx(threshold.item(), abs=1e-2)
 
 
 # --- the worst images -----------------------------------------------------------------------------

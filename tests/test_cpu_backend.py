@@ -6,8 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
+from threading import Event, Thread
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +21,9 @@ from torch import Tensor
 import segmetrics
 from segmetrics import functional
 from segmetrics.counting import Counting, count, cpu, plain
+from segmetrics.counting import codes as codes_
 from segmetrics.counting.batches import count_on_cpu
-from segmetrics.counting.cpu_readers import known_values
+from segmetrics.counting.cpu_readers import Box, known_values, label_reader
 from segmetrics.counting.inputs import read
 from segmetrics.counting.settings import Task, Upsample
 from segmetrics.labels import LabelSpace
@@ -221,6 +224,38 @@ def test_inputs_stay_as_they_are() -> None:
     count(scores, target, Counting.of(5, upsample="bilinear"))
     assert torch.equal(scores, before[0])
     assert torch.equal(target, before[1])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64], ids=str)
+@pytest.mark.parametrize("classes", [8, 21])  # with 8 all labels are those with no higher bit
+def test_labels_that_change_while_they_are_read_have_codes_inside_the_histogram(
+    classes: int, dtype: Any
+) -> None:
+    counting = Counting.of(classes, ignore_index=255)
+    maps = [np.full((1, 2**17), value).astype(dtype) for value in (classes - 1, -56, 255, 3)]
+    labels, codes = maps[0].copy(), np.empty(2**17, np.uint16)
+    sides = [
+        label_reader(labels, [2**17], [1], counting, target=target) for target in (True, False)
+    ]
+    box, seen, ended = Box(0, (0, 1, 0, 2**17)), set(), Event()
+
+    def write() -> None:
+        for values in cycle(maps):
+            labels[:] = values
+            if ended.is_set():
+                return
+
+    writer = Thread(target=write)
+    writer.start()
+    try:
+        for side in 200 * sides:
+            side(box, codes)
+            seen.update(np.unique(codes[:: 2**7]).tolist())
+            assert codes.max() <= classes + codes_.TOO_LARGE
+    finally:
+        ended.set()
+        writer.join()
+    assert len(seen) > 2
 
 
 # --- In a process of its own ------------------------------------------------------------------

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
+from copy import deepcopy
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics import MetricCollection
 
-from segmetrics import AUROC, BestThreshold, CurveImageScores
-from segmetrics.statistics import compare, confidence_interval, slices
+from segmetrics import AURC, AUROC, BestThreshold, CurveImageScores, ProbabilityMetrics
+from segmetrics.statistics import Sums, compare, confidence_interval, slices
 
 N = 12
 
@@ -60,6 +66,23 @@ def test_ois_pools_the_counts_at_the_best_threshold_of_each_image() -> None:
     assert images.compute()["OIS"] > images.compute()["best_dice"]
 
 
+@pytest.mark.parametrize("given", [None, ids()])
+def test_a_table_has_the_ids_of_the_images_or_their_numbers(given: list[str] | None) -> None:
+    images = CurveImageScores(task="binary")
+    images.update(*drawn(0), given)
+    assert sorted(images.image_counts().columns()["image"]) == sorted(given or range(N))
+
+
+def test_ois_is_a_function_of_sums_of_any_number_of_resamples() -> None:
+    images = CurveImageScores(task="binary")
+    images.update(*drawn(0))
+    ois = images.image_counts().statistic("OIS")
+    assert isinstance(ois, Sums)
+    sums = ois.parts[:6]
+    assert torch.equal(ois.score(sums.view(2, 3, -1)).flatten(), ois.score(sums))
+    assert ois.score(sums[0]) == ois.score(sums)[0]
+
+
 def test_an_image_alone_has_its_own_scores_and_the_worst_are_named() -> None:
     scores, target = drawn(2)
     images = CurveImageScores(task="binary")
@@ -82,10 +105,16 @@ def test_a_resample_is_scored_as_the_data_set_of_its_images(score: str) -> None:
     counts = images.image_counts()
     weights = torch.tensor(np.random.default_rng(0).multinomial(N, np.ones(N) / N, 3)).double()
     found = counts.statistic(score)(weights)
-    if score == "OIS":  # the image without a positive keeps its threshold
+    order = [int(name.split(".")[0]) for name in counts.ids or ()]
+    if score == "OIS":  # an image keeps its threshold, one without a positive that of all
+        t = counts.values("best_threshold")
+        t = t.where(~t.isnan(), counts.best_threshold()).view(-1, 1, 1)
+        above, y = scores[order].double() > t, target[order].bool()
+        parts = torch.stack([above & y, above, y]).sum((2, 3)).double()
+        hits, predicted, positive = parts @ weights.T
+        torch.testing.assert_close(found, 2 * hits / (predicted + positive), rtol=0, atol=1e-9)
         return
     for row, value in zip(weights, found, strict=True):
-        order = [int(name.split(".")[0]) for name in counts.ids or ()]
         drawn_images = [i for i, w in zip(order, row.tolist(), strict=True) for _ in range(int(w))]
         again = CurveImageScores(task="binary")(scores[drawn_images], target[drawn_images])
         assert value.item() == pytest.approx(again[score].item(), abs=1e-6)
@@ -133,3 +162,43 @@ def test_one_id_with_two_tables_is_refused() -> None:
     images.update(scores[2:3], target[2:3], ["a"])
     with pytest.raises(ValueError, match="`image_ids` have two different counts, 'a'"):
         images.compute()
+
+
+def test_lightning_logs_every_key_of_one_foreground() -> None:
+    lightning = pytest.importorskip("pytorch_lightning")
+    scores, target = drawn(7)
+    arguments: Any = {"task": "binary"}
+    keyed = {
+        "of_all": ProbabilityMetrics(**arguments),
+        "best": BestThreshold(**arguments, prefix="at_"),
+        "of_images": CurveImageScores(**arguments, prefix="images_"),
+    }
+    plain = MetricCollection(
+        {"aurc": AURC(**arguments), "right": AUROC(positive="right", **arguments)}
+    )
+
+    class Model(lightning.LightningModule):  # type: ignore[name-defined,misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.keyed, self.plain = nn.ModuleDict(deepcopy(keyed)), deepcopy(plain)
+
+        def validation_step(self, batch: list[Tensor], _: int) -> None:
+            for metric in (*self.keyed.values(), self.plain):
+                metric.update(*batch)
+            self.log_dict(self.plain)
+
+        def on_validation_epoch_end(self) -> None:
+            for metric in self.keyed.values():
+                self.log_dict(metric)
+
+    batches = DataLoader(TensorDataset(scores, target), batch_size=5)
+    trainer = lightning.Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # few workers
+        (logged,) = trainer.validate(Model(), batches, verbose=False)
+    expected: dict[str, Tensor] = dict(plain(scores, target))
+    for metric in keyed.values():
+        expected |= metric(scores, target)
+    assert logged == {key: pytest.approx(value.item(), abs=1e-6) for key, value in expected.items()}

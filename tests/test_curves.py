@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from math import inf, nan
 from typing import Any
 
@@ -226,6 +227,7 @@ def test_the_best_threshold_gives_its_score(
     scores = (scores if logits else scores.sigmoid()).to(dtype)
     arguments: Any = {"task": "binary", "from_logits": logits}
     value, threshold = best_threshold(scores, target, score=score, **arguments)
+    assert threshold.dtype == torch.float64  # fp32 may round to the other side of a score
     metric = {"dice": DiceScore, "iou": MeanIoU}[score]
     at = metric(threshold=threshold.item(), **arguments)(scores, target)
     assert at.item() == pytest.approx(value.item(), abs=1e-6)
@@ -289,6 +291,22 @@ def test_the_edges_of_cells_are_those_of_their_scores(logits: bool, halves: bool
     assert np.nanmax(np.diff(coarse)) < 0.007
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("number", [6, 512, 1000])
+def test_an_even_number_of_cells_is_symmetric(number: int, dtype: torch.dtype) -> None:
+    """Where right predictions are ranked by max(p, 1 - p), both sides have the same cells."""
+    p = torch.arange(1025, 2049).double() / 2048  # fp16 holds it, and 1 - p
+    if dtype == torch.float32:
+        p = torch.cat([p, torch.arange(2**23 + 1, 2**24, 97).double() / 2**24])
+    logits = torch.logspace(-20, 4, 20000, dtype=torch.float64).to(dtype)
+    logits = logits[logits > 0]
+    for high, low, from_logits in ((p, 1 - p, False), (logits, -logits, True)):
+        merged = cells.merging(number, from_logits=from_logits, halves=dtype == torch.float16)
+        both = [merged[cells.keys(x.to(dtype), from_logits=from_logits)[0]] for x in (high, low)]
+        assert (both[0] + both[1] == number - 1).all()
+        assert both[0].min() == number // 2
+
+
 # --- what counts ----------------------------------------------------------------------------------
 
 
@@ -298,13 +316,13 @@ def ranked(draw: st.DrawFn) -> tuple[Tensor, Tensor, Ranking]:
     task = draw(st.sampled_from(["binary", "multilabel", "multiclass"]))
     logits, dtype = draw(st.booleans()), draw(st.sampled_from(DTYPES))
     number = None if task == "binary" else draw(st.integers(2, 6))
-    right = task == "multiclass" and draw(st.booleans())
+    right = task != "multilabel" and draw(st.booleans())
     ranking = Ranking.ranking(
         number,
         task=task,
         from_logits=logits,
         ignore_index=255,
-        cells=draw(st.sampled_from([2**16, 512, 3])),
+        cells=draw(st.sampled_from([2**16, 512, 4 if right else 3])),
         positive="right" if right else "class",
         per_image=draw(st.booleans()),
         upsample=draw(st.sampled_from([None, "bilinear", "nearest"])),
@@ -396,12 +414,45 @@ def test_workers_that_share_tables_count_every_box_once(
         torch.set_num_threads(threads)
         for name, value in (("BOX", box), ("COPIES", copies), ("TABLES", copies)):
             patch.setattr(cpu_cells, name, value)
-        patch.setattr(cpu_cells, "SCORES_A_THREAD", 1)
+        patch.setattr("segmetrics.counting.cpu.SCORES_A_THREAD", 1)
         try:
             counts = _backend(pixels, ranking)
         finally:
             torch.set_num_threads(before)
     assert_counts_as_defined(counts, pixels, ranking)
+
+
+@pytest.mark.skipif("CI" not in os.environ, reason="takes some seconds; runs where CI is set")
+def test_more_scores_than_int32_holds_are_counted_in_one_update() -> None:
+    number = 2**31 + 2**20
+    scores, target = torch.full((1, 1), 0.25), torch.ones(1, 1, dtype=torch.bool)
+    ranking = Ranking.ranking(None, task="binary")
+    pixels = read_scores(scores.expand(1, number), target.expand(1, number), ranking)
+    table = ranking.table(_backend(pixels, ranking))
+    assert (table.max().item(), table.sum().item()) == (number, number)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+@pytest.mark.parametrize("impossible", [None, float("nan"), 1.5, -0.5])
+def test_scores_of_several_tiles_are_counted_as_defined(
+    dtype: torch.dtype, impossible: float | None
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.rand(2, 97, 61, generator=generator)  # three tiles, the last of an odd length
+    scores[0, 0, :3] = torch.tensor([-0.0, 0.5, 1.0])
+    target = torch.randint(2, scores.shape, generator=generator, dtype=dtype)
+    target[1, :5] = 255
+    scores[1, 0, 0] = torch.nan  # not counted
+    if impossible is not None:
+        scores[1, 80, 7] = impossible
+    ranking = Ranking.ranking(task="binary", ignore_index=255)
+    for preds, labels in (
+        (scores, target),
+        (scores.mT, target.mT),
+        (scores, target.mT.contiguous().mT),
+    ):
+        pixels = read_scores(preds, labels, ranking)
+        assert_counts_as_defined(_backend(pixels, ranking), pixels, ranking)
 
 
 def test_resized_scores_are_those_of_interpolate() -> None:
@@ -464,11 +515,14 @@ def test_fp16_and_other_scores_are_not_mixed() -> None:
     ("call", "message"),
     [
         (lambda: AUROC(5, thresholds=100), "`AUROC` takes no `thresholds`: scores are counted"),
-        (lambda: AUROC(5, cells=1), "`cells` must be from 2 to"),
-        (lambda: AUROC(5, max_fpr=0), "`max_fpr` must be in"),
-        (lambda: FPRAtRecall(5, recall=2), "`recall` must be in"),
+        *((lambda n=n: AUROC(5, cells=n), "`cells` must be from 2 to") for n in (1, 2**16 + 1)),
+        *((lambda x=x: AUROC(5, max_fpr=x), "`max_fpr` must be in") for x in (0, 1.01)),
+        *((lambda x=x: FPRAtRecall(5, recall=x), "`recall` must be in") for x in (0, 1.01)),
         (lambda: BestThreshold(5, score="mcc"), "`score` must be one of 'dice'"),
-        (lambda: AUROC(3, task="multilabel", positive="right"), "`positive='right'` asks whether"),
+        (
+            lambda: AUROC(3, task="multilabel", positive="right"),
+            "means nothing for task='multilabel'",
+        ),
         (lambda: AUROC(task="binary", average="none"), "means nothing where there is one curve"),
         (lambda: ROC(5).compute_scalars(), "is a curve and has no scalars"),
     ],
@@ -476,6 +530,17 @@ def test_fp16_and_other_scores_are_not_mixed() -> None:
 def test_what_means_nothing_is_refused(call: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         call()
+
+
+def test_the_ends_of_what_arguments_may_be_are_accepted() -> None:
+    scores, target = drawn(0)
+    assert AUROC(task="binary", max_fpr=1)(scores, target) == auroc(scores, target, task="binary")
+    highest = scores[target == 1].min()  # below which is no positive
+    expected = (scores[target == 0] >= highest).float().mean()
+    found = FPRAtRecall(task="binary", recall=1)(scores, target)
+    assert found.item() == pytest.approx(expected.item(), abs=2e-2)
+    for number in (2, 2**16):
+        AUROC(5, cells=number)
 
 
 @pytest.mark.parametrize(

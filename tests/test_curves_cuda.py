@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor
 
-from segmetrics import AUROC, AveragePrecision, BestThreshold, FPRAtRecall
+from segmetrics import AURC, AUROC, AveragePrecision, BestThreshold, FPRAtRecall
 from segmetrics.probabilities.inputs import read_scores
 from segmetrics.probabilities.ranking import Ranking
 from test_curves import assert_counts_as_defined, ranked
@@ -26,6 +26,7 @@ from triton_kernels import (
     resources,
     runs_kernels,
     starts_the_interpreter,
+    widest_load,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of infinities
@@ -77,7 +78,7 @@ def test_values_at_the_edges_of_cells_count_as_defined() -> None:
             assert_kernel_counts_as_defined(scores, target, ranking)
 
 
-@pytest.mark.parametrize("metric", [AUROC, AveragePrecision, FPRAtRecall, BestThreshold])
+@pytest.mark.parametrize("metric", [AUROC, AURC, AveragePrecision, FPRAtRecall, BestThreshold])
 @pytest.mark.parametrize("arguments", [{"num_classes": 21}, {"task": "binary", "cells": 512}])
 def test_update_and_forward_read_nothing_back(metric: Any, arguments: dict[str, Any]) -> None:
     scores = torch.empty(4, 21, 65, 65, device="meta")  # a device that has no data to read
@@ -117,5 +118,6 @@ def test_the_kernel_compiles_for_hopper(hopper: None, name: str, tmp_path: Path)
     compiled = cuda_cells._rank.warmup(*given_, grid=(programs,), **constants).asm
     assert ".acq_rel" not in compiled["ptx"]
     registers, spilled = resources(compiled["cubin"], tmp_path)
+    assert widest_load(compiled["ptx"]) == 16
     assert spilled <= 16
     assert registers <= 224

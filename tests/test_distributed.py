@@ -14,7 +14,7 @@ import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassStatScores
 from torchmetrics.utilities.distributed import gather_all_tensors
@@ -486,6 +486,22 @@ def test_an_order_depends_on_seed_and_epoch_and_on_nothing_else(
     elif samples > 20:
         assert order(replicas, epoch) != order(replicas, epoch + 1)
         assert order(replicas, epoch) != list(range(samples))
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+@pytest.mark.parametrize("epoch", [None, 3])
+def test_the_order_is_that_of_torchs_own_sampler(seed: int | None, epoch: int | None) -> None:
+    given = {} if seed is None else {"seed": seed}
+    for rank in range(3):  # 12 samples, so that torch repeats none
+        samplers = (
+            ExactDistributedSampler(range(12), 3, rank, shuffle=True, **given),
+            DistributedSampler(range(12), 3, rank, shuffle=True, **given),  # type: ignore[arg-type]
+        )
+        if epoch is not None:
+            for sampler in samplers:
+                sampler.set_epoch(epoch)
+        own, of_torch = map(list, samplers)
+        assert own == of_torch
 
 
 def test_without_processes_the_sampler_gives_all() -> None:

@@ -86,7 +86,7 @@ def ours(preds: np.ndarray, target: np.ndarray, classes: int, width: float) -> n
 
 
 @given(
-    st.integers(0, 10**6), st.sampled_from([(14, 19), (25, 12), (1, 30), (9, 8, 11)]),
+    st.integers(0, 10**6), st.sampled_from([(14, 19), (25, 12), (1, 30), (2, 30), (9, 8, 11)]),
     st.integers(2, 4), st.integers(1, 4), st.floats(0.5, 3), st.booleans(),
 )  # fmt: skip
 @settings(max_examples=40, deadline=None)
@@ -182,7 +182,7 @@ def test_scores_ids_and_single_slices_are_read_as_metrics_read_them() -> None:
 
 
 @given(
-    st.integers(0, 10**6), st.sampled_from([(14, 19), (25, 12), (1, 30), (8, 7, 9)]),
+    st.integers(0, 10**6), st.sampled_from([(14, 19), (25, 12), (1, 30), (2, 30), (8, 7, 9)]),
     st.integers(2, 4), st.floats(0.5, 3), st.booleans(),
 )  # fmt: skip
 @settings(max_examples=40, deadline=None)

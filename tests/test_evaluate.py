@@ -435,6 +435,7 @@ def test_nothing_left_to_score_is_an_error(pairs: tuple[Path, Path]) -> None:
         (["--num-classes", 1], "must be at least 2"),
         (["--num-classes", 3, "--iiou"], "--iiou is defined for --labels cityscapes"),
         (["--num-classes", 3, "--confidence", 95], r"must be in \(0, 1\), got 95"),
+        (["--num-classes", 3, "--confidence", 1], r"must be in \(0, 1\), got 1"),
         (["--num-classes", 3, "--json", "nowhere/out.json"], "folder nowhere does not exist"),
         (["--num-classes", 3, "--match", "x", "{key}"], "one {key}"),
         (["--num-classes", 3, "--workers", 0], "workers"),

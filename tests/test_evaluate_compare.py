@@ -501,6 +501,7 @@ def test_groups_of_images_are_drawn_and_exchanged_as_one(
         (["a=good", "b=poor", "--score", "mIou"], "--score mIou: `score` must be"),
         (["a=good", "b=poor", "--score", "iou/7"], "names no scored class. The classes: 0, 1, 2."),
         (["a=good", "b=poor", "--confidence", "95"], "--confidence must be in (0, 1), got 95."),
+        (["a=good", "b=poor", "--confidence", "1"], "--confidence must be in (0, 1), got 1."),
         (["a=good", "b=poor", "--by", "cases.csv"], "--by is FILE.csv:COLUMN"),
         (["a=good", "b=poor", "--images", "images"], "give --html FILE, too"),
         (["a=good", "b=poor", "--csv", "good/00.png"], "would overwrite an input"),

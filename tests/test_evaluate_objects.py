@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from typer.testing import CliRunner, Result
 
 from segmetrics import LabelSpace, ObjectImageScores, ObjectMetrics
 from segmetrics.evaluate.command import app
+from segmetrics.evaluate.object_pictures import INVENTED, MARGIN, MISSED, SIDE, picture
 from segmetrics.statistics import confidence_interval
 
 Pairs = list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]
@@ -142,6 +146,31 @@ def test_images_have_rows_and_intervals_and_are_shown_the_worst_first(tmp_path: 
     assert f"<h3>{worst}</h3>" in page
     assert "<figcaption>missed: " in page or "<figcaption>false: " in page
     assert page.count("data:image/png;base64,") >= 5
+
+
+@pytest.mark.parametrize("instances", [False, True])
+def test_the_report_shows_the_largest_missed_and_false_objects_of_an_image(
+    instances: bool, tmp_path: Path
+) -> None:
+    """Squares with sides 1 to 6 are missed, one of 4 by 5 is invented, and one of 9 is found."""
+    target, preds = np.zeros((2, 40, 90), np.uint8)
+    target[20:29, 2:11] = preds[20:29, 2:11] = 50
+    for side in range(1, 7):
+        target[2 : 2 + side, 12 * side : 13 * side] = side
+    preds[20:24, 40:45] = 9
+    pairs = [(preds, target) if instances else (preds > 0, target > 0)]
+    folders = stored(tmp_path, [tuple(side.astype(np.uint8) for side in pair) for pair in pairs])  # type: ignore[misc]
+    options = ["--instances"] if instances else ["--binary", "--objects"]
+    results(tmp_path, *folders, *options, "--html", tmp_path / "f.html")
+    page = (tmp_path / "f.html").read_text()
+    shown = re.findall(r"<figcaption>(missed|false): foreground, ([\d,]+) pixels", page)
+    assert shown == [("missed", "36"), ("missed", "25"), ("false", "20")]
+    figures = re.findall(r'src="data:image/png;base64,([^"]+)" alt="(missed|false): ', page)
+    for (image, kind), pixels in zip(figures, (36, 25, 20), strict=True):
+        drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(image))))
+        color = MISSED if kind == "missed" else INVENTED
+        assert (drawn == color).all(-1).sum() >= pixels
+    assert page.index("36 pixels") < page.index("25 pixels") < page.index("20 pixels")
 
 
 def test_regions_presets_and_spacings_of_volumes(tmp_path: Path) -> None:
@@ -296,3 +325,23 @@ def test_options_that_do_not_fit_are_named(
     found = run("evaluate", *stored(tmp_path, drawn(1)), "--num-classes", 3, *options)
     assert found.exit_code == 2
     assert message in " ".join(found.output.split())
+
+
+@pytest.mark.parametrize(("length", "step"), [(4, 1), (4 * SIDE - 2 * MARGIN, 2)])
+def test_the_picture_of_an_object_shows_both_masks_around_it(length: int, step: int) -> None:
+    """Red where only the target is, blue where only the prediction is, on dark grey."""
+    size = length + 3 * MARGIN
+    target, preds = np.zeros((2, 3, size, size), bool)
+    box = [slice(0, 3), slice(2 * MARGIN, 2 * MARGIN + 2), slice(2 * MARGIN, 2 * MARGIN + length)]
+    target[1][box[1], box[2]] = True
+    preds[1, 2 * MARGIN + 1 : 2 * MARGIN + 3, 2 * MARGIN :] = True
+    target[0] = preds[2] = True  # not in the middle
+    expected = np.full((size, size, 3), 30, np.uint8)
+    for is_target, is_preds, color in (
+        (1, 0, (238, 102, 119)), (0, 1, (68, 119, 170)), (1, 1, (200, 200, 200)),
+    ):  # fmt: skip
+        expected[(target[1] == is_target) & (preds[1] == is_preds)] = color
+    side = length + 2 * MARGIN
+    first = 2 * MARGIN + 1 - side // 2, MARGIN
+    window = tuple(slice(max(0, start), start + side) for start in first)
+    np.testing.assert_array_equal(picture(target, preds, box), expected[window][::step, ::step])

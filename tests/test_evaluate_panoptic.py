@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from commands import finish, start
 from longhand_panoptic import panoptic_counts, qualities
+from segmetrics.evaluate import panoptic_results
 from segmetrics.evaluate.command import app
 from segmetrics.evaluate.object_pictures import BOTH, INVENTED
 from segmetrics.evaluate.panoptic_results import Results
@@ -408,6 +409,20 @@ def test_a_report_shows_missed_and_invented_segments_of_the_worst_images(tmp_pat
     assert f"{interval['low']:.3f} to {interval['high']:.3f}" in html
     assert "90&nbsp;% interval" in html
     assert "http" not in html.split("<main>")[1].split("</main>")[0]
+    assert "images are listed" not in html
+
+
+def test_of_many_images_the_worst_are_listed_and_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(panoptic_results, "LISTED", 2)
+    page = tmp_path / "report.html"
+    done = run(*write_coco(tmp_path, drawn(4)), "--panoptic", "--html", page)
+    assert done.exit_code == 0, done.output
+    html = page.read_text()
+    assert "The 2 worst of 4 images are listed." in html
+    table = html.split("images are listed.")[0].rpartition("<table")[2]
+    assert table.count("<tr") == 1 + 2
 
 
 def test_a_picture_is_of_the_segment_and_of_the_one_that_covers_it_most(tmp_path: Path) -> None:
@@ -531,7 +546,9 @@ def test_a_checkpoint_may_lie_among_cityscapes_masks(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--num-classes", 3], "--num-classes does not go with --panoptic"),
-        (["--by", "of.csv:light"], "--by does not go with --panoptic"),
+        (["--objects"], "--objects does not go with --panoptic"),
+        (["--groups", "of.csv:video"], "--groups is of confidence intervals"),
+        (["--by", "of.csv"], "--by is FILE.csv:COLUMN"),
         (["--labels", "cityscapes"], "--labels means nothing for JSON"),
         (["--confidence", 95], r"--confidence must be in (0, 1), got 95"),
         (["--json", "none/out.json"], "the folder none does not exist"),

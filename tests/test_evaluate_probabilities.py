@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from sklearn.metrics import (
 from typer.testing import CliRunner
 
 from segmetrics.evaluate.command import app
+from segmetrics.evaluate.probabilities import _figure
 
 N, SIZE = 5, (24, 31)
 Maps = tuple[list[np.ndarray], list[np.ndarray]]
@@ -99,6 +101,24 @@ def test_intervals_tables_and_figures(tmp_path: Path, maps: Maps) -> None:
     assert pixels == N * SIZE[0] * SIZE[1]
     page = names[2].read_text()
     assert all(title in page for title in ("reliability", "ROC", "precision and recall"))
+    (dice,) = re.findall(r'aria-label="foreground: Dice">.*?</svg>', page, re.DOTALL)
+    ((x, y),) = re.findall(r'circle cx="([\d.]+)" cy="([\d.]+)"', dice)
+    best = result["scores"]["best_threshold"], result["scores"]["best_dice"]
+    marked = (float(x) - 40) / 160, 1 - (float(y) - 20) / 160
+    assert marked == pytest.approx(best, abs=1e-3)
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_label_maps_instead_of_probabilities_are_told(
+    tmp_path: Path, maps: Maps, labels: bool
+) -> None:
+    preds, targets = written(tmp_path, maps, "png")
+    for i, stored in enumerate(maps[0]):
+        values = stored > 2**15 if labels else stored // 257
+        Image.fromarray(values.astype(np.uint8)).save(preds / f"{i}.png")
+    found = run(preds, targets, "--binary", "--probabilities")
+    assert found.exit_code == 0
+    assert ("Do files hold labels, 0 and 1?" in " ".join(found.output.split())) == labels
 
 
 @pytest.mark.parametrize(
@@ -117,7 +137,10 @@ def test_what_is_no_probability_is_named(
     np.save(preds / "2.npy", values)
     found = run(preds, targets, "--binary", "--probabilities")
     assert found.exit_code == 2
-    assert message in " ".join(found.output.split())
+    text = " ".join(found.output.split())
+    assert message in text
+    assert "files that hold no probabilities: 1" in text
+    assert "A mask holds integers" not in text
 
 
 def test_classes_may_have_maps_of_their_own(tmp_path: Path, maps: Maps) -> None:
@@ -346,7 +369,11 @@ P = np.full((3, *SIZE), 1 / 3, np.float32)
     [
         (P[:2], [], "2×24×31: 2 along axis 0, expected 3: the scores of each class"),
         (np.moveaxis(P, 0, -1), [], "Store the classes along the first axis"),
-        (P[0], [], "24×31: 1 along axis 0, expected 3"),
+        (
+            P[0],
+            [],
+            "24×31: 1 along axis 0, expected 3: the scores of each class. Of the foreground",
+        ),
         (P * 2, [], "do not sum to 1 over the classes, 2 the first. Logits? Pass --from-logits"),
         (P * 9, [], "outside [0, 1], 3.0 the first. Logits? Pass --from-logits"),
         (np.where(np.arange(31) == 3, np.nan, P), [], "24 of 744 values are outside [0, 1], nan"),
@@ -527,3 +554,16 @@ def test_regions_in_files_of_classes_are_named(tmp_path: Path) -> None:
     assert "Regions that overlap? Pass --region-channels" in " ".join(found.output.split())
     found = run(*folders, "--num-classes", 3, "--region-channels", "--region", "all=1,2")
     assert "means nothing without --probabilities" in " ".join(found.output.split())
+
+
+def test_a_curve_is_drawn_in_its_square_without_undefined_points() -> None:
+    points = [(0.0, 0.0), (0.25, 0.5), (float("nan"), 0.7), (0.6, float("nan")), (1.0, 1.0)]
+    svg = _figure("a & b", "recall", "precision", points, marks=points[:3])
+    (line,) = re.findall('<polyline points="([^"]+)"', svg)
+    found = [tuple(map(float, point.split(","))) for point in line.split()]
+    # 160 pixels wide and high, from 40 at the left and 20 at the top on; 0 is at the lower left
+    assert list(dict.fromkeys(found)) == [(40, 180), (80, 100), (200, 20)]
+    assert svg.count("<circle") == 2
+    assert '<circle cx="80.0" cy="100.0" r="3"/>' in svg
+    assert 'd="M40 180L200 20"' in svg
+    assert "a &amp; b" in svg

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations, product
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 
+from segmetrics.files import MaskError
+from segmetrics.files.alignment import aligned
+from segmetrics.files.extents import united
 from segmetrics.files.grids import TOLERANCE, Grid, axes_and_flips, without_ones
+from segmetrics.files.masks import LabelMap, Reading, Stored
+from segmetrics.files.meaning import to_labels
 
 SIZE = (4, 5, 6)
 ORIENTATIONS = [
@@ -137,3 +146,105 @@ def test_axes_of_one_voxel_are_dropped_while_two_remain() -> None:
     sparse = Grid(np.eye(3), np.zeros(3), sparse=True)
     for grid, shape in ((sparse, (1, 5, 6)), (sparse.nowhere(), (5, 6))):
         assert without_ones(np.zeros((1, 5, 6)), grid)[0].shape == shape
+
+
+# --- masks of different slices --------------------------------------------------------------------
+
+
+def crop(low: tuple[int, ...], high: tuple[int, ...], orientation: list[list[int]]) -> LabelMap:
+    """A part of a scan whose voxels all differ, in another orientation; what it lacks is 0."""
+    values = 1 + np.arange(np.prod(SIZE)).reshape(SIZE)
+    part = values[tuple(slice(*ends) for ends in zip(low, high, strict=True))]
+    affine = oblique()
+    affine[:3, 3] += affine[:3, :3] @ low
+    there = np.array(orientation)
+    grid = Grid.of_affine(affine @ inv_ornt_aff(there, part.shape), 3)
+    return LabelMap(np.array(apply_orientation(part, there)), replace(grid, sparse=True))
+
+
+def in_scan(mask: LabelMap) -> dict[tuple[int, ...], int]:
+    """The value of every voxel by its index in the scan."""
+    grid, into = mask.grid, np.linalg.inv(oblique())
+    assert grid is not None
+    places = np.indices(mask.values.shape).reshape(3, -1)
+    world = grid.steps @ places + grid.origin[:, None]
+    voxels = np.rint(into[:3, :3] @ world + into[:3, 3:]).astype(int).T.tolist()
+    return dict(zip(map(tuple, voxels), mask.values.ravel().tolist(), strict=True))
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_parts_of_a_scan_are_brought_to_one_extent(data: st.DataObject) -> None:
+    boxes = []
+    for _ in range(2):
+        ends = [sorted(data.draw(st.tuples(*[st.integers(0, n)] * 2))) for n in SIZE]
+        assume(all(low < high for low, high in ends))
+        boxes.append(tuple(zip(*ends, strict=True)))
+    orientations = [data.draw(st.sampled_from(ORIENTATIONS)) for _ in boxes]
+    masks = [crop(*box, of) for box, of in zip(boxes, orientations, strict=True)]
+    found = list(map(in_scan, united(*masks)))
+    low, high = (combine([box[i] for box in boxes], 0) for i, combine in ((0, np.min), (1, np.max)))
+    every = set(product(*(range(*ends) for ends in zip(low, high, strict=True))))
+    for mask, values in zip(masks, found, strict=True):
+        assert values.keys() == every
+        own = in_scan(mask)
+        assert values == {place: own.get(place, 0) for place in every}
+
+
+def test_parts_between_voxels_and_parts_of_dense_scans_stay_as_they_are() -> None:
+    mask, other = (
+        crop((0, 0, 0), (2, 5, 6), ORIENTATIONS[0]),
+        crop((1, 0, 0), SIZE, ORIENTATIONS[0]),
+    )
+    assert mask.grid is not None
+    assert other.grid is not None
+    moved = other.grid.origin + 0.5 * other.grid.steps[:, 0]
+    longer = other.grid.steps.copy()
+    longer[:, 2] *= 1.01
+    dense = replace(other.grid, sparse=False)
+    for grid in (
+        replace(other.grid, origin=moved), replace(other.grid, steps=longer), dense,
+        dense.nowhere(),
+    ):  # fmt: skip
+        there = other._replace(grid=grid)
+        for pair in ((mask, there), (there, mask)):
+            for one, before in zip(united(*pair), pair, strict=True):
+                assert one is before
+    whole = crop((0, 0, 0), SIZE, ORIENTATIONS[0])
+    assert whole.grid is not None
+    whole = whole._replace(grid=replace(whole.grid, sparse=False))
+    extended, same = united(mask, whole)
+    assert same is whole
+    assert in_scan(extended).keys() == in_scan(whole).keys()
+
+
+def test_the_ends_of_int64_are_labels_and_one_further_is_none(tmp_path: Path) -> None:
+    largest = np.array([[2**63 - 1, 0]], np.uint64)
+    assert to_labels(tmp_path, Stored(largest), Reading()).values.tolist() == [[2**63 - 1, 0]]
+    with pytest.raises(MaskError, match=r"9223372036854775808 \(1 pixels\) is beyond int64"):
+        to_labels(tmp_path, Stored(largest + np.uint64(1)), Reading())
+
+
+@pytest.mark.parametrize(
+    ("size", "to_size", "in_space", "kind"),
+    [
+        ((4, 5, 6), (6, 5, 4), (False, False), "axes"),
+        ((4, 5, 6), (6, 5, 4), (True, False), "axes"),
+        ((4, 5), (5, 4), (False, False), "sizes"),  # a turned image is another image
+        ((4, 5), (5, 4), (False, True), "axes"),
+        ((4, 5, 4), (4, 5), (False, False), "channels"),
+        ((4, 5, 5), (4, 5), (False, False), "sizes"),
+        ((4, 5, 6), (4, 5, 7), (False, False), "sizes"),
+        ((4, 5, 6), (4, 5, 7), (True, True), "grid"),
+    ],
+)
+def test_other_sizes_are_told_by_what_they_look_like(
+    size: tuple[int, ...], to_size: tuple[int, ...], in_space: tuple[bool, bool], kind: str
+) -> None:
+    masks = [
+        LabelMap(np.zeros(shape, np.uint8), Grid.of_affine(np.eye(4), len(shape)) if has else None)
+        for shape, has in zip((size, to_size), in_space, strict=True)
+    ]
+    with pytest.raises(MaskError) as raised:
+        aligned(masks[0], masks[1], (Path("p"), Path("t")))
+    assert raised.value.problem.kind == kind

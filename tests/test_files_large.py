@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -227,3 +228,17 @@ def test_the_report_shows_a_large_raster_in_fewer_rows_and_columns(
     done = run(folder, "--num-classes", 3, "--html", folder / "out.html")
     assert done.exit_code == 0, done.stderr
     assert (folder / "out.html").stat().st_size > 1000
+
+
+def test_a_large_file_under_the_suffix_of_another_format_is_not_read_whole(tmp_path: Path) -> None:
+    path, size = tmp_path / "a.png", 2**26
+    path.write_bytes(b"II*\0")
+    os.truncate(path, size)
+    tracemalloc.start()
+    try:
+        with pytest.raises(MaskError, match=r"a\.png"):
+            read(path)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < size / 2

@@ -236,7 +236,8 @@ def test_sound_images_need_no_other_decoder(
     path = tmp_path / "a.png"
     path.write_bytes(png_of((2, 5), bits, color, 2 * rows))
     assert not png.read_png(path, Reading(), Buffer()).values.any()
-    assert (png.read_color_runs(path, Buffer()) is None) == ((color, bits) != (2, 8))
+    runs = png.color_runs_of(path, path.read_bytes(), Buffer())
+    assert (runs is None) == ((color, bits) != (2, 8))
 
 
 def test_a_png_that_is_cut_anywhere_is_named_as_such(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ OTHERS: list[Callable[..., Any]] = [
     *(LabelSpace, labels.palette, overlays.colored, overlays.overlay, overlays.errors),
     *(report.write, report.write_comparison, report.Example, statistics.ImageCounts),
     *(statistics.ranking, statistics.slices, statistics.sample_size, statistics.class_differences),
+    statistics.score_differences,
     *(errors.error_types, errors.trimap_iou, ExactDistributedSampler),
     ComputeMetrics,
 ]

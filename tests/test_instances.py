@@ -346,6 +346,22 @@ def test_bad_ids_are_named_and_nothing_is_counted(
     assert all(map(torch.equal, metric._states, before))
 
 
+@pytest.mark.parametrize("ids", [["a", "b", "c"], torch.tensor([4, 5, 6])])
+def test_an_image_with_bad_ids_is_named_by_its_own_id(ids: Any) -> None:
+    metric = ObjectImageScores(task="binary", input_format="instances")
+    good = torch.ones(3, 3, 3, dtype=torch.int64)
+    bad = good.clone()
+    bad[1, 0, 0] = -3
+    name = repr(ids[1]) if isinstance(ids, list) else "5"
+    with pytest.raises(ValueError, match=f"image {name}, 1 of the batch: `preds` holds the id -3"):
+        metric.update(bad, good, image_ids=ids)
+    with pytest.raises(ValueError, match=r"^image 1 of the batch: `preds` holds the id -3"):
+        metric.update(bad, good)
+    assert not len(metric.image_counts())
+    metric.update(good, good, image_ids=ids)
+    assert len(metric.image_counts()) == 3
+
+
 # --- The command ----------------------------------------------------------------------------------
 
 
@@ -416,7 +432,10 @@ def test_ids_that_have_no_meaning_are_problems_of_their_file(tmp_path: Path) -> 
     result = run("evaluate", *folders, "--instances", "--json", tmp_path / "found.json")
     assert result.exit_code == 2
     assert "01.tif" in result.output
-    assert "holds the id -1" in " ".join(result.output.split())
+    text = " ".join(result.output.split())
+    assert "holds the id -1" in text
+    assert "a positive id for each" in text
+    assert "--num-classes" not in text  # which is no option here
     assert not (tmp_path / "found.json").exists()
     result = run("evaluate", *folders, "--instances", "--keep-going")
     assert result.exit_code == 0

@@ -61,6 +61,8 @@ def test_keys_values_and_items_are_those_of_compute(make: Callable[..., Any]) ->
 def test_an_unknown_key_is_answered_with_the_nearest() -> None:
     with pytest.raises(KeyError, match="Did you mean 'val/mIoU'"):
         SegmentationMetrics(3, prefix="val/")["mIoU"]
+    with pytest.raises(KeyError, match=r"'\?' is not a key\. The keys: mIoU, "):
+        SegmentationMetrics(3)["?"]
 
 
 def test_one_key_takes_part_in_arithmetic() -> None:

@@ -909,10 +909,19 @@ def test_predicted_ids_that_are_read_as_classes_are_warned_of_where_nothing_is_r
     metric.update(target, target)  # read as classes 1 and 2
     with pytest.warns(UserWarning, match="the label space needs `map_preds=True`"):
         assert metric.compute() == 0
-    for preds in ([[[0, 1, 0, 1]]], [[[2, 2, 2, 2]]], [[[2, 0, 2, 0]]]):  # right, or just bad
+    fair = [[[[0, 1, 0, 1]]], [[[2, 2, 2, 2]]], [[[2, 0, 2, 0]]]]  # right, or just bad
+    ones = torch.ones(1, 1, 10, dtype=torch.long)
+    half, most = ([[[1] * hits + [2] * (10 - hits)]] for hits in (5, 6))
+    for preds, truth in [*((preds, target) for preds in fair), (half, ones)]:
+        metric = MeanIoU(space)
+        metric.update(torch.tensor(preds), truth)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            MeanIoU(space)(torch.tensor(preds), target)
+            metric.compute()
+    metric = MeanIoU(space)
+    metric.update(torch.tensor(most), ones)
+    with pytest.warns(UserWarning, match="the label space needs `map_preds=True`"):
+        assert metric.compute() == 0
 
 
 def test_things_are_named_or_numbered_and_read_from_files(tmp_path):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import segmetrics
 from processes import run_processes
 from segmetrics import (
+    CalibrationError,
     CohenKappa,
     ConfusionMatrix,
     DiceScore,
@@ -532,6 +533,9 @@ def test_repr_shows_what_differs_from_the_defaults() -> None:
         "TverskyIndex(num_classes=2, class_names=['road', 'car'], zero_division=1.0, "
         "alpha=0.3, beta=0.5)"
     )
+    shown = repr(CalibrationError(2, classwise=True, average="none"))
+    assert shown == "CalibrationError(num_classes=2, average='none', classwise=True)"
+    assert repr(CalibrationError(task="binary")) == "CalibrationError(task='binary')"
     shown = repr(SegmentationMetrics(3, per_class=False, prefix="val/", include_background=False))
     assert shown == (
         "SegmentationMetrics(num_classes=3, include_background=False, per_class=False, "

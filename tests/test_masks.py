@@ -18,8 +18,10 @@ from segmetrics.files import (
     Buffer,
     MaskError,
     Match,
+    Problem,
     find_images,
     find_pairs,
+    printable,
     read,
     with_instances,
 )
@@ -368,6 +370,21 @@ def test_a_folder_is_searched_once_however_many_links_lead_to_it(tmp_path: Path)
     assert list(names_of(masks, masks)) == names
 
 
+def test_a_case_whose_classes_have_no_prediction_goes_by_its_first_target(tmp_path: Path) -> None:
+    preds = folder(tmp_path / "a", "s1/liver.nii")
+    targets = folder(tmp_path / "b", "s1/kidney.nii", "s1/spleen.nii")
+    [pair], [problem] = find_pairs(preds, targets, Match("{key}/{class}.nii", "{key}/{class}.nii"))
+    assert (pair.preds, pair.target) == (targets / "s1" / "kidney.nii",) * 2
+    assert [(of.name, of.preds) for of in pair.classes] == [("kidney", None), ("spleen", None)]
+    assert (problem.kind, problem.file) == ("no target", str(preds / "s1" / "liver.nii"))
+
+
+@pytest.mark.parametrize("byte", [0x80, 0x81, 0xFE, 0xFF])
+def test_bytes_of_names_that_are_no_text_are_shown_as_bytes(byte: int) -> None:
+    name = b"a" + bytes([byte]) + b".png"
+    assert printable(os.fsdecode(name)) == f"a\\x{byte:02x}.png"
+
+
 def test_images_behind_masks_are_found_by_path_or_key(tmp_path: Path) -> None:
     images = folder(tmp_path, "a/1.jpg", "ulm/ulm_1_2_leftImg8bit.png", "b/1.jpg")
     found = find_images(images, ["a/1", "ulm_1_2", "none"])
@@ -375,3 +392,13 @@ def test_images_behind_masks_are_found_by_path_or_key(tmp_path: Path) -> None:
         "a/1": "a/1.jpg",
         "ulm_1_2": "ulm/ulm_1_2_leftImg8bit.png",
     }
+
+
+def test_a_problem_has_the_fix_and_the_reason_of_its_kind_unless_it_says_others() -> None:
+    plain = Problem("ambiguous", "a.png")
+    assert plain.fix == "Keep one of them, or say by --match which is meant."
+    assert plain.reason == "files that share a name"
+    assert Problem("no target", "a.png").reason == "it has no target"
+    assert Problem("no prediction", "a.png").reason == "it has no prediction"
+    told = Problem("no target", "a.png", "as told", "as hinted")
+    assert (told.reason, told.fix) == ("as told", "as hinted")

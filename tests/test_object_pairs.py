@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 from skimage import measure
 
 from segmetrics.objects import (
@@ -138,7 +139,10 @@ def test_a_line_that_winds_is_one_object(line, turns, connectivity) -> None:
     labels = np.rot90(line, turns)
     pairs = with_itself(labels, connectivity)
     assert pairs.target.sizes.tolist() == [np.count_nonzero(labels == 0)]
-    assert len(with_itself(np.where(labels == 0, NO_OBJECT, 0), "faces").target.sizes) >= 1
+    around, number = ndimage.label(labels != 0, np.ones((3, 3)) if connectivity == "full" else None)
+    sizes = with_itself(np.where(labels == 0, NO_OBJECT, 0), connectivity).target.sizes
+    assert sorted(sizes) == sorted(np.bincount(around.ravel())[1:])
+    assert len(sizes) == number
 
 
 def test_a_spiral_through_three_dimensions_is_one_object() -> None:
@@ -286,6 +290,18 @@ def test_segments_of_one_class_and_id_are_one_object_wherever_they_lie() -> None
     assert pairs.target.classes.tolist() == [0, 1]
     assert pairs.target.sizes.tolist() == [2, 2]
     assert pairs.pixels == 5
+
+
+def test_categories_and_ids_of_any_size_are_kept_distinct() -> None:
+    """One number for both, of 64 bits, would have the first two equal."""
+    pixels = np.array([[[0, 0], [2**32, 0], [0, 2**32 - 1], [0, 0]]])
+
+    def classify(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return (values[:, 0] > 0).astype(np.int64), values[:, 1]
+
+    pairs = segment_pairs(pixels, pixels, classify, classify)
+    assert pairs.target.classes.tolist() == [0, 1, 0]
+    assert pairs.target.sizes.tolist() == [2, 1, 1]
 
 
 def test_inputs_are_not_changed() -> None:

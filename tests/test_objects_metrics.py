@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from segmetrics import HausdorffDistance, LabelSpace, ObjectImageScores, ObjectMetrics, SurfaceDice
+from segmetrics.objects.rules import Rules
 from segmetrics.statistics import (
     ObjectCounts,
     compare,
@@ -264,6 +265,25 @@ def test_an_image_of_false_alarms_has_an_f1_of_zero() -> None:
     assert isnan(found["object_recall"])
 
 
+@pytest.mark.parametrize("zero_division", [nan, 0.0, 1.0])
+def test_lesions_too_small_to_count_are_no_errors(zero_division: float) -> None:
+    """BraTS: nothing was to be found and what was predicted is right, so F1 is 0/0."""
+    target = torch.zeros(1, 20, 20, dtype=torch.int64)
+    target[0, 2:6, 2:6] = 1  # 16 pixels, less than 50
+    metric = ObjectMetrics.preset("brats-2023-gli", 2, zero_division=zero_division)
+    metric.update(target, target)
+    found = values(metric)
+    assert (found["target_objects"], found["predicted_objects"]) == (0, 1)
+    assert found["object_precision"] == 1
+    assert (found["missed_objects"], found["false_objects"]) == (0, 0)
+    assert found["object_f1"] == pytest.approx(zero_division, nan_ok=True)
+    elsewhere = torch.zeros_like(target)
+    elsewhere[0, 12:, 12:] = 1  # 64 pixels, a false alarm
+    metric = ObjectMetrics.preset("brats-2023-gli", 2, zero_division=zero_division)
+    metric.update(elsewhere, target)
+    assert values(metric)["object_f1"] == 0
+
+
 # --- Images ---------------------------------------------------------------------------------------
 
 
@@ -394,6 +414,11 @@ def test_bad_masks_change_nothing(new: Any) -> None:
     with pytest.raises(AttributeError, match="`threshold` is fixed when a metric is made"):
         metric.threshold = 0.5
     assert all(map(torch.equal, metric._states, before))
+
+
+def test_arguments_that_are_left_out_are_the_defaults_of_the_rules() -> None:
+    assert Rules.of() == Rules()
+    assert Rules.of().name == ObjectMetrics(2).rules.name
 
 
 def test_an_empty_batch_changes_nothing() -> None:

@@ -8,32 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from segmetrics import LabelSpace, ObjectImageScores, ObjectMetrics
 from segmetrics.objects.rules import PRESETS
+from tumours import drawn
 
 NAMES = ["background", "necrosis", "edema", "enhancing"]
 REGIONS = {"WT": NAMES[1:], "TC": ["necrosis", "enhancing"], "ET": ["enhancing"]}
 TUMOUR = LabelSpace(NAMES, regions=REGIONS)
-
-
-def drawn(seed: int, size: tuple[int, ...] = (40, 36, 32)) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Boxes of labels 1 to 3, nested as tumours are; the prediction shifts, drops, adds some."""
-    rng = np.random.default_rng(seed)
-    maps = np.zeros((2, *size), np.uint8)
-    for _ in range(9):
-        corner = rng.integers(0, np.array(size) - 4)
-        extent = rng.integers(1, 9, 3)
-        shift = rng.integers(-2, 3, 3)
-        for side, offset in ((0, 0), (1, shift)):
-            if rng.random() < 0.2:
-                continue
-            for label, margin in ((2, 0), (1, 1), (3, 2)):
-                first = np.maximum(corner + offset + margin, 0)
-                last = np.maximum(corner + offset + extent - margin, first)
-                maps[side][tuple(map(slice, first, last))] = label
-    return maps[1], maps[0]
 
 
 def scored(metric: ObjectMetrics, *pairs: tuple[Any, Any]) -> dict[str, float]:
@@ -65,6 +47,31 @@ def test_brats_combines_lesions_that_are_near_each_other() -> None:
     assert men["missed_objects_region/ET"] == 1
     assert men["object_dice_region/ET"] == pytest.approx((1 + 0 + 0) / 3)
     assert men["object_hd95_region/ET"] == pytest.approx((0 + 374 + 374) / 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "dilation", "uncounted"),
+    [
+        ("2023-gli", 3, 50), ("2023-ssa", 3, 50), ("2023-ped", 3, 50), ("2023-men", 1, 50),
+        ("2023-met", 1, 2), ("2024-gli", 3, 20), ("2024-ssa", 3, 50), ("2024-ped", 5, 10),
+        ("2024-met", 1, 2), ("2024-men-rt", 1, 50),
+    ],
+)  # fmt: skip
+def test_each_task_of_brats_has_its_dilation_and_its_smallest_lesion(
+    name: str, dilation: int, uncounted: int
+) -> None:
+    def lesions(voxels: int, gap: int | None = None) -> float:
+        """The lesions that count of a line of voxels, or of two with a gap between."""
+        target = np.zeros((3, 3, 140), np.uint8)
+        target[1, 1, :voxels] = 1
+        if gap is not None:
+            target[1, 1, voxels + gap : 2 * voxels + gap] = 1
+        metric = ObjectMetrics.preset(f"brats-{name}", task="binary")
+        return scored(metric, (np.zeros_like(target), target))["target_objects"]
+
+    assert (lesions(uncounted), lesions(uncounted + 1)) == (0, 1)
+    assert lesions(uncounted + 1, gap=2 * dilation) == 1
+    assert lesions(uncounted + 1, gap=2 * dilation + 1) == 2
 
 
 def test_brats_does_not_count_small_lesions_but_lets_them_be_found() -> None:
@@ -214,7 +221,8 @@ def test_the_wmh_preset_gives_the_recall_and_f1_of_its_code(seed: int) -> None:
 
 
 # `Panoptica_Evaluator` of panoptica 2.1.7 on `drawn(seed) > 0`, `NaiveThresholdMatching` above IoU
-# 0.2, components by cc3d (26 neighbours) and by SciPy (6): matched, false and missed objects.
+# 0.2, components by cc3d (26 neighbours) and by SciPy (6): matched, false and missed objects, as
+# `tumours.py` prints them.
 PANOPTICA = {
     ("full", 0): (2, 6, 6), ("full", 1): (1, 7, 5), ("full", 2): (2, 4, 5),
     ("faces", 0): (2, 6, 6), ("faces", 1): (1, 7, 6), ("faces", 2): (2, 4, 5),

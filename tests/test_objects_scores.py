@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from numpy.typing import NDArray
@@ -60,6 +60,7 @@ def assert_same(found: dict[str, float], expected: dict[str, float], suffix: str
     st.booleans(),
     st.integers(0, 4),
 )  # fmt: skip
+@example((np.zeros((1, 1), np.uint8), np.ones((1, 1), np.uint8)), ("overlap", None), True, 2)
 def test_scores_of_an_image_are_those_of_sets_of_pixels(
     pair: Maps, rule: tuple[str, float | None], full: bool, min_size: int
 ) -> None:
@@ -119,6 +120,45 @@ def test_ties_of_iou_go_to_the_first_of_the_target() -> None:
     apart = np.array([[1, 1, 0], [0, 0, 0]], np.uint8), np.array([[1, 1, 1], [0, 0, 1]], np.uint8)
     assert ours([apart], matching="iou", threshold=0.49)["object_f1"] == 1
     assert ours([apart], matching="iou", threshold=0.5)["object_f1"] == 0
+
+
+def test_an_iou_of_exactly_a_threshold_is_not_above_it() -> None:
+    pair = np.array([[1, 1, 1, 0]], np.uint8), np.array([[1, 1, 1, 1]], np.uint8)
+    found = ours([pair], matching="iou", threshold=[0.5, 0.75])
+    assert (found["object_f1_iou/0.5"], found["object_f1_iou/0.75"]) == (1, 0)
+    assert ours([pair], threshold=0.75)["object_recall"] == 0
+
+
+def test_an_object_missed_and_a_false_one_have_an_f1_of_zero() -> None:
+    pair = np.array([[1, 0, 0]], np.uint8), np.array([[0, 0, 1]], np.uint8)
+    assert ours([pair])["object_f1"] == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_small_objects_of_the_target_are_ignored_pixels_for_every_class(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    preds, target = np.kron(rng.integers(0, 3, (2, 8, 9)), np.ones((2, 2), int)).astype(np.uint8)
+    target[rng.random(target.shape) < 0.05] = 0
+    target[rng.random(target.shape) < 0.05] = 1
+    objects = connected(target, connectivity=2)
+    small = (np.bincount(objects.ravel())[objects] < 8) & (target > 0)
+    assert small.any()
+    arguments: dict[str, Any] = {"min_size": 8, "distances": True, "tolerance": 1.0}
+    found = ours([(preds, target)], **arguments)
+    expected = ours([(preds, np.where(small, VOID, target).astype(np.uint8))], **arguments)
+    assert found == pytest.approx(expected, nan_ok=True)
+    # a predicted object of two pixels loses one, and is then too small itself
+    pair = np.array([[2, 2, 0, 2, 2]], np.uint8), np.array([[1, 0, 0, 2, 2]], np.uint8)
+    assert ours([pair], min_size=2)["predicted_objects"] == 1
+
+
+def test_a_class_of_more_than_eight_bits_has_objects() -> None:
+    labels = torch.tensor([[[0, 256, 256, 0, 255]]])
+    metric = ObjectMetrics(300, per_class=False)
+    assert metric(labels, labels)["object_f1"] == 1
+    assert metric.compute()["target_objects"] == 2
+    with pytest.raises(ValueError, match="256"):
+        ObjectMetrics(256).update(labels, labels)
 
 
 def test_two_halves_of_a_prediction_find_an_object_together() -> None:

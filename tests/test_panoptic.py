@@ -374,7 +374,9 @@ def test_a_category_has_one_row_and_an_image_one_row() -> None:
     assert rows["isthing"] == [True, True, False, False]
     assert np.nanmean(rows["pq"]) == pytest.approx(counts.scores()["PQ"])
     assert rows["tp"] == counts.counts.sum(0)[:, 0].tolist()
-    assert len(counts.columns()["image"]) == len(counts.columns()["PQ"]) == 12
+    assert sorted(counts.columns()["image"]) == sorted(f"{image}.png" for image in range(12))
+    assert len(counts.columns()["PQ"]) == 12
+    assert replace(counts, ids=None).columns()["image"] == list(range(12))
 
 
 # --- bad input ------------------------------------------------------------------------------------
@@ -408,11 +410,31 @@ def test_bad_input_is_named_and_nothing_is_counted(call, preds, target, error, m
     assert metric.update_count == 1
 
 
+@pytest.mark.parametrize(("number", "rest"), [(10, ": neither"), (11, " …: neither")])
+def test_ten_unknown_categories_are_listed(number, rest) -> None:
+    preds = torch.zeros(1, 1, number, 2, dtype=torch.long)
+    preds[..., 0] = 100 + torch.arange(number)
+    listed = ", ".join(str(100 + i) for i in range(10))
+    with pytest.raises(ValueError, match=f"unknown category {listed}{rest}"):
+        PanopticQuality([1], [0]).update(preds, torch.zeros_like(preds))
+
+
 def test_the_image_of_an_unknown_category_is_named() -> None:
     preds = torch.cat([GOOD, GOOD, GOOD])
     preds[2, 0, 0, 0] = 77
     with pytest.raises(ValueError, match=r"image 2 of the batch.*unknown category 77"):
         PanopticQuality([1], [0]).update(preds, torch.cat([GOOD] * 3))
+
+
+def test_images_with_ids_are_named_by_these() -> None:
+    preds = torch.cat([GOOD, GOOD])
+    preds[1, 0, 0, 1] = -1
+    metric = PanopticImageScores([1], [0])
+    with pytest.raises(
+        ValueError, match="image 'munster_3', 1 of the batch: `preds` holds a thing"
+    ):
+        metric.update(preds, torch.cat([GOOD] * 2), image_ids=["ulm_1", "munster_3"])
+    assert not len(metric.image_counts())
 
 
 @pytest.mark.parametrize("crowd", [torch.zeros(1, 2, 2), torch.zeros(1, 2, dtype=bool), [True]])

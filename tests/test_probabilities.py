@@ -4,6 +4,8 @@ PyTorch's own softmax, cross entropy and float64.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import fields, replace
 from typing import Any
 
@@ -285,6 +287,7 @@ def test_a_probability_of_0_and_an_infinite_logit_have_an_infinite_loss(backend:
         ([0.0, 1.0, tiny, 1.0], False, torch.float32, 1, 103.27893),
         ([0.0, 1.0, 1e-200, 1.0], False, torch.float64, 1, 460.51702),
         ([-torch.inf, torch.inf, -1e4, 3e4], True, torch.float32, 1, 1e4),
+        ([-(2.0**15), -(2.0**15) + 2**-8, 3e4, 3e4], True, torch.float32, 1, 2.0**15 - 2**-8),
     ]
     for values, logits, dtype, infinite, finite in cases:
         reading = Probabilities.reading(task="binary", from_logits=logits)
@@ -301,3 +304,33 @@ def test_an_empty_batch_counts_nothing() -> None:
         counts = count(torch.zeros(shape), target, reading)
         assert counts.shape == (reading.cells + len(BAD_KINDS),)
         assert not counts.any()
+
+
+def test_resized_logits_are_never_made() -> None:
+    """They would take 47 MiB."""
+    pytest.importorskip("numba")
+    code = """
+import re, torch
+from pathlib import Path
+from segmetrics.probabilities import Probabilities, count
+from segmetrics.probabilities.ranking import Ranking, count_cells
+
+scores, target = torch.randn(1, 21, 96, 96), torch.randint(0, 21, (1, 768, 768))
+arguments = {"from_logits": True, "upsample": "bilinear"}
+bins, cells = Probabilities.reading(21, **arguments), Ranking.ranking(21, cells=512, **arguments)
+
+def both(scores, target):
+    count(scores, target, bins)
+    count_cells(scores, target, cells)
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+both(scores[..., :8, :8], target[..., :16, :16])  # loads what is compiled
+Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+before = peak()
+both(scores, target)
+print(peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) <= 8 * 1000

@@ -26,6 +26,7 @@ from triton_kernels import (
     resources,
     runs_kernels,
     starts_the_interpreter,
+    widest_load,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of infinities
@@ -133,5 +134,6 @@ def test_the_kernel_compiles_for_hopper(hopper: None, name: str, tmp_path: Path)
     compiled = cuda._measure.warmup(*given, grid=(programs,), **constants).asm
     assert ".acq_rel" not in compiled["ptx"]
     registers, spilled = resources(compiled["cubin"], tmp_path)
+    assert widest_load(compiled["ptx"]) == (8 if name == "channels-last" else 16)
     assert spilled <= 16
     assert registers <= 224

@@ -1,5 +1,6 @@
 """Rankings: against statsmodels, SciPy and loops, on known truths, and what they refuse."""
 
+import re
 from itertools import combinations, permutations
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 import longhand
 from segmetrics.statistics import (
+    CaseScores,
     ImageCounts,
     compare,
     confidence_interval,
@@ -272,6 +274,8 @@ def test_many_models_get_enough_sign_flips_to_be_told_apart():
     values[:, 0] += 0.3
     result = ranking(of_values(values), "mIoU_I", n_resamples=100)  # 105 pairs
     assert (result.models[0].best, result.models[0].worst) == (1, 1)
+    few = ranking(of_values(values[:, :3]), "mIoU_I", level=0.5, n_resamples=10)
+    assert few.pairs[0].p == 1 / 13  # of 2 · 3 pairs / 0.5 flips not one is as extreme
 
 
 @pytest.mark.parametrize("score", ["mIoU_D", "mIoU_I_10"])
@@ -326,6 +330,29 @@ def test_a_ranking_prints_as_a_table():
     assert text[3].split()[5] == "2–3"
     assert "Holm over 3 pairs" in text[-2]
     assert text[-1].startswith("Kendall's tau of the ranking to its resamples: 0.")
+    mean_ranks = str(
+        ranking(models, "mIoU_I", method="rank-then-mean", n_resamples=20)
+    ).splitlines()
+    assert mean_ranks[0].startswith("ranks of the images by mIoU_I of 3 models")
+    assert re.match(r" +1  A1 +1\.\d\d  \[1\.\d\d, \d\.\d\d\] ", mean_ranks[2])
+
+
+@pytest.mark.parametrize(("models", "cell"), [("abcd", "b, c, d"), ("abcde", "4 others")])
+def test_many_models_of_one_level_are_printed_as_their_number(models, cell):
+    counts = drawn(1)["model 0"]
+    first = str(ranking(dict.fromkeys(models, counts), n_resamples=20)).splitlines()[2]
+    assert first.endswith(f"  {cell}")
+
+
+@pytest.mark.parametrize("errors", [(), ("measure",)])
+def test_scores_that_differ_by_rounding_share_a_rank(errors):
+    values = torch.tensor([0.2, 0.5, 0.8, 0.9], dtype=torch.float64).view(4, 1, 1)
+    models = {
+        name: CaseScores(values + more, ("measure",), ("c",), torch.ones(4, 1), errors=errors)
+        for name, more in (("a", 0), ("b", 7e-13), ("c", 3e-12))
+    }
+    ranks = {m.name: m.rank for m in ranking(models, "measure", n_resamples=20).models}
+    assert ranks == ({"a": 1, "b": 1, "c": 3} if errors else {"c": 1, "a": 2, "b": 2})
 
 
 def test_a_ranking_is_a_table_of_models_and_of_pairs():

@@ -118,7 +118,7 @@ def test_nothing_counted_is_nan_and_labels_are_refused() -> None:
         metric.update(
             torch.zeros((1, 4), dtype=torch.int64), torch.zeros((1, 4), dtype=torch.int64)
         )
-    with pytest.raises(TypeError, match="`num_classes`"):
+    with pytest.raises(TypeError, match="For one foreground class pass task='binary'"):
         AURC()
 
 
@@ -229,5 +229,7 @@ def test_what_one_score_does_not_have_is_refused() -> None:
         CurveImageScores(task="binary", positive="right")
     with pytest.raises(ValueError, match="flatten"):
         AURC(3, task="multilabel")
+    with pytest.raises(ValueError, match="One score a pixel: pass task='binary'"):
+        AURC(2)(torch.rand(2, 3, 4), torch.ones(2, 3, 4, dtype=torch.int64))
     with pytest.raises(ValueError, match="must be even"):
         AURC(task="binary", cells=511)

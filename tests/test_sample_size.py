@@ -81,6 +81,11 @@ def test_few_resamples_make_the_number_less_sure():
     assert few.high / few.low > 1.3 * many.high / many.low
 
 
+def test_an_interval_needs_two_images_however_wide_it_is():
+    found = sample_size(population(50, 0), width=100)
+    assert (found.low, found.images, found.high) == (2, 2, 2)
+
+
 def test_groups_are_counted_as_one():
     alone = population(60, 0)
     copies = alone.images(torch.arange(60).repeat(4))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from functools import partial
+from itertools import product
 from math import nan
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, matthews_corrcoef
 
-from segmetrics import BoundaryF1Score, BoundaryIoU, DiceScore, MeanIoU, scores
+from segmetrics import BoundaryF1Score, BoundaryIoU, HausdorffDistance, MeanIoU, scores
 from segmetrics.counting import count
 from segmetrics.recipes import class_recipe, exact, f_beta_formula, group_recipe, tversky_formula
 from segmetrics.scores import Score, Statistics
@@ -132,21 +133,20 @@ def test_agreement_is_scikit_learns_with_one_more_label_for_abstentions() -> Non
     assert scores.matthews_corrcoef(s) == pytest.approx(matthews_corrcoef(rows, columns))
 
 
-@pytest.mark.parametrize("include_background", [True, False])
-@pytest.mark.parametrize("average", ["none", "macro"])
-def test_a_recipe_knows_the_shape_of_its_scores(average: Any, include_background: bool) -> None:
-    of_classes = class_recipe(
-        scores.iou, 4, average=average, include_background=include_background, ignore_index=[2]
-    )
-    of_groups = group_recipe(of_classes, [(0,), (1, 2), (2, 3)])
-    counts = count(
-        torch.tensor([[0, 1, 1, 3, 0]]), torch.tensor([[0, 1, 3, 3, 1]]), of_classes.counting
-    )
-    for recipe in (of_classes, of_groups):
+def test_a_recipe_knows_the_shape_of_its_scores() -> None:
+    target, preds = torch.tensor([[0, 1, 3, 3, 1]]), torch.tensor([[0, 1, 1, 3, 0]])
+    groups, of_groups = [(0,), (1, 2), (2, 3)], torch.tensor([1 / 2, 1 / 3, 1 / 2])
+    for average, background in product(("none", "macro"), (True, False)):
+        recipe = class_recipe(
+            scores.iou, 4, average=average, include_background=background, ignore_index=[2]
+        )
+        counts = count(preds, target, recipe.counting)
         assert recipe.of(counts).shape == recipe.shape
-    expected = torch.tensor([1 / 2, 1 / 3, 1 / 2], dtype=torch.float64)
-    found = of_groups.of(counts)
-    torch.testing.assert_close(found, expected if average == "none" else expected.mean())
+        assert recipe.shape == ((3 + background,) if average == "none" else ())
+        recipe = group_recipe(recipe, groups)
+        found = recipe.of(counts).float()
+        assert found.shape == recipe.shape
+        torch.testing.assert_close(found, of_groups if average == "none" else of_groups.mean())
 
 
 def test_a_foregrounds_scores_are_those_of_class_1() -> None:
@@ -196,7 +196,7 @@ def test_weights_of_errors_are_0_or_more() -> None:
         tversky_formula(-0.1, 0.5)
 
 
-@pytest.mark.parametrize("metric", [MeanIoU, DiceScore, BoundaryIoU, BoundaryF1Score])
+@pytest.mark.parametrize("metric", [MeanIoU, BoundaryIoU, BoundaryF1Score, HausdorffDistance])
 def test_a_binary_metric_shows_no_average(metric: Any) -> None:
     assert repr(metric(task="binary")) == f"{metric.__name__}(task='binary')"
 

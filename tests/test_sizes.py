@@ -32,10 +32,10 @@ from segmetrics.statistics import (
     ImageCounts,
     bootstrap,
     class_differences,
-    classes,
     compare,
     confidence_interval,
     curves,
+    differences,
     ranking,
 )
 from segmetrics.surfaces import host
@@ -45,8 +45,8 @@ OF_METRICS: list[tuple[ModuleType, str, int]] = [
     *((cpu, "BOX", 31), (cpu, "RESULTS", 1), (cpu, "OF_IMAGES", 50), (cpu, "PIXELS_A_CELL", 0)),
     *((cpu, "SCORES_A_THREAD", 1), (cpu, "LABELS_ARE", 1), (cpu, "PAIRS_A_THREAD", 1)),
     *((plain, "BLOCK", 29), (host, "CHUNK", 23), (host, "A_THREAD", 1), (panoptic, "FEWEST", 0)),
-    *((cpu_cells, "BOX", 19), (cpu_cells, "TABLES", 1), (cpu_cells, "SCORES_A_THREAD", 1)),
-    *((probabilities_cpu, "BOX", 13), (probabilities_cpu, "SCORES_A_THREAD", 1)),
+    *((cpu_cells, "BOX", 19), (cpu_cells, "TABLES", 1)),
+    (probabilities_cpu, "BOX", 13),
 ]
 
 
@@ -133,7 +133,7 @@ def of_statistics() -> list[Any]:
 
 def test_resamples_are_the_same_in_blocks_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = of_statistics()
-    small = [(bootstrap, "BLOCK", 50), (classes, "COLUMNS", 2), (curves, "AT_ONCE", 5000)]
+    small = [(bootstrap, "BLOCK", 50), (differences, "COLUMNS", 2), (curves, "AT_ONCE", 5000)]
     patch(monkeypatch, small)
     for one, other in zip(whole, of_statistics(), strict=True):
         assert repr(one) == repr(other)

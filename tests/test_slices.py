@@ -13,7 +13,7 @@ from fairlearn.metrics import MetricFrame
 from torch import Tensor
 
 import longhand
-from segmetrics.statistics import ImageCounts, confidence_interval, slices
+from segmetrics.statistics import CaseScores, ImageCounts, confidence_interval, slices
 from segmetrics.statistics.bootstrap import Bootstrap
 from segmetrics.statistics.subgroups import _permutations
 
@@ -162,6 +162,7 @@ def test_small_groups_are_marked():
     result = slices(counts, ["a"] * 30 + ["b"] * 29 + ["c"], "mIoU_I")
     assert result.small == ("b", "c")
     assert np.isnan(result.by_group["c"].low)
+    assert result.by_group["c"].groups is None
     assert result.by_group["c"].estimate == pytest.approx(counts.per_image("IoU")[59].item())
     assert result.columns()["small"] == [False, True, True]
     lines = str(result).splitlines()
@@ -170,6 +171,14 @@ def test_small_groups_are_marked():
     assert lines[4].split()[3:] == ["–", "few", "images"]
     assert lines[5].split()[:2] == ["all", "60"]
     assert lines[6].startswith("difference 0.")
+
+
+def test_an_infinite_score_of_one_image_differs_in_every_permutation():
+    """A missing mask has an infinite distance: whichever group has that case is the worst."""
+    hd = torch.tensor([torch.inf, 2, 3, 4, 5, 6], dtype=torch.float64).view(-1, 1, 1)
+    cases = CaseScores(hd, ("hd",), ("liver",), torch.ones(6, 1), errors=("hd",))
+    found = slices(cases, ["a"] * 3 + ["b"] * 3, "hd")
+    assert (found.worst, found.difference, found.p_value) == ("a", torch.inf, 1)
 
 
 def test_a_group_without_a_score_is_in_no_difference():
@@ -277,6 +286,7 @@ def test_an_image_without_metadata_is_refused_and_metadata_without_image_warned_
         ("site", TypeError, "`by` must be a mapping .* got str"),
         (3, TypeError, "`by` must be a mapping .* got int"),
         ([("a", 1)] * 30 + [("b",)] * 30, ValueError, "a tuple of one length"),
+        (["a"] * 30 + [("b",)] * 30, ValueError, "a tuple of one length"),
     ],
 )
 def test_metadata_that_does_not_fit_images_without_ids(by, error, message):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from every_metric import EVERY, images
 from every_metric import test_every_public_metric_is_here as test_every_public_metric_is_here
 from processes import run_processes
-from segmetrics import BoundaryF1Score, HausdorffDistance, MeanIoU
+from segmetrics import BoundaryF1Score, HausdorffDistance, MeanIoU, ObjectMetrics
 from segmetrics.distributed import sum_over_processes
 from segmetrics.metrics import means
 from segmetrics.metrics.rows import ImageRows
@@ -244,3 +244,24 @@ def test_scores_of_images_are_the_plain_mean_of_their_own(seed: int, number: int
         for i in range(number)
     ]
     assert torch.stack(f1).nanmean() == 1
+
+
+def test_the_units_of_states_are_those_of_states_that_were_saved_before() -> None:
+    """Scores in 2⁻⁴⁰, distances and volumes in 2⁻²⁰ and the rest in 2⁻⁶⁰, sums in 2⁻⁴⁰."""
+    preds, target = torch.tensor([[[1, 1, 0, 0]]]), torch.tensor([[[1, 0, 0, 0]]])
+    iou = MeanIoU(2, aggregation_level="samplewise", average="none")
+    iou.update(preds, target)  # 2/3 and 1/2
+    assert {round(2**40 * 2 / 3), 2**39} <= set(states(iou)[0].tolist())
+    distance = HausdorffDistance(2, spacing=(1, 2.75))
+    distance.update(preds, target)
+    assert {11 * 2**18, 0} <= set(states(distance)[0].tolist())
+    third = HausdorffDistance(2, spacing=(1, 1 / 3))
+    third.update(preds, target)
+    whole = 2**20 // 3
+    rest = (Fraction(float(np.float32(1 / 3))) - Fraction(whole, 2**20)) * 2**60
+    assert {whole, int(rest)} <= set(states(third)[0].tolist())
+    objects = ObjectMetrics(2, spacing=(0.5, 1.5))
+    objects.update(torch.zeros_like(target), target)
+    assert 3 * 2**18 in states(objects)[0]  # the area missed, 0.75
+    objects.update(target, target)
+    assert 2**40 in states(objects)[0]  # a Dice of 1

@@ -1,6 +1,8 @@
 """Intervals and comparisons: against SciPy, against resampling by hand, and on known truths."""
 
+from dataclasses import dataclass
 from itertools import product
+from math import log
 
 import numpy as np
 import pytest
@@ -15,10 +17,13 @@ from segmetrics.statistics import (
     KEYS,
     ImageCounts,
     all_scores,
+    best_temperature,
+    class_differences,
     compare,
     confidence_interval,
     statistic,
 )
+from segmetrics.statistics.bootstrap import _bca_tails
 
 SOME_SCORES = ["mIoU_D", "mIoU_I", "mDice_C", "mAcc_I_10", "mIoU_C_Q", "mIoU_I_33", "iou/1"]
 
@@ -230,6 +235,20 @@ def test_a_known_difference_is_found_where_the_intervals_overlap(score):
     assert paired.p_sign_flip < 0.01
 
 
+def test_differences_of_classes_are_those_of_compare():
+    a, b = drawn(), drawn()
+    worse = b.tp // 10
+    b = ImageCounts(b.tp - worse, b.fp, b.fn + worse)
+    found = class_differences({"b": b, "a": a}, "a", "Dice", level=0.9, n_resamples=200)
+    of_class = {row.name: row for row in found.rows if row.model == "b"}
+    assert list(of_class) == ["0", "1", "2", "3"]
+    for c, (name, row) in enumerate(of_class.items()):
+        expected = compare(b, a, f"dice/{name}", level=0.9, n_resamples=200)
+        assert row.pixels == (a.tp + a.fn)[:, c].sum()
+        assert (row.value, row.difference) == pytest.approx((expected.a, expected.difference))
+        assert (row.low, row.high) == pytest.approx((expected.low, expected.high))
+
+
 def test_equal_models_are_told_apart_at_the_nominal_rate():
     rejected = np.zeros(3)
     repetitions = 200
@@ -370,3 +389,28 @@ def test_counts_that_do_not_fit_each_other_are_refused():
         ImageCounts(torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(3, 3))
     with pytest.raises(ValueError, match="`ids` must be 2 different names"):
         ImageCounts(*torch.zeros(3, 2, 3), ids=("a", "a"))
+
+
+@dataclass
+class Losses:
+    """Log losses at some temperatures, lowest at 1.7."""
+
+    temperatures: tuple[float, ...]
+
+    def compute(self):
+        return torch.tensor(
+            [0.3 + log(t / 1.7) ** 2 for t in self.temperatures], dtype=torch.float64
+        )
+
+
+@pytest.mark.parametrize("grid", [(0.5, 1.0, 1.4, 2.5, 4.0), (1.5, 1.7, 2.5), (1.0, 1.8, 2.0)])
+def test_the_best_temperature_of_a_parabola_is_its_minimum(grid):
+    assert best_temperature(Losses(grid)) == pytest.approx(1.7)
+
+
+@pytest.mark.parametrize("estimate", [0.0, 2.0])
+def test_bca_is_finite_where_all_resamples_are_on_one_side_of_the_estimate(estimate):
+    tails = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    resampled, jackknifed = torch.ones(100).double(), torch.tensor([1.0, 2.0, 3.0]).double()
+    ends = _bca_tails(tails, torch.tensor([estimate]), resampled, jackknifed)
+    assert ((ends > 0) & (ends < 1)).all()

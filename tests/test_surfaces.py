@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from monai.metrics.utils import get_code_to_measure_table
 from scipy import ndimage
 
-from segmetrics.surfaces import cpu, plain
+from segmetrics import surfaces
+from segmetrics.counting import Counting
+from segmetrics.counting.inputs import read
+from segmetrics.surfaces import cpu, maps, plain
 from segmetrics.surfaces.elements import sizes
 from segmetrics.surfaces.maps import IGNORED_PIXEL, NO_CLASS, moves
 
@@ -141,3 +145,44 @@ def test_elements_of_a_disc_have_its_length_times_the_bias_of_eight_directions()
     disc = x**2 + y**2 <= 140**2
     bias = 8 * (2**0.5 - 1) / np.pi  # an even mix of directions drawn in steps of 45 degrees
     assert contour_size(disc, (1.0, 1.0)) == pytest.approx(2 * np.pi * 140 * bias, rel=0.005)
+
+
+# --- maps -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reader", [maps.read_maps, surfaces._read_on_cpu])
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1), st.sampled_from([(5, 7), (1, 6), (3, 4, 5)]),
+    st.sampled_from([[], [255], [-1, 1], [3, 255]]), st.integers(0, 1), st.booleans(),
+    st.sampled_from(["none", "in the target", "predicted", "predicted of ignored pixels"]),
+)  # fmt: skip
+def test_labels_of_maps_are_read_as_is_said(
+    reader, seed, size, ignored, background, without_ignored, bad
+) -> None:
+    rng = np.random.default_rng(seed)
+    some = [0, 1, 2, *ignored]
+    target, preds = rng.choice(some, (2, 1, *size))
+    if bad == "predicted of ignored pixels":
+        preds[np.isin(target, ignored)] = 7
+    elif bad != "none":
+        (preds if bad == "predicted" else target).flat[rng.integers(target.size)] = 7
+    counting = Counting.of(3, ignore_index=ignored, input_format="index")
+    pixels = read(torch.from_numpy(preds), torch.from_numpy(target), counting)
+    found, is_bad = reader(pixels, counting, background, without_ignored)
+    left_out = np.isin(target, ignored)
+    known = ~left_out & (target != 7)
+    assert bool(is_bad) == ((target == 7).any() or (known & (preds == 7)).any())
+    if is_bad:
+        return
+    expected = []
+    for labels, is_target in ((preds, False), (target, True)):
+        # an ignored value within the classes is no abstention where it is predicted
+        of_class = (labels >= background) & (labels < 3) & ~(is_target & left_out)
+        values = np.where(of_class, labels - background, NO_CLASS)
+        values[left_out & (is_target | without_ignored)] = (
+            NO_CLASS if without_ignored else IGNORED_PIXEL
+        )
+        expected.append(np.pad(values[0], 1, constant_values=NO_CLASS)[None])
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(np.asarray(one), other)

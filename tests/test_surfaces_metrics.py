@@ -597,7 +597,7 @@ MASK = torch.ones(1, 4, 4, dtype=torch.int64)
     ("call", "error", "message"),
     [
         (lambda: HausdorffDistance(2, percentile=0), ValueError, "`percentile` must be in"),
-        (lambda: HausdorffDistance(2, percentile=101), ValueError, "`percentile` must be in"),
+        (lambda: HausdorffDistance(2, percentile=100.5), ValueError, "`percentile` must be in"),
         (lambda: HausdorffDistance(2, directed=1), TypeError, "`directed` must be a bool"),
         (lambda: HausdorffDistance(2, surface="edge"), ValueError, "`surface` must be one of"),
         (lambda: HausdorffDistance(2, average="micro"), ValueError, "`average` must be one of"),

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 import torch
@@ -15,6 +16,7 @@ from segmetrics.statistics import (
     ranking,
     slices,
 )
+from segmetrics.statistics.tables import read_columns
 
 TP = torch.tensor([[8, 0], [2, 4], [5, 1]])
 FP = torch.tensor([[1, 0], [0, 3], [4, 0]])
@@ -87,9 +89,24 @@ def test_a_table_of_no_rows_is_read_too():
     assert pl.DataFrame(Table({"class": []})).height == 0
 
 
+def test_undefined_scores_are_printed_as_a_dash():
+    text = str(Table({"class": ["road", "car", None], "iou": [0.5, float("nan"), 1.0]}))
+    assert [line.split()[-1] for line in text.splitlines()] == ["iou", "0.500", "–", "1.000"]
+    assert text.splitlines()[3].startswith("–")
+
+
 def test_columns_of_several_lengths_are_refused():
     with pytest.raises(ValueError, match="one length, got class 2, iou 1"):
         Table({"class": ["road", "car"], "iou": [0.5]})
+
+
+@pytest.mark.parametrize(
+    "frame", [pd.DataFrame, pl.DataFrame, lambda c: pytest.importorskip("pyarrow").table(c)]
+)
+def test_data_frames_are_read_without_nanoarrow(frame, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nanoarrow", None)  # as if it were not installed
+    columns = {"site": ["x", "y", None], "age": [30, 40, 50]}
+    assert read_columns(frame(columns)) == columns
 
 
 def test_without_nanoarrow_and_pandas_the_columns_remain_and_errors_name_the_way():

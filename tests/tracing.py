@@ -11,16 +11,18 @@ from itertools import accumulate
 from math import inf
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
+from coverage import Coverage, CoverageData
 
 from mutants import Mutant
 
 
 @dataclass
 class Recorded:
-    """What the tests do without a change: which lines they reach, and how long they take."""
+    """What the tests do without a change: which lines they reach, and the CPU time they need."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     lines: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
@@ -55,11 +57,9 @@ class Recorder:
     """A plugin of pytest: which lines every test reaches, in forks of it and in threads, too."""
 
     def __init__(self, forks: Path) -> None:
-        import coverage
-
-        self.recorded, self.forks, self.test = Recorded(), forks, ""
+        self.recorded, self.forks, self.test, self.begin = Recorded(), forks, "", 0.0
         self.root = f"{Path.cwd()}/"
-        self.coverage = coverage.Coverage(
+        self.coverage = Coverage(
             data_file=None, include=[f"{self.root}segmetrics/*"], messages=False
         )
         parent, leave = os.getpid(), os._exit
@@ -87,30 +87,27 @@ class Recorder:
         setattr(kind, name, watched)
 
     def lines(self) -> set[tuple[str, int]]:
-        """Those that were run since this was asked last."""
-        found = lines_of(self.coverage, Path(self.root))
-        self.coverage.erase()
-        return found
+        """Those that the test has run."""
+        data = self.coverage.get_data()
+        data.set_query_context(self.test)
+        return lines_of(data, Path(self.root))
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self.test = nodeid
-        self.lines()  # what was run since the test before
-
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        seconds = self.recorded.seconds
-        seconds[report.nodeid] = seconds.get(report.nodeid, 0) + report.duration
+        self.test, self.begin = nodeid, process_time()
+        self.coverage.switch_context(nodeid)
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self.recorded.seconds[nodeid] = process_time() - self.begin
         found = self.lines()
+        self.coverage.switch_context("")
         for file in self.forks.iterdir():
             found |= pickle.loads(file.read_bytes())
             file.unlink()
         self.recorded.lines[nodeid] = found
 
 
-def lines_of(coverage: Any, root: Path) -> set[tuple[str, int]]:
+def lines_of(data: CoverageData, root: Path) -> set[tuple[str, int]]:
     """The lines that were run, with the paths of their files below a folder."""
-    data = coverage.get_data()
     return {
         (file.removeprefix(f"{root}/"), line)
         for file in data.measured_files()

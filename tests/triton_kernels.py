@@ -53,3 +53,9 @@ def resources(cubin: bytes, folder: Path) -> tuple[int, int]:
         int(re.search(rf"{key}:(\d+)", done.stdout)[1]) for key in ("REG", "STACK", "LOCAL")
     )
     return registers, stack + local
+
+
+def widest_load(ptx: str) -> int:
+    """The bytes of the widest load from memory; 16 are a whole transaction of a thread."""
+    loads = re.findall(r"ld\.global(?:\.v(\d))?\.b(\d+)", ptx)
+    return max(int(elements or 1) * int(bits) // 8 for elements, bits in loads)

@@ -137,6 +137,7 @@ class Coding:
     Dimensions behind the first ``in_order`` (-1: all but the last) may be taken as they lie in
     memory. Boxes are cut by ``sizes``: the last is that of columns, the others together of rows.
     They have at most ``largest`` pixels, by default ``BOX``. ``readers`` are those of scores.
+    ``at_most`` threads are worth waking.
     """
 
     def __init__(
@@ -167,7 +168,7 @@ class Coding:
         self.read_target = label_reader(target, self.sizes, target_steps, counting, target=True)
         self.pixels = target.size
         scores = len(preds) // len(target) if pixels.preds_are == "scores" else 0
-        self.work = self.pixels * (LABELS_ARE + scores)
+        self.at_most = self.pixels * (LABELS_ARE + scores) // SCORES_A_THREAD
         rows, columns = prod(self.sizes[:-1]), self.sizes[-1]
         areas = _cut(rows, columns, widest, largest) if self.pixels else []
         self.boxes = list(starmap(Box, product(range(len(target)), areas)))
@@ -177,8 +178,7 @@ class Coding:
 
         The results of all calls have at most ``RESULTS`` cells, or one of ``cells`` a thread.
         """
-        at_most = self.work // SCORES_A_THREAD
-        threads = min(number_of_threads(), at_most)
+        threads = min(number_of_threads(), self.at_most)
         jobs = max(threads, min(JOBS, RESULTS // cells)) if threads > 1 else 1
         boxes = max(1, ceil(len(self.boxes) / jobs))
         parts = [self.boxes[i : i + boxes] for i in range(0, len(self.boxes), boxes)]
@@ -194,7 +194,7 @@ class Coding:
             free.append(buffers)
             return result
 
-        return run_jobs(work_on, parts, at_most=at_most)
+        return run_jobs(work_on, parts, at_most=self.at_most)
 
     def _coded(self, boxes: list[Box], of_target: Array, of_preds: Array) -> Iterator[CodedBox]:
         for box in boxes:
@@ -231,9 +231,13 @@ def _histogram_of_values(pixels: Pixels, counting: Counting) -> Int64Array | Non
     dtypes = {target.dtype, preds.dtype}
     unsigned = np.dtype(np.uint64) in dtypes
     values = None if unsigned else known_values(counting, of_bytes=dtypes <= BYTES)
-    (size, *_), *strides = _merged(target, preds, 0)
-    if values is None or len(target) > 1 or strides != [[1], [1]] or size >= 2**31:
+    size = target.size
+    if values is None or len(target) > 1 or size >= 2**31:
         return None
+    if not (target.flags.c_contiguous and preds.flags.c_contiguous):
+        _, *strides = _merged(target, preds, 0)
+        if strides != [[1], [1]]:
+            return None
     rows, columns = flat(target), flat(preds)
     places = COPIES * (int(values.span) + 1) ** 2
     at_most = size // max(PAIRS_A_THREAD, places)

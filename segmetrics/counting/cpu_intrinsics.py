@@ -123,19 +123,19 @@ def _prefetch(typing_context, array, place):
     return types.void(array, place), generate
 
 
-def _run_ends(typing_context, labels, place):
-    """Which of ``BITS`` elements from a place on differ from the next, as bits from the lowest on.
+def _run_ends(typing_context, labels, place, step):
+    """Which of ``BITS`` elements from a place on differ from those ``step`` behind, as bits.
 
-    The element behind them is read, too.
+    The lowest bit is that of the first. Elements behind them are read, too.
     """
 
     def generate(context, builder, signature, arguments):
-        vectors, (_, place) = _Vectors(context, builder, signature, arguments), arguments
-        following = vectors.load(0, builder.add(place, place.type(1)), BITS)
+        vectors, (_, place, step) = _Vectors(context, builder, signature, arguments), arguments
+        following = vectors.load(0, builder.add(place, step), BITS)
         differ = builder.icmp_unsigned("!=", vectors.load(0, place, BITS), following)
         return builder.bitcast(differ, ir.IntType(BITS))
 
-    return types.uint64(labels, types.int64), generate
+    return types.uint64(labels, types.int64, types.int64), generate
 
 
 def _number_of_ones(typing_context, bits):

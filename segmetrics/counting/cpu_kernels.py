@@ -100,18 +100,22 @@ def _code(
     codes_of_others: Codes,
     codes: Codes,
 ) -> None:
+    # Each label is loaded once. While a late helper reads it, see ``_parallel``, the caller may be
+    # writing the next batch, and a code must stay inside the histogram whatever it finds.
     if last & (last + 1) == 0:  # labels are what has no other bits than the last one
         bits, other_labels = last, False
         for i in range(len(values)):
-            bits |= values[i]
-            codes[i] = np.uint16(values[i])
+            value = values[i]
+            bits |= value
+            codes[i] = np.uint16(value)
         for other in others:
             other_labels |= 0 <= other <= last
         if bits == last and not other_labels:
             return
     for i in range(len(values)):
-        code = np.uint16(values[i]) if values[i] <= last else np.uint16(too_large)
-        codes[i] = code if values[i] >= 0 else np.uint16(negative)
+        value = values[i]
+        code = np.uint16(value) if value <= last else np.uint16(too_large)
+        codes[i] = code if value >= 0 else np.uint16(negative)
     for other in range(len(others)):
         value, code = others[other], codes_of_others[other]
         for i in range(len(values)):

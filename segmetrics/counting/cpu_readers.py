@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache, lru_cache
 from itertools import pairwise
-from math import inf
+from math import inf, prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,6 +100,25 @@ def label_reader(
             cpu_kernels.look_up(table, out)
 
     return read
+
+
+def labels_in_line(
+    target: Array, sizes: list[int], counting: Counting
+) -> Callable[[Box], tuple[Array, Meaning]] | None:
+    """Gives the labels of a box of a target ``(channels, ...)`` and their meaning, nothing copied.
+
+    None if labels are mapped, or do not lie one after the other.
+    """
+    line, (of_channel, *_) = flat(target), steps(target)
+    meaning, table = _meaning(counting, target.dtype, line.dtype, True)
+    if table is not None or prod(sizes[:-1]) != 1 or not target[0].flags.c_contiguous:
+        return None
+
+    def labels_of(box: Box) -> tuple[Array, Meaning]:
+        base, (*_, left, right) = box.channel * of_channel, box.area
+        return line[base + left : base + right], meaning
+
+    return labels_of
 
 
 class Meaning(NamedTuple):

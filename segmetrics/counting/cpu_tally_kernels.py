@@ -85,7 +85,7 @@ def tally_runs(
         runs, most = np.uint64(0), np.uint64(number * BITS // RUN)
         for i in range(number):
             place = first + i * BITS
-            ends[i] = run_ends(rows, place) | run_ends(columns, place)
+            ends[i] = run_ends(rows, place, 1) | run_ends(columns, place, 1)
             runs += number_of_ones(ends[i])
             if runs > most:
                 break

@@ -177,8 +177,12 @@ def _tile(pixels: Pixels, inner: list[Dimension], counting: Counting) -> tuple[i
     if pixels.preds_are == "labels" or counting.task != "multiclass":
         return 256 if pixels.resized else 1024, 1, 1
     if pixels.preds.stride(1) == 1 and inner[-1].preds_stride != 1:  # channels-last
-        chunk = min(64, triton.next_power_of_2(counting.labels))
-        return min(1024, 2048 // chunk) // (4 if pixels.resized else 1), chunk, 1
+        whole = min(64, triton.next_power_of_2(counting.labels))
+        block = min(1024, 2048 // whole) // (4 if pixels.resized else 1)
+        if not 8 < counting.labels <= 64:
+            return block, whole, 1
+        chunk = max(8, whole // 4)  # fewer lanes without a class: 21 take three chunks of 8
+        return block, chunk, triton.cdiv(counting.labels, chunk)
     return (256, 1, 2) if pixels.resized else (1024, 1, 4)
 
 

@@ -25,10 +25,11 @@ def raise_if_bad(
         pixels: the inputs, in which the message looks up the bad label values.
         messages: the message of each kind of bad pixel; by default of ``BAD_KINDS``.
     """
-    messages = kinds(counting) if messages is None else messages
-    found = dict(zip(messages, bad.tolist(), strict=True))
-    if not any(found.values()):
+    numbers = bad.tolist()
+    if not any(numbers):
         return
+    messages = kinds(counting) if messages is None else messages
+    found = dict(zip(messages, numbers, strict=True))
     sentences = [f"{n} {messages[kind]}" for kind, n in found.items() if n]
     if pixels is not None:
         sentences += _values(pixels, counting)

@@ -35,7 +35,7 @@ def read(preds: Tensor, target: Tensor, counting: Counting) -> Pixels:
 
 def as_arrays(pixels: Pixels) -> Pixels:
     """Pixels on the CPU as NumPy arrays, without a copy."""
-    return pixels._replace(preds=_as_array(pixels.preds), target=_as_array(pixels.target))
+    return Pixels(_as_array(pixels.preds), _as_array(pixels.target), *pixels[2:])
 
 
 def _as_array(tensor: Tensor) -> Any:
@@ -61,7 +61,8 @@ def _read(preds: Tensor, target: Tensor, counting: Counting) -> Pixels:
 def _read_multiclass(preds: Tensor, target: Tensor, counting: Counting) -> Pixels:
     classes, format_ = counting.num_classes, counting.input_format
     if preds.dtype in SCORE_DTYPES:
-        _check_class_dimension("preds", preds, classes, "scores (N, C, ...)")
+        alike = preds.shape == target.shape
+        _check_class_dimension("preds", preds, classes, "scores (N, C, ...)", of_pixels=alike)
         if format_ != "one-hot" and target.ndim == preds.ndim and target.shape[1] == 1:
             target = target.squeeze(1)
         if format_ == "one-hot" or (format_ is None and target.ndim == preds.ndim):
@@ -81,13 +82,13 @@ def _read_multiclass(preds: Tensor, target: Tensor, counting: Counting) -> Pixel
 
 def _check_unambiguous(preds: Tensor, target: Tensor, counting: Counting) -> None:
     """Reject inputs that could be label maps as well as one-hot masks."""
-    integers = preds.dtype in LABEL_DTYPES and preds.shape == target.shape
     if (
-        counting.task == "multiclass"
-        and counting.input_format is None
-        and integers
-        and preds.ndim >= 4
+        preds.ndim >= 4
+        and preds.shape == target.shape
         and preds.shape[1] == counting.num_classes
+        and counting.task == "multiclass"
+        and counting.input_format is None
+        and preds.dtype in LABEL_DTYPES
     ):
         raise ValueError(
             f"integer `preds` and `target` of shape {tuple(preds.shape)} could be labels "
@@ -116,14 +117,16 @@ def _with_channel(preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def _check_class_dimension(name: str, tensor: Tensor, classes: int, meaning: str) -> None:
+def _check_class_dimension(
+    name: str, tensor: Tensor, classes: int, meaning: str, *, of_pixels: bool = False
+) -> None:
     if tensor.ndim < 2 or tensor.shape[1] != classes:
         found = tensor.shape[1] if tensor.ndim > 1 else "no dimension 1"
         raise ValueError(
             f"`{name}` of shape {tuple(tensor.shape)} and dtype {tensor.dtype} is read as "
             f"{meaning} with C = `num_classes` = {classes}, but dimension 1 is {found}. "
-            "Check `num_classes`, or pass integer labels (N, ...)."
-            + (" One channel of foreground scores: pass task='binary'." if found == 1 else "")
+            "Check `num_classes`. Labels (N, ...) are integers."
+            + (" One score a pixel: pass task='binary'." if of_pixels or found == 1 else "")
         )
 
 
@@ -177,7 +180,7 @@ def _check_types(preds: Tensor, target: Tensor, counting: Counting) -> None:
                 f"`{name}` must be a torch.Tensor, got {described(tensor)}. "
                 f"{conversion(name, tensor)}"
             )
-        if hasattr(tensor, "full_tensor"):
+        if type(tensor) is not Tensor and hasattr(tensor, "full_tensor"):
             raise TypeError(
                 f"`{name}` must be a torch.Tensor of one device, got {type(tensor).__name__}. "
                 f"Pass `{name}.full_tensor()`."
@@ -190,7 +193,7 @@ def _check_types(preds: Tensor, target: Tensor, counting: Counting) -> None:
             f"`target` must hold integer or bool labels, got {target.dtype}. "
             f"{as_labels(target, classes)}"
         )
-    if preds.dtype not in LABEL_DTYPES | SCORE_DTYPES:
+    if preds.dtype not in LABEL_DTYPES and preds.dtype not in SCORE_DTYPES:
         raise TypeError(
             f"`preds` must hold integer or bool labels, or float32, float64, float16 or bfloat16 "
             f"scores, got {preds.dtype}."

@@ -248,12 +248,18 @@ def _class_number(num_classes: int | LabelSpace | None, task: Task) -> int:
     if task == "binary":
         if num_classes is not None:
             raise ValueError(
-                f"`num_classes` is not given for task='binary', got {num_classes!r}. For the mean "
-                "over background and object threshold the scores and pass `num_classes=2`."
+                f"`num_classes` is not given for task='binary', got {num_classes!r}. Leave it out. "
+                "For the mean over background and object threshold the scores and pass "
+                "`num_classes=2` without `task`."
             )
         return 2
     if isinstance(num_classes, LabelSpace):
         num_classes = num_classes.num_classes
+    if num_classes is None:
+        raise TypeError(
+            f"`num_classes` must be an int or a LabelSpace for task={task!r}, got None. For one "
+            "foreground class pass task='binary'."
+        )
     num_classes = integer("num_classes", num_classes, "an int or a LabelSpace")
     least = 1 if task == "multilabel" else 2
     if num_classes < least:

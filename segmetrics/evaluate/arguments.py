@@ -114,6 +114,14 @@ ZeroDivision = Annotated[
         "leaves it out of means.",
     ),
 ]
+Region = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=CLASSES", rich_help_panel=SCORES,
+        help="Score a set of classes as one mask, as in WT=1,2,3; may be given several "
+        "times.",
+    ),
+]
 By = Annotated[
     str | None,
     typer.Option(

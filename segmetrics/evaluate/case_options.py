@@ -1,11 +1,13 @@
-"""Options of ``segmetrics evaluate`` for measures of every case and class."""
+"""The options for measures of every case and class, as surface distances."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import isfinite, isnan, nan
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from segmetrics.evaluate.metadata import Groups
 from segmetrics.evaluate.settings import Settings
@@ -16,6 +18,65 @@ if TYPE_CHECKING:
 
 #: The usual settings: those of HD95, and one unit of the spacing.
 PERCENTILE, TOLERANCE = 95.0, 1.0
+CASES = "Cases and surfaces"
+
+# fmt: off
+WithSurfaces = Annotated[
+    bool,
+    typer.Option(
+        "--surfaces", rich_help_panel=CASES,
+        help="Hausdorff distance and its percentile (HD95), average surface distance and "
+        "surface Dice (NSD) of every case, class and region, in mm by the targets' headers; "
+        "and the overlap and volumes of --per-case.",
+    ),
+]
+PerCase = Annotated[
+    bool,
+    typer.Option(
+        "--per-case", rich_help_panel=CASES,
+        help="Dice, sensitivity, precision, volumes, missed classes and false alarms of every "
+        "case; with --csv in FILE.cases.csv.",
+    ),
+]
+Tolerance = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MM", rich_help_panel=CASES,
+        help="Of the surface Dice, by default 1; of classes as liver=2,tumor=1.",
+    ),
+]
+Percentile = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="P", rich_help_panel=CASES,
+        help="Of the Hausdorff distance, by default 95; of classes as liver=95,tumor=99.",
+    ),
+]
+Spacing = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MM", rich_help_panel=CASES,
+        help="Distance between pixels, of files that do not say it: one number, or one an "
+        "axis, as 2,0.5,0.5 of an array (slice, row, column). Else distances are in pixels.",
+    ),
+]
+BothEmpty = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MM", rich_help_panel=CASES,
+        help="The distance where neither mask has the class; NSD is then 1. By default such "
+        "cases are left out.",
+    ),
+]
+EmptyDistanceText = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MM", rich_help_panel=CASES,
+        help="The distance where only one mask has the class: inf, the default, diagonal for "
+        "that of the image, or a number.",
+    ),
+]
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -36,7 +97,7 @@ class CaseOptions:
     def of(given: Mapping[str, Any]) -> CaseOptions:
         """The options of this kind among those of a command."""
         names = [field.name for field in fields(CaseOptions)]
-        return CaseOptions(**{name: given[name] for name in names if given[name] is not None})
+        return CaseOptions(**{name: given[name] for name in names if given.get(name) is not None})
 
     def cases(self, settings: Settings, groups: Groups | None) -> Cases | None:
         """The extra that the options select; None if they select none.

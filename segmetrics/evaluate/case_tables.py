@@ -24,6 +24,7 @@ from segmetrics.statistics import CaseScores, confidence_intervals
 if TYPE_CHECKING:
     from segmetrics.evaluate.cases import Cases
     from segmetrics.evaluate.settings import Evaluation
+    from segmetrics.evaluate.warnings import Warnings
 
 Floats = NDArray[np.float64]
 
@@ -33,6 +34,10 @@ WORST, PRINTED = 100, 5
 MILLILITRE = 1000.0
 #: Measures whose smaller values are better, besides all distances.
 ERRORS = ("absolute_volume_difference", "missed", "false_alarm")
+#: Measures that are no errors and no scores.
+AMOUNTS = (
+    "volume_target", "volume_prediction", "volume_difference", "relative_volume_difference",
+)  # fmt: skip
 #: Units of distances and volumes, by the number of axes of masks with a spacing.
 UNITS = {0: ("pixels", "pixels"), 2: ("mm", "mm²"), 3: ("mm", "ml")}
 TITLES = {"dice": "Dice", "iou": "IoU", "hd": "HD", "assd": "ASSD", "nsd": "NSD"}
@@ -61,7 +66,7 @@ class CaseTable:
     KEYS = ("case_means", "case_statistics", "worst_cases", "cases")
 
     @staticmethod
-    def of(cases: Cases, values: Floats, evaluation: Evaluation) -> CaseTable:
+    def of(cases: Cases, values: Floats, names: Sequence[str], warnings: Warnings) -> CaseTable:
         """The table of values ``(N, U, kept)``.
 
         Cases whose units are not those of most cases lose their distances and volumes; a warning
@@ -73,19 +78,19 @@ class CaseTable:
         dims, size = (np.fmax.reduce(kept[name], axis=1) for name in ("dims", "pixel_size"))
         axes = np.where(np.isnan(size), 0, dims).astype(int)  # 0 without a spacing
         found = Counter(axes.tolist())
-        usual = max(found, key=lambda kind: (found[kind], kind))
+        usual = max(found, key=lambda kind: (found[kind], kind), default=0)
         unit, volume_unit = UNITS[usual]
         scale = kept["pixel_size"] if usual else np.ones_like(kept["pixel_size"])
         kept["volume"] = scale / (MILLILITRE if volume_unit == "ml" else 1)
         unlike = {"volume": axes != usual} | dict.fromkeys(DISTANCES, (axes > 0) != (usual > 0))
         for name, others in unlike.items():
             kept[name] = np.where(others[:, None], nan, kept[name])
-        for warning in case_notes.of_other_units(evaluation.names, axes.tolist(), usual):
-            evaluation.warnings.add(warning)
+        for warning in case_notes.of_other_units(names, axes.tolist(), usual):
+            warnings.add(warning)
         groups = None
         if cases.groups is not None:
-            groups = cases.groups.of(evaluation.names, evaluation.warnings)
-        return CaseTable(cases, evaluation.names, kept, unit, volume_unit, groups)
+            groups = cases.groups.of(names, warnings)
+        return CaseTable(cases, names, kept, unit, volume_unit, groups)
 
     @cached_property
     def measures(self) -> dict[str, Floats]:
@@ -165,13 +170,18 @@ class CaseTable:
             tuple(self.names),
             {"unit": self.unit, "volume unit": self.volume_unit, "how": self.cases.describe()},
             tuple(f"{name}{suffix}" for name in errors),
+            tuple(f"{name}{suffix}" for name in AMOUNTS),
         )
+
+    def both_scores(self) -> list[CaseScores]:
+        """The measures of the classes, and those of the regions if there are any."""
+        return [table for table in (self.scores(), self.scores(regions=True)) if table is not None]
 
     def intervals(self, level: float) -> dict[str, Any]:
         """The intervals of all means, by the keys of ``CaseScores``."""
         found: dict[str, Any] = {}
-        for table in (self.scores(), self.scores(regions=True)):
-            if table is not None and number_drawn(self.names, self.groups) > 1:
+        for table in self.both_scores():
+            if number_drawn(self.names, self.groups) > 1:
                 found |= confidence_intervals(table, table.keys(), level=level, groups=self.groups)
         return found
 

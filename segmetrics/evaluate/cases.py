@@ -20,7 +20,9 @@ from segmetrics.evaluate.extras import Section
 from segmetrics.evaluate.metadata import Groups
 from segmetrics.evaluate.settings import Evaluation, Settings
 from segmetrics.evaluate.spacing import spacing_of
+from segmetrics.evaluate.warnings import Warnings
 from segmetrics.files import LabelMap, Pair
+from segmetrics.statistics import CaseScores
 from segmetrics.surfaces import axes_of_size, images, measure_surfaces
 from segmetrics.surfaces.distances import (
     Distances,
@@ -204,7 +206,16 @@ class Cases:
         self, values: Floats, evaluation: Evaluation, level: float | None
     ) -> Iterable[Section]:
         """Means, statistics and worst cases; a row a case and class."""
-        return CaseTable.of(self, values, evaluation).sections(evaluation, level)
+        table = CaseTable.of(self, values, evaluation.names, evaluation.warnings)
+        return table.sections(evaluation, level)
+
+    def tables(
+        self, values: Floats | None, names: Sequence[str], warnings: Warnings
+    ) -> list[CaseScores]:
+        """The measures of classes and of regions, for comparisons."""
+        if values is None:
+            values = np.zeros((0, len(self.units), len(KEPT)))
+        return CaseTable.of(self, values, names, warnings).both_scores()
 
 
 def _counts(matrix: Any, units: Sequence[tuple[int, ...]]) -> NDArray[np.int64]:

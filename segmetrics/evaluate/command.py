@@ -10,9 +10,8 @@ from typing import Annotated, Literal
 import typer
 
 import segmetrics
-from segmetrics.evaluate import arguments, nnunet, object_options, thresholds
+from segmetrics.evaluate import arguments, case_options, nnunet, object_options, thresholds
 from segmetrics.evaluate.arguments import OUTPUT, RUN, SCORES
-from segmetrics.evaluate.case_options import CaseOptions
 from segmetrics.evaluate.compare import compare_command
 from segmetrics.evaluate.errors import WIDTH, Errors
 from segmetrics.evaluate.folders import evaluate
@@ -30,14 +29,13 @@ from segmetrics.evaluate.processes import rank_and_number
 from segmetrics.evaluate.regions import of_regions
 from segmetrics.evaluate.screen import BAD_INPUT, BELOW, Screen, standard_output
 from segmetrics.evaluate.settings import Settings
-from segmetrics.evaluate.subgroups import Subgroups
+from segmetrics.evaluate.subgroups import OF_EXTRAS, Subgroups
 from segmetrics.evaluate.summary import Summary
 from segmetrics.evaluate.warnings import Warnings
 from segmetrics.evaluate.workers import keep_to_one_thread
 from segmetrics.files import Pair
 from segmetrics.surfaces import BandCounting
 
-CASES = "Cases and surfaces"
 NO_INTERVALS = (
     "--confidence needs at least two pairs, as it resamples them. There is 1: the scores are given "
     "without intervals."
@@ -80,69 +78,14 @@ def evaluate_command(
     match: arguments.MatchNames = None,
     no_background: arguments.NoBackground = False,
     zero_division: arguments.ZeroDivision = None,
-    region: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=CLASSES", rich_help_panel=SCORES,
-            help="Score a set of classes as one mask, as in WT=1,2,3; may be given several "
-            "times.",
-        ),
-    ] = None,
-    surfaces: Annotated[
-        bool,
-        typer.Option(
-            "--surfaces", rich_help_panel=CASES,
-            help="Hausdorff distance and its percentile (HD95), average surface distance and "
-            "surface Dice (NSD) of every case, class and region, in mm by the targets' headers; "
-            "and all of --per-case.",
-        ),
-    ] = False,
-    per_case: Annotated[
-        bool,
-        typer.Option(
-            "--per-case", rich_help_panel=CASES,
-            help="Dice, sensitivity, precision, volumes, missed classes and false alarms of every "
-            "case; with --csv in FILE.cases.csv.",
-        ),
-    ] = False,
-    tolerance: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="MM", rich_help_panel=CASES,
-            help="Of the surface Dice, by default 1; of classes as liver=2,tumor=1.",
-        ),
-    ] = None,
-    percentile: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="P", rich_help_panel=CASES,
-            help="Of the Hausdorff distance, by default 95; of classes as liver=95,tumor=99.",
-        ),
-    ] = None,
-    spacing: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MM", rich_help_panel=CASES,
-            help="Distance between pixels, of files that do not say it: one number, or one an "
-            "axis, as 2,0.5,0.5 of an array (slice, row, column). Else distances are in pixels.",
-        ),
-    ] = None,
-    both_empty: Annotated[
-        float | None,
-        typer.Option(
-            metavar="MM", rich_help_panel=CASES,
-            help="The distance where neither mask has the class; NSD is then 1. By default such "
-            "cases are left out.",
-        ),
-    ] = None,
-    empty_distance: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MM", rich_help_panel=CASES,
-            help="The distance where only one mask has the class: inf, the default, diagonal for "
-            "that of the image, or a number.",
-        ),
-    ] = None,
+    region: arguments.Region = None,
+    surfaces: case_options.WithSurfaces = False,
+    per_case: case_options.PerCase = False,
+    tolerance: case_options.Tolerance = None,
+    percentile: case_options.Percentile = None,
+    spacing: case_options.Spacing = None,
+    both_empty: case_options.BothEmpty = None,
+    empty_distance: case_options.EmptyDistanceText = None,
     boundary: Annotated[
         bool, typer.Option("--boundary", rich_help_panel=SCORES, help="Boundary IoU, too.")
     ] = False,
@@ -277,9 +220,15 @@ def evaluate_command(
     with screen.errors():
         screen.shown = rank_and_number()[0] == 0
         if panoptic:
-            from segmetrics.evaluate.panoptic import panoptic_command
+            from segmetrics.evaluate.panoptic import Options, panoptic_command
 
-            panoptic_command(context, screen)
+            options = Options(
+                predictions=predictions, targets=targets, labels_=labels_, match=match,
+                boundary=boundary, per_image=per_image, confidence=confidence, groups=groups,
+                by=by, fail_under=fail_under or (), json_=json_, csv_=csv_, html=html,
+                markdown=markdown, workers=workers, checkpoint=checkpoint, keep_going=keep_going,
+            )  # fmt: skip
+            panoptic_command(options, context, screen)
             return
         settings, matching = arguments.settings_of(context.params, targets)
         if region_channels:
@@ -306,10 +255,10 @@ def evaluate_command(
                 raise ValueError("--format nnunet is what --json writes: give --json FILE, too.")
             settings = replace(settings, extras=(*settings.extras, nnunet.Nnunet.of(settings)))
         arguments.check_report(settings, html, images)
-        drawn = _groups(groups, intervals=confidence is not None or html is not None)
+        drawn = Groups.of_intervals(groups, intervals=confidence is not None or html is not None)
         of_objects = object_options.extras_of(context.params, settings, drawn)
         settings = replace(settings, extras=(*settings.extras, *of_objects))
-        cases = CaseOptions.of(context.params).cases(settings, drawn)
+        cases = case_options.CaseOptions.of(context.params).cases(settings, drawn)
         if cases is not None:
             settings = replace(settings, extras=(*settings.extras, cases))
         split = None if by is None else Subgroups.read(by)
@@ -320,6 +269,7 @@ def evaluate_command(
             sets=_sets_of_classes(settings),
             sections=[
                 *(["by"] if split else []),
+                *([OF_EXTRAS] if split and settings.extras else []),
                 *(key for extra in settings.extras for key in extra.keys),
             ],
         )  # fmt: skip
@@ -386,15 +336,6 @@ def _check(settings: Settings, name: str | None, level: float | None) -> None:
         raise ValueError("--iiou is defined for --labels cityscapes only.")
     if level is not None and not 0 < level < 1:
         raise ValueError(f"--confidence must be in (0, 1), got {level:g}. For 95 % give 0.95.")
-
-
-def _groups(text: str | None, *, intervals: bool) -> Groups | None:
-    """The groups that intervals resample."""
-    if text is None:
-        return None
-    if not intervals:
-        raise ValueError("--groups is of confidence intervals: give --confidence 0.95, too.")
-    return Groups.read(text)
 
 
 def _errors(settings: Settings) -> Errors:

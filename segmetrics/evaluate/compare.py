@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from segmetrics.evaluate import arguments
+from segmetrics.evaluate import arguments, case_options, object_options
 from segmetrics.evaluate.arguments import OUTPUT, SCORES
+from segmetrics.evaluate.extras import Extra
 from segmetrics.evaluate.metadata import Groups, number_drawn
 from segmetrics.evaluate.models import evaluate_models
 from segmetrics.evaluate.outputs import (
@@ -50,9 +51,26 @@ def compare_command(
         str,
         typer.Option(
             metavar="KEY", rich_help_panel=SCORES,
-            help="What is compared: mIoU, mDice, mIoU_I, mIoU_I_10, iou/road ...",
+            help="What is compared: mIoU, mDice, mIoU_I, mIoU_I_10, iou/road ...; with --objects "
+            "object_f1, object_dice/lesion ..., with --surfaces hd95, nsd/liver ...",
         ),
     ] = "mIoU",
+    region: arguments.Region = None,
+    surfaces: case_options.WithSurfaces = False,
+    tolerance: case_options.Tolerance = None,
+    percentile: case_options.Percentile = None,
+    spacing: case_options.Spacing = None,
+    both_empty: case_options.BothEmpty = None,
+    empty_distance: case_options.EmptyDistanceText = None,
+    objects: object_options.WithObjects = False,
+    instances: object_options.Instances = False,
+    object_preset: object_options.Preset = None,
+    object_matching: object_options.ObjectMatching = None,
+    object_threshold: object_options.Threshold = None,
+    connectivity: object_options.Connected = None,
+    min_size: object_options.MinSize = None,
+    object_sizes: object_options.ObjectSizes = None,
+    object_distances: object_options.Distances = False,
     confidence: Annotated[
         float,
         typer.Option(
@@ -73,7 +91,8 @@ def compare_command(
         typer.Option(
             "--csv", metavar="FILE", rich_help_panel=OUTPUT,
             help="A row a model; next to it FILE.pairs.csv, FILE.classes.csv, FILE.images.csv, "
-            "FILE.conventions.csv and, with --by, FILE.groups.csv.",
+            "FILE.conventions.csv, with --by FILE.groups.csv, and with --objects or --surfaces "
+            "FILE.scores.csv.",
         ),
     ] = None,
     html: arguments.Html = None,
@@ -90,21 +109,25 @@ def compare_command(
     print_what_can_be_printed()
     screen = Screen()
     with screen.errors():
-        from segmetrics.evaluate.comparison import Comparison, no_counts, score_key
+        from segmetrics.evaluate.comparison import Comparison
+        from segmetrics.evaluate.model_scores import score_key
 
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
             raise ValueError("compare runs as one process: its workers use all processors.")
         folders = _folders(models)
         settings, matching = arguments.settings_of(context.params, targets)
-        settings = replace(settings, images=True)
-        names, ignored = settings.space.names, settings.left_out
-        chosen = score_key(score, no_counts(names, ignored))
+        cases = case_options.CaseOptions.of(context.params).cases(settings, None)
+        extras: tuple[Extra, ...] = object_options.extras_of(context.params, settings, None)
+        extras += () if cases is None else (cases,)
+        settings = replace(settings, images=True, extras=extras)
+        chosen = score_key(score, settings)
         if not 0 < confidence < 1:
             raise ValueError(f"--confidence must be in (0, 1), got {confidence:g}.")
         arguments.check_report(settings, html, images)
         split = None if by is None else Subgroups.read(by)
         drawn = None if groups is None else Groups.read(groups)
-        outputs = _outputs(json_, csv_, html, markdown, groups=by is not None)
+        further = [key for key, given in (("groups", by), ("scores", extras)) if given]
+        outputs = _outputs(json_, csv_, html, markdown, further)
         check_outputs(outputs)
         warnings = Warnings(screen.warn)
 
@@ -172,19 +195,20 @@ def _folders(models: Sequence[str]) -> dict[str, Path]:
 
 def _outputs(
     json_: Path | None, csv_: Path | None, html: Path | None, markdown: Path | None,
-    *, groups: bool,
+    further: Sequence[str],
 ) -> dict[str, Path]:  # fmt: skip
-    """The files that will be written, by the options that name them."""
-    from segmetrics.evaluate.comparison import TABLES
+    """The files that will be written, by the options that name them.
 
+    ``further`` are the tables that depend on options.
+    """
+    from segmetrics.evaluate.comparison import FURTHER, TABLES
+
+    tables = csv_ if csv_ != STANDARD_OUTPUT else None
+    written = [key for key in TABLES[1:] if key in further or key not in FURTHER]
     found: Mapping[str, Path | None] = {
         "--json": json_,
         "--csv": csv_,
-        **{
-            f"the table of {key} of --csv": table_csv(csv_, key)
-            for key in TABLES[1:]
-            if csv_ not in (None, STANDARD_OUTPUT) and csv_ and (groups or key != "groups")
-        },
+        **{f"the table of {key} of --csv": tables and table_csv(tables, key) for key in written},
         "--html": html,
         "--markdown": markdown,
     }

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import torch
 from rich.console import Console
 from rich.markup import escape
 
 import segmetrics
 from segmetrics import files, report
+from segmetrics.evaluate import circumstances
 from segmetrics.evaluate.examples import example_of
-from segmetrics.evaluate.extras import Row
+from segmetrics.evaluate.extras import Row, Section
 from segmetrics.evaluate.metadata import GroupOf, Groups
+from segmetrics.evaluate.model_scores import ModelScores
 from segmetrics.evaluate.models import Models
 from segmetrics.evaluate.outputs import STANDARD_OUTPUT, table_csv
 from segmetrics.evaluate.settings import BINARY, Evaluation
@@ -27,33 +28,35 @@ from segmetrics.evaluate.writing import (
     Table,
     bounds,
     counted,
-    problem_lines,
     shown,
     write_json,
     write_markdown,
     write_rows,
 )
-from segmetrics.files import valid
+from segmetrics.files import Problem
 from segmetrics.statistics import (
-    KEYS_OF_IMAGES,
     ClassDifferences,
+    ClassOfModel,
     Conventions,
-    ImageCounts,
     Ranking,
+    ScoreDifferences,
+    ScoreOfModel,
     Slices,
     Tabular,
     class_differences,
     conventions,
     ranking,
+    score_differences,
 )
 from segmetrics.statistics.intervals import printed
 
 #: The tables of the JSON, and those of the CSV behind that of the models: ``FILE.<key>.csv``.
-TABLES = ("models", "pairs", "classes", "groups", "images", "conventions")
+TABLES = ("models", "pairs", "classes", "scores", "groups", "images", "conventions")
+#: Those that depend on options.
+FURTHER = ("scores", "groups")
 #: Images where models differ most: in the report, and printed.
 EXAMPLES, LISTED = 8, 5
-#: The names of the kinds of scores in keys of classes.
-KINDS = {"IoU": "iou", "Dice": "dice", "Acc": "acc"}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,27 +94,23 @@ class Comparison:
         """One of the evaluations, which all have the same images."""
         return next(iter(self.models.evaluations.values()))
 
-    @property
-    def kind(self) -> str:
-        """IoU, Dice or Acc."""
-        return next(
-            kind
-            for kind, of_class in KINDS.items()
-            if self.score.startswith((f"m{kind}", f"{of_class}/"))
-        )
-
     @cached_property
-    def counts(self) -> dict[str, ImageCounts]:
-        """The counts of images, by model."""
-        found = {name: result.images for name, result in self.models.evaluations.items()}
-        return {name: images for name, images in found.items() if images is not None}
+    def of_models(self) -> ModelScores:
+        """The tables of images of all models."""
+        return ModelScores(self.models.evaluations, self.score)
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What could not be scored."""
+        return [problem for _, problem in self.models.left_out]
 
     # --- tables to work on ------------------------------------------------------------------------
 
     @cached_property
     def ranking(self) -> Ranking:
         """The models from the best to the worst."""
-        return ranking(self.counts, self.score, level=self.level, groups=self.drawn)
+        self.of_models.check_finite()
+        return ranking(self.of_models.counts, self.score, level=self.level, groups=self.drawn)
 
     @cached_property
     def drawn(self) -> GroupOf | None:
@@ -119,23 +118,50 @@ class Comparison:
         return None if self.groups is None else self.groups.of(self.one.names, self.warnings)
 
     @cached_property
-    def conventions(self) -> Conventions:
-        """The score under every treatment of absent classes and empty images."""
-        return conventions({name: self.counts[name] for name in self.names}, self.kind)
+    def conventions(self) -> Conventions | None:
+        """A score of pixels under every treatment of absent classes and empty images."""
+        if not self.of_models.of_pixels:
+            return None
+        return conventions(self._ordered(self.of_models.pixels), self.of_models.kind)
 
     @cached_property
     def differences(self) -> ClassDifferences:
         """The classes of all models, less those of the best model."""
-        ordered = {name: self.counts[name] for name in self.names}
         return class_differences(
-            ordered, self.names[0], self.kind, level=self.level, groups=self.drawn
+            self._ordered(self.of_models.pixels),
+            self.names[0],
+            self.of_models.kind,
+            level=self.level,
+            groups=self.drawn,
         )
+
+    @cached_property
+    def scores(self) -> ScoreDifferences | None:
+        """The scores of the extras of all models, less those of the best model."""
+        found = [
+            score_differences(
+                self._ordered(tables), self.names[0], level=self.level, groups=self.drawn
+            )
+            for tables in self.of_models.of_extras
+        ]
+        rows = tuple(row for differences in found for row in differences.rows)
+        return replace(found[0], rows=rows) if found else None
+
+    @cached_property
+    def sections(self) -> list[Section]:
+        """What evaluate shows of the extras of the best model: which scores, and notes on them."""
+        best = self.models.evaluations[self.names[0]]
+        return [
+            section
+            for extra in best.settings.extras
+            for section in extra.sections(best.extras[extra.name], best, None)
+        ]
 
     @cached_property
     def of_images(self) -> dict[str, dict[str, float]]:
         """The score of every model by image; for scores over images that of a single image."""
-        column = self.score if "/" in self.score else f"m{self.kind}_I"
-        values = {name: self.counts[name].values(column).tolist() for name in self.names}
+        column, counts = self.of_models.of_image, self.of_models.counts
+        values = {name: counts[name].values(column).tolist() for name in self.names}
         return {
             image: {name: values[name][i] for name in self.names}
             for i, image in enumerate(self.one.names)
@@ -148,13 +174,14 @@ class Comparison:
             "models": _rows(self.ranking),
             "pairs": _rows(self.ranking.by_pair()),
             "classes": _rows(self.differences),
+            "scores": _rows(self.scores) if self.scores else [],
             "groups": list(self._groups()),
             "images": [
                 {"image": image, "model": name, "value": value}
                 for image, values in self.of_images.items()
                 for name, value in values.items()
             ],
-            "conventions": _rows(self.conventions),
+            "conventions": _rows(self.conventions) if self.conventions else [],
         }
         # the name of a row is its first column
         found["models"] = [{"model": row["model"], **row} for row in found["models"]]
@@ -168,7 +195,7 @@ class Comparison:
             if self.by is None
             else {
                 name: self.by.slices(
-                    self.counts[name], self.score, self.level, self.warnings, self.drawn
+                    self.of_models.counts[name], self.score, self.level, self.warnings, self.drawn
                 )
                 for name in self.names
             }
@@ -182,6 +209,10 @@ class Comparison:
                     "difference": found.difference, "p_value": found.p_value,
                 }  # fmt: skip
 
+    def _ordered(self, by_model: Mapping[str, T]) -> dict[str, T]:
+        """The same, the best model first."""
+        return {name: by_model[name] for name in self.names}
+
     def most_different(self) -> list[tuple[str, dict[str, float]]]:
         """The images with the scores of all models, those with the largest differences first."""
         scored = [item for item in self.of_images.items() if not any(map(isnan, item[1].values()))]
@@ -192,6 +223,8 @@ class Comparison:
     def shown(self) -> list[Table]:
         """The tables that are printed."""
         found = [self._models(), self._ranks(), self._pairs(), self.by_class()]
+        if self.scores is not None:
+            found.append(self.by_score(self.scores))
         if self.by is not None:
             found.append(self._by_group(self.by))
         worst = self.most_different()[:LISTED]
@@ -236,14 +269,29 @@ class Comparison:
 
     def by_class(self) -> Table:
         """The classes with the scores of all models."""
-        of_class: dict[str, list[str]] = {}
-        for row in self.tables["classes"]:
-            text = shown(row["value"])
-            if row["model"] != self.names[0]:
-                surely = not (row["low"] <= 0 <= row["high"]) and not isnan(row["low"])
-                text += f" ({row['difference']:+.3f}{'*' if surely else ''})"
-            of_class.setdefault(row["class"], []).append(text)
-        return Table("class", self.names, [[name, *cells] for name, cells in of_class.items()])
+        rows = self.differences.rows
+        return self._against_best(
+            f"{self.of_models.kind} by class", [row.name for row in rows], rows
+        )
+
+    def by_score(self, found: ScoreDifferences) -> Table:
+        """The scores of extras that evaluate prints, of all models."""
+        keys = {key for section in self.sections for key in section.scores}
+        rows = [row for row in found.rows if row.score in keys]
+        return self._against_best("score", [row.score for row in rows], rows)
+
+    def _against_best(
+        self, head: str, names: Sequence[str], rows: Sequence[ClassOfModel | ScoreOfModel]
+    ) -> Table:
+        """Rows by name with the values of all models, and their differences to the best model."""
+        lines: dict[str, list[str]] = {}
+        for name, row in zip(names, rows, strict=True):
+            text = shown(row.value)
+            if row.model != self.names[0] and not isnan(row.difference):
+                surely = not (row.low <= 0 <= row.high) and not isnan(row.low)
+                text += f" ({row.difference:+.3f}{'*' if surely else ''})"
+            lines.setdefault(name, []).append(text)
+        return Table(head, self.names, [[name, *cells] for name, cells in lines.items()])
 
     def _by_group(self, by: Subgroups) -> Table:
         rows: dict[str, list[str]] = {}
@@ -257,19 +305,24 @@ class Comparison:
     def notes(self) -> list[str]:
         """Notes on the tables, in sentences."""
         found = self.ranking
-        orders = self.conventions.orders
-        usual, same = tuple(self.names), sum(orders.values())
-        agree = orders.get(usual, 0)
         notes = [
             "Intervals of models, and of pairs, hold for all at once. Places and p-values: sign "
             f"flips, adjusted by Holm over {counted(len(found.pairs), 'pair')}. Models that share "
             "a place are not told from each other by these images.",
             f"Kendall's tau of the ranking to its resamples: {found.tau:.2f} "
             f"[{found.tau_low:.2f}, {found.tau_high:.2f}].",
-            f"Classes: the score, and in brackets less that of {self.names[0]}; * where its "
-            f"{100 * self.level:g} % interval, of this difference alone, excludes 0.",
-            f"Conventions for absent classes and empty images: {agree} of {same} give this order.",
+            f"{'Classes and scores' if self.scores else 'Classes'}: the value, and in brackets "
+            f"less that of {self.names[0]}; * where the {100 * self.level:g} % interval of this "
+            "difference alone excludes 0.",
         ]
+        if self.conventions is not None:
+            orders = self.conventions.orders
+            agree, same = orders.get(tuple(self.names), 0), sum(orders.values())
+            notes.append(
+                "Conventions for absent classes and empty images: "
+                f"{agree} of {same} give this order."
+            )
+        notes += dict.fromkeys(note for section in self.sections for note in section.notes)
         if self.groups is not None:
             notes.insert(
                 1,
@@ -279,7 +332,7 @@ class Comparison:
         if self.by is not None:
             notes += [
                 f"{name}: the worst {self.by.column} is {split.worst or '(none)'}, "
-                f"{split.difference:.3f} below the best; groups drawn at random differ as much "
+                f"{split.difference:.3f} from the best; groups drawn at random differ as much "
                 f"with p = {split.p_value:.2g}."
                 for name, split in self.slices.items()
             ]
@@ -291,16 +344,11 @@ class Comparison:
             table.print(console)
         for note in self.notes:
             console.print(escape(note))
-        if problems := [problem for _, problem in self.models.left_out]:
-            dropped = self.models.dropped
-            console.print(
-                f"[bold]left out of all models: {counted(len(dropped), 'image')}[/]"
-                + escape(
-                    f" ({', '.join(dropped[:LISTED])}{', …' if len(dropped) > LISTED else ''})"
-                )
-            )
-            for line in problem_lines(problems):
-                console.print(escape(line))
+        dropped = self.models.dropped
+        some = ", ".join(dropped[:LISTED]) + (", …" if len(dropped) > LISTED else "")
+        heading = f"left out of all models: {counted(len(dropped), 'image')}"
+        heading += f" ({some})" if dropped else ""
+        circumstances.print_left_out(console, self.problems, heading)
         console.print(self.how_fast())
         console.file.flush()
 
@@ -331,8 +379,8 @@ class Comparison:
                 **self.tables,
                 "notes": self.notes,
                 "left_out": [
-                    {"model": m, "file": p.file, "kind": p.kind, "reason": p.reason}
-                    for m, p in self.models.left_out
+                    {"model": model, **circumstances.of_json(problem)}
+                    for model, problem in self.models.left_out
                 ],
                 "dropped": self.models.dropped,
                 "warnings": list(self.warnings),
@@ -356,7 +404,7 @@ class Comparison:
             f"{len(self.names)} models by {self.title}",
             self.shown(),
             warnings=list(self.warnings),
-            left_out=[problem for _, problem in self.models.left_out],
+            left_out=self.problems,
             notes=[*self.notes, self.how_fast()],
         )
 
@@ -375,15 +423,13 @@ class Comparison:
             path,
             self.ranking,
             self.differences,
+            scores=self.scores,
             images=self.of_images,
             groups=self.slices or None,
             conventions=self.conventions,
             examples=list(self._examples(folder)),
             labels=BINARY if self.one.settings.task == "binary" else space,
-            how={name: valid(str(value)) for name, value in arguments.items()}
-            | {"counted": self.how_fast()},
-            left_out=[(valid(p.file), valid(p.reason)) for _, p in self.models.left_out],
-            warnings=[valid(warning) for warning in self.warnings],
+            **circumstances.of_report(arguments, self.problems, self.warnings, self.how_fast()),
         )
 
     def _examples(self, folder: Path | None) -> Iterator[dict[str, report.Example]]:
@@ -400,26 +446,6 @@ class Comparison:
             shown = {name: example for name, example in found.items() if example is not None}
             if len(shown) == len(found):
                 yield shown
-
-
-def score_key(score: str, settings_counts: ImageCounts) -> str:
-    """The name of a score in ``statistics.ranking``, from that or from a key of ``evaluate``.
-
-    Raises:
-        ValueError: no score has that name.
-    """
-    key = KEYS_OF_IMAGES.get(score, score)
-    try:
-        settings_counts.statistic(key)
-    except ValueError as error:
-        raise ValueError(f"--score {score}: {error}") from None
-    return key
-
-
-def no_counts(names: Sequence[str], ignored: tuple[int, ...]) -> ImageCounts:
-    """Counts without images."""
-    nothing = torch.zeros(0, len(names), dtype=torch.int64)
-    return ImageCounts(nothing, nothing, nothing, class_names=tuple(names), ignored=ignored)
 
 
 def _rows(table: Tabular) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -111,9 +111,26 @@ class Counter:
         self.buffers = files.Buffer(), files.Buffer(), files.Buffer()
         self.ignores_zero = 0 in self.counting.ignored_classes
         self.last: tuple[tuple[str, Rows | None], tuple[LabelMap, tuple[int, ...]]] | None = None
-        self._load_kernels()
+        if many := self.many():
+            many([])  # loads its kernel
+        else:
+            self.load()
 
-    def _load_kernels(self) -> None:
+    def many(self) -> Callable[[Sequence[Pair]], list[Counted | None]] | None:
+        """What counts several pairs of PNGs in one call that releases the GIL, for one thread.
+
+        It gives None for a pair that ``count`` has to look at. None if these settings ask for more
+        than the pixels of two masks.
+        """
+        settings = self.settings
+        more = settings.boundary or settings.instances or settings.extras or self.ignores_zero
+        if more or settings.task != "multiclass" or self.layout.sparse or self.bytes is None:
+            return None
+        from segmetrics.evaluate import png_pairs
+
+        return png_pairs.counter_of(self.counting, self.bytes.values, self.layout)
+
+    def load(self) -> None:
         """Load the kernels once, for all workers that are forked afterwards."""
         pixel = np.zeros((1, 1), np.uint8)
         if self.layout.sparse:

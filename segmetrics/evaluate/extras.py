@@ -17,7 +17,9 @@ from segmetrics.scores import TITLES
 
 if TYPE_CHECKING:
     from segmetrics.evaluate.settings import Evaluation
+    from segmetrics.evaluate.warnings import Warnings
     from segmetrics.files import LabelMap, Pair
+    from segmetrics.statistics import Resampled
 
 Array = NDArray[Any]
 Row = dict[str, Any]
@@ -67,6 +69,14 @@ class Section:
         return self.titles.get(key) or TITLES.get(key, key)
 
 
+def tables_of(
+    extra: Extra, values: Array | None, names: Sequence[str], warnings: Warnings
+) -> list[Resampled]:
+    """The tables of an extra with one row an image, none if it has none."""
+    tables = getattr(extra, "tables", None)
+    return [] if tables is None or extra.summed else list(tables(values, names, warnings))
+
+
 class Extra(Protocol):
     """A further measurement of every pair.
 
@@ -76,7 +86,10 @@ class Extra(Protocol):
         summed: the arrays of pairs are added up; else all of them are kept.
 
     The keys of its scores may be an attribute, too, ``scores``, if they are known before anything
-    is counted; ``--fail-under`` takes those.
+    is counted; ``--fail-under`` takes those. One that keeps the arrays of all pairs may have a
+    method ``tables(values, names, warnings)``: the same as tables with one row an image,
+    ``statistics.Resampled``, whose scores are compared between models and subgroups. It is called
+    without pairs, too, for the names of the scores; ``values`` is None then.
     """
 
     @property

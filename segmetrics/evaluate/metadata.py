@@ -100,6 +100,19 @@ class Groups(Column):
         """Read the column; see ``Column.parsed``."""
         return Groups.parsed("--groups", text)
 
+    @staticmethod
+    def of_intervals(text: str | None, *, intervals: bool) -> Groups | None:
+        """The groups that intervals draw, if there are intervals.
+
+        Raises:
+            ValueError: groups without intervals; and as ``read``.
+        """
+        if text is None:
+            return None
+        if not intervals:
+            raise ValueError("--groups is of confidence intervals: give --confidence 0.95, too.")
+        return Groups.read(text)
+
     def of(self, images: Sequence[str], warnings: Warnings) -> GroupOf:
         """The group of every image.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -124,13 +124,39 @@ class Pictures(Sequence[str]):
         """The missed and false objects of a class, where its masks are."""
         rules = self.objects.rules
         m = matched(pairs, rules.matching, rules.least, counted)
-        for kind, side, wrong in (
-            ("missed", pairs.target, ~m.found & counted), ("false", pairs.preds, ~m.right)
-        ):  # fmt: skip
-            for one in np.flatnonzero(wrong):
-                axes = side.boxes[one][3 - in_preds.ndim :].tolist()
-                shown = picture(in_target, in_preds, [slice(a, b + 1) for a, b in axes])
-                yield Shown(kind, name, int(side.sizes[one]), shown)
+        wrong = ~m.found & counted, ~m.right
+        return largest(pairs, wrong, OF_IMAGE, lambda *_: (in_target, in_preds), lambda _: name)
+
+
+def largest(
+    pairs: ObjectPairs,
+    wrong: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+    number: int,
+    masks: Callable[[int, int], tuple[NDArray[np.bool_], NDArray[np.bool_]]],
+    name_of: Callable[[int], str],
+) -> Iterator[Shown]:
+    """The largest objects that are missed or false, the largest first.
+
+    Args:
+        pairs: the objects of the target and of the prediction.
+        wrong: which of these are missed, and which false.
+        number: how many are shown, at most.
+        masks: what is drawn of the target and of the prediction around an object, by its side, 0
+            for the target and 1 for the prediction, and its number.
+        name_of: the name of a class.
+    """
+    sides = pairs.target, pairs.preds
+    every = [(side, int(one)) for side in (0, 1) for one in np.flatnonzero(wrong[side])]
+    every.sort(key=lambda found: -sides[found[0]].sizes[found[1]])
+    for side, one in every[:number]:
+        target, preds = masks(side, one)
+        axes = sides[side].boxes[one][3 - target.ndim :].tolist()
+        yield Shown(
+            ("missed", "false")[side],
+            name_of(int(sides[side].classes[one])),
+            int(sides[side].sizes[one]),
+            picture(target, preds, [slice(a, b + 1) for a, b in axes]),
+        )
 
 
 def figures(shown: Mapping[str, Sequence[Shown]]) -> list[str]:

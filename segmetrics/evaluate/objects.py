@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import isnan, nan
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from segmetrics.evaluate.extras import Row, Section
 from segmetrics.evaluate.metadata import Groups, number_drawn
 from segmetrics.evaluate.settings import BINARY, Evaluation, Settings
 from segmetrics.evaluate.spacing import spacing_of
+from segmetrics.evaluate.warnings import Warnings
 from segmetrics.files import LabelMap, MaskError, Pair
 from segmetrics.labels import LabelSpace
 from segmetrics.objects.counts import Scheme, read
@@ -24,6 +25,9 @@ from segmetrics.objects.ids import IdError
 from segmetrics.objects.rules import DEFAULTS, Rules
 from segmetrics.objects.scores import at_thresholds
 from segmetrics.surfaces import axes_of_size
+
+if TYPE_CHECKING:
+    from segmetrics.statistics import ObjectCounts
 
 Ints = NDArray[np.int64]
 
@@ -62,6 +66,11 @@ TITLES = {
     "false_negative_volume": "missed volume",
     "false_positive_volume": "false volume",
 }
+#: The hint for values that are no ids.
+OF_IDS = (
+    "With --instances a mask holds 0 where there is no object, and a positive id for each. A value "
+    "of pixels that do not count is named by --ignore-index."
+)
 #: Images that are printed and whose objects are shown in the report.
 SHOWN = 5
 
@@ -121,7 +130,7 @@ class Objects:
             return self._of_pair.count_ids(of_preds, of_target, self.of_ids, spacing)
         except IdError as error:
             path = pair.preds if error.side == "preds" else pair.target
-            raise MaskError("labels", path, error.detail) from error
+            raise MaskError("labels", path, error.detail, OF_IDS) from error
 
     def instance_maps(
         self, preds: LabelMap, target: LabelMap, path: Path
@@ -182,6 +191,26 @@ class Objects:
             printed=SHOWN, titles=TITLES,
             figures=Pictures(self, evaluation, [row["image"] for row in worst]),
         )  # fmt: skip
+
+    def tables(
+        self, values: Ints | None, names: Sequence[str], warnings: Warnings
+    ) -> tuple[ObjectCounts]:
+        """The sums of the images, for intervals and comparisons."""
+        import torch
+
+        from segmetrics.statistics import ObjectCounts
+
+        scheme, (zero_division, both_empty) = self._scheme, self._fill
+        if values is None:
+            values = np.zeros((0, *scheme.shape), np.int64)
+        rows, of_classes = tuple(self._row_names), scheme.of_classes
+        of_sizes = set(self.rules.strata).intersection(rows)  # these have the keys already
+        counts = ObjectCounts(
+            torch.from_numpy(values), scheme, tuple(names),
+            rows[:of_classes] if of_classes > 1 and not of_sizes else (), rows[of_classes:],
+            samplewise=self._samplewise, zero_division=zero_division, both_empty=both_empty,
+        )  # fmt: skip
+        return (counts,)
 
     @cached_property
     def of_ids(self) -> Counting:
@@ -298,15 +327,9 @@ class Objects:
         groups = None if self.groups is None else self.groups.of(names, evaluation.warnings)
         if level is None or number_drawn(names, groups) < 2:
             return {}
-        import torch
+        from segmetrics.statistics import confidence_interval
 
-        from segmetrics.statistics import ObjectCounts, confidence_interval
-
-        zero_division, both_empty = self._fill
-        counts = ObjectCounts(
-            torch.from_numpy(sums), self._scheme, tuple(names),
-            samplewise=self._samplewise, zero_division=zero_division, both_empty=both_empty,
-        )  # fmt: skip
+        (counts,) = self.tables(sums, names, evaluation.warnings)
         return {key: confidence_interval(counts, key, level=level, groups=groups) for key in scores}
 
     def _note(self) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import typer
@@ -13,6 +13,7 @@ import typer
 from segmetrics import files
 from segmetrics.evaluate import arguments, thresholds
 from segmetrics.evaluate.folders import is_checkpoint
+from segmetrics.evaluate.metadata import Groups
 from segmetrics.evaluate.outputs import (
     STANDARD_OUTPUT,
     check_no_input,
@@ -33,48 +34,68 @@ from segmetrics.evaluate.segments import (
     SegmentSettings,
 )
 from segmetrics.evaluate.settings import NotScored
+from segmetrics.evaluate.subgroups import Subgroups
 from segmetrics.evaluate.warnings import Warnings
 from segmetrics.evaluate.workers import Progress, count_all, number_of_workers
 from segmetrics.files import Match, Pair, Problem
 from segmetrics.files.panoptic import read_coco
 from segmetrics.objects.panoptic import panoptic_scores
 
-#: The options that --panoptic goes with.
-OPTIONS = (
-    *("predictions", "targets", "panoptic", "labels_", "match", "boundary", "per_image"),
-    *("confidence", "fail_under", "json_", "csv_", "html", "markdown", "workers", "checkpoint"),
-    "keep_going",
-)
 #: Cityscapes' names of targets and of their predictions.
 CITYSCAPES = Match("{key}*", "{key}_gtFine_instanceIds.png")
-#: The options that are paths.
-PATHS = ("predictions", "targets", "json_", "csv_", "html", "markdown", "checkpoint")
 
 
-def panoptic_command(context: typer.Context, screen: Screen) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of ``segmetrics evaluate`` that --panoptic goes with, by parameter."""
+
+    predictions: Path
+    targets: Path
+    labels_: str | None
+    match: tuple[str, str] | None
+    boundary: bool
+    per_image: bool
+    confidence: float | None
+    groups: str | None
+    by: str | None
+    fail_under: Sequence[str]
+    json_: Path | None
+    csv_: Path | None
+    html: Path | None
+    markdown: Path | None
+    workers: int | None
+    checkpoint: Path | None
+    keep_going: bool
+
+
+def panoptic_command(given: Options, context: typer.Context, screen: Screen) -> None:
     """Score panoptic masks by the options of ``segmetrics evaluate``.
 
     Raises:
         ValueError: options that mean nothing here, or files that are not as they should be.
         NotScored: there are images that cannot be scored.
     """
-    given: dict[str, Any] = {  # some versions of typer keep paths as text here
-        name: Path(value) if name in PATHS and value is not None else value
-        for name, value in context.params.items()
-    }
-    _check(context)
-    limits = thresholds.limits_of(given["fail_under"] or [])
+    _check(given, context)
+    limits = thresholds.limits_of(given.fail_under)
+    level = given.confidence
+    drawn = Groups.of_intervals(given.groups, intervals=level is not None or given.html is not None)
+    split = None if given.by is None else Subgroups.read(given.by)
     outputs = _outputs(given)
     check_outputs(outputs)
-    warnings = Warnings(screen.warn)
-    keep_going, checkpoint = given["keep_going"], given["checkpoint"]
+    warnings, tables = Warnings(screen.warn), [table for table in (split, drawn) if table]
+    keep_going, checkpoint = given.keep_going, given.checkpoint
     with Processes() as processes, screen.progress() as progress:
 
         def planned() -> tuple[Format, list[Pair], list[Problem]]:
-            found = plan(given["predictions"], given["targets"], given["labels_"], given["match"])
-            _check_keys(limits, found[0])
-            check_no_input(outputs, [file for pair in found[1] for file in pair.files])
-            return found
+            format_, pairs, problems = plan(
+                given.predictions, given.targets, given.labels_, given.match
+            )
+            _check_keys(limits, format_, split)
+            files = [file for pair in pairs for file in pair.files]
+            check_no_input(outputs, [*files, *(table.path for table in tables)])
+            for table in tables:
+                table.of([pair.name for pair in pairs], warnings)
+            return format_, pairs, problems
 
         format_, pairs, problems = processes.together(planned)
         processes.check_equal([pair.name for pair in pairs])
@@ -82,9 +103,9 @@ def panoptic_command(context: typer.Context, screen: Screen) -> None:
             problems = [problem for problem in problems if not is_checkpoint(problem, checkpoint)]
         if problems and not (keep_going and pairs):
             raise NotScored(problems, rest=bool(pairs))
-        settings = SegmentSettings(format_, given["boundary"])
+        settings = SegmentSettings(format_, given.boundary)
         counted = count(
-            pairs, settings, given["workers"], progress,
+            pairs, settings, given.workers, progress,
             processes=processes, checkpoint=checkpoint, warnings=warnings,
         )  # fmt: skip
         problems += counted.problems
@@ -99,9 +120,12 @@ def panoptic_command(context: typer.Context, screen: Screen) -> None:
         format_.things,
         settings.boundary,
         problems,
-        given["confidence"],
-        given["per_image"],
+        given.confidence,
+        given.per_image,
         arguments.arguments_of(context),
+        warnings,
+        split,
+        drawn,
     )
     of_names = {pair.name: pair for pair in pairs}
     below = thresholds.below(limits, results.scores)
@@ -219,34 +243,37 @@ def _usual(targets: Path) -> Match | None:
     return CITYSCAPES if next(targets.glob("**/*_gtFine_instanceIds.png"), None) else None
 
 
-def _check(context: typer.Context) -> None:
+def _check(given: Options, context: typer.Context) -> None:
+    allowed = {"panoptic", *(field.name for field in fields(given))}
     for name in context.params:
         source = context.get_parameter_source(name)
-        if name not in OPTIONS and source is not None and source.name != "DEFAULT":
+        if name not in allowed and source is not None and source.name != "DEFAULT":
             option = f"--{name.strip('_').replace('_', '-')}"
             raise ValueError(f"{option} does not go with --panoptic. Leave it out.")
-    level = context.params["confidence"]
+    level = given.confidence
     if level is not None and not 0 < level < 1:
         raise ValueError(f"--confidence must be in (0, 1), got {level:g}. For 95 % give 0.95.")
 
 
-def _check_keys(limits: Mapping[str, float], format_: Format) -> None:
+def _check_keys(limits: Mapping[str, float], format_: Format, by: Subgroups | None) -> None:
     """Raise for limits of scores that there are not."""
     if limits:
         nothing = np.zeros((len(format_.names), 4))
-        thresholds.check_keys(limits, [*panoptic_scores(nothing, format_.names, format_.things)])
+        known = [*panoptic_scores(nothing, format_.names, format_.things)]
+        thresholds.check_keys(limits, known + (by.keys("PQ") if by else []))
 
 
-def _outputs(given: dict[str, Any]) -> dict[str, Path]:
+def _outputs(given: Options) -> dict[str, Path]:
     """The files that will be written, by the options that name them."""
-    table = given["csv_"]
     found = {
-        "--json": given["json_"],
-        "--csv": table,
-        "--html": given["html"],
-        "--markdown": given["markdown"],
-        "--checkpoint": given["checkpoint"],
+        "--json": given.json_,
+        "--csv": given.csv_,
+        "--html": given.html,
+        "--markdown": given.markdown,
+        "--checkpoint": given.checkpoint,
     }
-    if given["per_image"] and table not in (None, STANDARD_OUTPUT):
-        found["the table of images of --csv"] = table_csv(table, "images")
+    if given.csv_ is not None and given.csv_ != STANDARD_OUTPUT:
+        for key, written in (("images", given.per_image), ("by", given.by)):
+            if written:
+                found[f"the table of {key} of --csv"] = table_csv(given.csv_, key)
     return {option: path for option, path in found.items() if path is not None}

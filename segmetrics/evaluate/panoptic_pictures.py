@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from segmetrics.evaluate.object_pictures import Shown, figures, picture
+from segmetrics.evaluate.object_pictures import Shown, figures, largest
 from segmetrics.evaluate.segments import SegmentCounter, SegmentSettings
 from segmetrics.files import MaskError, Pair, valid
-from segmetrics.objects import NO_OBJECT
 from segmetrics.objects.panoptic import outcome_of
 from segmetrics.objects.table import Ints, ObjectPairs
 
@@ -31,11 +30,9 @@ def pictures(
     counter, shown, problems = SegmentCounter(settings), {}, []
     for name in names:
         try:
-            wrong = list(_wrong(counter, pairs[name]))
-        except MaskError as error:  # changed since it was counted
+            shown[valid(name)] = list(_wrong(counter, pairs[name]))
+        except MaskError as error:  # noqa: PERF203  # changed since it was counted
             problems.append(valid(f"{error}. Its segments are not shown."))
-            continue
-        shown[valid(name)] = sorted(wrong, key=lambda one: -one.size)[:OF_IMAGE]
     return figures(shown), problems
 
 
@@ -50,19 +47,13 @@ def _wrong(counter: SegmentCounter, pair: Pair) -> Iterator[Shown]:
     assert pairs.target_map is not None
     assert pairs.preds_map is not None
     maps = pairs.target_map, pairs.preds_map
-    for kind, wrong, (own, other) in (
-        ("missed", outcome.missed, (0, 1)), ("false", outcome.false, (1, 0))
-    ):  # fmt: skip
-        side = (pairs.target, pairs.preds)[own]
-        for one in np.flatnonzero(wrong & (side.sizes > 0)):
-            masks: list[NDArray[np.bool_]] = [maps[0] == NO_OBJECT] * 2
-            masks[own] = maps[own] == one
-            masks[other] = maps[other] == _nearest(pairs, own, int(one))
-            rows, columns = (slice(a, b + 1) for a, b in side.boxes[one][1:].tolist())
-            name = names[side.classes[one]]
-            yield Shown(
-                kind, name, int(side.sizes[one]), picture(masks[0], masks[1], [rows, columns])
-            )
+    wrong = outcome.missed & (pairs.target.sizes > 0), outcome.false & (pairs.preds.sizes > 0)
+
+    def masks(side: int, one: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        of_segment, other = maps[side] == one, maps[1 - side] == _nearest(pairs, side, one)
+        return (other, of_segment) if side else (of_segment, other)
+
+    return largest(pairs, wrong, OF_IMAGE, masks, lambda category: names[category])
 
 
 def _nearest(pairs: ObjectPairs, own: int, one: int) -> int:

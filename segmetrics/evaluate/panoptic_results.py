@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,20 +11,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 
 import segmetrics
-from segmetrics.evaluate.extras import Row
+from segmetrics.evaluate import circumstances
+from segmetrics.evaluate.extras import Row, Section
+from segmetrics.evaluate.metadata import GroupOf, Groups, number_drawn
 from segmetrics.evaluate.outputs import STANDARD_OUTPUT, table_csv
+from segmetrics.evaluate.subgroups import Subgroups
+from segmetrics.evaluate.warnings import Warnings
 from segmetrics.evaluate.writing import (
     Table,
     bounds,
     counted,
-    problem_lines,
     write_json,
     write_markdown,
     write_rows,
 )
-from segmetrics.files import Problem, printable, valid
+from segmetrics.files import Problem, valid
 from segmetrics.objects.panoptic import KINDS, panoptic_scores, quality
 
 if TYPE_CHECKING:
@@ -51,6 +55,9 @@ class Results:
         level: that of confidence intervals; None for none.
         per_image: whether the images are listed.
         arguments: the options of the command.
+        warnings: what looks wrong.
+        by: what images are split by.
+        groups: what intervals draw as one; None draws images.
     """
 
     counts: NDArray[np.int64]
@@ -62,6 +69,9 @@ class Results:
     level: float | None
     per_image: bool
     arguments: Mapping[str, object]
+    warnings: Warnings = field(default_factory=Warnings)
+    by: Subgroups | None = None
+    groups: Groups | None = None
 
     @cached_property
     def table(self) -> PanopticCounts:
@@ -82,7 +92,21 @@ class Results:
     def scores(self) -> dict[str, float]:
         """The scores over all images, by key."""
         found = panoptic_scores(self.counts.sum(0), self.categories, self.things)
-        return {key: float(value) for key, value in found.items()}
+        of_groups = self.of_groups.scores if self.of_groups else {}
+        return {key: float(value) for key, value in found.items()} | {**of_groups}
+
+    @cached_property
+    def drawn(self) -> GroupOf | None:
+        """The group of every image."""
+        return None if self.groups is None else self.groups.of(self.images, self.warnings)
+
+    @cached_property
+    def of_groups(self) -> Section | None:
+        """The PQ of subgroups."""
+        if self.by is None:
+            return None
+        settings = "PQ", self.level or 0.95, self.warnings, self.drawn
+        return self.by.section(self.by.slices(self.table, *settings), "PQ")
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
@@ -90,12 +114,15 @@ class Results:
         return {} if self.level is None else self._intervals(self.level)
 
     def _intervals(self, level: float) -> dict[str, Interval]:
-        if len(self.counts) < 2:
+        if number_drawn(self.images, self.drawn) < 2:
             return {}
         from segmetrics.statistics import confidence_interval
 
         keys = [key for key in self.scores if "/" not in key]
-        return {key: confidence_interval(self.table, key, level=level) for key in keys}
+        return {
+            key: confidence_interval(self.table, key, level=level, groups=self.drawn)
+            for key in keys
+        }
 
     @cached_property
     def of_classes(self) -> list[Row]:
@@ -132,6 +159,8 @@ class Results:
             Table.of_rows("class", named(self.of_classes)),
             Table.of_rows("categories", self._means()),
         ]
+        if self.of_groups is not None:
+            tables.append(Table.of_section(self.of_groups))
         if self.per_image:
             shown = ("name", *KINDS, "tp", "fp", "fn")
             worst = [{key: row[key] for key in shown} for row in self.of_images[:WORST]]
@@ -162,18 +191,18 @@ class Results:
         notes = [f"{counted(len(self.counts), 'image')}, {kind}"]
         if self.level is not None and len(self.counts) < 2:
             notes.append("No intervals: there is one image, and images are resampled.")
-        return notes
+        if self.groups is not None and self.drawn is not None:
+            number, by = len(set(self.drawn.values())), self.groups
+            notes.append(f"Intervals draw {number} groups of images, by {by.path}:{by.column}.")
+        return [*notes, *(self.of_groups.notes if self.of_groups else ())]
 
     def print(self, console: Console) -> None:
         """Print the tables, and the problems."""
         for table in self.tables():
             table.print(console)
-        if self.left_out:
-            console.print(f"left out: {counted(len(self.left_out), 'file')}")
-            for line in problem_lines(self.left_out):
-                console.print(printable(line), markup=False)
+        circumstances.print_left_out(console, self.left_out)
         for note in self.notes():
-            console.print(note)
+            console.print(escape(note))
 
     def write_markdown(self, path: Path, below: str | None) -> None:
         """Write a summary for the job page of a build server; ``-`` is standard output.
@@ -186,7 +215,7 @@ class Results:
             path,
             "Panoptic quality",
             self.tables(),
-            warnings=[below] if below else [],
+            warnings=[*([below] if below else []), *self.warnings],
             left_out=self.left_out,
             notes=self.notes(),
         )
@@ -199,15 +228,21 @@ class Results:
             "pairs": len(self.counts),
             "scores": self.scores,
             "intervals": {
-                key: {"low": i.low, "high": i.high, "level": i.level, "method": i.method}
+                key: {
+                    "low": i.low,
+                    "high": i.high,
+                    "level": i.level,
+                    "method": i.method,
+                    "groups": i.groups,
+                }
                 for key, i in self.intervals.items()
             },
             "classes": self.of_classes,
             "images": self.of_images if self.per_image else [],
-            "left_out": [
-                {"file": problem.file, "kind": problem.kind, "reason": problem.reason}
-                for problem in self.left_out
-            ],
+            "by": self.of_groups.rows if self.of_groups else [],
+            "notes": self.notes(),
+            "left_out": list(map(circumstances.of_json, self.left_out)),
+            "warnings": list(self.warnings),
         }
         write_json(path, content)
 
@@ -227,12 +262,16 @@ class Results:
             numbers = (*KINDS, "TP", "FP", "FN")
             return [{"name": valid(row["name"]), **{k: row[k] for k in numbers}} for row in shown]
 
-        worst = [row for row in self.of_images if row["fp"] + row["fn"]][:WORST]
+        images = self.of_images
+        worst = [row for row in images if row["fp"] + row["fn"]][:WORST]
         figures, warnings = pictures([row["name"] for row in worst])
+        some = [f"The {LISTED:,} worst of {len(images):,} images are listed."]
         sections = [
             report.Section("Categories", rows(self.of_classes)),
-            report.Section("Images", rows(self.of_images[:LISTED])),
+            report.Section("Images", rows(images[:LISTED]), some if len(images) > LISTED else []),
         ]
+        if self.of_groups is not None:
+            sections.insert(1, report.Section(self.of_groups.title, self.of_groups.rows))
         if figures:
             note = "Each segment with the one of its category that it shares most with."
             sections.append(report.Section("Missed and invented segments", [], [note], figures))
@@ -240,19 +279,19 @@ class Results:
             path,
             sections,
             title="Panoptic quality",
-            summary=self.notes()[:1],
+            summary=self.notes(),
             scores={key: value for key, value in self.scores.items() if "/" not in key},
             intervals=self._intervals(self.level or 0.95),
-            how={name: valid(str(value)) for name, value in self.arguments.items()},
-            left_out=[(valid(p.file), valid(p.reason)) for p in self.left_out],
-            warnings=warnings,
+            **circumstances.of_report(self.arguments, self.left_out, [*self.warnings, *warnings]),
         )
 
     def write_csv(self, path: Path) -> None:
-        """Write a row a category, and into a file of its own a row an image."""
+        """Write a row a category, and into files of their own a row an image or a group."""
         write_rows(path, self.of_classes, "class")
         if self.per_image and path != STANDARD_OUTPUT:
             write_rows(table_csv(path, "images"), self.of_images, "image")
+        if self.of_groups is not None and path != STANDARD_OUTPUT:
+            write_rows(table_csv(path, "by"), self.of_groups.rows)
 
 
 def _rows(columns: Mapping[str, Sequence[Any]]) -> list[Row]:

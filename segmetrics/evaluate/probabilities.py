@@ -37,6 +37,8 @@ WHAT_IS_BINNED = (
     "its probability",
 )
 MASKS_ARE = ("at 0.5", "of the class with the largest probability")
+#: A label 1 read as a probability of 8 bits is less.
+LEAST = 1.5 / 255
 #: The side of a figure in the report.
 SIDE = 220
 
@@ -91,12 +93,12 @@ class Probabilities:
         import torch
 
         if preds.scores is None:
-            raise MaskError("values", pair.preds, "no probabilities")
+            raise MaskError("scores", pair.preds, "no probabilities")
         scores, labels = (torch.from_numpy(x)[None] for x in (preds.scores, target.values))
         try:
             return self._rows(scores, labels).numpy()
         except ValueError as error:
-            raise MaskError("values", pair.preds, str(error)) from error
+            raise MaskError("scores", pair.preds, str(error)) from error
 
     def _rows(self, scores: Tensor, labels: Tensor) -> Tensor:
         """A row of the foreground, or one of all classes and one of each."""
@@ -128,6 +130,7 @@ class Probabilities:
         self, values: Array, evaluation: Evaluation, level: float | None
     ) -> Iterable[Section]:
         """A row a class, behind one of all where a map holds all of them; and a row a bin."""
+        from segmetrics.probabilities.cells import edges
         from segmetrics.statistics import CalibrationCounts, CurveCounts, confidence_interval
 
         values = values if self.per_image else values[None]
@@ -162,9 +165,12 @@ class Probabilities:
         scores = {key: _mean([rows[row][key] for row in of_classes]) for key in KEYS}
         if together:
             scores |= {key: rows[0][key] for key in OF_BINS} | {"best_threshold": nan}
+        lowest, _, cut = edges(self.cells, from_logits=logits, halves=False)
+        if not together and not logits:
+            self._warn_of_labels(cells.sum((0, 1)), lowest, evaluation)
         figures = []
         for row, name in enumerate(names):
-            figures += _figures(name, bins[:, row].sum(0), cells[:, row].sum(0))
+            figures += _figures(name, bins[:, row].sum(0), cells[:, row].sum(0), cut)
         yield Section(
             "probabilities",
             "probabilities",
@@ -184,6 +190,15 @@ class Probabilities:
             [row for c, name in enumerate(names) for row in _bins(name, bins[:, c].sum(0))],
             printed=0,
         )
+
+    def _warn_of_labels(self, cells: Any, lowest: Array, evaluation: Evaluation) -> None:
+        """Warn where files look like label maps of 0 and 1."""
+        used = np.flatnonzero(cells.any(-1).numpy())
+        if len(used) and lowest[used[-1]] < LEAST and cells[:, 1].any():
+            evaluation.warnings.add(
+                f"No probability is above {LEAST:.4f}. Do files hold labels, 0 and 1? Label maps "
+                "are scored without --probabilities."
+            )
 
     def _parts(self, values: Array) -> tuple[Any, Any, Any]:
         """Bins ``(N, C, bins, 3)``, three sums ``(N, C)`` and cells ``(N, C, cells, 2)``."""
@@ -239,13 +254,20 @@ def _mean(values: Sequence[float]) -> float:
 # --- Figures --------------------------------------------------------------------------------------
 
 
-def _figures(name: str, bins: Any, cells: Any) -> list[str]:
-    """The reliability diagram, the ROC and the precision-recall curve of a class."""
+def _figures(name: str, bins: Any, cells: Any, cut: Array) -> list[str]:
+    """The reliability diagram of a class, its ROC and precision-recall curve, and the Dice score.
+
+    ``cut`` are the thresholds behind cells, over which the Dice score is drawn.
+    """
+    import torch
+
     from segmetrics.probabilities import curves
 
     rows = _bins(name, bins)
     reliability = [(row["probability"], row["foreground"]) for row in rows]
-    figures = [_figure(f"{name}: reliability", "probability", "foreground", reliability, dots=True)]
+    figures = [
+        _figure(f"{name}: reliability", "probability", "foreground", reliability, marks=reliability)
+    ]
     if not cells.any():
         return figures
     used = cells[cells.any(-1)]
@@ -253,10 +275,21 @@ def _figures(name: str, bins: Any, cells: Any) -> list[str]:
     order = range(len(found.recall) - 1, -1, -1)
     roc = [(0.0, 0.0)] + [(found.fpr[i].item(), found.recall[i].item()) for i in order]
     precision = [(found.recall[i].item(), found.precision[i].item()) for i in order]
+    dice = curves.over_thresholds(used)
+    best, threshold = curves.best(dice, torch.from_numpy(cut)[cells.any(-1)])
+    over = list(zip(cut[cells.any(-1).numpy()].tolist(), dice.tolist(), strict=True))
     return [
         *figures,
         _figure(f"{name}: ROC", "false positive rate", "recall", roc),
         _figure(f"{name}: precision and recall", "recall", "precision", precision, guide=False),
+        _figure(
+            f"{name}: Dice",
+            "threshold",
+            "Dice",
+            over,
+            guide=False,
+            marks=[(threshold.item(), best.item())],
+        ),
     ]
 
 
@@ -267,18 +300,21 @@ def _figure(
     points: Sequence[tuple[float, float]],
     *,
     guide: bool = True,
-    dots: bool = False,
+    marks: Sequence[tuple[float, float]] = (),
 ) -> str:
-    """A curve in the unit square as a picture."""
+    """A curve in the unit square as a picture, with points that are marked."""
     from html import escape
 
     left, top, side = 40, 20, SIDE - 60
-    known = [(a, b) for a, b in points if a == a and b == b]
-    step = max(1, len(known) // 200)
-    thinned = [*known[::step], *known[-1:]]
-    places = [(left + side * a, top + side * (1 - b)) for a, b in thinned]
-    line = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
-    marks = "".join(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in places) * dots
+
+    def placed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+        known = [(a, b) for a, b in points if a == a and b == b]
+        return [(left + side * a, top + side * (1 - b)) for a, b in known]
+
+    places = placed(points)
+    thinned = [*places[:: max(1, len(places) // 200)], *places[-1:]]
+    line = " ".join(f"{a:.1f},{b:.1f}" for a, b in thinned)
+    dots = "".join(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in placed(marks))
     diagonal = (
         f'<path d="M{left} {top + side}L{left + side} {top}" stroke="currentColor" '
         'stroke-opacity="0.3" stroke-dasharray="4"/>'
@@ -293,5 +329,5 @@ def _figure(
         f'<text x="{left + side}" y="{top + side + 14}" text-anchor="end">1 {escape(x)}</text>'
         f'<text x="12" y="{top + side}" transform="rotate(-90 12 {top + side})">{escape(y)}</text>'
         f'<polyline points="{line}" fill="none" stroke="currentColor" stroke-width="1.5"/>'
-        f"{marks}</svg>"
+        f"{dots}</svg>"
     )

@@ -155,7 +155,14 @@ class SegmentCounter:
     def __init__(self, settings: SegmentSettings) -> None:
         self.settings = settings
         self.buffers = Buffer(), Buffer()
-        for pixel in settings.format.pixels():  # loads the kernels, before workers are forked
+        self.load()
+
+    def many(self) -> None:
+        """There is no kernel that reads and counts panoptic masks."""
+
+    def load(self) -> None:
+        """Load the kernels once, for all workers that are forked afterwards."""
+        for pixel in self.settings.format.pixels():
             segment_pairs(pixel, pixel, *[lambda values: (values[:, 0], values[:, 0])] * 2)
 
     def parts(self, pair: Pair) -> list[Rows | None]:

@@ -6,16 +6,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from segmetrics.evaluate.extras import Row, Section
+from segmetrics.evaluate.extras import Row, Section, tables_of
 from segmetrics.evaluate.metadata import Column, GroupOf
 from segmetrics.evaluate.warnings import Warnings
 
 if TYPE_CHECKING:
-    from segmetrics.statistics import ImageCounts, Slices
+    from segmetrics.evaluate.settings import Evaluation
+    from segmetrics.statistics import Resampled, Slices
 
 #: What is said of a split: its worst group, the best less the worst, the worst by the best, and how
 #: often groups that are drawn at random differ as much.
 DIFFERENCES = ("worst", "difference", "ratio", "p_value")
+#: The table of subgroups by the scores of extras.
+OF_EXTRAS = "by_scores"
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Subgroups(Column):
 
     def slices(
         self,
-        counts: ImageCounts,
+        counts: Resampled,
         score: str,
         level: float,
         warnings: Warnings,
@@ -62,7 +65,7 @@ class Subgroups(Column):
         """The scores of the subgroups.
 
         Args:
-            counts: the counts of the images.
+            counts: a table with one row an image, which have names.
             score: the score, as ``statistics.slices`` knows it.
             level: that of the intervals.
             warnings: gets what looks wrong.
@@ -70,7 +73,7 @@ class Subgroups(Column):
         """
         from segmetrics.statistics import slices
 
-        by = self.of([str(image) for image in counts.labels], warnings)
+        by = self.of([str(image) for image in counts.ids or ()], warnings)
         found = slices(counts, by, score, level=level, groups=groups)
         return replace(found, by=(self.column,))
 
@@ -81,13 +84,47 @@ class Subgroups(Column):
         figures = float(worst[title]), found.difference, found.ratio, found.p_value
         note = (
             f"{title} by {self.column}: the worst group is {worst['group']}, "
-            f"{found.difference:.3f} below the best. Groups drawn at random differ as much with "
+            f"{found.difference:.3f} from the best. Groups drawn at random differ as much with "
             f"p = {found.p_value:.2g}. Intervals: {100 * found.overall.level:g} %."
         )
         if found.small:
             note += " Groups of fewer than 30 images have intervals that are too narrow."
         scores = dict(zip(self.keys(title), figures, strict=True))
         return Section("by", f"{title} by {self.column}", rows, scores=scores, notes=[note])
+
+    def sections_of_extras(
+        self,
+        result: Evaluation,
+        keys: Sequence[str],
+        level: float,
+        warnings: Warnings,
+        groups: GroupOf | None,
+    ) -> list[Section]:
+        """The subgroups by the scores of extras, such as objects', as one table; none without any.
+
+        Args:
+            result: what was counted.
+            keys: the scores that are shown.
+            level: that of the intervals.
+            warnings: gets what looks wrong.
+            groups: what is drawn as one; None draws images.
+        """
+        rows = [
+            {"score": key, **row, "difference": found.difference, "p_value": found.p_value}
+            for extra in result.settings.extras
+            for table in tables_of(extra, result.extras[extra.name], result.names, warnings)
+            for key in keys
+            if key in table.keys()  # noqa: SIM118
+            for found in [self.slices(table, key, level, warnings, groups)]
+            for row in self.rows(found, "value")
+        ]
+        if not rows:
+            return []
+        note = (
+            "difference: the best less the worst group. p_value: how often groups drawn at random "
+            f"differ as much. Intervals: {100 * level:g} %."
+        )
+        return [Section(OF_EXTRAS, f"scores by {self.column}", rows, notes=[note])]
 
     @staticmethod
     def rows(found: Slices, title: str) -> Iterator[Row]:

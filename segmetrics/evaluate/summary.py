@@ -16,6 +16,7 @@ from rich.markup import escape
 import segmetrics
 from segmetrics import scores
 from segmetrics.counting.sparse import SparseMatrix
+from segmetrics.evaluate import circumstances
 from segmetrics.evaluate.extras import Row, Section
 from segmetrics.evaluate.metadata import GroupOf, Groups, number_drawn
 from segmetrics.evaluate.outputs import STANDARD_OUTPUT, table_csv
@@ -26,7 +27,6 @@ from segmetrics.evaluate.writing import (
     Table,
     bounds,
     counted,
-    problem_lines,
     shown,
     write_json,
     write_markdown,
@@ -114,6 +114,9 @@ class Summary:
         for section in sections:
             found |= section.scores
             intervals |= section.intervals
+        if by is not None:
+            of_both = level or 0.95, result.warnings, drawn
+            sections += by.sections_of_extras(result, list(found), *of_both)
         rows = _classes(result), _categories(result), _regions(result)
         return Summary(result, found, intervals, *rows, rows_of_images, sections, drawn)
 
@@ -174,10 +177,7 @@ class Summary:
             table.print(console)
         for note in self.notes:
             console.print(escape(note))
-        if left_out := self.result.left_out:
-            console.print(f"[bold]left out: {counted(len(left_out), 'file')}[/]")
-            for line in problem_lines(left_out):
-                console.print(escape(line))
+        circumstances.print_left_out(console, self.result.left_out)
         console.print(self.how_fast())
         console.file.flush()
 
@@ -263,10 +263,7 @@ class Summary:
             "images": self.images,
             **{section.key: section.rows for section in self.sections},
             "notes": [note for section in self.sections for note in section.notes],
-            "left_out": [
-                {"file": problem.file, "kind": problem.kind, "reason": problem.reason}
-                for problem in result.left_out
-            ],
+            "left_out": list(map(circumstances.of_json, result.left_out)),
             "missing_predictions": missing_predictions(list(result.scored.values())),
             "warnings": list(result.warnings),
             "seconds": result.seconds,

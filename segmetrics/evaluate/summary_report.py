@@ -10,7 +10,7 @@ import torch
 
 from segmetrics import report, scores
 from segmetrics.counting.sparse import SparseMatrix
-from segmetrics.evaluate import examples, images
+from segmetrics.evaluate import circumstances, examples, images
 from segmetrics.evaluate.extras import Row
 from segmetrics.evaluate.mask_pictures import worst_masks
 from segmetrics.evaluate.metadata import number_drawn
@@ -89,13 +89,8 @@ def write_of_masks(
 
 
 def _circumstances(summary: Summary, arguments: Mapping[str, object]) -> dict[str, Any]:
-    """How it was counted, what was left out, and the warnings."""
-    options = {name: valid(str(value)) for name, value in arguments.items()}
-    return {
-        "how": {**options, "counted": summary.how_fast()},
-        "left_out": [(valid(p.file), valid(p.reason)) for p in summary.result.left_out],
-        "warnings": [valid(warning) for warning in summary.result.warnings],
-    }
+    result = summary.result
+    return circumstances.of_report(arguments, result.left_out, result.warnings, summary.how_fast())
 
 
 def _sections(summary: Summary) -> list[report.Section]:

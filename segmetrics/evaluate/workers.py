@@ -1,4 +1,8 @@
-"""Workers read and count pairs: forked processes, or threads where the system cannot fork."""
+"""Workers read and count pairs.
+
+Threads count those that a kernel reads without the GIL, which are most. Forked processes count the
+others, or threads where the system cannot fork.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import sys
 import time
 from collections import Counter as Multiset
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -22,7 +26,7 @@ from segmetrics.evaluate.checkpoint import Checkpoint, Stored, digests
 from segmetrics.evaluate.counter import Counted
 from segmetrics.evaluate.memory import memory
 from segmetrics.evaluate.warnings import Warnings
-from segmetrics.files import MaskError, Pair, Problem, Rows
+from segmetrics.files import MaskError, Pair, Problem, Rows, load_kernels
 
 #: Whether workers can be forked; otherwise they are threads.
 FORKS = sys.platform == "linux"
@@ -34,6 +38,10 @@ PER_PROCESSOR = 4
 TABLES, A_CLASS = 3, 2**10
 
 
+#: Counts several pairs in one call that releases the GIL; None for those that it cannot count.
+CountMany = Callable[[Sequence[Pair]], Sequence[Counted | None]]
+
+
 class Counts(Protocol):
     """What counts pairs, as ``Counter`` does; a thread makes its own of ``settings``."""
 
@@ -41,6 +49,10 @@ class Counts(Protocol):
 
     @property
     def settings(self) -> Any: ...
+
+    def many(self) -> CountMany | None: ...
+
+    def load(self) -> None: ...
 
     def parts(self, pair: Pair) -> list[Rows | None]: ...
 
@@ -68,6 +80,7 @@ class Kept(Stored, Protocol):
 
 
 AnyLedger = TypeVar("AnyLedger", bound=Kept)
+Result = TypeVar("Result")
 
 
 def count_all(
@@ -106,11 +119,17 @@ def outcomes(
 
     Pairs of one target that follow each other go to one worker, which reads the target once.
     """
-    share = _in_processes if FORKS else _in_threads
+    if not with_digests and counter.many():
+        pairs = yield from _many_at_once(counter, pairs, workers)
+    if not pairs:
+        return
+    load_kernels(file for pair in pairs for file in (pair.preds, pair.target))
+    counter.load()
+    share = _in_processes if FORKS else _one_by_one_in_threads
     units = [(pair, rows) for pair in pairs for rows in counter.parts(pair)]
     place = {str(pair.target): i for i, pair in reversed(list(enumerate(pairs)))}
     units.sort(key=lambda unit: (place[str(unit[0].target)], unit[1].first if unit[1] else 0))
-    return _joined(units, share(counter, units, workers, with_digests))
+    yield from _joined(units, share(counter, units, workers, with_digests))
 
 
 def number_of_workers(asked: int | None, classes: int, processes: int) -> int:
@@ -289,34 +308,77 @@ def _one_by_one(
             yield (pair, rows), error.problem
 
 
-def _in_threads(
+def _one_by_one_in_threads(
     counter: Counts, units: Sequence[Unit], number: int, with_digests: bool
 ) -> Iterator[tuple[Unit, Counted | Problem]]:
     """Count pairs in threads, and yield outcomes as they arrive."""
-    queue = deque(_chunks(units, number))
-    outcomes = SimpleQueue[tuple[Unit, Counted | Problem] | Exception]()
 
-    def drawn() -> Iterator[Unit]:
+    def worker() -> Callable[[range], Iterator[tuple[Unit, Counted | Problem]]]:
+        own = type(counter)(counter.settings)
+        return lambda some: _one_by_one(own, [units[i] for i in some], with_digests)
+
+    return _in_threads(worker, _chunks(units, number), number)
+
+
+def _many_at_once(
+    counter: Counts, pairs: Sequence[Pair], number: int
+) -> Generator[tuple[Pair, Counted], None, list[Pair]]:
+    """Count pairs in threads, many in a call, yield outcomes, and return the pairs that are left.
+
+    A thread needs the GIL between calls only.
+    """
+
+    def worker() -> Callable[[range], list[tuple[range, Sequence[Counted | None]]]]:
+        count = counter.many()
+        assert count is not None
+        return lambda some: [(some, count(pairs[some.start : some.stop]))]
+
+    left = []
+    for some, found in _in_threads(
+        worker, _chunks([(pair, None) for pair in pairs], number), number
+    ):
+        for i, counted in zip(some, found, strict=True):
+            if counted is None:
+                left.append(pairs[i])
+            else:
+                yield pairs[i], counted
+    return left
+
+
+def _in_threads(
+    worker: Callable[[], Callable[[range], Iterable[Result]]], chunks: Sequence[range], number: int
+) -> Iterator[Result]:
+    """Give chunks to threads, each with a worker of its own, and yield results as they arrive."""
+    queue, results = deque(chunks), SimpleQueue[Result | Exception | None]()
+
+    def drawn() -> Iterator[range]:
         with suppress(IndexError):  # drawn empty, by this thread or another
             while True:
-                yield from [units[i] for i in queue.popleft()]
+                yield queue.popleft()
 
     def run() -> None:
         try:
-            for outcome in _one_by_one(type(counter)(counter.settings), drawn(), with_digests):
-                outcomes.put(outcome)
+            work = worker()
+            for chunk in drawn():
+                for result in work(chunk):
+                    results.put(result)
+            results.put(None)
         except Exception as error:  # passed on to the caller
-            outcomes.put(error)
+            results.put(error)
 
-    started = [Thread(target=run) for _ in range(min(number, len(units)))]
+    started = [Thread(target=run) for _ in range(min(number, len(chunks)))]
     for thread in started:
         thread.start()
+    running = len(started)
     try:
-        for _ in range(len(units)):
-            outcome = outcomes.get()
-            if isinstance(outcome, Exception):
-                raise outcome
-            yield outcome
+        while running:
+            result = results.get()
+            if isinstance(result, Exception):
+                raise result
+            if result is None:
+                running -= 1
+            else:
+                yield result
     finally:
         queue.clear()
         for thread in started:

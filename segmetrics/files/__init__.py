@@ -8,7 +8,7 @@
 from segmetrics.files.agreement import check_palettes, check_place
 from segmetrics.files.alignment import aligned, with_aligned_scores
 from segmetrics.files.extents import united
-from segmetrics.files.formats import FORMATS, load_readers, read
+from segmetrics.files.formats import FORMATS, load_kernels, load_readers, read
 from segmetrics.files.grids import Grid
 from segmetrics.files.masks import Buffer, LabelMap, Reading, Stored
 from segmetrics.files.meaning import VOID, to_binary
@@ -49,6 +49,7 @@ __all__ = [
     "find_classes",
     "find_images",
     "find_pairs",
+    "load_kernels",
     "load_readers",
     "parts",
     "printable",

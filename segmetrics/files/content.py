@@ -52,3 +52,10 @@ def content_of(path: Path, most: int = -1) -> bytes:
     """What a file holds, or its first bytes; sooner than ``Path.read_bytes``."""
     with FileIO(path) as file:
         return file.read(most)
+
+
+def content_if(kind: str, path: Path) -> bytes:
+    """What a file holds if it is of a kind, otherwise only its first bytes."""
+    with FileIO(path) as file:
+        head = file.read(HEAD)
+        return head + file.read() if kind_of(head) == kind else head

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from segmetrics.files.content import HEAD, content_of, kind_of
+from segmetrics.files.content import HEAD, content_if, content_of, kind_of
 from segmetrics.files.masks import Buffer, LabelMap, Reading, Stored
 from segmetrics.files.meaning import to_labels
 from segmetrics.files.problems import MaskError
@@ -113,15 +113,15 @@ def read(path: Path, reading: Reading | None = None, buffer: Buffer | None = Non
     return to_labels(path, read_stored(path, reading, buffer or Buffer()), reading)
 
 
-def read_stored(path: Path, reading: Reading, buffer: Buffer) -> Stored:
-    """What the reader of a mask's format finds.
+def read_stored(path: Path, reading: Reading, buffer: Buffer, data: bytes | None = None) -> Stored:
+    """What the reader of a mask's format finds; ``data`` is the content if it has been read.
 
     Raises:
         MaskError, ImportError: as ``read``.
     """
     with refusing(path):
         if FORMATS.get(suffix(path.name).lower()) == PNG:  # most are: one file is opened once
-            data = content_of(path)
+            data = content_if(PNG.name, path) if data is None else data
             if kind_of(data) == PNG.name:
                 found: Stored = PNG.imported.decoded(path, data, buffer)
                 return found
@@ -186,9 +186,13 @@ def load_readers(paths: Iterable[Path]) -> None:
                 f"{path} and others need {form.library}. Install it with "
                 "`pip install segmetrics[medical]`."
             ) from error
-        module = form.imported
-        if form == PNG:
-            module.load_kernels()
+        form.imported  # noqa: B018
+
+
+def load_kernels(paths: Iterable[Path]) -> None:
+    """Load the kernels that decode these masks once, for workers that are forked afterwards."""
+    if any(FORMATS.get(suffix(path.name).lower()) == PNG for path in paths):
+        PNG.imported.load_kernels()
 
 
 def suffix(name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from segmetrics._compile import kernel
+from segmetrics._compile import kernel, longer
 from segmetrics.files.masks import Array
 from segmetrics.files.png_kernels import PAETH, UP, WORD, ZEROS, load, undo
 
@@ -39,7 +39,7 @@ def color_runs(filtered: Array, height: int, width: int) -> tuple[int, Runs, Run
         begin = y * (length + 1)
         kind, stored = filtered[begin], filtered[begin + 1 : begin + 1 + length]
         while found + width + 1 > len(starts):
-            starts, colors = _longer(starts), _longer(colors)
+            starts, colors = longer(starts), longer(colors)
         first = found
         if y > 0 and kind in (UP, PAETH) and _are_zero(stored):
             for run in range(of_above, first):  # the row above once more
@@ -53,13 +53,6 @@ def color_runs(filtered: Array, height: int, width: int) -> tuple[int, Runs, Run
         of_above = first
     starts[found] = height * width
     return height, starts[: found + 1].copy(), colors[:found].copy()
-
-
-@kernel
-def _longer(array: Runs) -> Runs:
-    longer = np.empty(2 * len(array), array.dtype)
-    longer[: len(array)] = array
-    return longer
 
 
 @kernel

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 Kind = Literal["no target", "no prediction", "ambiguous", "format", "unreadable", "channels",
-               "values", "sizes", "axes", "grid", "spacing", "labels", "instances",
+               "values", "scores", "sizes", "axes", "grid", "spacing", "labels", "instances",
                "colors", "frames", "large", "palettes",
                "arrays", "one-hot", "volumes", "segments", "inaccessible"]  # fmt: skip
 
@@ -69,6 +69,11 @@ KINDS: dict[Kind, tuple[str, str]] = {
     "values": (
         "masks whose values are no labels",
         "A mask holds integers, one label a pixel.",
+    ),
+    "scores": (
+        "files that hold no probabilities",
+        "--probabilities reads floats in [0, 1], or 8 or 16 bits that stand for them; with "
+        "--from-logits floats of any size. Label maps are scored without either.",
     ),
     "arrays": (
         "archives whose mask is not known",

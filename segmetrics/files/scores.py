@@ -31,11 +31,11 @@ def to_scores(path: Path, stored: Stored, reading: Reading) -> LabelMap:
     values, grid, classes = stored.values, stored.grid, reading.channels
     if stored.bands or stored.palette:
         channels = "one channel of probabilities" if classes is None else "(C, H, W)"
-        raise MaskError("values", path, f"a colour image, expected {channels}")
+        raise MaskError("scores", path, f"a colour image, expected {channels}")
     dtype = values.dtype.newbyteorder("=")
     if dtype.kind != "f" and (reading.logits or dtype not in SCALES):
         scaled = "" if reading.logits else " in [0, 1], or 8 or 16 bits that stand for them"
-        raise MaskError("values", path, f"{kind_of(dtype)}, expected floats{scaled}")
+        raise MaskError("scores", path, f"{kind_of(dtype)}, expected floats{scaled}")
     size = values.shape
     if classes is not None:
         values, grid = _classes_first(path, values, grid, reading)
@@ -43,7 +43,7 @@ def to_scores(path: Path, stored: Stored, reading: Reading) -> LabelMap:
     if not 2 <= first.ndim <= 3:
         expected = "(H, W) or (D, H, W)" if classes is None else "(C, H, W) or (C, D, H, W)"
         detail = f"{times(size) or '()'}, expected probabilities {expected}"
-        raise MaskError("values", path, detail)
+        raise MaskError("scores", path, detail)
     maps = np.array(values, np.float32, order="C", ndmin=values.ndim + (classes is None))
     maps = maps.reshape(classes or 1, *first.shape)
     if dtype in SCALES:
@@ -67,7 +67,9 @@ def _classes_first(
         detail += f"the scores of each {one}"
         if values.ndim > 2 and values.shape[-1] == classes:
             detail += ". Store the classes along the first axis: np.moveaxis(scores, -1, 0)"
-        raise MaskError("values", path, detail)
+        elif values.ndim == 2 or classes == 2:
+            detail += ". Of the foreground alone: --binary"
+        raise MaskError("scores", path, detail)
     return np.moveaxis(values, axis, 0), grid.without(axis) if grid and found else None
 
 
@@ -88,7 +90,7 @@ def _labels(path: Path, maps: Array, reading: Reading, scale: int | None) -> Arr
         wrong = np.abs(total - 1) > tolerance
         if number := np.count_nonzero(wrong):
             raise MaskError(
-                "values", path,
+                "scores", path,
                 f"the probabilities of {number:,} of {wrong.size:,} pixels do not sum to 1 over "
                 f"the classes, {total[wrong][0]:.6g} the first. Logits? Pass --from-logits. "
                 "Regions that overlap? Pass --region-channels",
@@ -105,4 +107,4 @@ def _check_values(path: Path, values: Array, *, logits: bool) -> None:
         if not logits and first == first:
             hint = ". Logits? Pass --from-logits"
         what = "NaN or infinite" if logits else "outside [0, 1]"
-        raise MaskError("values", path, f"{among} {what}, {first!s} the first{hint}")
+        raise MaskError("scores", path, f"{among} {what}, {first!s} the first{hint}")

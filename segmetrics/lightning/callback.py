@@ -28,6 +28,7 @@ from segmetrics.lightning.pictures import (
 from segmetrics.lightning.tally import Kept, Tally
 from segmetrics.metrics import ProbabilityMetrics, SegmentationMetrics
 from segmetrics.metrics.calibration import draw_bins
+from segmetrics.metrics.probability import draw_dice
 from segmetrics.overlays import Picture
 from segmetrics.recipes import JointArguments
 from segmetrics.report import Example
@@ -95,7 +96,8 @@ class SegmentationCallback(Callback):
         max_side: larger images are shrunk until no side has more pixels.
         confusion_matrix: whether the matrix is drawn, by matplotlib.
         probabilities: whether calibration is measured, too; its diagram is drawn as
-            ``val/reliability`` if the confusion matrix is drawn.
+            ``val/reliability``, and of ``task="binary"`` the Dice score over the threshold as
+            ``val/dice``, if the confusion matrix is drawn.
         every_n_epochs: in ``fit``, pictures are logged every so many epochs; in ``validate`` and
             ``test`` always.
         prefix: of all keys; by default ``"val/"``, in ``test`` ``"test/"``.
@@ -411,10 +413,17 @@ class SegmentationCallback(Callback):
                 for board in boards:
                     board(f"{prefix}confusion_matrix{suffix}", [picture], None, step)
             if self.confusion_matrix and tally.calibration is not None and tally.bins:
-                read_as, ece = tally.calibration.counting, tally.calibration.compute()["ECE"]
-                drawn = draw_bins(tally.bins, read_as, self.class_names, f"ECE {ece:.4f}", None)
+                read_as, found = tally.calibration.counting, tally.calibration.compute()
+                title = f"ECE {found['ECE']:.4f}"
+                drawn = {
+                    "reliability": draw_bins(tally.bins, read_as, self.class_names, title, None)
+                }
+                if tally.dice is not None:
+                    best = found["best_threshold"].item(), found["best_dice"].item()
+                    drawn["dice"] = draw_dice(*tally.dice, best)
                 for board in boards:
-                    board(f"{prefix}reliability{suffix}", [drawn_figure(drawn[0])], None, step)
+                    for name, (figure, _) in drawn.items():
+                        board(f"{prefix}{name}{suffix}", [drawn_figure(figure)], None, step)
             if self.examples[i]:
                 score = next(iter(tally.metric.recipes))
                 captions = [f"{e.name}: {score} {e.score:.3f}" for e in self.examples[i]]

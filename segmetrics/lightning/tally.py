@@ -32,6 +32,7 @@ class Tally:
     metric: SegmentationMetrics
     calibration: ProbabilityMetrics | None = None
     bins: Bins | None = None
+    dice: tuple[Tensor, Tensor] | None = None
     kept: list[Kept] = field(default_factory=list)
     seen: int = 0
 
@@ -46,7 +47,7 @@ class Tally:
         self.metric.reset()
         if self.calibration is not None:
             self.calibration.reset()
-        self.kept, self.seen, self.bins = [], 0, None
+        self.kept, self.seen, self.bins, self.dice = [], 0, None, None
 
     def count(self, preds: Tensor, target: Tensor) -> None:
         """Count a batch, on its device."""
@@ -90,6 +91,7 @@ class Tally:
         if self.calibration is not None:  # in every process: it syncs
             self.calibration.to(device).compute()
             self.bins = self.calibration.bins()
+            self.dice = self.calibration._over_thresholds()
         return counts
 
     @property

@@ -24,6 +24,9 @@ from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.distributed import sum_over_processes
 from segmetrics.recipes import AggregationLevel
 
+#: Elements of which torch gives one thread at least so many.
+SHARED = 2**15
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 Value = TypeVar("Value")
 
@@ -51,6 +54,17 @@ class MetricKwargs(TypedDict, total=False):
     distributed_available_fn: Callable[..., bool] | None
     sync_on_compute: bool
     compute_with_cache: bool
+
+
+def _sum(state: Tensor, added: Tensor) -> Tensor:
+    """The sum; of a large state on the CPU by NumPy.
+
+    torch would share it among its threads, and wait for each, on a busy machine for milliseconds.
+    """
+    large = state.device.type == "cpu" and state.numel() > SHARED
+    if not large or torch.compiler.is_compiling():
+        return state + added
+    return torch.from_numpy(state.numpy() + added.numpy())
 
 
 class Fixed(Generic[Value]):
@@ -199,41 +213,39 @@ class SumMetric(Metric):
         for keyword in kwargs:
             if keyword not in self._inputs:
                 raise TypeError(unknown(type(self).__name__, keyword, self._inputs))
-        with torch.no_grad():
-            batch = self._batch(*args, **kwargs)
-            total = self._over_processes(batch) if self.dist_sync_on_step else batch
-            self._add(batch)
-            self._mark_updated()
-            self._forward_cache = self._value(*total)
+        batch = self._batch(*args, **kwargs)
+        total = self._over_processes(batch) if self.dist_sync_on_step else batch
+        self._add(batch)
+        self._mark_updated()
+        self._forward_cache = self._value(*total)
         return self._forward_cache
 
     def _add(self, batch: tuple[Tensor, ...]) -> None:
-        if batch[0].device != self._states[0].device:
+        states = self._states
+        if batch[0].device != states[0].device:
             raise ValueError(
-                f"the inputs are on {batch[0].device}, the metric is on {self._states[0].device}. "
+                f"the inputs are on {batch[0].device}, the metric is on {states[0].device}. "
                 f"Move the metric with `.to({str(batch[0].device)!r})`."
             )
         # assigned, not added in place, so that returned references keep their values
-        self._assign([state + added for state, added in zip(self._states, batch, strict=True)])
+        self._assign([_sum(state, added) for state, added in zip(states, batch, strict=True)])
 
     def _assign(self, states: Sequence[Tensor]) -> None:
-        for name, state in zip(self._defaults, states, strict=True):
-            setattr(self, name, state)
+        # not by ``nn.Module.__setattr__``, whose search for parameters takes a while
+        vars(self).update(zip(self._defaults, states, strict=True))
 
     def _mark_updated(self) -> None:
-        self._computed = None
-        if torch.compiler.is_compiling():
-            self._update_count = (
-                1  # written but not read, as a guard on it would recompile every call
-            )
+        attributes = vars(self)
+        attributes["_computed"] = None
+        if torch.compiler.is_compiling():  # a count that is read is a guard: calls would recompile
+            attributes["_update_count"] = 1
         else:
-            self._update_count += 1
+            attributes["_update_count"] += 1
 
     def _wrap_update(self, update: Callable[..., None]) -> Callable[..., None]:
         @wraps(update)
         def wrapped(*args: Any, **kwargs: Any) -> None:
-            with torch.no_grad():
-                update(*args, **kwargs)
+            update(*args, **kwargs)  # reads inputs without their gradients
             self._mark_updated()
 
         return wrapped

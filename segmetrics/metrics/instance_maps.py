@@ -1,7 +1,9 @@
-"""Instance maps as inputs: tensors whose pixels say the ids of objects."""
+"""Instance maps as inputs: tensors whose pixels say the ids of objects, and errors in them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 from segmetrics.counting.hints import conversion, described
 from segmetrics.counting.inputs import LABEL_DTYPES
 from segmetrics.objects.rules import Rules
+from segmetrics.statistics import ImageId
 from segmetrics.surfaces import axes_of_size
 
 Array = NDArray[Any]
@@ -86,3 +89,26 @@ def instance_maps(preds: Tensor, target: Tensor, task: str) -> tuple[Array, Arra
     shape = len(target), *(size[axis] for axis in axes), values
     of_preds, of_target = (side.detach().cpu().numpy().reshape(shape) for side in (preds, target))
     return of_preds, of_target, size
+
+
+class ImageError(ValueError):
+    """What is wrong with an image of a batch; ``image`` is its index."""
+
+    def __init__(self, image: int, detail: object) -> None:
+        super().__init__(f"image {image} of the batch: {detail}")
+        self.image, self.detail = image, detail
+
+
+@contextmanager
+def naming_images(image_ids: Tensor | Iterable[ImageId] | None) -> Iterator[None]:
+    """Errors of single images name them by their ids, if they have any."""
+    try:
+        yield
+    except ImageError as error:
+        if image_ids is None:
+            raise
+        ids = image_ids.tolist() if isinstance(image_ids, Tensor) else list(image_ids)
+        if error.image >= len(ids):  # too few, which is another error
+            raise
+        name = f"image {ids[error.image]!r}, {error.image} of the batch"
+        raise ValueError(f"{name}: {error.detail}") from None

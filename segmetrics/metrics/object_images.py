@@ -13,6 +13,7 @@ from segmetrics._arguments import identifier
 from segmetrics._help import explained
 from segmetrics.counting import BAD_KINDS, raise_if_bad
 from segmetrics.metrics.base import uncompiled
+from segmetrics.metrics.instance_maps import naming_images
 from segmetrics.metrics.objects import ObjectMetrics
 from segmetrics.metrics.rows import ImageRows, each_once, rows_of, worst_images
 from segmetrics.metrics.spacing import Spacing
@@ -91,7 +92,8 @@ class ObjectImageScores(ImageRows, ObjectMetrics):
     ) -> tuple[Tensor, ...]:
         counting = replace(self.counting, per_image=True)
         bad = self._bad(preds, target, counting)
-        found = self._sums(preds, target, spacing).flatten(1).to(bad.device)
+        with naming_images(image_ids):
+            found = self._sums(preds, target, spacing).flatten(1).to(bad.device)
         return rows_of(torch.cat([found, bad], 1), image_ids)
 
     def _value(self, *states: Tensor) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from segmetrics.counting.inputs import LABEL_DTYPES
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics import means
 from segmetrics.metrics.base import MetricKwargs, uncompiled
+from segmetrics.metrics.instance_maps import ImageError
 from segmetrics.metrics.views import KeyedMetric, checked_prefix
 from segmetrics.objects import segment_and_band_pairs, segment_pairs
 from segmetrics.objects.panoptic import TP, Categories, matched_counts, panoptic_scores
@@ -218,7 +219,7 @@ class PanopticQuality(KeyedMetric):
             else:
                 pairs, bands = segment_pairs(*of), None
         except ValueError as error:
-            raise ValueError(f"image {image} of the batch: {error}") from None
+            raise ImageError(image, error) from None
         modified_from = self.categories.things if self.modified else None
         classes = self.categories.classes
         return matched_counts(pairs, classes, modified_from=modified_from, bands=bands)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from segmetrics._help import explained
+from segmetrics.metrics.instance_maps import naming_images
 from segmetrics.metrics.panoptic import PanopticQuality, check_segments
 from segmetrics.metrics.rows import ImageRows, each_once, rows_of, worst_images
 from segmetrics.statistics import ImageId, PanopticCounts
@@ -75,7 +76,9 @@ class PanopticImageScores(ImageRows, PanopticQuality):
         crowd: Tensor | None = None,
         image_ids: Tensor | Iterable[ImageId] | None = None,
     ) -> tuple[Tensor, ...]:
-        return rows_of(self._counts(preds, target, crowd).flatten(1), image_ids)
+        with naming_images(image_ids):
+            counts = self._counts(preds, target, crowd)
+        return rows_of(counts.flatten(1), image_ids)
 
     def _value(self, *states: Tensor) -> dict[str, Tensor]:
         rows, once = each_once(states[0])
@@ -93,7 +96,7 @@ class PanopticImageScores(ImageRows, PanopticQuality):
         rows, ids = self._rows_of_images()
         names = "modified", "boundary", "dilation_ratio", "allow_unknown_preds_category"
         return PanopticCounts(
-            rows.view(len(rows), -1, 4),
+            rows.view(len(rows), len(self.class_names), 4),
             self.class_names,
             self.categories.things,
             ids,

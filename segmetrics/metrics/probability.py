@@ -33,6 +33,14 @@ from segmetrics.probabilities.recipes import (
 )
 
 
+def draw_dice(dice: Tensor, threshold: Tensor, best: tuple[float, float]) -> tuple[Any, Any]:
+    """Draw the Dice score over the threshold, and mark the best threshold and its score."""
+    from segmetrics.plotting import lines
+
+    title = f"best Dice {best[1]:.4f} at {best[0]:.4f}"
+    return lines([("", threshold, dice)], ("threshold", "Dice"), title=title, points=[best])
+
+
 @explained_probability
 class ProbabilityMetrics(KeyedMetric, ProbabilityMetric):
     """The usual scores of probabilities from one update and one sync.
@@ -160,6 +168,14 @@ class ProbabilityMetrics(KeyedMetric, ProbabilityMetric):
     def bins(self) -> Bins:
         """The bins over all batches and processes, see ``CalibrationError.bins``."""
         return bins_of(self, self.error)
+
+    def _over_thresholds(self) -> tuple[Tensor, Tensor] | None:
+        """Dice ``(n,)`` over the threshold ``(n,)``, of all processes; None without thresholds."""
+        if not self.curves:
+            return None
+        with self._synced():
+            dice, threshold = self.best.over_thresholds(self._states[1])
+        return dice[0], threshold
 
     def _arguments(self) -> dict[str, tuple[object, object]]:
         arguments = super()._arguments() | {"n_bins": (self.counting.bins, 15)}

@@ -22,7 +22,7 @@ from segmetrics.counting.settings import InputFormat, Pixels, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics.base import Fixed, MetricKwargs, SumMetric
 from segmetrics.metrics.counted import checked_names, counting_arguments, default_names
-from segmetrics.metrics.instance_maps import check_arguments, instance_maps
+from segmetrics.metrics.instance_maps import ImageError, check_arguments, instance_maps
 from segmetrics.metrics.spacing import (
     Spacing,
     Steps,
@@ -258,7 +258,7 @@ class RuledMetric(KeyedMetric):
             try:
                 found[i] = self.scheme.count_ids(*maps, self.counting, of_image)
             except ValueError as error:
-                raise ValueError(f"image {i} of the batch: {error}") from None
+                raise ImageError(i, error) from None
         return torch.from_numpy(found)
 
     def _bad(self, preds: Tensor, target: Tensor, counting: Counting) -> Tensor:

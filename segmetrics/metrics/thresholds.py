@@ -31,6 +31,7 @@ from segmetrics.probabilities.recipes import (
 class PointsMetric(CurveMetric):
     """A curve over all thresholds. On a GPU ``compute`` and ``forward`` wait for the device."""
 
+    higher_is_better = None  # type: ignore[assignment]  # neither, as in torchmetrics
     draws_roc = True
     recipe: PointsRecipe
     #: A curve's parts of its points.

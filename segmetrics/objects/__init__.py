@@ -35,8 +35,8 @@ __all__ = [
 
 #: Pixels are connected if they share a corner, an edge or a face, or a face only (in 2D: an edge).
 Connectivity = Literal["full", "faces"]
-#: Pixels of two maps whose components take half a millisecond.
-PIXELS_A_THREAD = 2**20
+#: Bytes of two maps whose objects take half a millisecond, unless there are many.
+BYTES_A_THREAD = 2**23
 
 
 def object_pairs(
@@ -68,7 +68,7 @@ def object_pairs(
     found_preds, found_target = run_jobs(
         lambda side: backend.components(side[0], full, side[1]),
         list(zip(volumes, (of_preds, of_target), strict=True)),
-        at_most=target.size // PIXELS_A_THREAD,
+        at_most=(preds.nbytes + target.nbytes) // BYTES_A_THREAD,
     )
     return _pairs(backend, found_preds, found_target, maps, target.shape).counted()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from segmetrics.objects.table import IGNORED, NO_OBJECT, Bools, Ints, ObjectPair
 
 #: Values below it are looked up in a table.
 FEW = 256
+
+#: Says which label values are, see ``counting.codes``.
+CodeOf = Callable[[Ints, Counting], Ints]
 
 
 def pairs_of(
@@ -80,18 +84,30 @@ class UnknownLabelError(ValueError):
     """A label that has no meaning."""
 
 
-def _labels(
-    values: Ints, code_of: Callable[[Ints, Counting], Ints], other: int, counting: Counting
-) -> Ints:
+def _labels(values: Ints, code_of: CodeOf, other: int, counting: Counting) -> Ints:
     """Where labels, or what stands for those that are ignored or abstentions, are in ``rows``."""
     few = len(values) and values.min() >= 0 and values.max() < FEW
-    found = code_of(np.arange(FEW) if few else values, counting)
-    place = np.where(found == counting.labels, other, found) - IGNORED
-    place[found > counting.labels] = -1
-    place = place[values] if few else place
-    if place.min(initial=0) < 0:
+    places = (
+        _places_of_few(code_of, other, counting)[values]
+        if few
+        else _places(values, code_of, other, counting)
+    )
+    if places.min(initial=0) < 0:
         raise UnknownLabelError
-    return place
+    return places
+
+
+@lru_cache(8)
+def _places_of_few(code_of: CodeOf, other: int, counting: Counting) -> Ints:
+    return _places(np.arange(FEW), code_of, other, counting)
+
+
+def _places(values: Ints, code_of: CodeOf, other: int, counting: Counting) -> Ints:
+    """Where labels are in ``rows``, or -1 of those without a meaning."""
+    found = code_of(values, counting)
+    places: Ints = np.where(found == counting.labels, other, found).astype(np.int64) - IGNORED
+    places[found > counting.labels] = -1
+    return places
 
 
 def sized(pairs: ObjectPairs, rules: Rules, smallest: int) -> tuple[ObjectPairs, Bools]:

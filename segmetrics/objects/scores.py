@@ -7,8 +7,9 @@ A new score is a function that reads sums, and one that sums where they are not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,8 @@ class Image:
     def targets(self, values: Any = 1) -> Ints:
         """The sum of integers over the objects of the target that count ``(classes,)``."""
         m = self.matched
-        return self._by_class(m.pairs.target.classes, np.where(m.counted, values, 0))
+        counted = values if self._all_count else np.where(m.counted, values, 0)
+        return self._by_class(m.pairs.target.classes, counted)
 
     def preds(self, values: Any = 1) -> Ints:
         """The sum of integers over the predicted objects ``(classes,)``."""
@@ -54,17 +56,25 @@ class Image:
 
     def _by_class(self, classes: Ints, values: Any) -> Ints:
         total = np.zeros(self.classes, np.int64)
-        np.add.at(total, classes, np.broadcast_to(values, classes.shape).astype(np.int64))
+        np.add.at(total, classes, values)
         return total
 
-    def of_classes(self) -> Iterable[tuple[int, Matched]]:
+    @cached_property
+    def _all_count(self) -> bool:
+        return bool(self.matched.counted.all())
+
+    @cached_property
+    def of_classes(self) -> Sequence[tuple[int, Matched]]:
         """The classes that have an object, each with its objects."""
-        pairs = replace(self.matched.pairs, target_map=None, preds_map=None)
-        for label in np.union1d(pairs.target.classes, pairs.preds.classes).tolist():
+        m, found = self.matched, []
+        pairs = replace(m.pairs, target_map=None, preds_map=None)
+        there = np.zeros(self.classes, np.bool_)
+        there[pairs.target.classes] = there[pairs.preds.classes] = True
+        for label in np.flatnonzero(there).tolist():
             target, preds = pairs.target.classes == label, pairs.preds.classes == label
-            m = self.matched
             of_class = pairs.keep(target, preds), m.found[target], m.right[preds]
-            yield label, Matched(*of_class, m.counted[target], m.iou[target])
+            found.append((label, Matched(*of_class, m.counted[target], m.iou[target])))
+        return found
 
 
 # --- What is summed -------------------------------------------------------------------------------
@@ -132,7 +142,10 @@ def aggregated(image: Image) -> dict[str, Ints]:
     """
     pairs = image.matched.pairs
     best = np.lexsort((-iou_of_pairs(pairs), pairs.pair_target))
-    best = best[np.diff(pairs.pair_target[best], prepend=-1) > 0]  # the first of each object
+    of_target = pairs.pair_target[best]
+    best = best[
+        np.append(True, of_target[1:] != of_target[:-1])[: len(best)]
+    ]  # each object's first
     best = best[pairs.pair_pixels[best] > 0]
     target, preds, shared = (
         values[best] for values in (pairs.pair_target, pairs.pair_preds, pairs.pair_pixels)
@@ -141,7 +154,8 @@ def aggregated(image: Image) -> dict[str, Ints]:
     joined[target] += pairs.preds.sizes[preds] - shared
     intersection = np.zeros_like(joined)
     intersection[target] = shared
-    unused = np.isin(np.arange(len(pairs.preds.sizes)), preds, invert=True)
+    unused = np.ones(len(pairs.preds.sizes), np.bool_)
+    unused[preds] = False
     return {
         "intersection": image.targets(intersection),
         "union": image.targets(joined) + image.preds(pairs.preds.sizes * unused),
@@ -151,7 +165,7 @@ def aggregated(image: Image) -> dict[str, Ints]:
 def information(image: Image) -> dict[str, Ints]:
     """Variation of information of each class of the image, in bits; all else is one object."""
     columns = {name: np.zeros(image.classes, np.int64) for name in ("images", "information")}
-    for label, m in image.of_classes():
+    for label, m in image.of_classes:
         total = m.pairs.pixels
         target, preds = (np.append(s.sizes, total - s.sizes.sum()) for s in sides(m))
         shared = joint(m)
@@ -164,7 +178,7 @@ def information(image: Image) -> dict[str, Ints]:
 def adapted_rand(image: Image) -> dict[str, Ints]:
     """Adapted Rand error of each class of the image, over the pixels of target objects."""
     columns = {name: np.zeros(image.classes, np.int64) for name in ("rand_images", "rand")}
-    for label, m in image.of_classes():
+    for label, m in image.of_classes:
         rest_of_target, _, _ = rests(m)
         shared = np.concatenate([m.pairs.pair_pixels, rest_of_target])
         preds = np.zeros(len(m.pairs.preds.sizes) + 1, np.int64)
@@ -202,9 +216,10 @@ def precision(s: Sums) -> Any:
 
 
 def f1(s: Sums) -> Any:
-    """``2PR / (P + R)``; 0 where only one side has objects."""
+    """``2PR / (P + R)``; 0 where one of the two is undefined and an object is missed or false."""
     recalled, precise = s["found"] * s["preds"], s["right"] * s["target"]
-    nothing = (recalled + precise == 0) * (s["target"] + s["preds"])
+    wrong = s["target"] - s["found"] + s["preds"] - s["right"]
+    nothing = (recalled + precise == 0) * wrong
     return 2 * s["found"] * s["right"] / (recalled + precise + nothing)
 
 
@@ -277,6 +292,8 @@ ERRORS = (
     "variation_of_information",
     "adapted_rand_error",
 )
+#: Scores that say nothing of quality.
+AMOUNTS = ("target_objects", "predicted_objects")
 
 # --- Helpers --------------------------------------------------------------------------------------
 
@@ -325,4 +342,4 @@ def same_pairs(sizes: Ints) -> int:
     return int((sizes * (sizes - 1)).sum())
 
 
-__all__ = ["ERRORS", "SCORES", "SUMMED", "Bools", "Image", "Sums"]
+__all__ = ["AMOUNTS", "ERRORS", "SCORES", "SUMMED", "Bools", "Image", "Sums"]

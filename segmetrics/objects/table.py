@@ -26,7 +26,7 @@ Meaning = Callable[[Ints], Ints]
 
 
 class Runs(NamedTuple):
-    """A map cut into runs of equal pixels; a row begins with a run.
+    """A flat map cut into runs of equal pixels.
 
     Attributes:
         starts: position of every run's first pixel in the flat map, then the number of pixels.

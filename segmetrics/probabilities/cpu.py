@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from segmetrics._parallel import Result, share
-from segmetrics.counting.cpu import SCORES_A_THREAD, Coding
+from segmetrics.counting.cpu import Coding
 from segmetrics.counting.cpu_readers import (
     INFINITY,
     Array,
@@ -102,7 +102,7 @@ class Measuring(Coding):
         return share(
             lambda boxes: work(self._measured(boxes)),
             self.boxes,
-            at_most=self.work // SCORES_A_THREAD,
+            at_most=self.at_most,
         )
 
     def measure(self, measured: Measured, temperature: float) -> None:

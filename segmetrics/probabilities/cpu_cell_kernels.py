@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._compile import kernel
-from segmetrics.counting.cpu_kernels import _row_offset, _row_place
+from segmetrics.counting.cpu_intrinsics import bits_of, prefetch
+from segmetrics.counting.cpu_kernels import _code, _row_offset, _row_place
 from segmetrics.counting.cpu_resize_kernels import _hold_rows, _resize_row, _runs
 from segmetrics.probabilities.cells import BAD, CELLS, OF_LOGIT, OF_PROBABILITY, ZERO
 from segmetrics.probabilities.inputs import NOT_A_NUMBER, OUTSIDE_0_1
@@ -27,12 +28,13 @@ Box = tuple[int, int, int, int]
 
 #: Places behind the cells, for the codes of pixels that do not count, less the labels.
 BEHIND = 16
-#: Infinity in the bits of fp32 and fp16, and one in those of fp16.
-INFINITY, INFINITE_HALF, ONE_HALF = 0x7F800000, 0x7C00, 0x3C00
+#: Infinity and 1/2 in the bits of fp32; infinity and 1 in those of fp16.
+INFINITY, ONE_HALF = 0x7F800000, 0x3F000000
+HALF_INFINITY, HALF_ONE = 0x7C00, 0x3C00
 #: What bits are those of.
 LOGITS, PROBABILITIES, HALF_LOGITS, HALF_PROBABILITIES = range(4)
-#: Pixels whose places are found at once.
-TILE = 8192
+#: Pixels whose places are found at once, and those of whose scores a line of a cache holds.
+TILE, LINE = 2**12, 16
 
 
 @kernel
@@ -154,93 +156,97 @@ def half_places(bits: Bits, codes: Codes, labels: int, logits: bool, places: Bit
         code = np.int32(codes[i])
         place = 2 * key + code
         if not logits:
-            place = place if (b >= 0) & (b <= ONE_HALF) else outside
-        place = place if (b & np.int32(0x7FFF)) <= INFINITE_HALF else nan
+            place = place if (b >= 0) & (b <= HALF_ONE) else outside
+        place = place if (b & np.int32(0x7FFF)) <= HALF_INFINITY else nan
         places[i] = place if code < labels else behind + code
     return 0
 
 
 @kernel
 def probability_places(
-    probabilities: Floats, smaller: Floats, codes: Codes, labels: int, places: Bits
+    probabilities: Floats, label: int, codes: Codes, labels: int, places: Bits
 ) -> Any:
-    """``logit_places`` of fp32 probabilities; ``smaller`` is for those of p and 1 - p."""
-    n = len(codes)
-    for i in range(n):
-        p = probabilities[i] + np.float32(0)  # -0.0 becomes 0.0
-        smaller[i] = p if p <= np.float32(0.5) else np.float32(1) - p
-    bits = smaller.view(np.int32)
-    rounded, behind = np.int32(0), np.int32(2 * CELLS) - np.int32(labels)
-    nan, outside = np.int32(2 * CELLS + NOT_A_NUMBER), np.int32(2 * CELLS + OUTSIDE_0_1)
-    for i in range(n):
-        p, b, code = probabilities[i], bits[i], np.int32(codes[i])
-        prefix = b >> OF_PROBABILITY
-        key = prefix if p <= np.float32(0.5) else np.int32(BAD - 1) - prefix
-        counts, possible = code < labels, (p >= np.float32(0)) & (p <= np.float32(1))
-        place = 2 * key + code
-        place = place if possible else outside
-        place = place if p == p else nan
-        places[i] = place if counts else behind + code
-        inexact = counts & possible & ((b & np.int32(2**OF_PROBABILITY - 1)) != 0)
+    """``logit_places`` of fp32 probabilities that pixels are of a label."""
+    behind, this = np.int32(2 * CELLS) - np.int32(labels), np.int32(label)
+    rounded, largest = np.int32(0), np.uint32(0)
+    for i in range(len(codes)):
+        p, code = probabilities[i] + np.float32(0), np.int32(codes[i])  # -0.0 becomes 0.0
+        bits, rest = bits_of(p), bits_of(np.float32(1) - p)
+        is_low = bits <= np.int32(ONE_HALF)
+        smaller = bits if is_low else rest
+        place = np.int32(np.int32(smaller >> np.int32(OF_PROBABILITY)) << np.int32(1))
+        place = place if is_low else np.int32(np.int32(2 * (BAD - 1)) - place)
+        counts, place = code < np.int32(labels), np.int32(place + np.int32(code == this))
+        places[i] = place if counts else np.int32(behind + code)
+        magnitude = np.uint32(smaller)
+        largest, possible = max(largest, magnitude), magnitude <= np.uint32(ONE_HALF)
+        inexact = counts & possible & ((smaller & np.int32(2**OF_PROBABILITY - 1)) != 0)
         rounded = np.int32(rounded + np.int32(inexact))
+    if largest > np.uint32(ONE_HALF):  # min(p, 1 - p) of some is negative or NaN
+        for i in range(len(codes)):
+            p = probabilities[i]
+            if codes[i] < labels and not (p >= np.float32(0) and p <= np.float32(1)):
+                places[i] = 2 * CELLS + (OUTSIDE_0_1 if p == p else NOT_A_NUMBER)
     return rounded
 
 
 @kernel
-def class_places(
-    probabilities: Floats, smaller: Floats, label: int, codes: Codes, labels: int, places: Bits
-) -> Any:
-    """``probability_places`` of a class, where counted probabilities are known to be possible."""
-    n = len(codes)
-    for i in range(n):
-        p = probabilities[i]
-        smaller[i] = p if p <= np.float32(0.5) else np.float32(1) - p
-    bits = smaller.view(np.int32)
-    rounded, behind = np.int32(0), np.int32(2 * CELLS) - np.int32(labels)
-    for i in range(n):
-        b, code = bits[i], codes[i]
-        prefix = b >> OF_PROBABILITY
-        key = prefix if probabilities[i] <= np.float32(0.5) else np.int32(BAD - 1) - prefix
-        counts = code < labels
-        places[i] = 2 * key + (code == label) if counts else behind + np.int32(code)
-        inexact = counts & ((b & np.int32(2**OF_PROBABILITY - 1)) != 0)
-        rounded = np.int32(rounded + np.int32(inexact))
-    return rounded
+def add(places: Bits, merged: Codes | None, table: Array, ahead: tuple[Any, Any], at: int) -> None:
+    """Count pixels at their places; ``merged`` maps them to those of a coarser table.
+
+    Meanwhile memory brings near what the next pixels need, from ``at`` on of two arrays.
+    """
+    end, n = len(table) - BEHIND, len(places)
+    for first in range(0, n - LINE + 1, LINE):
+        prefetch(ahead[0], at + first)
+        prefetch(ahead[1], at + first)
+        prefetch(ahead[1], at + first + LINE // 2)  # labels may have 8 bytes
+        for i in range(first, first + LINE):
+            table[_merge(places[i], merged, end)] += 1
+    for i in range(n - n % LINE, n):
+        table[_merge(places[i], merged, end)] += 1
 
 
 @kernel
-def add(places: Bits, merged: Codes | None, table: Array) -> None:
-    """Count pixels at their places; ``merged`` maps them to those of a coarser table."""
+def _merge(place: int, merged: Codes | None, end: int) -> Any:
     if merged is None:
-        for i in range(len(places)):
-            table[np.uintp(places[i])] += 1
-        return
-    end = len(table) - BEHIND
-    for i in range(len(places)):
-        place = places[i]
-        if place < 2 * CELLS:
-            place = 2 * np.int32(merged[np.uintp(place >> 1)]) + (place & 1)
-        else:
-            place += end - 2 * CELLS
-        table[np.uintp(place)] += 1
+        return np.uintp(place)
+    if place < 2 * CELLS:
+        return np.uintp(2 * np.int32(merged[np.uintp(place >> 1)]) + (place & 1))
+    return np.uintp(place + end - 2 * CELLS)
 
 
 @kernel
-def count_scores(bits: Bits, codes: Codes, form: int, merged: Codes | None, table: Array) -> int:
-    """Count a box of single scores ``(n,)``; returns how many of those that count are rounded."""
-    places, smaller = np.empty(TILE, np.int32), np.empty(TILE, np.float32)
-    rounded = 0
-    for first in range(0, len(codes), TILE):
-        n = min(TILE, len(codes) - first)
-        scores, coded, found = bits[first : first + n], codes[first : first + n], places[:n]
+def count_scores(
+    bits: Bits,
+    labels: Array,
+    meaning: Any,
+    form: int,
+    merged: Codes | None,
+    table: Array,
+) -> int:
+    """Count a box of single scores ``(n,)``; returns how many of those that count are rounded.
+
+    ``labels`` are codes if ``meaning`` is None, otherwise they have one, see
+    ``counting.cpu_readers``.
+    """
+    codes, places, rounded = np.empty(TILE, np.uint16), np.empty(TILE, np.int32), 0
+    for first in range(0, len(labels), TILE):
+        n = min(TILE, len(labels) - first)
+        scores, coded, found = bits[first : first + n], codes[:n], places[:n]
+        if meaning is None:
+            coded[:] = labels[first : first + n]
+        else:
+            last, negative, too_large, others, theirs = meaning
+            of_tile = labels[first : first + n]
+            _code(of_tile, last, negative, too_large, others, theirs, coded)
         if form == LOGITS:
             rounded += logit_places(scores, coded, 2, found)
         elif form == PROBABILITIES:
-            of_pixels = scores.view(np.float32), smaller[:n]
-            rounded += probability_places(*of_pixels, coded, 2, found)
+            rounded += probability_places(scores.view(np.float32), 1, coded, 2, found)
         else:
             rounded += half_places(scores, coded, 2, form == HALF_LOGITS, found)
-        add(found, merged, table)
+        add(found, merged, table, (bits, labels), first + n)
     return rounded
 
 
@@ -249,13 +255,12 @@ def count_classes(
     probabilities: Floats, codes: Codes, some: tuple[int, int], merged: Codes | None, tables: Array
 ) -> int:
     """``count_scores`` of some classes of a box of probabilities ``(C, n)``, in ``(C, places)``."""
-    places, smaller = np.empty(TILE, np.int32), np.empty(TILE, np.float32)
-    rounded = 0
+    places, rounded = np.empty(TILE, np.int32), 0
     for label in range(some[0], some[1]):
         of_class = probabilities[label * len(codes) : (label + 1) * len(codes)]
         for first in range(0, len(codes), TILE):
             n = min(TILE, len(codes) - first)
             scores, coded, found = of_class[first : first + n], codes[first : first + n], places[:n]
-            rounded += class_places(scores, smaller[:n], label, coded, len(tables), found)
-            add(found, merged, tables[label])
+            rounded += probability_places(scores, label, coded, len(tables), found)
+            add(found, merged, tables[label], (of_class, codes), first + n)
     return rounded

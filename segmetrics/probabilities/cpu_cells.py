@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._parallel import Result, number_of_threads, share
-from segmetrics.counting.cpu import SCORES_A_THREAD, Coding, countable
+from segmetrics.counting.cpu import Coding, countable
 from segmetrics.counting.cpu_readers import (
     Box,
     Maps,
     ScoreReaders,
+    labels_in_line,
     linear_places,
     nearest_places,
 )
@@ -73,14 +74,15 @@ def _counts(pixels: Pixels, ranking: Ranking) -> NDArray[np.int64]:
     """The counts of a batch as of one image."""
     of_classes = ranking.task == "multiclass"
     reading = OfClasses(pixels, ranking) if of_classes else OfMaps(pixels, ranking)
-    copies, workers = Copy.several(ranking, pixels), numbers()
+    copies, workers = Copy.several(ranking, pixels, reading.at_most), numbers()
 
     def work(boxes: Iterator[Any]) -> int:
         return reading.count(boxes, copies[next(workers) % len(copies)])
 
-    rounded = sum(reading.share_boxes(work))
-    halves = ranking.has_halves(pixels.preds.dtype)
-    return _sum(ranking, [copy.tables for copy in copies], rounded, halves=halves)
+    rounded = reading.share_boxes(work)
+    tables = [copy.tables for copy in copies[: len(rounded)]]
+    scores = pixels.target.size * (ranking.tables if of_classes else 1)
+    return _sum(ranking, tables, scores, sum(rounded), ranking.has_halves(pixels.preds.dtype))
 
 
 class Copy(NamedTuple):
@@ -90,12 +92,13 @@ class Copy(NamedTuple):
     locks: list[Lock]
 
     @staticmethod
-    def several(ranking: Ranking, pixels: Pixels) -> list[Copy]:
-        """Zeroed copies: one a thread, unless that takes too much memory."""
-        threads, tables = number_of_threads(), ranking.tables
+    def several(ranking: Ranking, pixels: Pixels, at_most: int) -> list[Copy]:
+        """Zeroed copies: one a thread, of so many at most, unless that takes too much memory."""
+        threads, tables = max(1, min(number_of_threads(), at_most)), ranking.tables
         copies = min(threads, max(COPIES, TABLES // tables))
         parts = 1 if copies == threads else min(PARTS, tables)
-        dtype = np.int32 if pixels.target.size < 2**31 else np.int64
+        several = copies > 1 and pixels.target.size < 2**31
+        dtype = np.int32 if several else np.int64  # a single one may become the sum
         zeros = np.zeros((copies, tables, 2 * ranking.resolution + BEHIND), dtype)
         return [Copy(part, [Lock() for _ in range(parts)]) for part in zeros]
 
@@ -110,16 +113,23 @@ class Copy(NamedTuple):
         yield from zip(pairwise(edges), self.locks, strict=True)
 
 
-def _sum(ranking: Ranking, copies: list[Array], rounded: int, *, halves: bool) -> NDArray[np.int64]:
-    """The sums of all copies as ``plain_cells.count`` has them."""
-    places = 2 * ranking.resolution
-    counts = np.zeros(ranking.cells + len(BAD_KINDS), np.int64)
-    tables, tail = counts[: ranking.cells - 3], counts[ranking.cells - 3 :]
-    for copy in copies:
-        tables.reshape(len(copy), -1)[:] += copy[:, :places]
-        kinds = copy[:, places + 1 : places + 1 + len(BAD_KINDS)]
-        tail[3:] += kinds.sum(0) if ranking.task == "multilabel" else kinds[0]
-    counted = tables.sum()
+def _sum(
+    ranking: Ranking, copies: list[Array], scores: int, rounded: int, halves: bool
+) -> NDArray[np.int64]:
+    """The sums of all copies as ``plain_cells.count`` has them, of so many scores."""
+    places, size = 2 * ranking.resolution, ranking.cells + len(BAD_KINDS)
+    behind: NDArray[np.int64] = np.sum([c[:, places:] for c in copies], axis=0, dtype=np.int64)
+    if len(copies) == len(copies[0]) == 1 and copies[0].dtype == np.int64:
+        counts = copies[0][0, :size]
+    else:
+        counts = np.empty(size, np.int64)
+        tables = counts[: ranking.cells - 3].reshape(len(copies[0]), -1)
+        tables[:] = copies[0][:, :places]
+        for copy in copies[1:]:
+            tables += copy[:, :places]
+    tail, kinds = counts[ranking.cells - 3 :], behind[:, 1 : 1 + len(BAD_KINDS)]
+    tail[:3], tail[3:] = 0, kinds.sum(0) if ranking.task == "multilabel" else kinds[0]
+    counted = scores - behind.sum()
     tail[0] = counted if ranking.resolution < CELLS else rounded
     tail[1 if halves else 2] = counted
     return counts
@@ -130,6 +140,7 @@ class OfMaps(Coding):
 
     def __init__(self, pixels: Pixels, ranking: Ranking) -> None:
         super().__init__(pixels, ranking, readers=READERS, largest=BOX)
+        self.labels_of = labels_in_line(pixels.target.swapaxes(0, 1), self.sizes, ranking)
         halves, logits = ranking.has_halves(pixels.preds.dtype), ranking.from_logits
         forms = (kernels.PROBABILITIES, kernels.LOGITS, kernels.HALF_PROBABILITIES)
         self.form = (*forms, kernels.HALF_LOGITS)[2 * halves + logits]
@@ -140,18 +151,21 @@ class OfMaps(Coding):
 
     def share_boxes(self, work: Callable[[Iterator[Any]], Result]) -> list[Result]:
         """Call ``work`` with boxes, in as many threads as these are worth."""
-        return share(work, self.boxes, at_most=self.work // SCORES_A_THREAD)
+        return share(work, self.boxes, at_most=self.at_most)
 
     def count(self, boxes: Iterator[Box], copy: Copy) -> int:
         """Count boxes in a copy; returns how many scores are rounded."""
         codes, bits, rounded = np.empty(BOX, np.uint16), np.empty(BOX, np.int32), 0
         for box in boxes:
-            coded = codes[: box.pixels]
-            self.read_target(box, coded)
+            labels, meaning = codes[: box.pixels], None
+            if self.labels_of is None:
+                self.read_target(box, labels)
+            else:
+                labels, meaning = self.labels_of(box)
             scores = self.read_preds(box, bits[: box.pixels])
             of_channel = self.form, self.merged, copy.tables[box.channel]
             with copy.lock(box.channel):
-                rounded += kernels.count_scores(scores, coded, *of_channel)
+                rounded += kernels.count_scores(scores, labels, meaning, *of_channel)
         return rounded
 
 
@@ -178,7 +192,7 @@ class OfClasses(Measuring):
                 continue
             behind = codes - np.uint16(self.labels - 2)  # of a pixel that does not count
             right = np.where(codes < self.labels, codes == found, behind)
-            of_right = right, kernels.PROBABILITIES, self.merged, copy.tables[0]
+            of_right = right, None, kernels.PROBABILITIES, self.merged, copy.tables[0]
             with copy.lock(0):
                 rounded += kernels.count_scores(confidence.view(np.int32), *of_right)
         return rounded

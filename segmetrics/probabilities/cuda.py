@@ -27,9 +27,8 @@ from segmetrics.counting.cuda import (
     _places,
     _scores,
 )
-from segmetrics.counting.cuda import launch as counting_launch
 from segmetrics.counting.settings import Pixels
-from segmetrics.probabilities import inputs, plain
+from segmetrics.probabilities import cuda_scores, inputs, plain
 from segmetrics.probabilities.cuda_scores import (
     _best,
     _checked,
@@ -38,7 +37,7 @@ from segmetrics.probabilities.cuda_scores import (
     _of_probabilities,
     _read_target,
 )
-from segmetrics.probabilities.inputs import BAD_KINDS, Probabilities, tolerance_of
+from segmetrics.probabilities.inputs import BAD_KINDS, Probabilities
 
 
 def count(pixels: Pixels, reading: Probabilities) -> Tensor:
@@ -67,22 +66,19 @@ def launch(
     sums: Tensor, pixels: Pixels, reading: Probabilities
 ) -> tuple[int, tuple[Any, ...], dict[str, Any]]:
     """How the kernel is started: the number of programs, its arguments and its settings."""
-    programs, arguments, settings = counting_launch(sums, pixels, reading)
-    sums, target, preds, of_target, _, *where = arguments
-    dropped = {"ROWS", "COLUMNS", "PREDS_CODES_OF_FAR", "CUT"}
-    settings = {name: value for name, value in settings.items() if name not in dropped}
-    of_bins, scales = _constants(reading, pixels.target.device)
+    of_bins = _constants(reading, pixels.target.device)
+    programs, arguments, settings = cuda_scores.launch(
+        sums, pixels, reading, *of_bins, replicas=True
+    )
     return (
         programs,
-        (sums, target, preds, of_target, of_bins, scales, *where),
+        arguments,
         settings
         | {
-            "LOGITS": reading.from_logits,
             "BINS": reading.bins,
             "MASS": reading.binning == "mass",
             "CLASSWISE": reading.classwise,
             "TEMPERATURES": 0 if reading.temperatures == (1.0,) else len(reading.temperatures),
-            "TOLERANCE": tolerance_of(preds.dtype, reading),
         },
     )
 

@@ -26,9 +26,8 @@ from segmetrics.counting.cuda import (
     _places,
     _scores,
 )
-from segmetrics.counting.cuda import launch as counting_launch
 from segmetrics.counting.settings import Pixels
-from segmetrics.probabilities import cells, inputs, plain_cells
+from segmetrics.probabilities import cells, cuda_scores, inputs, plain_cells
 from segmetrics.probabilities.cuda_scores import (
     _best,
     _checked,
@@ -37,7 +36,7 @@ from segmetrics.probabilities.cuda_scores import (
     _of_probabilities,
     _read_target,
 )
-from segmetrics.probabilities.inputs import BAD_KINDS, tolerance_of
+from segmetrics.probabilities.inputs import BAD_KINDS
 
 if TYPE_CHECKING:
     from segmetrics.probabilities.ranking import Ranking
@@ -71,22 +70,19 @@ def launch(
     counts: Tensor, pixels: Pixels, ranking: Ranking
 ) -> tuple[int, tuple[Any, ...], dict[str, Any]]:
     """How the kernel is started: the number of programs, its arguments and its settings."""
-    programs, arguments, settings = counting_launch(counts, pixels, ranking)
-    counts, target, preds, of_target, _, _, _, *where = arguments
-    dropped = {"ROWS", "COLUMNS", "PREDS_CODES_OF_FAR", "CUT"}
-    settings = {name: value for name, value in settings.items() if name not in dropped}
-    halves = ranking.has_halves(preds.dtype)
+    halves = ranking.has_halves(pixels.preds.dtype)
     merged = _merged(ranking, halves, counts.device) if ranking.resolution < cells.CELLS else None
+    programs, arguments, settings = cuda_scores.launch(
+        counts, pixels, ranking, merged, replicas=False
+    )
     return (
         programs,
-        (counts, target, preds, of_target, merged, *where),
+        arguments,
         settings
         | {
-            "LOGITS": ranking.from_logits,
             "RESOLUTION": ranking.resolution,
             "RIGHT": ranking.positive == "right",
             "HALVES": halves,
-            "TOLERANCE": tolerance_of(preds.dtype, ranking),
         },
     )
 

@@ -1,12 +1,15 @@
-"""Loads of both CUDA kernels of probabilities: the targets and scores of a block of pixels."""
+"""What both CUDA kernels of probabilities share: their launch, and loads of targets and scores."""
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
 # because types of a kernel's arguments are Triton's own
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from segmetrics.counting import codes
 from segmetrics.counting.cuda import (
@@ -16,7 +19,42 @@ from segmetrics.counting.cuda import (
     _scores,
     _target_codes,
 )
+from segmetrics.counting.cuda import launch as counting_launch
+from segmetrics.counting.settings import Pixels
 from segmetrics.probabilities import inputs
+
+if TYPE_CHECKING:
+    from segmetrics.probabilities.inputs import Probabilities
+    from segmetrics.probabilities.ranking import Ranking
+
+
+def launch(
+    sums: Tensor, pixels: Pixels, reading: Probabilities | Ranking, *between: Any, replicas: bool
+) -> tuple[int, tuple[Any, ...], dict[str, Any]]:
+    """The number of programs, the arguments and the constants that both kernels have.
+
+    Args:
+        sums: what the kernel adds to.
+        pixels: the inputs.
+        reading: what is counted.
+        between: further arguments, behind the table of target codes.
+        replicas: whether the kernel takes the number of replicas of ``sums`` and their stride.
+    """
+    programs, arguments, constants = counting_launch(sums, pixels, reading)
+    of_labels = {"ROWS", "COLUMNS", "PREDS_CODES_OF_FAR", "CUT"}
+    constants = {name: value for name, value in constants.items() if name not in of_labels}
+    sums, target, preds, of_target, _, number, stride, *where = arguments
+    of_replicas = (number, stride) if replicas else ()
+    return (
+        programs,
+        (sums, target, preds, of_target, *between, *of_replicas, *where),
+        constants
+        | {
+            "LOGITS": reading.from_logits,
+            "TOLERANCE": inputs.tolerance_of(preds.dtype, reading),
+        },
+    )
+
 
 IGNORED = tl.constexpr(codes.IGNORED)
 NEGATIVE = tl.constexpr(codes.NEGATIVE)

@@ -65,9 +65,9 @@ class Ranking(Counting):
             raise ValueError(f"`cells` must be from 2 to 2**16 = {CELLS}, got {cells}.")
         if positive == "right" and read_as.task == "multilabel":
             raise ValueError(
-                "`positive='right'` asks whether the prediction of a pixel is right; "
-                "task='multilabel' has several. For one curve of all channels pass "
-                "`preds.flatten(0, 1)` and `target.flatten(0, 1)` with task='binary'."
+                "whether the prediction of a pixel is right (`positive='right'`, `AURC`) means "
+                "nothing for task='multilabel', which has several. For one curve of all channels "
+                "pass `preds.flatten(0, 1)` and `target.flatten(0, 1)` with task='binary'."
             )
         if positive == "right" and read_as.task == "binary" and cells % 2:
             raise ValueError(

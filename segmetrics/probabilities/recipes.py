@@ -157,13 +157,14 @@ def read_all(
     if table.device.type != "cpu":
         return function(table)
     cells = table.numpy()
-    of_all = np.bitwise_or.reduce(cells.reshape(-1, *cells.shape[-2:]))
-    of_all[0] |= 1  # where nothing is counted
-    used = np.flatnonzero(of_all[:, 0] | of_all[:, 1])
+    holds_any = np.logical_or.reduce((cells != 0).reshape(-1, 2 * cells.shape[-2]))
+    of_cells = holds_any.view(np.uint16) != 0  # NumPy's ``any`` of pairs would take longer
+    of_cells[0] = True  # where nothing is counted
+    used = np.flatnonzero(of_cells)
     with np.errstate(divide="ignore", invalid="ignore"):
         found = function(cells.take(used, axis=-2))
     if filled:
-        lengths = np.diff(used, append=len(of_all))
+        lengths = np.diff(used, append=len(of_cells))
         found = tuple(np.repeat(values, lengths, axis=-1) for values in found)
     return tuple(torch.from_numpy(np.asarray(values, np.float64)) for values in found)
 

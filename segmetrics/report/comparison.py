@@ -18,6 +18,8 @@ from segmetrics.statistics import (
     Conventions,
     ModelPair,
     Ranking,
+    ScoreDifferences,
+    ScoreOfModel,
     Slices,
 )
 from segmetrics.statistics.intervals import printed
@@ -51,6 +53,7 @@ def write_comparison(
     classes: ClassDifferences,
     *,
     title: str | None = None,
+    scores: ScoreDifferences | None = None,
     images: Mapping[str, Mapping[str, float]] | None = None,
     groups: Mapping[str, Slices] | None = None,
     conventions: Conventions | None = None,
@@ -67,6 +70,7 @@ def write_comparison(
         ranking: the models, by ``statistics.ranking``.
         classes: the same models by class, by ``statistics.class_differences``.
         title: the title of the page.
+        scores: further scores of the same models, by ``statistics.score_differences``.
         images: the score of every model by image.
         groups: the scores of subgroups by model, by ``statistics.slices``.
         conventions: the scores under every convention, by ``statistics.conventions``.
@@ -99,6 +103,7 @@ def write_comparison(
     names = [model.name for model in ranking.models]
     for argument, others in (
         ("classes", {row.model for row in classes.rows}),
+        ("scores", None if scores is None else {row.model for row in scores.rows}),
         ("groups", None if groups is None else set(groups)),
         ("conventions", None if conventions is None else set(conventions.models)),
     ):
@@ -112,16 +117,22 @@ def write_comparison(
     of_class: dict[str, dict[str, ClassOfModel]] = {}
     for row in classes.rows:
         of_class.setdefault(row.name, {})[row.model] = row
+    of_score: dict[str, dict[str, ScoreOfModel]] = {}
+    for one in () if scores is None else scores.rows:
+        of_score.setdefault(one.score, {})[one.model] = one
+    mean = f"m{classes.score}"
     content = {
         "title": title or f"{len(names)} models by {printed(ranking.score)}",
         "score": printed(ranking.score),
-        "image_score": printed(ranking.score) if "/" in ranking.score else f"m{classes.score}",
+        "image_score": mean if ranking.score.startswith(mean) else printed(ranking.score),
         "level": f"{100 * ranking.level:g}\u202f%",
         "names": names,
+        "shares": all(model.low >= 0 and model.high <= 1 for model in ranking.models),
         "ranking": ranking,
         "significance": _significance(names, ranking.pairs),
         "classes": classes,
         "of_class": of_class,
+        "of_score": of_score,
         "groups": groups or {},
         "by": "" if not groups else " and ".join(next(iter(groups.values())).by),
         "images": _images(images or {}, names),

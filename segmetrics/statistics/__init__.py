@@ -21,6 +21,11 @@ from segmetrics.statistics.counts import (
     all_scores,
 )
 from segmetrics.statistics.curves import CurveCounts
+from segmetrics.statistics.differences import (
+    ScoreDifferences,
+    ScoreOfModel,
+    score_differences,
+)
 from segmetrics.statistics.intervals import (
     Comparison,
     Interval,
@@ -71,6 +76,8 @@ __all__ = [
     "RankingMethod",
     "Resampled",
     "SampleSize",
+    "ScoreDifferences",
+    "ScoreOfModel",
     "Slices",
     "Statistic",
     "Sums",
@@ -86,6 +93,7 @@ __all__ = [
     "mean_of",
     "ranking",
     "sample_size",
+    "score_differences",
     "slices",
     "statistic",
 ]

@@ -83,7 +83,7 @@ class Bootstrap:
         if self.method == "bca":
             jackknifed = self.evaluate(statistic, self.leaving_one_out())
             tails = _bca_tails(tails, estimate, resampled, jackknifed[~jackknifed.isnan()])
-        low, high = _quantiles(resampled, tails)
+        low, high = quantiles(resampled, tails).tolist()
         return estimate.item(), low, high, resampled
 
     def sign_flip(self, stacked: Statistic, difference: float) -> float:
@@ -153,12 +153,12 @@ class Bootstrap:
             yield (numbers >> torch.arange(self.units) & 1).double()
 
 
-def _quantiles(values: Tensor, tails: Tensor) -> list[float]:
-    """Interpolated quantiles; infinite between two infinite values."""
-    found = values.quantile(tails)
+def quantiles(values: Tensor, tails: Tensor) -> Tensor:
+    """Interpolated quantiles of columns; infinite between two infinite values, nan is left out."""
+    found = values.nanquantile(tails, 0)
     if found.isnan().any():
-        found = found.where(~found.isnan(), values.quantile(tails, interpolation="nearest"))
-    return found.tolist()
+        found = found.where(~found.isnan(), values.nanquantile(tails, 0, interpolation="nearest"))
+    return found
 
 
 def _bca_tails(tails: Tensor, estimate: Tensor, resampled: Tensor, jackknifed: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ class CaseScores(Resampled, Tabular):
         ids: N different names or integers; ``None`` if the cases have no ids.
         settings: values that must be equal between models that are compared: units, tolerances.
         errors: the measures whose smaller values are better.
+        amounts: the measures that say nothing of quality, such as volumes.
 
     Raises:
         ValueError: shapes that do not match, or names of the wrong number or not unique.
@@ -55,6 +56,7 @@ class CaseScores(Resampled, Tabular):
     ids: tuple[ImageId, ...] | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
     errors: tuple[str, ...] = ()
+    amounts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape = tuple(self.scores.shape)
@@ -83,6 +85,10 @@ class CaseScores(Resampled, Tabular):
     def higher_is_better(self, score: str) -> bool:
         """Whether the measure is not one of the errors."""
         return score.partition("/")[0] not in self.errors
+
+    def is_quality(self, score: str) -> bool:
+        """Whether the measure is not one of the amounts."""
+        return score.partition("/")[0] not in self.amounts
 
     def targets(self) -> Tensor:
         """The target pixels of each class."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,13 +13,11 @@ from torch import Tensor
 from segmetrics._arguments import one_of
 from segmetrics.statistics.bootstrap import Bootstrap
 from segmetrics.statistics.counts import FORMULAS, HasImageCounts, ImageCounts, pooled_parts
+from segmetrics.statistics.differences import against, check_reference, layout_of
 from segmetrics.statistics.intervals import sample
 from segmetrics.statistics.pairing import Groups, canonical_order
 from segmetrics.statistics.ranks import aligned
-from segmetrics.statistics.tables import Tabular, layout
-
-#: Columns whose quantiles are computed at once: torch takes up to 2²⁴ values.
-COLUMNS = 256
+from segmetrics.statistics.tables import Tabular
 
 
 @dataclass(frozen=True)
@@ -56,19 +55,7 @@ class ClassDifferences(Tabular):
         return {"class": columns.pop("name"), **columns}
 
     def __str__(self) -> str:
-        classes = list(dict.fromkeys(row.name for row in self.rows))
-        models = list(dict.fromkeys(row.model for row in self.rows))
-        cells = {
-            model: [
-                f"{row.value:.3f}"
-                if model == self.reference
-                else f"{row.value:.3f} {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
-                for row in self.rows
-                if row.model == model
-            ]
-            for model in models
-        }
-        table = layout({"class": classes, **cells}, right=models)
+        table = layout_of("class", [row.name for row in self.rows], self.rows, self.reference)
         return (
             f"{self.score} by class, less that of {self.reference} "
             f"({sample(self.level, self.images, self.groups)})\n{table}\n"
@@ -122,8 +109,7 @@ def class_differences(
     """
     one_of("score", score, tuple(FORMULAS))
     found = aligned(models)
-    if reference not in found:
-        raise ValueError(f"`reference` must be one of {', '.join(found)}, got {reference!r}.")
+    check_reference(reference, found)
     counts = {name: table for name, table in found.items() if isinstance(table, ImageCounts)}
     if len(counts) < len(found):
         raise TypeError("`models` must hold the pixel counts of images (`ImageCounts`).")
@@ -131,30 +117,18 @@ def class_differences(
     first = counts[reference]
     bootstrap = Bootstrap.of(first, order, groups, level, "percentile", n_resamples, seed)
     parts = {name: pooled_parts(score, table.images(order)) for name, table in counts.items()}
-    everything = torch.ones(1, len(order), dtype=torch.float64)
-    values = {name: _scores(first, score, everything @ part)[0] for name, part in parts.items()}
-    resampled: dict[str, list[Tensor]] = {name: [] for name in counts}
-    for block in bootstrap.resamples():
-        those = {name: _scores(first, score, block @ part) for name, part in parts.items()}
-        for name, of_model in those.items():
-            resampled[name].append(of_model - those[reference])
-    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-    bounds = {
-        name: torch.cat(
-            [part.nanquantile(tails, 0) for part in torch.cat(drawn).split(COLUMNS, 1)], 1
-        )
-        for name, drawn in resampled.items()
-    }
+    compared = against(
+        bootstrap,
+        {name: partial(_scores, first, score, part) for name, part in parts.items()},
+        reference,
+    )
     pixels = first.targets().sum(0)
     rows = [
         ClassOfModel(
-            name=first.names[c],
-            model=name,
-            pixels=int(pixels[c]),
-            value=values[name][c].item(),
-            difference=(values[name][c] - values[reference][c]).item(),
-            low=bounds[name][0, c].item(),
-            high=bounds[name][1, c].item(),
+            first.names[c],
+            name,
+            int(pixels[c]),
+            *compared[name].of(c),
         )
         for c in range(len(first.names))
         if c not in first.ignored
@@ -165,7 +139,7 @@ def class_differences(
     )
 
 
-def _scores(counts: ImageCounts, kind: str, sums: Tensor) -> Tensor:
-    """Scores of classes ``(B, C)`` of sums ``(B, 2C)``."""
-    tp, errors = sums.chunk(2, -1)
+def _scores(counts: ImageCounts, kind: str, parts: Tensor, weights: Tensor) -> Tensor:
+    """Scores of classes ``(B, C)`` of parts ``(N, 2C)`` that are summed with weights ``(B, N)``."""
+    tp, errors = (weights @ parts).chunk(2, -1)
     return counts.scores(kind, tp, torch.zeros_like(tp), errors)

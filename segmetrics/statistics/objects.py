@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from segmetrics.objects.counts import Place, Scheme, columns_of, places, read, values_at
-from segmetrics.objects.scores import ERRORS
+from segmetrics.objects.scores import AMOUNTS, ERRORS
 from segmetrics.statistics.resampled import ImageId, Resampled
 from segmetrics.statistics.tables import Tabular
 from segmetrics.statistics.weighting import Sums, mean_of
@@ -108,6 +108,10 @@ class ObjectCounts(Tabular, Resampled):
     def higher_is_better(self, score: str) -> bool:
         """Whether a larger score is better: not for distances, errors, missed and false objects."""
         return self.places.get(score, (score, None))[0] not in ERRORS
+
+    def is_quality(self, score: str) -> bool:
+        """Whether the score is not a number of objects."""
+        return self.places.get(score, (score, None))[0] not in AMOUNTS
 
     def columns(self) -> dict[str, list[Any]]:
         """One row an image: its scores."""

@@ -78,6 +78,10 @@ class Resampled(Protocol):
         """Whether a larger score is better; not for distances and errors."""
         return True
 
+    def is_quality(self, score: str) -> bool:
+        """Whether the score says how good a model is; not of amounts, as the number of objects."""
+        return True
+
     def __len__(self) -> int:
         """The number of images."""
         return len(next(iter(_by_image(self).values())))

@@ -218,8 +218,9 @@ def _permuted_differences(
     found = []
     for permuted in _permutations(bootstrap, member):
         scores = torch.stack([score((permuted == group).double()) for group in range(groups)], 1)
-        best, worst = scores.nan_to_num(nan=-torch.inf).amax(1), scores.nan_to_num(nan=torch.inf)
-        found.append(best - worst.amin(1))
+        undefined = scores.isnan()
+        best = scores.masked_fill(undefined, -torch.inf).amax(1)
+        found.append(best - scores.masked_fill(undefined, torch.inf).amin(1))
     return torch.cat(found)
 
 

@@ -34,8 +34,9 @@ Spacing = tuple[float, ...]
 
 #: Pixels of the bands that are counted in one go.
 CHUNK = 2**18
-#: Pixels of the maps of all tasks that take about half a millisecond.
-A_THREAD = 2**19
+#: Pixels of the maps of all tasks for which a thread is woken; they take about a millisecond, as a
+#: measurement shares its work, and could wait, several times.
+A_THREAD = 2**20
 
 
 def band_counts(maps: Maps, reach: int, labels: int) -> Tensor:
