@@ -235,14 +235,19 @@ def colors_of(ids: np.ndarray) -> np.ndarray:
     return np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)
 
 
-def write_coco(folder: Path, images: Images, number: int) -> tuple[Path, Path]:
-    """COCO's format in a folder."""
+def write_coco(
+    folder: Path, images: Images, number: int, *, linked: bool = False
+) -> tuple[Path, Path]:
+    """COCO's format in a folder; equal images may be links to one file."""
     entries: dict[str, list[dict[str, object]]] = {"preds": [], "target": []}
     for i in range(number):
         for side, (ids, infos) in zip(SIDES, images.as_coco(i), strict=True):
             path = folder / side / f"{i:06}.png"
             path.parent.mkdir(exist_ok=True)
-            Image.fromarray(colors_of(ids)).save(path)
+            if linked and i >= DISTINCT:
+                path.hardlink_to(path.with_name(f"{i % DISTINCT:06}.png"))
+            else:
+                Image.fromarray(colors_of(ids)).save(path)
             entries[side].append({"image_id": i, "file_name": path.name, "segments_info": infos})
     for side, of_side in entries.items():
         content = {
@@ -316,6 +321,27 @@ def memory_of(who: str, name: str, small: bool) -> int:
     return peak_of(lambda: metric.update(preds, target), "cpu")
 
 
+#: A small process that says the peak of the largest process that it starts, in KiB.
+PEAK = (
+    "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=-3); "
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+)
+
+
+def show_memory_of_command(given: argparse.Namespace) -> None:
+    """Print the peak of the command's largest process: of few images, and of 50 times as many."""
+    print("\npeak memory of the largest process")
+    for number in (given.images, 50 * given.images):
+        with tempfile.TemporaryDirectory() as folder:
+            images = Images("COCO", given.small)
+            preds, target = write_coco(Path(folder), images, number, linked=True)
+            evaluate = sys.executable, "-m", "segmetrics", "evaluate", preds, target, "--panoptic"
+            for more in ((), ("--csv", Path(folder, "images.csv"))):
+                peak = int(run_in_process("-c", PEAK, *evaluate, *more)[1])
+                what = f"{number} files of COCO's size{', --csv' if more else ''}"
+                print(f"  {what:40} {peak / 2**10:8.1f} MiB", flush=True)
+
+
 def show_memory(small: bool) -> None:
     """Print peak memory, each measured in a process of its own."""
     for name in DATA:
@@ -377,6 +403,7 @@ def main() -> None:
         report.save(given, "panoptic files", list(time_files(given)))
     if "memory" in given.parts:
         show_memory(given.small)
+        show_memory_of_command(given)
 
 
 if __name__ == "__main__":
