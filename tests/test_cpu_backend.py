@@ -9,6 +9,7 @@ import sys
 from itertools import cycle, product
 from pathlib import Path
 from threading import Event, Thread
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -238,6 +239,7 @@ def test_labels_that_change_while_they_are_read_have_codes_inside_the_histogram(
         label_reader(labels, [2**17], [1], counting, target=target) for target in (True, False)
     ]
     box, seen, ended = Box(0, (0, 1, 0, 2**17)), set(), Event()
+    start = monotonic()
 
     def write() -> None:
         for values in cycle(maps):
@@ -248,10 +250,12 @@ def test_labels_that_change_while_they_are_read_have_codes_inside_the_histogram(
     writer = Thread(target=write)
     writer.start()
     try:
-        for side in 200 * sides:
+        for number, side in enumerate(cycle(sides)):
             side(box, codes)
             seen.update(np.unique(codes[:: 2**7]).tolist())
             assert codes.max() <= classes + codes_.TOO_LARGE
+            if number >= 400 and (len(seen) > 2 or monotonic() > start + 300):
+                break  # the writer has had its turns
     finally:
         ended.set()
         writer.join()
