@@ -9,11 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 from filelock import FileLock
 from numba import njit
 from numba.core.compiler_lock import global_compiler_lock
-from numpy.typing import NDArray
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -43,14 +41,6 @@ def kernel(function: Function) -> Function:
         compiled.compile = compile_once
     result: Function = compiled
     return result
-
-
-@kernel
-def longer(array: NDArray[Any]) -> NDArray[Any]:
-    """An array twice as long, whose first half is a copy; the rest is not initialized."""
-    copy = np.empty(2 * len(array), array.dtype)
-    copy[: len(array)] = array
-    return copy
 
 
 @cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from segmetrics._compile import kernel, longer
+from segmetrics._compile import kernel
 from segmetrics.files.masks import Array
 from segmetrics.files.png_kernels import PAETH, UP, WORD, ZEROS, load, undo
 
@@ -39,7 +39,7 @@ def color_runs(filtered: Array, height: int, width: int) -> tuple[int, Runs, Run
         begin = y * (length + 1)
         kind, stored = filtered[begin], filtered[begin + 1 : begin + 1 + length]
         while found + width + 1 > len(starts):
-            starts, colors = longer(starts), longer(colors)
+            starts, colors = _longer(starts), _longer(colors)
         first = found
         if y > 0 and kind in (UP, PAETH) and _are_zero(stored):
             for run in range(of_above, first):  # the row above once more
@@ -94,3 +94,11 @@ def _cut(row: Array, base: int, starts: Runs, colors: Runs, found: int) -> int:
 @kernel
 def _color(row: Array, x: int) -> int:
     return int(row[x]) | int(row[x + 1]) << 8 | int(row[x + 2]) << 16
+
+
+@kernel
+def _longer(array: Runs) -> Runs:
+    """An array twice as long, whose first half is a copy; the rest is not initialized."""
+    copy = np.empty(2 * len(array), array.dtype)
+    copy[: len(array)] = array
+    return copy
