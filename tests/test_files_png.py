@@ -17,7 +17,8 @@ from segmetrics.files import MaskError, png, read
 from segmetrics.files.masks import Buffer, Reading
 from segmetrics.files.meaning import to_labels
 from segmetrics.files.panoptic import read_segments
-from segmetrics.files.png import ColorRuns, read_png
+from segmetrics.files.png import read_png
+from segmetrics.files.png_runs import ColorRuns, read_color_runs
 
 COLORS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
@@ -166,6 +167,24 @@ def test_segments_of_pillows_files_are_those_that_pillow_reads(
     assert_runs(read_segments(tmp_path / "a.png", Buffer()), ids)
 
 
+def test_segments_of_larger_files_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one byte more than what the kernel reads, in the file or its rows; and without it."""
+    ids = np.random.default_rng(2).integers(0, 2**24, (40, 7))
+    colors = (ids[..., None] >> np.array([0, 8, 16]) & 255).astype(np.uint8)
+    path = tmp_path / "a.png"
+    Image.fromarray(colors).save(path)
+    file, rows = path.stat().st_size, 40 * 22
+    assert file > rows
+    for most, by_kernel in ((file + 1, True), (file, False), (rows - 1, False)):
+        monkeypatch.setattr(png_runs, "MOST", most)
+        assert (read_color_runs(path, Buffer()) is not None) == by_kernel
+        assert_runs(read_segments(path, Buffer()), ids)
+    monkeypatch.setattr(png_runs, "libraries", lambda: None)
+    assert_runs(read_segments(path, Buffer()), ids)
+
+
 @pytest.mark.parametrize(
     ("bits", "color", "content"),
     [(8, 0, bytes(12)), (8, 3, bytes(12)), (16, 2, bytes(62)), (8, 4, bytes(22))],
@@ -236,7 +255,7 @@ def test_sound_images_need_no_other_decoder(
     path = tmp_path / "a.png"
     path.write_bytes(png_of((2, 5), bits, color, 2 * rows))
     assert not png.read_png(path, Reading(), Buffer()).values.any()
-    runs = png.color_runs_of(path, path.read_bytes(), Buffer())
+    runs = read_color_runs(path, Buffer())
     assert (runs is None) == ((color, bits) != (2, 8))
 
 
