@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from segmetrics.files import MaskError, png, read
+from segmetrics.files import MaskError, png, png_runs, read
 from segmetrics.files.masks import Buffer, Reading
 from segmetrics.files.meaning import to_labels
 from segmetrics.files.panoptic import read_segments
@@ -143,6 +143,10 @@ def test_segments_are_runs_of_the_colours_of_pixels(
     assert_runs(read_segments(path, Buffer()), ids)
 
 
+def as_colors(ids: np.ndarray) -> np.ndarray:
+    return (ids[..., None] >> np.array([0, 8, 16]) & 255).astype(np.uint8)
+
+
 def assert_runs(found: ColorRuns, ids: np.ndarray) -> None:
     """Each row is cut where the colour changes, and nowhere else."""
     assert found.size == ids.shape
@@ -162,8 +166,7 @@ def test_segments_of_pillows_files_are_those_that_pillow_reads(
     for number in range(1, 40):  # discs, each of its own colour
         (j, i), r = rng.integers(0, y.shape), rng.integers(1, 40)
         ids[(y - j) ** 2 + (x - i) ** 2 < r * r] = number * 314159 % 2**24
-    colors = (ids[..., None] >> np.array([0, 8, 16]) & 255).astype(np.uint8)
-    Image.fromarray(colors).convert(mode).save(tmp_path / "a.png", optimize=optimize)
+    Image.fromarray(as_colors(ids)).convert(mode).save(tmp_path / "a.png", optimize=optimize)
     assert_runs(read_segments(tmp_path / "a.png", Buffer()), ids)
 
 
@@ -171,16 +174,14 @@ def test_segments_of_larger_files_are_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of one byte more than what the kernel reads, in the file or its rows; and without it."""
-    ids = np.random.default_rng(2).integers(0, 2**24, (40, 7))
-    colors = (ids[..., None] >> np.array([0, 8, 16]) & 255).astype(np.uint8)
-    path = tmp_path / "a.png"
-    Image.fromarray(colors).save(path)
-    file, rows = path.stat().st_size, 40 * 22
-    assert file > rows
-    for most, by_kernel in ((file + 1, True), (file, False), (rows - 1, False)):
-        monkeypatch.setattr(png_runs, "MOST", most)
-        assert (read_color_runs(path, Buffer()) is not None) == by_kernel
-        assert_runs(read_segments(path, Buffer()), ids)
+    path, noise = tmp_path / "a.png", np.random.default_rng(2).integers(0, 2**24, (40, 7))
+    for ids in (noise, np.zeros((40, 7), int)):
+        Image.fromarray(as_colors(ids)).save(path)
+        most = max(path.stat().st_size + 1, 40 * 22)
+        for room, by_kernel in ((most, True), (most - 1, False)):
+            monkeypatch.setattr(png_runs, "MOST", room)
+            assert (read_color_runs(path, Buffer()) is not None) == by_kernel
+            assert_runs(read_segments(path, Buffer()), ids)
     monkeypatch.setattr(png_runs, "libraries", lambda: None)
     assert_runs(read_segments(path, Buffer()), ids)
 
