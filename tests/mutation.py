@@ -263,7 +263,9 @@ class Checkout:
         source, stamp = file.read_text("utf-8"), file.stat().st_mtime_ns
         reaching = self.recorded.reaching(mutant, self.seconds)
         tests = [test for test in reaching if test not in self.unsound]
-        tests.sort(key=lambda test: -self.noticed_by[mutant.file, test])  # stable
+        lines, name = self.recorded.lines, str(mutant.file)
+        near = {test for test in tests if name in {file for file, _ in lines[test]}}
+        tests.sort(key=lambda test: (-self.noticed_by[mutant.file, test], test not in near))
         try:
             file.write_text(mutant.applied(source), "utf-8")
             failed = run(mutant, tests)

@@ -247,4 +247,4 @@ def test_other_sizes_are_told_by_what_they_look_like(
     ]
     with pytest.raises(MaskError) as raised:
         aligned(masks[0], masks[1], (Path("p"), Path("t")))
-    assert raised.value.problem.kind == kind
+    assert (raised.value.problem.kind, raised.value.problem.file) == (kind, "p")
