@@ -92,7 +92,7 @@ PARTS: dict[str, tuple[str, str]] = {
     "cuda": ("*/cuda*.py", "cuda_backend surfaces_cuda probabilities_cuda curves_cuda"),
     "labels": ("labels/*.py", "labels"),
     "distributed": ("distributed.py", "distributed"),
-    "files": ("files/*.py", "masks files_* evaluate_png_pairs"),
+    "files": ("files/*.py", "masks files_* evaluate_png_pairs evaluate_panoptic*"),
     "evaluate": ("evaluate/*.py", "evaluate* slices nnunet sparse sizes"),
     "metrics": (
         "metrics/*.py",
@@ -312,7 +312,7 @@ class Checkout:
             imports.stop()
             functions = Functions(self.path)
             gc.freeze()
-            possible = {m: functions.changed(m) for m in mutants if not self.stale_kernels(m)}
+            possible = {m: functions.changed(m) for m in mutants if not self.in_kernels(m)}
 
             def tried(mutant: Mutant | None, tests: list[str]) -> str | None:
                 failed: str | None = fork(changed, possible.get(mutant, []), tests)
@@ -349,6 +349,12 @@ class Checkout:
                 if failed != "":
                     break
         return failed
+
+    def in_kernels(self, mutant: Mutant) -> bool:
+        """Whether a change may be compiled: kernels use no functions of files without kernels."""
+        text = (self.path / mutant.file).read_text("utf-8")
+        compiled = "import kernel" in text or "intrinsic(" in text
+        return bool((mutant.on_import or compiled) and self.stale_kernels(mutant))
 
     def stale_kernels(self, mutant: Mutant) -> set[Path]:
         """Files of kernels that may be compiled otherwise with a change."""

@@ -117,6 +117,7 @@ def test_a_regular_grid_has_finite_independent_axes() -> None:
     assert Grid.of_affine(affine, 3).is_regular
     assert np.allclose(Grid.of_affine(affine, 3).spacing, [0.5, 2.0, 3.0])
     assert np.allclose(Grid.of_affine(affine, 3, zyx=True).spacing, [3.0, 2.0, 0.5])
+    assert Grid.of_affine(np.diag([1e-9, 1.0, 1e3, 1.0]), 3).is_regular
     for row, column, value in ((0, 0, np.nan), (1, 3, np.inf)):
         broken = affine.copy()
         broken[row, column] = value

@@ -337,9 +337,12 @@ def test_a_header_with_an_impossible_spacing_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "preds", "nii", preds)
     for spacing in (0, -1, np.nan):
         data = bytearray(path.read_bytes())
-        data[80:84] = np.float32(spacing).tobytes()
+        data[80:92] = np.array([spacing, 0.5, 2], np.float32).tobytes()
         path.write_bytes(data)
         assert "its header says the spacing" in refused(tmp_path)
+        grid = read(path, Reading(ignore_grid=True)).grid
+        assert grid is not None
+        assert grid.spacing.tolist() == [0, 0.5, 2]
     assert content(tmp_path, "--ignore-grid")["confusion"] == longhand(preds, target)
 
 

@@ -232,6 +232,19 @@ def test_a_compression_whose_loss_cannot_be_known_is_refused(
         read(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize("version", [2, 3, 4, 5, 6])
+def test_lerc_of_every_version_is_read_without_errors_alone(version: int, tmp_path: Path) -> None:
+    labels = RANDOM.integers(0, 9, (40, 50)).astype(np.uint8)
+    for level in (0, 2):
+        how = {"version": version, "level": level}
+        tifffile.imwrite(tmp_path / "a.tif", labels, compression="lerc", compressionargs=how)
+        if level:
+            with pytest.raises(MaskError, match="LERC with errors up to 2$"):
+                read(tmp_path / "a.tif")
+        else:
+            assert np.array_equal(read(tmp_path / "a.tif").values, labels)
+
+
 def test_lerc_with_errors_is_refused(tmp_path: Path) -> None:
     labels = RANDOM.integers(0, 9, (64, 64)).astype(np.uint8)
     raster(tmp_path / "a.tif", labels, compress="lerc", max_z_error=2)
@@ -307,12 +320,15 @@ def test_an_ome_pyramid_gives_its_full_resolution(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{"imagej": True}, {"ome": True}])
-def test_channels_of_a_microscope_are_refused(options: dict[str, Any], tmp_path: Path) -> None:
-    stack = RANDOM.integers(0, 9, (4, 20, 30)).astype(np.uint8)
+@pytest.mark.parametrize("number", [2, 4])
+def test_channels_of_a_microscope_are_refused(
+    number: int, options: dict[str, Any], tmp_path: Path
+) -> None:
+    stack = RANDOM.integers(0, 9, (number, 20, 30)).astype(np.uint8)
     tifffile.imwrite(
         tmp_path / "a.tif", stack, photometric="minisblack", metadata={"axes": "CYX"}, **options
     )
-    with pytest.raises(MaskError, match="4 channels") as error:
+    with pytest.raises(MaskError, match=f"{number} channels") as error:
         read(tmp_path / "a.tif")
     assert error.value.problem.kind == "channels"
 
@@ -330,7 +346,8 @@ def test_pages_of_different_sizes_are_refused(tmp_path: Path) -> None:
 def test_bands_are_refused_and_counted(number: int, interleave: str, tmp_path: Path) -> None:
     bands = np.arange(number * 80, dtype=np.uint8).reshape(number, 8, 10)
     raster(tmp_path / "a.tif", bands, interleave=interleave)
-    with pytest.raises(MaskError, match=f"{number} bands, ") as error:
+    order = "pixel by pixel" if interleave == "pixel" else "band after band"
+    with pytest.raises(MaskError, match=f"{number} bands, {order}$") as error:
         read(tmp_path / "a.tif")
     assert error.value.problem.kind == "channels"
 
