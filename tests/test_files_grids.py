@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 
 from segmetrics.files import MaskError
-from segmetrics.files.alignment import aligned
+from segmetrics.files.alignment import aligned, with_aligned_scores
 from segmetrics.files.extents import united
 from segmetrics.files.grids import TOLERANCE, Grid, axes_and_flips, without_ones
 from segmetrics.files.masks import LabelMap, Reading, Stored
@@ -77,6 +77,27 @@ def test_an_array_is_brought_to_the_axes_of_an_equal_grid(orientation: list[list
     assert found is not None
     axes, flips = found
     assert np.array_equal(np.flip(turned.transpose(axes), flips), values)
+
+
+@pytest.mark.parametrize("classes", [(), (1,), (3,)])
+def test_scores_are_brought_to_the_axes_of_the_target_with_their_labels(
+    classes: tuple[int, ...],
+) -> None:
+    scores = np.random.default_rng(0).random((*classes, *SIZE))
+    labels = scores.argmax(0) if classes else (scores > 0.5).view(np.uint8)
+    affine, there = oblique(), np.array(ORIENTATIONS[-1])
+    grids = [Grid.of_affine(a, 3) for a in (affine @ inv_ornt_aff(there, SIZE), affine)]
+    parts = [apply_orientation(part, there) for part in scores.reshape(-1, *SIZE)]
+    size = parts[0].shape
+    preds = LabelMap(
+        apply_orientation(labels, there), grids[0], scores=np.reshape(parts, (*classes, *size))
+    )
+    target = LabelMap(np.zeros(SIZE, np.uint8), grids[1])
+    found = with_aligned_scores(preds, target, (Path("p"), Path("t")))
+    assert size != SIZE
+    assert np.array_equal(found.values, labels)
+    assert found.scores is not None
+    assert np.array_equal(found.scores, scores)
 
 
 @pytest.mark.parametrize(
