@@ -239,7 +239,7 @@ def test_lerc_of_every_version_is_read_without_errors_alone(version: int, tmp_pa
         how = {"version": version, "level": level}
         tifffile.imwrite(tmp_path / "a.tif", labels, compression="lerc", compressionargs=how)
         if level:
-            with pytest.raises(MaskError, match="LERC with errors up to 2$"):
+            with pytest.raises(MaskError, match=r"LERC with errors up to 2$"):
                 read(tmp_path / "a.tif")
         else:
             assert np.array_equal(read(tmp_path / "a.tif").values, labels)
