@@ -172,6 +172,12 @@ def test_one_hot_volumes_are_named_and_read(tmp_path: Path) -> None:
         read(tmp_path / "a.npy", Reading(one_hot=7))
 
 
+def test_masks_next_to_one_hot_ones_are_label_maps(tmp_path: Path) -> None:
+    for mask in (np.eye(4, dtype=np.uint8), np.arange(24).reshape(2, 3, 4)):
+        np.save(tmp_path / "a.npy", mask)
+        assert np.array_equal(read(tmp_path / "a.npy", Reading(one_hot=0)).values, mask)
+
+
 def test_a_binary_volume_is_no_one_hot_image(tmp_path: Path) -> None:
     volume = (RANDOM.random((5, 6, 7)) < 0.5).astype(np.uint8)
     np.save(tmp_path / "a.npy", volume)

@@ -64,6 +64,22 @@ def test_a_georeference_without_area_is_none() -> None:
         assert (found.affine, found.code) == (None, 32633)
 
 
+def test_the_first_of_several_tiepoints_places_the_pixels() -> None:
+    points = (1.0, 2.0, 0.0, 7.0, 9.0, 0.0)
+    for more in ((), (5.0, 2.0, 0.0, 15.5, 9.0, 0.0)):
+        found = place_of({33550: (2.0, 3.0, 0.0), 33922: points + more}.get)
+        assert found is not None
+        assert found.affine is not None
+        assert found.affine.tolist() == [[2, 0, 5], [0, -3, 15], [0, 0, 1]]
+
+
+def test_an_incomplete_last_key_of_a_directory_is_none() -> None:
+    for rest in ((), (1025,), (1025, 0, 1)):
+        found = place_of({34735: (1, 1, 0, 1, 3072, 0, 1, 32633, *rest)}.get)
+        assert found is not None
+        assert found.keys == ((3072, 32633),)
+
+
 def here(affine: Any = TRANSFORMS[1], code: int | None = 1, keys: Any = ()) -> Place:
     matrix = None if affine is None else np.array(affine, float).reshape(3, 3)
     return Place(matrix, code, keys)

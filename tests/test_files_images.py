@@ -310,12 +310,10 @@ def test_pillows_limit_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-@pytest.mark.parametrize("colors", [2, None])
+@pytest.mark.parametrize("used", [2, 0, 300])  # 0 stands for all, and no more are there
 @pytest.mark.parametrize("flipped", [False, True])
-def test_a_bmp_gives_its_indices(
-    bits: int, colors: int | None, flipped: bool, tmp_path: Path
-) -> None:
-    count = colors or 2**bits
+def test_a_bmp_gives_its_indices(bits: int, used: int, flipped: bool, tmp_path: Path) -> None:
+    count = 2 if used == 2 else 2**bits
     values = RANDOM.integers(0, count, (9, 13))
     width = (13 * bits + 31) // 32 * 32 // bits
     padded = np.zeros((9, width), int)
@@ -325,7 +323,7 @@ def test_a_bmp_gives_its_indices(
     palette = b"".join(bytes([level] * 3 + [0]) for level in np.linspace(0, 255, count, dtype=int))
     start = 54 + len(palette)
     info = struct.pack(
-        "<IiiHHIIiiII", 40, 13, -9 if flipped else 9, 1, bits, 0, len(data), 0, 0, count, 0
+        "<IiiHHIIiiII", 40, 13, -9 if flipped else 9, 1, bits, 0, len(data), 0, 0, used, 0
     )
     header = struct.pack("<2sIHHI", b"BM", start + len(data), 0, 0, start)
     (tmp_path / "a.bmp").write_bytes(header + info + palette + data)

@@ -370,6 +370,19 @@ def test_an_impossible_spacing_is_0_where_the_grid_is_ignored(spacing: str, tmp_
     assert grid.spacing.tolist() == steps[::-1]
 
 
+@pytest.mark.parametrize(
+    ("name", "binary"),
+    [("LIST", "True"), ("List", "True"), ("a%d.raw", "True"), ("LOCAL", "False"), ("LOCAL", "0")],
+)
+def test_a_metaimage_of_several_files_or_of_text_is_refused(
+    name: str, binary: str, tmp_path: Path
+) -> None:
+    header = f"NDims = 3\nBinaryData = {binary}\nDimSize = 1 2 3\nElementType = MET_UCHAR\n"
+    (tmp_path / "a.mha").write_text(f"{header}ElementDataFile = {name}\n0 1 2 ")
+    with pytest.raises(MaskError, match=f"ElementDataFile = {name} is not read: write one binary"):
+        read(tmp_path / "a.mha")
+
+
 def test_a_singular_affine_is_named(tmp_path: Path) -> None:
     preds, target = volumes(4, 5, 6)
     write(tmp_path / "targets", "nii", target)

@@ -185,6 +185,38 @@ def test_the_orientation_says_where_rows_and_columns_lie(orientation: int, tmp_p
     assert np.array_equal(read(tmp_path / "a.tif").values, seen[orientation])
 
 
+@pytest.mark.parametrize(
+    ("tag", "value", "kind"),
+    [
+        (258, (5, 6, 5), "1 of (5, 6, 5)"),
+        (258, (8, 8, 16), "1 of (8, 8, 16)"),
+        (339, 5, "5 of 8"),  # complex integers
+    ],
+)
+def test_samples_of_other_kinds_are_refused(
+    tag: int, value: Any, kind: str, tmp_path: Path
+) -> None:
+    values = np.zeros((4, 5, 3), np.uint8) if tag == 258 else np.zeros((4, 5), np.int8)
+    tifffile.imwrite(tmp_path / "a.tif", values)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as file:
+        file.pages[0].tags[tag].overwrite(value)
+    with pytest.raises(MaskError) as raised:
+        read(tmp_path / "a.tif")
+    expected = f"sample format {kind} bits, expected integers"
+    assert (raised.value.problem.kind, raised.value.problem.detail) == ("values", expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("255", 255), ("-9999.5", -9999.5), ("none", None), ("", None)]
+)
+def test_nodata_is_a_number_or_nothing(text: str, number: float | None, tmp_path: Path) -> None:
+    labels = RANDOM.integers(0, 9, (8, 10)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", labels, extratags=[(42113, 2, 0, text, True)])
+    found = read(tmp_path / "a.tif")
+    assert np.array_equal(found.values, labels)
+    assert found.nodata == number
+
+
 # --- compressions ---------------------------------------------------------------------------------
 
 
@@ -499,14 +531,14 @@ def test_flipped_bits_of_checked_data_are_no_other_labels(compression: str, tmp_
 
 @pytest.mark.parametrize("compression", ["deflate", "packbits", "zstd", "lzma"])
 def test_a_lost_depth_is_no_single_bit(compression: str, tmp_path: Path) -> None:
-    labels = RANDOM.integers(0, 2, (64, 72)).astype(np.uint8)
+    labels = RANDOM.integers(0, 2, (64, 73)).astype(np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", labels, compression=compression, rowsperstrip=64)
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         place = file.pages[0].tags[258].offset
     damaged = bytearray((tmp_path / "a.tif").read_bytes())
     damaged[place] ^= 2  # BitsPerSample becomes a tag that nobody knows
     (tmp_path / "a.tif").write_bytes(damaged)
-    with pytest.raises(MaskError, match="of 4,608 bytes, 1 bits need 576") as error:
+    with pytest.raises(MaskError, match="of 4,672 bytes, 1 bits need 640") as error:
         read(tmp_path / "a.tif")
     assert error.value.problem.kind == "unreadable"
 

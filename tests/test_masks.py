@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import tempfile
 import unicodedata
 import zlib
 from pathlib import Path
@@ -367,6 +368,25 @@ def test_folders_without_masks_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ValueError, match=r"pipe: is no regular file\."):
         find_pairs(tmp_path / "pipe", masks)
+
+
+def test_a_folder_that_may_not_be_read_is_a_problem() -> None:
+    me = os.geteuid()
+    with tempfile.TemporaryDirectory() as found:
+        masks = folder(Path(found), "1.png", "closed/2.png")
+        masks.chmod(0o755)
+        (masks / "closed").chmod(0)
+        try:
+            if me == 0:  # who may read everything
+                os.seteuid(65534)
+            pairs, problems = find_pairs(masks, masks)
+        finally:
+            os.seteuid(me)
+            (masks / "closed").chmod(0o755)
+        assert [pair.name for pair in pairs] == ["1"]
+        assert {(of.kind, of.file, of.detail) for of in problems} == {
+            ("inaccessible", str(masks / "closed"), "Permission denied")
+        }
 
 
 def test_two_files_are_a_pair_if_both_are_masks(tmp_path: Path) -> None:
