@@ -361,9 +361,7 @@ def test_folders_without_masks_are_refused(tmp_path: Path) -> None:
     said = rf"volumes: none of its 1 masks fits '{of_classes}' and is of tumour, kidney, among them"
     with pytest.raises(ValueError, match=said):
         find_pairs(volumes, volumes, Match(of_classes, of_classes, ("tumour", "kidney")))
-    with pytest.raises(
-        ValueError, match=r"fits '{key}_{class}', among them s1/liver\.nii"
-    ):
+    with pytest.raises(ValueError, match=r"fits '{key}_{class}', among them s1/liver\.nii"):
         find_pairs(volumes, volumes, Match("{key}_{class}", "{key}_{class}"))
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ValueError, match=r"pipe: is no regular file\."):
