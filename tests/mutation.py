@@ -73,7 +73,7 @@ PARTS: dict[str, tuple[str, str]] = {
     ),
     "counting": (
         "counting/[!c]*.py counting/c[!u]*.py",
-        "agreement bad_input cpu_backend upsample sparse",
+        "agreement bad_input cpu_backend upsample sparse semantics compile",
     ),
     "surfaces": (
         "surfaces/[!c]*.py surfaces/c[!u]*.py",
@@ -310,7 +310,7 @@ class Checkout:
             imports.stop()
             functions = Functions(self.path)
             gc.freeze()
-            possible = {m: functions.changed(m) for m in mutants if not self.stale_kernels(m)}
+            possible = {m: functions.changed(m) for m in mutants if not self.compiled(m)}
 
             def tried(mutant: Mutant | None, tests: list[str]) -> str | None:
                 failed: str | None = fork(changed, possible.get(mutant, []), tests)
@@ -347,6 +347,12 @@ class Checkout:
                 if failed != "":
                     break
         return failed
+
+    def compiled(self, mutant: Mutant) -> bool:
+        """Whether a change is, or may be, compiled into a kernel: other functions are in none."""
+        imports = re.compile(r"^from (numba|llvmlite|segmetrics\._compile)\b", re.M)
+        of_kernels = imports.search((self.path / mutant.file).read_text("utf-8"))
+        return bool((mutant.on_import or of_kernels) and self.stale_kernels(mutant))
 
     def stale_kernels(self, mutant: Mutant) -> set[Path]:
         """Files of kernels that may be compiled otherwise with a change."""

@@ -112,6 +112,54 @@ def test_scores_are_compared_with_the_threshold_in_their_precision(dtype: torch.
     assert_counts_as_defined(scores, torch.ones(3).int(), Counting.of(task="binary", threshold=0.3))
 
 
+@given(st.tuples(*[st.integers(1, 90)] * 4), st.integers(1, 3))
+def test_boxes_are_few_and_small_and_as_many_for_every_thread(
+    drawn: tuple[int, int, int, int], threads: int
+) -> None:
+    rows, columns, *limits = drawn
+    widest, largest = sorted(limits)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpu, "number_of_threads", lambda: threads)
+        areas = list(cpu._cut(rows, columns, widest, largest))
+    covered = np.zeros((rows, columns), int)
+    for top, bottom, left, right in areas:
+        covered[top:bottom, left:right] += 1
+        assert right - left <= widest
+        assert (bottom - top) * (right - left) <= largest
+    assert (covered == 1).all()
+
+    def side(length: int, longest: int) -> int:
+        parts = -(-length // longest)
+        return -(-length // (1 if parts == 1 else threads * -(-parts // threads)))
+
+    wide = side(columns, widest)
+    assert areas[0] == (0, side(rows, largest // wide), 0, wide)
+
+
+IN_MEMORY = {
+    "contiguous": (np.empty((1, 2, 3, 4, 5)), 1),
+    "transposed": (np.empty((5, 4, 3, 2, 1)).T, 1),
+    "cropped": (np.empty((1, 2, 3, 4, 9))[..., :5], 2),
+    "strided": (np.empty((1, 4, 6, 8, 10))[:, ::2, ::2, ::2, ::2], 4),
+}
+
+
+@pytest.mark.parametrize("name", IN_MEMORY)
+def test_pixels_are_read_in_as_few_dimensions_as_their_memory_has(name: str) -> None:
+    preds, dimensions = IN_MEMORY[name]
+    target = np.empty_like(preds)  # laid out alike, without gaps
+    sizes, *strides = cpu._merged(target, preds, 0)
+    assert len(sizes) == dimensions
+
+    def places(sizes: Any, steps: Any) -> list[int]:
+        along = [np.arange(size) * step for size, step in zip(sizes, steps, strict=True)]
+        return sorted(sum(np.ix_(*along)).ravel().tolist())
+
+    for side, steps in zip((target, preds), strides, strict=True):
+        of_side = [step // side.itemsize for step in side.strides[1:]]
+        assert places(sizes, steps) == places(side.shape[1:], of_side)
+
+
 @pytest.mark.parametrize("labels", ["noise", "stripes", "one class"])
 def test_many_boxes_of_bytes_count_as_defined(labels: str) -> None:
     rng = torch.Generator().manual_seed(0)
