@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import astuple
 from itertools import cycle, product
 from pathlib import Path
 from threading import Event, Thread
@@ -18,6 +19,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses import FakeTensorMode
 
 import segmetrics
 from segmetrics import functional
@@ -134,6 +136,19 @@ def test_boxes_are_few_and_small_and_as_many_for_every_thread(
 
     wide = side(columns, widest)
     assert areas[0] == (0, side(rows, largest // wide), 0, wide)
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("task", TASKS)
+def test_the_shape_of_counts_is_known_without_counting(task: Task, per_image: bool) -> None:
+    classes, channels = (None, []) if task == "binary" else (3, [3] if task != "multiclass" else [])
+    counting = Counting.of(classes, task=task, per_image=per_image)
+    target = torch.zeros(5, *channels, 4, 4).long()
+    counts = count(target, target, counting)
+    with FakeTensorMode():
+        given = torch.zeros(target.shape).long()
+        fake = torch.ops.segmetrics.count(given, given, *astuple(counting), False)
+    assert (fake.shape, fake.dtype) == (counts.shape, counts.dtype)
 
 
 IN_MEMORY = {
