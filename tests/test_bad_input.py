@@ -676,6 +676,14 @@ def test_one_hot_points_beside_labels_are_to_be_labels_too() -> None:
         functional.confusion_matrix(labels(0, 1, 2, 0)[0], EYE[[0, 1, 2, 0]], 3)
 
 
+def test_an_id_of_zero_that_is_not_mapped_is_not_called_negative() -> None:
+    space = segmetrics.LabelSpace(["a", "b"], id_to_class={7: 0, 8: 1})
+    with pytest.raises(ValueError, match=r"^1 pixels of `target` are neither mapped"):
+        functional.mean_iou(labels(0, 1), labels(0, 7), space)
+    with pytest.raises(ValueError, match=r"^1 pixels of `target` are negative"):
+        functional.mean_iou(labels(0, 1), labels(-1, 7), space)
+
+
 @pytest.mark.parametrize(("number", "more"), [(10, ""), (11, " and 1 more")])
 def test_of_bad_values_the_ten_lowest_are_named(number: int, more: str) -> None:
     target = torch.arange(100, 100 + number).flip(0)[None]

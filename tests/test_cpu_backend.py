@@ -26,7 +26,7 @@ from segmetrics import functional
 from segmetrics.counting import Counting, count, cpu, plain
 from segmetrics.counting import codes as codes_
 from segmetrics.counting.batches import count_on_cpu
-from segmetrics.counting.cpu_readers import Box, known_values, label_reader
+from segmetrics.counting.cpu_readers import Box, flat, known_values, label_reader
 from segmetrics.counting.inputs import read
 from segmetrics.counting.settings import Task, Upsample
 from segmetrics.labels import LabelSpace
@@ -151,6 +151,22 @@ def test_the_shape_of_counts_is_known_without_counting(task: Task, per_image: bo
     assert (fake.shape, fake.dtype) == (counts.shape, counts.dtype)
 
 
+def test_what_an_array_spans_ends_with_its_last_element() -> None:
+    numbers = np.arange(7 * 8 * 9).reshape(7, 8, 9)
+    for view in (numbers, numbers.T, numbers[1:3, ::2, 2:7], numbers.mT[::3, 1:], numbers[2, 3, 4]):
+        spanned = flat(view)
+        assert (spanned[0], spanned[-1]) == (view.min(), view.max())
+        assert len(spanned) == 1 + view.max() - view.min()
+
+
+def test_labels_are_exact_in_int64_and_saturate_above_it() -> None:
+    large = [0, 2**53 + 1, 2**63 - 1]
+    for dtype in (np.int64, np.uint64):
+        assert codes_.to_int64(np.array(large, dtype)).tolist() == large
+    assert codes_.to_int64(np.array([2**63, 2**64 - 1], np.uint64)).tolist() == [2**63 - 1] * 2
+    assert codes_.to_int64(np.array([-1, -(2**63)])).tolist() == [-1, -(2**63)]
+
+
 IN_MEMORY = {
     "contiguous": (np.empty((1, 2, 3, 4, 5)), 1),
     "transposed": (np.empty((5, 4, 3, 2, 1)).T, 1),
@@ -191,7 +207,9 @@ def test_many_boxes_of_bytes_count_as_defined(labels: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", LABEL_DTYPES, ids=str)
-@pytest.mark.parametrize("ignored", [[255], [-1], [-100], [-1, 255], [-(2**63)], [2**63 - 1]])
+@pytest.mark.parametrize(
+    "ignored", [[255], [-1], [-100], [-10, -200], [-1, 255], [-(2**63)], [2**63 - 1]], ids=str
+)
 def test_many_boxes_of_labels_count_as_defined(dtype: torch.dtype, ignored: list[int]) -> None:
     rng = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 21, (2, 3, 301, 299), generator=rng)
@@ -379,6 +397,7 @@ for classes in (2, 3, 7, 8, 9, 21, 40):
         for scores in (
             at_the_end(torch.rand(2, classes, 9, 13, dtype=dtype)),
             at_the_end(torch.rand(2, 9, 13, classes, dtype=dtype)).movedim(-1, 1),
+            at_the_end(torch.rand(2, 9, 13, classes + 1, dtype=dtype))[..., 1:].movedim(-1, 1),
         ):
             count(scores, target, Counting.of(classes))
             for upsample in ("bilinear", "nearest"):
