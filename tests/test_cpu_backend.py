@@ -108,10 +108,15 @@ def test_every_half_is_compared_by_its_value(dtype: torch.dtype, task: Task) -> 
     return assert_counts_as_defined(scores[None], target, Counting.of(2, task=task))
 
 
+@pytest.mark.parametrize("upsample", [None, "bilinear", "nearest"])
 @pytest.mark.parametrize("dtype", SCORE_DTYPES, ids=str)
-def test_scores_are_compared_with_the_threshold_in_their_precision(dtype: torch.dtype) -> None:
-    scores = torch.tensor([0.3, 0.3 + 5e-9, 0.3 - 5e-9], dtype=torch.float64).to(dtype)
-    assert_counts_as_defined(scores, torch.ones(3).int(), Counting.of(task="binary", threshold=0.3))
+def test_scores_are_compared_with_the_threshold_in_their_precision(
+    dtype: torch.dtype, upsample: Upsample | None
+) -> None:
+    scores = torch.tensor([[[0.3, 0.3 + 5e-9, 0.3 - 5e-9]]], dtype=torch.float64).to(dtype)
+    counting = Counting.of(task="binary", threshold=0.3, upsample=upsample)
+    target = torch.ones(1, 2 if upsample else 1, 3).int()  # resizing repeats the only row
+    assert_counts_as_defined(scores, target, counting)
 
 
 @given(st.tuples(*[st.integers(1, 90)] * 4), st.integers(1, 3))
