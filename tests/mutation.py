@@ -39,6 +39,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import accumulate
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ PARTS: dict[str, tuple[str, str]] = {
     "cuda": ("*/cuda*.py", "cuda_backend surfaces_cuda probabilities_cuda curves_cuda"),
     "labels": ("labels/*.py", "labels"),
     "distributed": ("distributed.py", "distributed"),
-    "files": ("files/*.py", "masks files_* evaluate_png_pairs"),
+    "files": ("files/*.py", "masks files_* evaluate_png_pairs evaluate_panoptic*"),
     "evaluate": ("evaluate/*.py", "evaluate* slices nnunet sparse sizes"),
     "metrics": (
         "metrics/*.py",
@@ -261,9 +262,12 @@ class Checkout:
         """
         file = self.path / mutant.file
         source, stamp = file.read_text("utf-8"), file.stat().st_mtime_ns
-        reaching = self.recorded.reaching(mutant, self.seconds)
-        tests = [test for test in reaching if test not in self.unsound]
-        tests.sort(key=lambda test: -self.noticed_by[mutant.file, test])  # stable
+        tests = [test for test in self.recorded.reaching(mutant) if test not in self.unsound]
+        lines, name = self.recorded.lines, str(mutant.file)
+        near = {test for test in tests if name in {file for file, _ in lines[test]}}
+        tests.sort(key=lambda test: (-self.noticed_by[mutant.file, test], test not in near))
+        begins = accumulate((self.recorded.seconds[test] for test in tests), initial=0.0)
+        tests = [test for test, begin in zip(tests, begins, strict=False) if begin < self.seconds]
         try:
             file.write_text(mutant.applied(source), "utf-8")
             failed = run(mutant, tests)
