@@ -263,9 +263,11 @@ class Checkout:
         file = self.path / mutant.file
         source, stamp = file.read_text("utf-8"), file.stat().st_mtime_ns
         tests = [test for test in self.recorded.reaching(mutant) if test not in self.unsound]
-        lines, name = self.recorded.lines, str(mutant.file)
-        near = {test for test in tests if name in {file for file, _ in lines[test]}}
+        lines, files = self.recorded.lines, self.callers(mutant) or {str(mutant.file)}
+        near = {test for test in tests if any(file in files for file, _ in lines[test])}
         tests.sort(key=lambda test: (-self.noticed_by[mutant.file, test], test not in near))
+        if self.callers(mutant):
+            tests = [test for test in tests if test in near]
         begins = accumulate((self.recorded.seconds[test] for test in tests), initial=0.0)
         tests = [test for test, begin in zip(tests, begins, strict=False) if begin < self.seconds]
         try:
@@ -354,6 +356,15 @@ class Checkout:
                 if failed != "":
                     break
         return failed
+
+    def callers(self, mutant: Mutant) -> set[str]:
+        """Files that call the kernels in which a change is, where it is in kernels only."""
+        stale = self.compiled_anew(mutant) or set()
+        names = "|".join(file.stem for file in stale)
+        imports = re.compile(rf"^from segmetrics\.[^()\n]*\b({names})\b", re.M)
+        others = {*(self.path / "segmetrics").rglob("*.py")} - stale if stale else set[Path]()
+        found = {f for f in others if imports.search(f.read_text("utf-8"))}
+        return {str(file.relative_to(self.path)) for file in found}
 
     def compiled_anew(self, mutant: Mutant) -> set[Path] | None:
         """Files whose kernels are compiled with a change; None where that takes an import."""
