@@ -588,6 +588,26 @@ def test_options_that_mean_nothing_are_refused(tmp_path: Path, options, message)
     assert message in " ".join(done.stderr.split())
 
 
+@pytest.mark.parametrize("option", ["--json", "--csv", "--html", "--markdown", "--checkpoint"])
+@pytest.mark.parametrize("side", ["preds", "target"])
+def test_no_output_overwrites_a_json_that_is_read(tmp_path: Path, option: str, side: str) -> None:
+    paths = write_coco(tmp_path, drawn(2))
+    before = [path.read_bytes() for path in paths]
+    done = run(*paths, "--panoptic", option, tmp_path / f"{side}.json")
+    assert done.exit_code == 2
+    assert f"{option} {tmp_path / side}.json would overwrite an input" in done.stderr
+    assert [path.read_bytes() for path in paths] == before
+
+
+def test_no_output_overwrites_the_file_of_labels(tmp_path: Path) -> None:
+    space = tmp_path / "space.json"
+    space.write_text(json.dumps({"names": ["road", "car"], "things": ["car"]}))
+    folders = write_cityscapes(tmp_path, {"a": ([0, 1001], [0, 1001])})
+    done = run(*folders, "--panoptic", "--labels", space, "--json", space)
+    assert done.exit_code == 2
+    assert "would overwrite an input" in done.stderr
+
+
 def test_folders_need_to_know_what_values_mean(tmp_path: Path) -> None:
     folders = write_cityscapes(tmp_path, {"a": ([7], [7])})
     assert "--panoptic reads two JSON files" in " ".join(run(*folders, "--panoptic").stderr.split())
