@@ -99,7 +99,7 @@ PARTS: dict[str, tuple[str, str]] = {
         "metrics/*.py",
         "attributes lifecycle states keys collections bad_input* semantics help image_scores "
         "identities sizes boundary_metrics surfaces_metrics surfaces_regions objects_metrics "
-        "instances panoptic calibration* curve* functional case_scores",
+        "instances panoptic calibration* curves curve_images functional case_scores plotting",
     ),
 }
 
