@@ -99,7 +99,8 @@ PARTS: dict[str, tuple[str, str]] = {
         "metrics/*.py",
         "attributes lifecycle states keys collections bad_input* semantics help image_scores "
         "identities sizes boundary_metrics surfaces_metrics surfaces_regions objects_metrics "
-        "instances panoptic calibration* curves curve_images functional case_scores plotting",
+        "instances panoptic calibration* curves curve_images functional case_scores plotting "
+        "risk_coverage labels notebook lightning",
     ),
 }
 
