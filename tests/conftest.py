@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -49,6 +50,12 @@ def missing_package(error: BaseException | None) -> str | None:
                 return name
         error = error.__cause__ or error.__context__
     return None
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what was imported: walking it was a tenth of the tests' time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
