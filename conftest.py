@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from doctest import UnexpectedException
 from importlib.util import find_spec
 from pathlib import Path
 from traceback import extract_tb
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from _pytest.doctest import MultipleDoctestFailures
 from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)  # tensors are small, and more threads would contend with other processes
@@ -23,12 +25,12 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 #: numba and what the extras bring. Tests that need one of these are skipped where it is missing.
 OPTIONAL = [
-    *("numba", "triton", "matplotlib", "pytorch_lightning", "lightning", "jinja2", "plotly"),
-    *("typer", "rich", "tifffile", "imagecodecs", "nibabel", "SimpleITK", "highdicom"),
+    *("numba", "llvmlite", "triton", "matplotlib", "pytorch_lightning", "lightning", "jinja2"),
+    *("plotly", "typer", "rich", "tifffile", "imagecodecs", "nibabel", "SimpleITK", "highdicom"),
     *("nanoarrow", "transformers"),
 ]
 MISSING = {name for name in OPTIONAL if find_spec(name) is None}
-PACKAGE = Path(__file__).parents[1] / "segmetrics"
+PACKAGE = Path(__file__).parent / "segmetrics"
 
 
 def missing_package(error: BaseException | None) -> str | None:
@@ -39,12 +41,17 @@ def missing_package(error: BaseException | None) -> str | None:
     clear.
     """
     explained = False
+    if isinstance(error, MultipleDoctestFailures):
+        error = error.failures[0]
+    if isinstance(error, UnexpectedException):
+        error = error.exc_info[1]
     while error is not None:
         explained |= isinstance(error, ImportError) and "pip install" in str(error)
         if isinstance(error, ModuleNotFoundError) and error.name:
             name, importer = error.name.partition(".")[0], extract_tb(error.__traceback__)[-1]
             ours = PACKAGE in Path(importer.filename).parents
-            explained |= name == "numba" or PACKAGE / "evaluate" in Path(importer.filename).parents
+            explained |= name in ("numba", "llvmlite")
+            explained |= PACKAGE / "evaluate" in Path(importer.filename).parents
             if name in MISSING and (explained or not ours):
                 return name
         error = error.__cause__ or error.__context__
