@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from doctest import UnexpectedException
 from importlib.util import find_spec
@@ -31,6 +32,8 @@ OPTIONAL = [
 ]
 MISSING = {name for name in OPTIONAL if find_spec(name) is None}
 PACKAGE = Path(__file__).parent / "segmetrics"
+#: What the command prints, here in the output of a program that a test ran.
+NEEDED = rf"the command needs ({'|'.join(MISSING) or '(?!)'})\."
 
 
 def missing_package(error: BaseException | None) -> str | None:
@@ -46,6 +49,8 @@ def missing_package(error: BaseException | None) -> str | None:
     if isinstance(error, UnexpectedException):
         error = error.exc_info[1]
     while error is not None:
+        if told := re.search(NEEDED, f"{error} {getattr(error, 'stderr', '')}"):
+            return told[1]
         explained |= isinstance(error, ImportError) and "pip install" in str(error)
         if isinstance(error, ModuleNotFoundError) and error.name:
             name, importer = error.name.partition(".")[0], extract_tb(error.__traceback__)[-1]
@@ -68,15 +73,18 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Any:
     return report
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Any:
-    """Skip the tests that fail for a missing package."""
+def skip_without_package(item: pytest.Item) -> Any:
+    """Skip the tests that fail for a missing package, or whose fixtures do."""
     try:
         return (yield)
     except Exception as error:
         if name := missing_package(error):
             pytest.skip(f"needs {name}")
         raise
+
+
+pytest_runtest_setup = pytest.hookimpl(skip_without_package, wrapper=True)
+pytest_runtest_call = pytest.hookimpl(skip_without_package, wrapper=True)
 
 
 @pytest.fixture
