@@ -32,18 +32,18 @@ OPTIONAL = [
 ]
 MISSING = {name for name in OPTIONAL if find_spec(name) is None}
 PACKAGE = Path(__file__).parent / "segmetrics"
-#: What the command prints, here in the output of a program that a test ran.
+#: What the command prints, also in the output of a program that a test ran.
 NEEDED = rf"the command needs ({'|'.join(MISSING) or '(?!)'})\."
 
 
-def missing_package(error: BaseException | None) -> str | None:
+def missing_package(error: BaseException | None, alone: bool = False) -> str | None:
     """The missing package by which a test fails; None if the test shows a fault.
 
-    It is a fault if our code imports the package without a message that says how to install it.
-    The command's message comes from ``__main__``, above the import, and of numba Python's own is
-    clear.
+    It is a fault if our code imports the package without a message that says how to install it,
+    unless a module is imported alone, for its doctests. The command's message comes from
+    ``__main__``, above the import, and of numba Python's own is clear.
     """
-    explained = False
+    explained = alone
     if isinstance(error, MultipleDoctestFailures):
         error = error.failures[0]
     if isinstance(error, UnexpectedException):
@@ -51,7 +51,10 @@ def missing_package(error: BaseException | None) -> str | None:
     while error is not None:
         if told := re.search(NEEDED, f"{error} {getattr(error, 'stderr', '')}"):
             return told[1]
-        explained |= isinstance(error, ImportError) and "pip install" in str(error)
+        if isinstance(error, ImportError) and "pip install" in str(error):
+            explained = True
+            if MISSING and error.__context__ is None:
+                return str(error)
         if isinstance(error, ModuleNotFoundError) and error.name:
             name, importer = error.name.partition(".")[0], extract_tb(error.__traceback__)[-1]
             ours = PACKAGE in Path(importer.filename).parents
@@ -67,7 +70,8 @@ def missing_package(error: BaseException | None) -> str | None:
 def pytest_make_collect_report(collector: pytest.Collector) -> Any:
     """Skip the files that cannot be imported without a missing package."""
     report = yield
-    if report.failed and (name := missing_package(report.call.excinfo.value)):
+    alone = PACKAGE in collector.path.parents
+    if report.failed and (name := missing_package(report.call.excinfo.value, alone)):
         report.outcome = "skipped"
         report.longrepr = (str(collector.path), 0, f"Skipped: needs {name}")
     return report
