@@ -20,7 +20,16 @@ from typer.testing import CliRunner, Result
 
 from segmetrics import LabelSpace, ObjectImageScores, ObjectMetrics
 from segmetrics.evaluate.command import app
-from segmetrics.evaluate.object_pictures import INVENTED, MARGIN, MISSED, SIDE, picture
+from segmetrics.evaluate.object_pictures import (
+    BOTH,
+    INVENTED,
+    MARGIN,
+    MISSED,
+    SIDE,
+    Shown,
+    figures,
+    picture,
+)
 from segmetrics.statistics import confidence_interval
 
 Pairs = list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]
@@ -108,6 +117,49 @@ def test_the_command_gives_the_numbers_of_the_metric(
     for row in found["objects"]:
         for key in ("missed_objects", "false_objects", "object_f1", "object_dice"):
             assert row[key] == pytest.approx(expected[key + names[row["name"]]], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "note"),
+    [
+        ([], "connected pixels of one class, 8 (in volumes 26) neighbours; found where any pixel "
+         "of its class overlaps."),
+        (["--object-threshold", 0.4],
+         "connected pixels of one class, 8 (in volumes 26) neighbours; found where its class "
+         "covers more than 0.4 of it."),
+        (["--object-matching", "iou", "--connectivity", "faces", "--min-size", 9],
+         "connected pixels of one class, 4 (in volumes 6) neighbours of at least 9 pixels; matched "
+         "one to one above an IoU of 0.5."),
+        (["--object-matching", "iou", "--object-threshold", 0.25],
+         "connected pixels of one class, 8 (in volumes 26) neighbours; matched one to one above an "
+         "IoU of 0.25."),
+        (["--instances"],
+         "the pixels of one id; found where any pixel of its class overlaps."),
+    ],
+)  # fmt: skip
+def test_a_note_says_what_an_object_is_and_when_it_is_found(
+    options: list[object], note: str, tmp_path: Path
+) -> None:
+    folders = stored(tmp_path, drawn(1, (20, 20)))
+    classes = ["--binary"] if "--instances" in options else ["--num-classes", 3, "--objects"]
+    done = run("evaluate", *folders, *classes, "--ignore-index", 255, *options)
+    assert f"An object is {note}" in done.stdout.splitlines(), done.output
+
+
+def test_pictures_have_the_legend_of_their_colours_if_there_are_some() -> None:
+    assert figures({}) == []
+    mask = np.zeros((9, 9), np.uint8)
+    of_images = {"<a>": [Shown("missed", "b & c", 1200, mask)], "d": []}
+    legend, first, second = figures(of_images)
+    assert re.findall(r"rgb\((.*?)\)\"></span> ([a-z ]+)<", legend) == [
+        (", ".join(map(str, color)), text)
+        for color, text in (
+            (MISSED, "target only"), (INVENTED, "prediction only"), (BOTH, "both"),
+        )
+    ]  # fmt: skip
+    assert "<h3>&lt;a&gt;</h3>" in first
+    assert "missed: b &amp; c, 1,200 pixels</figcaption>" in first
+    assert second == "<h3>d</h3><div></div>"
 
 
 def test_images_have_rows_and_intervals_and_are_shown_the_worst_first(tmp_path: Path) -> None:
