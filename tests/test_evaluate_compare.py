@@ -477,7 +477,9 @@ def test_groups_of_images_are_drawn_and_exchanged_as_one(
         alone = slices(those, by, groups=patients)
         row = next(row for row in found["groups"] if row["model"] == name)
         assert (row["low"], row["p_value"]) == (alone.by_group[row["group"]].low, alone.p_value)
-    assert "the 12 of patient." in done.stdout
+    notes = done.stdout.partition("Intervals of models")[2].splitlines()
+    assert notes[1].startswith("Whole groups of images are drawn")
+    assert notes[1].endswith("the 12 of patient.")
     assert "<span>in 12 groups</span>" in (tmp_path / "o.html").read_text()
     cases.write_text("image,patient\n" + "".join(f"{i},x\n" for i in patients))
     done = run(*given, "--groups", f"{cases}:patient")

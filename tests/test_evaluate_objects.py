@@ -90,6 +90,10 @@ def results(folder: Path, *arguments: Any) -> dict[str, Any]:
             {"matching": "iou", "connectivity": "faces", "min_size": 9},
         ),
         (
+            ["--object-matching", "iou", "--object-threshold", "0.3,0.6"],
+            {"matching": "iou", "threshold": [0.3, 0.6]},
+        ),
+        (
             ["--object-distances", "--object-sizes", "30,60"],
             {"distances": True, "sizes": [30, 60]},
         ),
@@ -107,6 +111,9 @@ def test_the_command_gives_the_numbers_of_the_metric(
     expected = scored(metric, pairs)
     for key in ("object_precision", "object_recall", "object_f1", "object_dice"):
         assert found["scores"][key] == pytest.approx(expected[key], rel=1e-6)
+    if isinstance(arguments.get("threshold"), list):
+        for key in ("object_f1_iou", "object_f1_iou/0.3", "object_accuracy_iou/0.6"):
+            assert found["scores"][key] == pytest.approx(expected[key], rel=1e-6)
     sizes = [key for key in expected if key.startswith("object_recall/")][:3]
     for key in sizes:
         assert found["scores"].get(key) == pytest.approx(expected[key]) or np.isnan(expected[key])

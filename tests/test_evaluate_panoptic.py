@@ -141,6 +141,16 @@ def test_cocos_format_gives_the_numbers_of_panopticapi(tmp_path: Path, boundary:
     assert [row["isthing"] for row in found["classes"]] == [True, True, False, False]
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_one_image_alone_has_no_intervals(number: int, tmp_path: Path) -> None:
+    paths = write_coco(tmp_path, drawn(number))
+    done = run(*paths, "--panoptic", "--confidence", 0.9, "--json", tmp_path / "out.json")
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "out.json").read_text())
+    told = "No intervals: there is one image, and images are resampled." in done.output
+    assert (told, "PQ" in found["intervals"]) == (number == 1, number == 2)
+
+
 def test_tables_rows_of_images_and_intervals_are_written(tmp_path: Path) -> None:
     images = drawn(7)
     paths = write_coco(tmp_path, images)

@@ -507,6 +507,17 @@ def test_what_cannot_be_written_is_refused_before_anything_is_counted(
     assert sorted(os.listdir(tmp_path)) == ["d", "link", "p", "t"]
 
 
+def test_tables_that_are_not_written_are_not_in_the_way(
+    pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for name in ("regions", "categories", "images"):
+        (tmp_path / f"x.{name}.csv").mkdir()
+    assert run(*pairs, *THREE, "--csv", tmp_path / "x.csv").exit_code == 0
+    done = run(*pairs, *THREE, "--csv", tmp_path / "x.csv", "--region", "A=1,2")
+    assert done.exit_code == 2
+    assert "x.regions.csv" in done.stderr
+
+
 def test_the_file_of_labels_is_not_overwritten(pairs: tuple[Path, Path], tmp_path: Path) -> None:
     labels = tmp_path / "labels.json"
     labels.write_text('{"names": ["a", "b", "c"]}')
