@@ -360,9 +360,13 @@ def test_any_number_of_workers_gives_the_same_counts(
     monkeypatch.setattr(workers, "FORKS", forks)
     settings = replace(Settings(LabelSpace(["0", "1", "2"])), images=True)
     for number in (1, 3):
+        told: list[tuple[int, int, int]] = []
         found = evaluate_models(
-            root / "targets", {name: root / name for name in MODELS}, settings, workers=number
-        )
+            root / "targets", {name: root / name for name in MODELS}, settings, workers=number,
+            progress=lambda *numbers, told=told: told.append(numbers),
+        )  # fmt: skip
+        every = len(MODELS) * IMAGES
+        assert told == [(done, every, 0) for done in range(every + 1)]
         for name, expected in counts.items():
             images = found.evaluations[name].images
             assert images is not None

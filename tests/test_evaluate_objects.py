@@ -153,6 +153,19 @@ def test_a_note_says_what_an_object_is_and_when_it_is_found(
     assert f"An object is {note}" in done.stdout.splitlines(), done.output
 
 
+def test_an_image_without_counted_pixels_is_listed_as_one_without_errors(tmp_path: Path) -> None:
+    box = np.zeros((20, 20), np.uint8)
+    box[3:9, 3:9] = 1
+    empty = np.zeros_like(box)
+    pairs = [(box, box), (empty, np.full_like(box, 255)), (empty, box), (box, box), (empty, box)]
+    found = results(
+        tmp_path, *stored(tmp_path, pairs), "--num-classes", 2, "--ignore-index", 255, "--objects"
+    )
+    rows = {row["image"]: row["missed_objects"] for row in found["objects_images"]}
+    assert list(rows) == ["02", "04", "00", "01", "03"]
+    assert rows["01"] is None
+
+
 def test_pictures_have_the_legend_of_their_colours_if_there_are_some() -> None:
     assert figures({}) == []
     mask = np.zeros((9, 9), np.uint8)

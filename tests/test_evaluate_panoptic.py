@@ -570,6 +570,15 @@ def test_options_that_mean_nothing_are_refused(tmp_path: Path, options, message)
     assert message in " ".join(done.stderr.split())
 
 
+def test_a_json_goes_with_another_json(tmp_path: Path) -> None:
+    preds, target = write_coco(tmp_path, drawn(1))
+    for other, what in ((tmp_path / "no.json", "does not exist"), (tmp_path, "is no JSON file")):
+        for pair, wrong in (((preds, other), other), ((other, target), other)):
+            done = run(*pair, "--panoptic")
+            assert done.exit_code == 2
+            assert f"{wrong} {what}; the other is one. Give two." in " ".join(done.stderr.split())
+
+
 def test_folders_need_to_know_what_values_mean(tmp_path: Path) -> None:
     folders = write_cityscapes(tmp_path, {"a": ([7], [7])})
     assert "--panoptic reads two JSON files" in " ".join(run(*folders, "--panoptic").stderr.split())

@@ -793,6 +793,14 @@ def test_threads_name_problems_keep_going_and_resume(
     assert "0 has changed since" in done.stderr
 
 
+def test_processes_share_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_processors", lambda: 8)
+    for processes, number in ((1, 8), (2, 4), (3, 2), (8, 1), (20, 1)):
+        assert workers.number_of_workers(None, 3, processes) == number
+        assert workers.number_of_workers(1000, 3, processes) == 4 * number
+        assert workers.number_of_workers(1, 3, processes) == 1
+
+
 def test_many_workers_are_no_more_than_processors_can_feed(
     pairs: tuple[Path, Path], tmp_path: Path
 ) -> None:
