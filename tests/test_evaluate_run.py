@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -30,8 +31,10 @@ from segmetrics.evaluate import workers
 from segmetrics.evaluate.checkpoint import Checkpoint, digests
 from segmetrics.evaluate.command import app
 from segmetrics.evaluate.counter import Counted, Counter
+from segmetrics.evaluate.folders import evaluate
 from segmetrics.evaluate.ledger import Ledger
 from segmetrics.evaluate.settings import Settings
+from segmetrics.evaluate.summary import Summary
 from segmetrics.evaluate.warnings import Warnings
 from segmetrics.files import Pair
 from segmetrics.labels import LabelSpace
@@ -793,12 +796,45 @@ def test_threads_name_problems_keep_going_and_resume(
     assert "0 has changed since" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("shared", "by"),
+    [((1, 1), "1 worker"), ((2, 1), "2 workers"), ((2, 2), "2 workers, 2 processes"),
+     ((1, 3), "1 worker, 3 processes")],
+)  # fmt: skip
+def test_the_last_line_says_how_much_was_counted_how_fast(
+    shared: tuple[int, int], by: str, pairs: tuple[Path, Path]
+) -> None:
+    found = evaluate(*pairs, Settings(LabelSpace(["a", "b", "c"])))
+    assert found is not None
+    workers_, processes = shared
+    timed = replace(found, seconds=0.5, workers=workers_, processes=processes)
+    line = Summary.of(timed, per_image=False, level=None).how_fast()
+    assert line == f"3 pairs, {found.pixels:,} pixels counted in 0.5 s (6 pairs/s, {by})"
+
+
 def test_processes_share_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_processors", lambda: 8)
     for processes, number in ((1, 8), (2, 4), (3, 2), (8, 1), (20, 1)):
         assert workers.number_of_workers(None, 3, processes) == number
         assert workers.number_of_workers(1000, 3, processes) == 4 * number
         assert workers.number_of_workers(1, 3, processes) == 1
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_workers_are_as_many_as_the_memory_holds(
+    processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_processors", lambda: 16)
+    table = 1000 * workers.A_CLASS
+    for number in (1, 2, 5):  # each has its tables, and the names are there once
+        needed = processes * (1 + number * workers.TABLES) * table
+        for memory, expected in ((1.001 * needed, number), (0.999 * needed, number - 1)):
+            monkeypatch.setattr(workers, "memory", lambda memory=memory: memory)
+            if expected:
+                assert workers.number_of_workers(None, 1000, processes) == expected
+            else:
+                with pytest.raises(ValueError, match="1,000 classes need"):
+                    workers.number_of_workers(None, 1000, processes)
 
 
 def test_many_workers_are_no_more_than_processors_can_feed(
