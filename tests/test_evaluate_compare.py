@@ -570,6 +570,22 @@ def test_keep_going_leaves_an_image_out_of_all_models_and_lists_it(
     assert "left out of all models: 2 images (07, 11)" in done.stdout
 
 
+def test_a_mask_that_turns_out_to_be_broken_ends_the_comparison(root: Path, tmp_path: Path) -> None:
+    for name in ("targets", *MODELS):
+        shutil.copytree(root / name, tmp_path / name)
+    broken = tmp_path / "good" / "11.png"
+    broken.write_bytes(broken.read_bytes()[:-30])
+    given = tmp_path / "targets", *named(tmp_path), "--num-classes", CLASSES
+    done = run(*given)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"{broken}: " in done.stderr
+    assert "To score the rest: --keep-going" in done.stderr
+    for path in (tmp_path / "good").iterdir():
+        path.write_bytes(path.read_bytes()[:-30])
+    done = run(*given, "--keep-going")
+    assert (done.exit_code, "nothing is left to score" in done.stderr) == (2, True)
+
+
 def test_one_image_is_not_enough(root: Path, tmp_path: Path) -> None:
     for name in ("targets", "good", "poor"):
         (tmp_path / name).mkdir()

@@ -566,6 +566,19 @@ def test_labels_between_others_at_contours_look_interpolated(folders: Folders) -
     assert "resized by interpolation?" in run(folders, "--labels", labels).stderr
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_binary_masks_that_look_interpolated_are_counted(number: int, folders: Folders) -> None:
+    mask = np.zeros((40, 40), np.uint8)
+    mask[8:31, 9:33] = 200
+    resized = np.asarray(Image.fromarray(mask).resize((20, 20), Image.Resampling.BILINEAR))
+    for i in range(3):
+        write(folders[0], f"{i}.png", resized if i < number else mask[::2, ::2])
+        write(folders[1], f"{i}.png", mask[::2, ::2])
+    said = " ".join(run(folders, "--binary").stderr.split())
+    masks = "1 mask holds" if number == 1 else "2 masks hold"
+    assert f"warning: {masks} values between 0 and the largest" in said
+
+
 def test_unknown_objects_do_not_look_interpolated(folders: Folders) -> None:
     for folder in folders:
         write(folder, "a.png", np.kron(np.arange(9).reshape(3, 3), np.ones((9, 9))))

@@ -403,16 +403,16 @@ def test_options_that_do_not_fit_are_named(
 def test_the_picture_of_an_object_shows_both_masks_around_it(length: int, step: int) -> None:
     """Red where only the target is, blue where only the prediction is, on dark grey."""
     size = length + 3 * MARGIN
-    target, preds = np.zeros((2, 3, size, size), bool)
-    box = [slice(0, 3), slice(2 * MARGIN, 2 * MARGIN + 2), slice(2 * MARGIN, 2 * MARGIN + length)]
-    target[1][box[1], box[2]] = True
-    preds[1, 2 * MARGIN + 1 : 2 * MARGIN + 3, 2 * MARGIN :] = True
-    target[0] = preds[2] = True  # not in the middle
+    target, preds = np.zeros((2, 5, size, size), bool)
+    box = [slice(1, 4), slice(2 * MARGIN, 2 * MARGIN + 2), slice(2 * MARGIN, 2 * MARGIN + length)]
+    target[2][box[1], box[2]] = True
+    preds[2, 2 * MARGIN + 1 : 2 * MARGIN + 3, 2 * MARGIN :] = True
+    target[:2] = preds[3:] = True  # not in the middle
     expected = np.full((size, size, 3), 30, np.uint8)
     for is_target, is_preds, color in (
         (1, 0, (238, 102, 119)), (0, 1, (68, 119, 170)), (1, 1, (200, 200, 200)),
     ):  # fmt: skip
-        expected[(target[1] == is_target) & (preds[1] == is_preds)] = color
+        expected[(target[2] == is_target) & (preds[2] == is_preds)] = color
     side = length + 2 * MARGIN
     first = 2 * MARGIN + 1 - side // 2, MARGIN
     window = tuple(slice(max(0, start), start + side) for start in first)

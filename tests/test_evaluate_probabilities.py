@@ -501,6 +501,11 @@ def test_regions_of_options_and_one_region_alone(tmp_path: Path) -> None:
     assert found.exit_code == 0, found.output
     (alone,) = json.loads(out.read_text())["probabilities"]
     assert alone == several["WT"]
+    saved = *common, "--checkpoint", tmp_path / "ck", "--region"
+    assert run(tmp_path / "one", targets, *saved, "WT=1,2,3").exit_code == 0
+    found = run(tmp_path / "one", targets, *saved, "WT=1,2")
+    assert (found.exit_code, "ck" in found.output) == (2, True)
+    assert run(tmp_path / "one", targets, *saved, "WT=1,2,3").exit_code == 0
 
 
 @pytest.mark.parametrize(
