@@ -587,6 +587,19 @@ def test_unknown_objects_do_not_look_interpolated(folders: Folders) -> None:
     assert "--num-classes 9?" in done.stderr
 
 
+@pytest.mark.parametrize(("value", "told"), [(5, True), (7, True), (8, False)])
+def test_predictions_that_hold_the_targets_values_are_hinted_at(
+    value: int, told: bool, folders: Folders
+) -> None:
+    labels = folders[0].parent / "labels.json"
+    labels.write_text(json.dumps({"names": ["a", "b"], "id_to_class": {"5": "a", "7": "b"}}))
+    write(folders[0], "a.png", np.array([[0, value], [1, 0]]))
+    write(folders[1], "a.png", np.array([[5, 7], [7, 5]]))
+    done = run(folders, "--labels", labels, "--preds-are-classes")
+    assert done.exit_code == 2
+    assert ("Leave out --preds-are-classes." in " ".join(done.stderr.split())) == told
+
+
 def test_negative_values_are_probably_void(folders: Folders) -> None:
     for folder in folders:
         write(folder, "a.npy", np.array([[0, 1], [-1, 1]], np.int16))

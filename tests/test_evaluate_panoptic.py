@@ -561,6 +561,8 @@ def test_a_checkpoint_may_lie_among_cityscapes_masks(tmp_path: Path) -> None:
         (["--by", "of.csv"], "--by is FILE.csv:COLUMN"),
         (["--labels", "cityscapes"], "--labels means nothing for JSON"),
         (["--confidence", 95], r"--confidence must be in (0, 1), got 95"),
+        (["--confidence", 0], r"--confidence must be in (0, 1), got 0"),
+        (["--confidence", 1], r"--confidence must be in (0, 1), got 1"),
         (["--json", "none/out.json"], "the folder none does not exist"),
     ],
 )
