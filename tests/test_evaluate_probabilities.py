@@ -477,8 +477,9 @@ def test_regions_have_channels_of_their_own(tmp_path: Path, form: str) -> None:
         dice = {row["name"]: row["dice"] for row in result["classes"]}
         assert dice[name] == pytest.approx(f1_score(y, p[r] > 0.5), abs=1e-9)
     assert result["scores"]["NLL"] == pytest.approx(np.mean([rows[r]["NLL"] for r in REGIONS]))
-    interval = result["intervals"]["AUROC"]
-    assert interval["low"] <= result["scores"]["AUROC"] <= interval["high"]
+    for key in ("AUROC", "AP", "ECE", "brier", "NLL"):
+        interval = result["intervals"][key]
+        assert interval["low"] <= result["scores"][key] <= interval["high"], key
     assert all(f"{name}: reliability" in page.read_text() for name in REGIONS)
 
 
