@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -33,6 +34,7 @@ from segmetrics.evaluate.command import app
 from segmetrics.evaluate.counter import Counted, Counter
 from segmetrics.evaluate.folders import evaluate
 from segmetrics.evaluate.ledger import Ledger
+from segmetrics.evaluate.memory import memory
 from segmetrics.evaluate.settings import Settings
 from segmetrics.evaluate.summary import Summary
 from segmetrics.evaluate.warnings import Warnings
@@ -465,6 +467,19 @@ def test_the_memory_of_many_classes_is_told_before_it_is_taken(
     assert "--labels" in text
 
 
+def test_the_memory_is_that_of_the_machine_or_less_by_ulimit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def limited(to: int) -> float:
+        monkeypatch.setattr(resource, "getrlimit", lambda which: (to, to))
+        return memory()
+
+    machine = limited(resource.RLIM_INFINITY)
+    assert 0 < machine <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert limited(2**20) == 2**20
+    assert limited(2**62) == machine
+
+
 REFUSED = {
     "a folder": (["--json", "{0}/d"], "--json must be a file, {0}/d is a folder"),
     "no folder": (["--html", "{0}/no/r.html"], "the folder {0}/no does not exist. Make it first"),
@@ -828,8 +843,8 @@ def test_workers_are_as_many_as_the_memory_holds(
     table = 1000 * workers.A_CLASS
     for number in (1, 2, 5):  # each has its tables, and the names are there once
         needed = processes * (1 + number * workers.TABLES) * table
-        for memory, expected in ((1.001 * needed, number), (0.999 * needed, number - 1)):
-            monkeypatch.setattr(workers, "memory", lambda memory=memory: memory)
+        for there, expected in ((1.001 * needed, number), (0.999 * needed, number - 1)):
+            monkeypatch.setattr(workers, "memory", lambda there=there: there)
             if expected:
                 assert workers.number_of_workers(None, 1000, processes) == expected
             else:

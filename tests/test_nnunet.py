@@ -201,6 +201,12 @@ def test_a_label_has_a_score_where_target_or_prediction_has_it(
     assert (found["n_ref"], found["n_pred"]) == (20 * sum(target), 20 * sum(preds))
 
 
+def test_regions_of_one_value_each_are_labels(folder: Path) -> None:
+    plain = summary(folder, "--num-classes", 4)
+    single = summary(folder, "--num-classes", 4, "--region", "A=1", "--region", "B=3")
+    assert single["mean"] == plain["mean"]
+
+
 def test_an_ignored_class_is_no_label(folder: Path) -> None:
     assert list(summary(folder, "--num-classes", 4, "--ignore-index", 2)["mean"]) == ["1", "3"]
 
