@@ -381,6 +381,29 @@ def test_a_damaged_checkpoint_is_named_by_the_command(
     assert path.read_bytes() == damaged
 
 
+class _MakesAFolder:
+    """An object that makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
+def test_a_checkpoint_runs_no_code_that_is_in_it(pairs: tuple[Path, Path], tmp_path: Path) -> None:
+    given = *pairs, *THREE, "--checkpoint", tmp_path / "ck"
+    assert run(*given).exit_code == 0
+    with np.load(tmp_path / "ck") as saved:
+        arrays = dict(saved)
+    for name in arrays:
+        objects = np.array([_MakesAFolder(tmp_path / "made")], object)
+        with (tmp_path / "ck").open("wb") as file:
+            np.savez(file, **{**arrays, name: objects})
+        assert run(*given).exit_code == 2
+        assert not (tmp_path / "made").exists()
+
+
 def test_two_runs_on_one_checkpoint_do_not_disturb_each_other(
     pairs: tuple[Path, Path], tmp_path: Path
 ) -> None:
