@@ -897,6 +897,21 @@ def test_masks_that_are_no_whole_number_of_blocks_are_counted(
     assert found["confusion"] == expected.tolist()
 
 
+@pytest.mark.parametrize("classes", [2, 200, 256, 300, 512, 513])
+def test_any_number_of_classes_is_counted(classes: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(classes)
+    target = rng.integers(0, classes, (60, 70)).astype(np.uint8 if classes <= 256 else np.uint16)
+    preds = np.where(rng.random(target.shape) < 0.3, 0, target).astype(target.dtype)
+    for folder, mask in (("p", preds), ("t", target)):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(mask).save(tmp_path / folder / "a.png")
+    found = scored(tmp_path, tmp_path / "p", tmp_path / "t", "--num-classes", classes)
+    assert found["scores"]["pixel_accuracy"] == pytest.approx((preds == target).mean())
+    assert [row["pixels"] for row in found["classes"]] == np.bincount(
+        target.ravel(), minlength=classes
+    ).tolist()
+
+
 def test_instances_are_looked_for_under_the_names_of_cityscapes_only(
     pairs: tuple[Path, Path],
 ) -> None:
