@@ -151,7 +151,6 @@ def test_boundaries_of_binary_masks_are_those_of_their_foreground(folders: Folde
         (["--binary", "--num-classes", 2], "not by --num-classes and --binary together"),
         (["--binary", "--no-background"], "--no-background"),
         (["--binary", "--preds-are-classes"], "--preds-are-classes means nothing"),
-        (["--binary", "--num-classes", 2], "not by --num-classes and --binary together."),
         (["--instances", "--num-classes", 2], "not by --num-classes and --instances together."),
         (["--binary", "--ignore-index", 1], "--ignore-index 1 means nothing for binary masks"),
         (["--binary", "--ignore-index", 1], "1 is their foreground"),
