@@ -101,11 +101,26 @@ def test_intervals_tables_and_figures(tmp_path: Path, maps: Maps) -> None:
     assert pixels == N * SIZE[0] * SIZE[1]
     page = names[2].read_text()
     assert all(title in page for title in ("reliability", "ROC", "precision and recall"))
+    pictures = re.findall(r'aria-label="foreground: ([^"]*)">(.*?)</svg>', page, re.DOTALL)
+    diagonals = {title: "stroke-dasharray" in picture for title, picture in pictures}
+    assert diagonals == {
+        "reliability": True, "ROC": True, "precision and recall": False, "Dice": False,
+    }  # fmt: skip
     (dice,) = re.findall(r'aria-label="foreground: Dice">.*?</svg>', page, re.DOTALL)
     ((x, y),) = re.findall(r'circle cx="([\d.]+)" cy="([\d.]+)"', dice)
     best = result["scores"]["best_threshold"], result["scores"]["best_dice"]
     marked = (float(x) - 40) / 160, 1 - (float(y) - 20) / 160
     assert marked == pytest.approx(best, abs=1e-3)
+
+
+@pytest.mark.parametrize("options", [["--per-image"], []])
+def test_without_a_level_there_are_no_intervals(
+    options: list[str], tmp_path: Path, maps: Maps
+) -> None:
+    given = *written(tmp_path, maps, "png"), "--binary", "--probabilities", *options
+    found = run(*given, "--json", tmp_path / "s.json")
+    assert found.exit_code == 0, found.output
+    assert not json.loads((tmp_path / "s.json").read_text()).get("intervals")
 
 
 @pytest.mark.parametrize("labels", [True, False])

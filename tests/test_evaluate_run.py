@@ -381,6 +381,21 @@ def test_a_damaged_checkpoint_is_named_by_the_command(
     assert path.read_bytes() == damaged
 
 
+@pytest.mark.parametrize("length", [20, 58, 59, 200])
+def test_a_long_setting_of_a_checkpoint_is_cut_after_60_characters(
+    length: int, tmp_path: Path
+) -> None:
+    path, text = tmp_path / "ck", "x" * length
+    settings: list[dict[str, object]] = [{"keys": text}, {"keys": "y"}]
+    Checkpoint(path, settings[0], Warnings()).save(Ledger(Settings(LabelSpace(["a", "b"]))))
+    shown = f'"{text}"' if length + 2 <= 60 else f'"{text[:59]}…'
+    with pytest.raises(ValueError, match="was made with") as raised:
+        Checkpoint(path, settings[1], Warnings()).load(
+            Ledger(Settings(LabelSpace(["a", "b"]))), {}, 1
+        )
+    assert f'was made with keys {shown}, now it is "y". ' in str(raised.value)
+
+
 class _MakesAFolder:
     """An object that makes a folder when it is unpickled."""
 
