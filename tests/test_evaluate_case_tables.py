@@ -327,6 +327,9 @@ def test_a_chart_shows_values_where_its_axis_says() -> None:
         low, half, high = map(x, quantiles(column[~np.isnan(column)]))
         found = float(start), float(median), float(start) + float(width)
         assert found == pytest.approx((low, half, high), abs=0.11)
+        beyond = re.findall(r'<text x="([\d.]+)"[^>]*>(\d) infinite<', chart)
+        assert [number for _, number in beyond] == ["1"] * int(np.isinf(column).sum())
+        assert all(float(place) > right for place, _ in beyond)
 
 
 # --- the report -----------------------------------------------------------------------------------

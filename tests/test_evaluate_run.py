@@ -509,7 +509,7 @@ def test_the_memory_is_that_of_the_machine_or_less_by_ulimit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def limited(to: int) -> float:
-        monkeypatch.setattr(resource, "getrlimit", lambda which: (to, to))
+        monkeypatch.setattr(resource, "getrlimit", lambda which: (to, resource.RLIM_INFINITY))
         return memory()
 
     machine = limited(resource.RLIM_INFINITY)
