@@ -309,7 +309,7 @@ def test_a_distance_cannot_be_asked_to_be_large(
 
 
 def test_a_chart_shows_values_where_its_axis_says() -> None:
-    columns = np.array([[0.0, 0.25, 1.0, np.nan, 0.5], [8.0, 2.0, np.inf, 4.0, np.nan]])
+    columns = np.array([[0.0, 0.25, 0.8, np.nan, 0.5], [8.0, 2.0, np.inf, 4.0, np.nan]])
     for column, unit in zip(columns, ("", "mm"), strict=True):
         chart = boxes("HD", ["liver"], column[None], unit)
         ends = re.findall(r'<text x="([\d.]+)" y="42"[^>]*>([\d.]+)<', chart)

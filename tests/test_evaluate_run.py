@@ -927,6 +927,19 @@ def test_any_number_of_classes_is_counted(classes: int, tmp_path: Path) -> None:
     ).tolist()
 
 
+def test_a_foreground_without_target_is_a_false_alarm_of_its_image(tmp_path: Path) -> None:
+    some, none = np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)
+    some[2:4, 2:4] = 1
+    for name in "pt":
+        (tmp_path / name).mkdir()
+    for i, (preds, target) in enumerate([(some, none), (some, some), (none, none)]):
+        Image.fromarray(preds).save(tmp_path / "p" / f"{i}.png")
+        Image.fromarray(target).save(tmp_path / "t" / f"{i}.png")
+    found = scored(tmp_path, tmp_path / "p", tmp_path / "t", "--binary", "--per-image")
+    assert [row["mIoU"] for row in found["images"]] == [0, 1, None]
+    assert (found["scores"]["mIoU_I"], found["scores"]["mDice_I"]) == (0.5, 0.5)
+
+
 def test_instances_are_looked_for_under_the_names_of_cityscapes_only(
     pairs: tuple[Path, Path],
 ) -> None:
