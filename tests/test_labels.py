@@ -696,6 +696,7 @@ def test_a_step_with_a_mapping_compiles_to_one_graph(metric: Callable[..., Any])
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux counts the memory")
 def test_mapping_a_mask_copies_nothing() -> None:
+    pytest.importorskip("numba")
     code = """
 import re, torch
 from dataclasses import replace
