@@ -1,4 +1,7 @@
-"""Exchanges the code of the functions that a mutant changes, where segmetrics is imported."""
+"""Exchanges the code of the functions that a mutant changes, where segmetrics is imported.
+
+What was compiled of kernels that the change may reach is forgotten: they are compiled anew.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FunctionType
+
+from numba.core.caching import NullCache
+from numba.core.registry import CPUDispatcher
 
 from mutants import Mutant
 
@@ -17,10 +23,13 @@ class Functions:
     def __init__(self, checkout: Path) -> None:
         self.checkout = checkout
         self.of_code: dict[tuple[str, CodeType], list[FunctionType]] = {}
+        self.kernels: list[CPUDispatcher] = []
         for found in gc.get_objects():
             if type(found) is FunctionType:
                 key = found.__code__.co_filename, found.__code__
                 self.of_code.setdefault(key, []).append(found)
+            elif type(found) is CPUDispatcher:
+                self.kernels.append(found)
 
     def changed(self, mutant: Mutant) -> list[tuple[FunctionType, CodeType]]:
         """The functions and the code that a change gives them; none if it is in no function."""
@@ -36,6 +45,15 @@ class Functions:
                 return []
             found += [(function, new) for function in functions]
         return found
+
+    def forget(self, files: set[Path]) -> None:
+        """Have the kernels of these files compiled again when they are called."""
+        for kernel in self.kernels:
+            if Path(kernel.py_func.__code__.co_filename) in files:
+                vars(kernel).pop("compile", None)  # it looks for the cache
+                kernel._cache = NullCache()
+                kernel._make_finalizer()()
+                kernel._reset_overloads()
 
 
 def _differing(before: CodeType, after: CodeType) -> Iterator[tuple[CodeType, CodeType]]:

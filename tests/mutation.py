@@ -10,11 +10,12 @@ the tests draw the inputs that CI draws. ``--seconds`` limits the tests of a cha
 found in less time, and may be noticed by the tests that were left out.
 
 It is fast because a mutant is a fork of a process that has collected the tests: it exchanges the
-code of the changed function, and runs only tests that reach the changed line, quickest first. A
-change to a kernel, or to what runs on import, is tried in a fork of a process that has imported
-everything but segmetrics. Which tests reach a line is recorded once, by tracing every test; what a
-test does in programs that it starts is not seen. Lines that no test is seen to reach, such as those
-of compiled kernels, are tried with all tests of the part. Linux only.
+code of the changed function, and runs only tests that reach the changed line, quickest first.
+Kernels are compiled again there. A change to what runs on import, or to an intrinsic of a kernel,
+is tried in a fork of a process that has imported everything but segmetrics. Which tests reach a
+line is recorded once, by tracing every test; what a test does in programs that it starts is not
+seen. Lines that no test is seen to reach, such as those of compiled kernels, are tried with all
+tests of the part. Linux only.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import accumulate
 from math import inf
 from pathlib import Path
-from types import CodeType, FunctionType
 from typing import Any
 
 from coverage import Coverage
@@ -73,7 +74,7 @@ PARTS: dict[str, tuple[str, str]] = {
     ),
     "counting": (
         "counting/[!c]*.py counting/c[!u]*.py",
-        "agreement bad_input cpu_backend upsample sparse",
+        "agreement bad_input cpu_backend upsample sparse semantics",
     ),
     "surfaces": (
         "surfaces/[!c]*.py surfaces/c[!u]*.py",
@@ -92,7 +93,7 @@ PARTS: dict[str, tuple[str, str]] = {
     "cuda": ("*/cuda*.py", "cuda_backend surfaces_cuda probabilities_cuda curves_cuda"),
     "labels": ("labels/*.py", "labels"),
     "distributed": ("distributed.py", "distributed"),
-    "files": ("files/*.py", "masks files_* evaluate_png_pairs"),
+    "files": ("files/*.py", "masks files_* evaluate_png_pairs evaluate_panoptic*"),
     "evaluate": ("evaluate/*.py", "evaluate* slices nnunet sparse sizes"),
     "metrics": (
         "metrics/*.py",
@@ -124,7 +125,7 @@ class Collected:
         for item, following in zip(items, [*items[1:], None], strict=True):
             test = item.nodeid
             usual = 10 * recorded.seconds[test] + 60 * (test in recorded.elsewhere)
-            limit = int(time.process_time() + 20 + usual)
+            limit = int(time.process_time() + 60 + usual)  # kernels may be compiled first
             resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if self.failed:
@@ -261,9 +262,14 @@ class Checkout:
         """
         file = self.path / mutant.file
         source, stamp = file.read_text("utf-8"), file.stat().st_mtime_ns
-        reaching = self.recorded.reaching(mutant, self.seconds)
-        tests = [test for test in reaching if test not in self.unsound]
-        tests.sort(key=lambda test: -self.noticed_by[mutant.file, test])  # stable
+        tests = [test for test in self.recorded.reaching(mutant) if test not in self.unsound]
+        lines, files = self.recorded.lines, self.callers(mutant) or {str(mutant.file)}
+        near = {test for test in tests if any(file in files for file, _ in lines[test])}
+        tests.sort(key=lambda test: (-self.noticed_by[mutant.file, test], test not in near))
+        if self.callers(mutant):
+            tests = [test for test in tests if test in near]
+        begins = accumulate((self.recorded.seconds[test] for test in tests), initial=0.0)
+        tests = [test for test, begin in zip(tests, begins, strict=False) if begin < self.seconds]
         try:
             file.write_text(mutant.applied(source), "utf-8")
             failed = run(mutant, tests)
@@ -310,15 +316,18 @@ class Checkout:
             imports.stop()
             functions = Functions(self.path)
             gc.freeze()
-            possible = {m: functions.changed(m) for m in mutants if not self.stale_kernels(m)}
+            stale = {m: self.compiled_anew(m) for m in mutants}
+            possible = {m: functions.changed(m) for m in mutants if stale[m] is not None}
 
             def tried(mutant: Mutant | None, tests: list[str]) -> str | None:
-                failed: str | None = fork(changed, possible.get(mutant, []), tests)
+                failed: str | None = fork(changed, mutant, tests)
                 return failed
 
-            def changed(functions: list[tuple[FunctionType, CodeType]], tests: list[str]) -> str:
-                for function, code in functions:
+            def changed(mutant: Mutant | None, tests: list[str]) -> str:
+                for function, code in possible[mutant] if mutant else []:
                     function.__code__ = code
+                if mutant and stale[mutant]:
+                    functions.forget(stale[mutant])
                 return collected.run(tests, self.recorded)
 
             found.update(self.outcomes([m for m in possible if possible[m]], tried))
@@ -347,6 +356,23 @@ class Checkout:
                 if failed != "":
                     break
         return failed
+
+    def callers(self, mutant: Mutant) -> set[str]:
+        """Files that call the kernels in which a change is, where it is in kernels only."""
+        stale = self.compiled_anew(mutant) or set()
+        names = "|".join(file.stem for file in stale)
+        imports = re.compile(rf"^from segmetrics\.[^()\n]*\b({names})\b", re.M)
+        others = {*(self.path / "segmetrics").rglob("*.py")} - stale if stale else set[Path]()
+        found = {f for f in others if imports.search(f.read_text("utf-8"))}
+        return {str(file.relative_to(self.path)) for file in found}
+
+    def compiled_anew(self, mutant: Mutant) -> set[Path] | None:
+        """Files whose kernels are compiled with a change; None where that takes an import."""
+        source = (self.path / mutant.file).read_text("utf-8")
+        stale = self.stale_kernels(mutant)
+        if stale and (mutant.on_import or "\nfrom numba" in source):
+            return None
+        return stale if "_compile import kernel" in source else set()
 
     def stale_kernels(self, mutant: Mutant) -> set[Path]:
         """Files of kernels that may be compiled otherwise with a change."""

@@ -294,6 +294,9 @@ BAD = {
     "label maps with a last dimension of 1": Bad(
         scores(2, 3, 4, 5), torch.zeros(2, 4, 5, 1, dtype=torch.uint8), ["`target.squeeze(-1)`"]
     ),
+    "scores of a single frame": Bad(
+        scores(2, 1, 3, 4, 5), torch.zeros(2, 4, 5).bool(), ["Pass `preds.squeeze(1)`."]
+    ),
     "binary scores with a last dimension of 1": Bad(
         scores(2, 4, 5, 1), torch.zeros(2, 4, 5).bool(), ["Pass `preds.squeeze(-1)`."], BINARY
     ),
@@ -659,6 +662,26 @@ def test_a_lone_map_counted_as_many_images_is_warned_of(name: str) -> None:
         metric.update(square[:, None], square[:, None])
         metric.update(torch.zeros(3, 3, 3), square)  # scores say which dimension is which
         segmetrics.MeanIoU(3).update(square, square)  # all pixels are counted together
+
+
+def test_only_floats_that_are_integers_are_taken_for_label_maps() -> None:
+    for preds, is_a_map in ((labels(0, 1, 2, 0) * 1.0, True), (scores(1, 4), False)):
+        with pytest.raises(ValueError, match="dimension 1 is 4") as raised:
+            functional.mean_iou(preds, labels(0, 1, 2, 2), 3)
+        assert ("Label maps stored as floats?" in str(raised.value)) == is_a_map
+
+
+def test_one_hot_points_beside_labels_are_to_be_labels_too() -> None:
+    with pytest.raises(ValueError, match=r"Pass `target\.argmax\(1\)`\."):
+        functional.confusion_matrix(labels(0, 1, 2, 0)[0], EYE[[0, 1, 2, 0]], 3)
+
+
+def test_an_id_of_zero_that_is_not_mapped_is_not_called_negative() -> None:
+    space = segmetrics.LabelSpace(["a", "b"], id_to_class={7: 0, 8: 1})
+    with pytest.raises(ValueError, match=r"^1 pixels of `target` are neither mapped"):
+        functional.mean_iou(labels(0, 1), labels(0, 7), space)
+    with pytest.raises(ValueError, match=r"^1 pixels of `target` are negative"):
+        functional.mean_iou(labels(0, 1), labels(-1, 7), space)
 
 
 @pytest.mark.parametrize(("number", "more"), [(10, ""), (11, " and 1 more")])

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import astuple
 from itertools import cycle, product
 from pathlib import Path
 from threading import Event, Thread
@@ -18,13 +19,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses import FakeTensorMode
 
 import segmetrics
 from segmetrics import functional
 from segmetrics.counting import Counting, count, cpu, plain
 from segmetrics.counting import codes as codes_
 from segmetrics.counting.batches import count_on_cpu
-from segmetrics.counting.cpu_readers import Box, known_values, label_reader
+from segmetrics.counting.cpu_readers import Box, flat, known_values, label_reader
 from segmetrics.counting.inputs import read
 from segmetrics.counting.settings import Task, Upsample
 from segmetrics.labels import LabelSpace
@@ -106,10 +108,92 @@ def test_every_half_is_compared_by_its_value(dtype: torch.dtype, task: Task) -> 
     return assert_counts_as_defined(scores[None], target, Counting.of(2, task=task))
 
 
+@pytest.mark.parametrize("upsample", [None, "bilinear", "nearest"])
 @pytest.mark.parametrize("dtype", SCORE_DTYPES, ids=str)
-def test_scores_are_compared_with_the_threshold_in_their_precision(dtype: torch.dtype) -> None:
-    scores = torch.tensor([0.3, 0.3 + 5e-9, 0.3 - 5e-9], dtype=torch.float64).to(dtype)
-    assert_counts_as_defined(scores, torch.ones(3).int(), Counting.of(task="binary", threshold=0.3))
+def test_scores_are_compared_with_the_threshold_in_their_precision(
+    dtype: torch.dtype, upsample: Upsample | None
+) -> None:
+    scores = torch.tensor([[[0.3, 0.3 + 5e-9, 0.3 - 5e-9]]], dtype=torch.float64).to(dtype)
+    counting = Counting.of(task="binary", threshold=0.3, upsample=upsample)
+    target = torch.ones(1, 2 if upsample else 1, 3).int()  # resizing repeats the only row
+    assert_counts_as_defined(scores, target, counting)
+
+
+@given(st.tuples(*[st.integers(1, 90)] * 4), st.integers(1, 3))
+def test_boxes_are_few_and_small_and_as_many_for_every_thread(
+    drawn: tuple[int, int, int, int], threads: int
+) -> None:
+    rows, columns, *limits = drawn
+    widest, largest = sorted(limits)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpu, "number_of_threads", lambda: threads)
+        areas = list(cpu._cut(rows, columns, widest, largest))
+    covered = np.zeros((rows, columns), int)
+    for top, bottom, left, right in areas:
+        covered[top:bottom, left:right] += 1
+        assert right - left <= widest
+        assert (bottom - top) * (right - left) <= largest
+    assert (covered == 1).all()
+
+    def side(length: int, longest: int) -> int:
+        parts = -(-length // longest)
+        return -(-length // (1 if parts == 1 else threads * -(-parts // threads)))
+
+    wide = side(columns, widest)
+    assert areas[0] == (0, side(rows, largest // wide), 0, wide)
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("task", TASKS)
+def test_the_shape_of_counts_is_known_without_counting(task: Task, per_image: bool) -> None:
+    classes, channels = (None, []) if task == "binary" else (3, [3] if task != "multiclass" else [])
+    counting = Counting.of(classes, task=task, per_image=per_image)
+    target = torch.zeros(5, *channels, 4, 4).long()
+    counts = count(target, target, counting)
+    with FakeTensorMode():
+        given = torch.zeros(target.shape).long()
+        fake = torch.ops.segmetrics.count(given, given, *astuple(counting), False)
+    assert (fake.shape, fake.dtype) == (counts.shape, counts.dtype)
+
+
+def test_what_an_array_spans_ends_with_its_last_element() -> None:
+    numbers = np.arange(7 * 8 * 9).reshape(7, 8, 9)
+    for view in (numbers, numbers.T, numbers[1:3, ::2, 2:7], numbers.mT[::3, 1:], numbers[2, 3, 4]):
+        spanned = flat(view)
+        assert (spanned[0], spanned[-1]) == (view.min(), view.max())
+        assert len(spanned) == 1 + view.max() - view.min()
+
+
+def test_labels_are_exact_in_int64_and_saturate_above_it() -> None:
+    large = [0, 2**53 + 1, 2**63 - 1]
+    for dtype in (np.int64, np.uint64):
+        assert codes_.to_int64(np.array(large, dtype)).tolist() == large
+    assert codes_.to_int64(np.array([2**63, 2**64 - 1], np.uint64)).tolist() == [2**63 - 1] * 2
+    assert codes_.to_int64(np.array([-1, -(2**63)])).tolist() == [-1, -(2**63)]
+
+
+IN_MEMORY = {
+    "contiguous": (np.empty((1, 2, 3, 4, 5)), 1),
+    "transposed": (np.empty((5, 4, 3, 2, 1)).T, 1),
+    "cropped": (np.empty((1, 2, 3, 4, 9))[..., :5], 2),
+    "strided": (np.empty((1, 4, 6, 8, 10))[:, ::2, ::2, ::2, ::2], 4),
+}
+
+
+@pytest.mark.parametrize("name", IN_MEMORY)
+def test_pixels_are_read_in_as_few_dimensions_as_their_memory_has(name: str) -> None:
+    preds, dimensions = IN_MEMORY[name]
+    target = np.empty_like(preds)  # laid out alike, without gaps
+    sizes, *strides = cpu._merged(target, preds, 0)
+    assert len(sizes) == dimensions
+
+    def places(sizes: Any, steps: Any) -> list[int]:
+        along = [np.arange(size) * step for size, step in zip(sizes, steps, strict=True)]
+        return sorted(sum(np.ix_(*along)).ravel().tolist())
+
+    for side, steps in zip((target, preds), strides, strict=True):
+        of_side = [step // side.itemsize for step in side.strides[1:]]
+        assert places(sizes, steps) == places(side.shape[1:], of_side)
 
 
 @pytest.mark.parametrize("labels", ["noise", "stripes", "one class"])
@@ -128,7 +212,9 @@ def test_many_boxes_of_bytes_count_as_defined(labels: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", LABEL_DTYPES, ids=str)
-@pytest.mark.parametrize("ignored", [[255], [-1], [-100], [-1, 255], [-(2**63)], [2**63 - 1]])
+@pytest.mark.parametrize(
+    "ignored", [[255], [-1], [-100], [-10, -200], [-1, 255], [-(2**63)], [2**63 - 1]], ids=str
+)
 def test_many_boxes_of_labels_count_as_defined(dtype: torch.dtype, ignored: list[int]) -> None:
     rng = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 21, (2, 3, 301, 299), generator=rng)
@@ -316,6 +402,7 @@ for classes in (2, 3, 7, 8, 9, 21, 40):
         for scores in (
             at_the_end(torch.rand(2, classes, 9, 13, dtype=dtype)),
             at_the_end(torch.rand(2, 9, 13, classes, dtype=dtype)).movedim(-1, 1),
+            at_the_end(torch.rand(2, 9, 13, classes + 1, dtype=dtype))[..., 1:].movedim(-1, 1),
         ):
             count(scores, target, Counting.of(classes))
             for upsample in ("bilinear", "nearest"):

@@ -496,7 +496,7 @@ def test_groups_of_images_are_drawn_and_exchanged_as_one(
         (["good", "b=poor"], "a model is NAME=FOLDER"),
         (["=good", "b=poor"], "a model is NAME=FOLDER"),
         (["a=good", "a=poor"], "two models are called 'a'"),
-        (["a=good", "b=good/../good"], "a and b are the same folder"),
+        (["a=good", "b=good/../good"], "a and b are the same, good"),
         (["a=good", "b=nowhere"], "nowhere: there is no such file or folder"),
         (["a=good", "b=poor", "--score", "mIou"], "--score mIou: `score` must be"),
         (["a=good", "b=poor", "--score", "iou/7"], "names no scored class. The classes: 0, 1, 2."),

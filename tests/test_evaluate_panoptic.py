@@ -19,10 +19,11 @@ from typer.testing import CliRunner
 
 from commands import finish, start
 from longhand_panoptic import panoptic_counts, qualities
-from segmetrics.evaluate import panoptic_results
+from segmetrics.evaluate import panoptic, panoptic_results, workers
 from segmetrics.evaluate.command import app
 from segmetrics.evaluate.object_pictures import BOTH, INVENTED
 from segmetrics.evaluate.panoptic_results import Results
+from segmetrics.evaluate.segments import SegmentCounter, SegmentSettings
 from segmetrics.labels import CITYSCAPES
 
 CATEGORIES = [
@@ -275,6 +276,33 @@ def test_a_segment_of_the_json_that_the_png_lacks_is_named(tmp_path: Path) -> No
         done = run(preds, target, "--panoptic")
         assert done.exit_code == 2
         assert "image 1 lacks the segment 99" in done.stderr
+
+
+def test_threads_count_sound_images_and_leave_the_others_to_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preds, target = write_coco(tmp_path, drawn(9))
+    png = tmp_path / "target/000000000004.png"
+    content = png.read_bytes()
+    png.write_bytes(content[:-20])
+    left, in_processes = [], workers._in_processes
+
+    def watched(counter: Any, units: Any, number: int, with_digests: bool) -> Any:
+        left.extend(pair.name for pair, _ in units)
+        return in_processes(counter, units, number, with_digests)
+
+    monkeypatch.setattr(workers, "_in_processes", watched)
+    format_, pairs, _ = panoptic.plan(preds, target, None, None)
+    settings = SegmentSettings(format_)
+    ledger = panoptic.count(pairs, settings, 2, lambda *_: None)
+    assert left == ["4"]
+    assert [problem.file for problem in ledger.problems] == [str(png)]
+    png.write_bytes(content)
+    counter = SegmentCounter(settings)
+    for pair in pairs:
+        if pair.name != "4":
+            alone = counter.count(pair).sums.reshape(-1, 4)
+            assert np.array_equal(ledger.counts[pair.name], alone)
 
 
 def test_what_cannot_be_scored_is_left_out_and_listed(tmp_path: Path) -> None:
@@ -558,6 +586,26 @@ def test_options_that_mean_nothing_are_refused(tmp_path: Path, options, message)
     done = run(*write_coco(tmp_path, drawn(1)), "--panoptic", *options)
     assert done.exit_code == 2
     assert message in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv", "--html", "--markdown", "--checkpoint"])
+@pytest.mark.parametrize("side", ["preds", "target"])
+def test_no_output_overwrites_a_json_that_is_read(tmp_path: Path, option: str, side: str) -> None:
+    paths = write_coco(tmp_path, drawn(2))
+    before = [path.read_bytes() for path in paths]
+    done = run(*paths, "--panoptic", option, tmp_path / f"{side}.json")
+    assert done.exit_code == 2
+    assert f"{option} {tmp_path / side}.json would overwrite an input" in done.stderr
+    assert [path.read_bytes() for path in paths] == before
+
+
+def test_no_output_overwrites_the_file_of_labels(tmp_path: Path) -> None:
+    space = tmp_path / "space.json"
+    space.write_text(json.dumps({"names": ["road", "car"], "things": ["car"]}))
+    folders = write_cityscapes(tmp_path, {"a": ([0, 1001], [0, 1001])})
+    done = run(*folders, "--panoptic", "--labels", space, "--json", space)
+    assert done.exit_code == 2
+    assert "would overwrite an input" in done.stderr
 
 
 def test_folders_need_to_know_what_values_mean(tmp_path: Path) -> None:

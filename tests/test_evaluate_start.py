@@ -182,7 +182,7 @@ def test_kernels_are_loaded_once_for_all_workers(
     kernels = {"cpu_tally_kernels.tally_runs", "cpu.band_counts", "png_kernels.unfilter"}
     masks, options = voc, ["--labels", "voc", "--boundary"]
     if panoptic:
-        kernels = {"png_runs.color_runs", "cpu.name_keys", "cpu.count_runs"}
+        kernels = {"png_runs.color_runs_of_file", "cpu.name_keys", "cpu.count_runs"}
         masks, options = tuple(write_segments(tmp_path)), ["--panoptic"]
     given = ["evaluate", *map(str, masks), *options, "--workers", "2"]
     command = [sys.executable, "-m", "segmetrics", *given]

@@ -107,6 +107,29 @@ def test_an_archive_that_has_two_of_the_keys_is_refused(tmp_path: Path) -> None:
     assert read(tmp_path / "a.npz", Reading(keys=("b", "d"))).values.tolist() == [[1, 1], [1, 1]]
 
 
+@pytest.mark.parametrize("more", [0, 1, 2])
+def test_eight_arrays_of_an_archive_are_named(more: int, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **{f"a{i}": np.zeros(2) for i in range(8 + more)})
+    rest = f" and {more} more" if more else ""
+    with pytest.raises(MaskError) as raised:
+        read(tmp_path / "a.npz")
+    names = ", ".join(f"a{i}" for i in range(8))
+    assert raised.value.problem.detail == f"{8 + more} arrays: {names}{rest}"
+
+
+@pytest.mark.parametrize("name", ["probabilities", "softmax", "scores"])
+def test_probabilities_of_nnunet_have_the_axes_of_simpleitk(name: str, tmp_path: Path) -> None:
+    scores = RANDOM.random((3, 4, 5, 6))
+    scores /= scores.sum(0)
+    np.savez(tmp_path / "a.npz", **{name: scores})
+    found = read(tmp_path / "a.npz", Reading(probabilities=True, channels=3))
+    assert np.array_equal(found.values, scores.argmax(0))
+    assert (found.grid is None) == (name == "scores")
+    if found.grid is not None:
+        assert (found.grid.zyx, found.grid.placed, found.grid.measured) == (True, False, False)
+        assert found.grid.spacing.tolist() == [1, 1, 1]
+
+
 @pytest.mark.parametrize("axis", [0, 2])
 @pytest.mark.parametrize("dtype", [np.uint8, bool, np.float32])
 def test_a_one_hot_array_is_named_and_read_along_the_axis_that_is_given(
@@ -149,6 +172,12 @@ def test_one_hot_volumes_are_named_and_read(tmp_path: Path) -> None:
         read(tmp_path / "a.npy", Reading(one_hot=7))
 
 
+def test_masks_next_to_one_hot_ones_are_label_maps(tmp_path: Path) -> None:
+    for mask in (np.eye(4, dtype=np.uint8), np.arange(24).reshape(2, 3, 4)):
+        np.save(tmp_path / "a.npy", mask)
+        assert np.array_equal(read(tmp_path / "a.npy", Reading(one_hot=0)).values, mask)
+
+
 def test_a_binary_volume_is_no_one_hot_image(tmp_path: Path) -> None:
     volume = (RANDOM.random((5, 6, 7)) < 0.5).astype(np.uint8)
     np.save(tmp_path / "a.npy", volume)
@@ -187,6 +216,15 @@ def test_values_that_are_integers_to_a_thousandth_are_these_integers(tmp_path: P
     np.save(tmp_path / "a.npy", np.array([[1.0011, 2]]))
     with pytest.raises(MaskError, match=r"1\.0011 the first"):
         read(tmp_path / "a.npy")
+
+
+def test_floats_are_labels_below_2_to_the_53_where_all_integers_are_floats(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([[2.0**53 - 1, 1 - 2.0**53]]))
+    assert read(tmp_path / "a.npy").values.tolist() == [[2**53 - 1, 1 - 2**53]]
+    for value in (2.0**53, -(2.0**53)):
+        np.save(tmp_path / "a.npy", np.array([[value, 1]]))
+        with pytest.raises(MaskError, match=f"{value} the first"):
+            read(tmp_path / "a.npy")
 
 
 @pytest.mark.parametrize("folder", ["preds", "targets"])

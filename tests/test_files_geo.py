@@ -54,6 +54,32 @@ def test_what_a_file_does_not_say_is_none(tmp_path: Path) -> None:
     assert place(tmp_path / "c.tif", None).affine is None
 
 
+def test_a_georeference_without_area_is_none() -> None:
+    flat = {34264: [2.0, 0, 0, 7, 4, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 1]}
+    scaled = {33550: (0.0, 0.0, 0.0), 33922: (0.0, 0.0, 0.0, 7.0, 9.0, 0.0)}
+    for tags in (flat, scaled):
+        assert place_of(tags.get) is None
+        found = place_of({**tags, 34735: (1, 1, 0, 1, 3072, 0, 1, 32633)}.get)
+        assert found is not None
+        assert (found.affine, found.code) == (None, 32633)
+
+
+def test_the_first_of_several_tiepoints_places_the_pixels() -> None:
+    points = (1.0, 2.0, 0.0, 7.0, 9.0, 0.0)
+    for more in ((), (5.0, 2.0, 0.0, 15.5, 9.0, 0.0)):
+        found = place_of({33550: (2.0, 3.0, 0.0), 33922: points + more}.get)
+        assert found is not None
+        assert found.affine is not None
+        assert found.affine.tolist() == [[2, 0, 5], [0, -3, 15], [0, 0, 1]]
+
+
+def test_an_incomplete_last_key_of_a_directory_is_none() -> None:
+    for rest in ((), (1025,), (1025, 0, 1)):
+        found = place_of({34735: (1, 1, 0, 1, 3072, 0, 1, 32633, *rest)}.get)
+        assert found is not None
+        assert found.keys == ((3072, 32633),)
+
+
 def here(affine: Any = TRANSFORMS[1], code: int | None = 1, keys: Any = ()) -> Place:
     matrix = None if affine is None else np.array(affine, float).reshape(3, 3)
     return Place(matrix, code, keys)
@@ -63,6 +89,13 @@ def test_the_same_place_and_what_is_not_said_are_no_difference() -> None:
     for other in (here(), here(None), here(code=None), here(keys=((3072, 2),))):
         assert here().difference(other, (4, 6)) == ""
         assert other.difference(here(), (4, 6)) == ""
+
+
+def test_pages_of_a_volume_lie_at_the_place_of_their_rows_and_columns() -> None:
+    assert here().difference(here(), (5, 4, 6)) == ""
+    wider = here(Affine(2 + 0.003 / 6, 0, -7, 0, -3, 11))  # 0.0015 pixels at the sixth column
+    assert "pixels of 2.0005 × 3" in wider.difference(here(), (2, 4, 6))
+    assert wider.difference(here(), (6, 4, 2)) == ""
 
 
 def test_other_places_are_told() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 
 from segmetrics.files import MaskError
-from segmetrics.files.alignment import aligned
+from segmetrics.files.alignment import aligned, with_aligned_scores
 from segmetrics.files.extents import united
 from segmetrics.files.grids import TOLERANCE, Grid, axes_and_flips, without_ones
 from segmetrics.files.masks import LabelMap, Reading, Stored
@@ -79,6 +79,27 @@ def test_an_array_is_brought_to_the_axes_of_an_equal_grid(orientation: list[list
     assert np.array_equal(np.flip(turned.transpose(axes), flips), values)
 
 
+@pytest.mark.parametrize("classes", [(), (1,), (3,)])
+def test_scores_are_brought_to_the_axes_of_the_target_with_their_labels(
+    classes: tuple[int, ...],
+) -> None:
+    scores = np.random.default_rng(0).random((*classes, *SIZE))
+    labels = scores.argmax(0) if classes else (scores > 0.5).view(np.uint8)
+    affine, there = oblique(), np.array(ORIENTATIONS[-1])
+    grids = [Grid.of_affine(a, 3) for a in (affine @ inv_ornt_aff(there, SIZE), affine)]
+    parts = [apply_orientation(part, there) for part in scores.reshape(-1, *SIZE)]
+    size = parts[0].shape
+    preds = LabelMap(
+        apply_orientation(labels, there), grids[0], scores=np.reshape(parts, (*classes, *size))
+    )
+    target = LabelMap(np.zeros(SIZE, np.uint8), grids[1])
+    found = with_aligned_scores(preds, target, (Path("p"), Path("t")))
+    assert size != SIZE
+    assert np.array_equal(found.values, labels)
+    assert found.scores is not None
+    assert np.array_equal(found.scores, scores)
+
+
 @pytest.mark.parametrize(
     ("share", "equal"), [(0.99, True), (1.01, False), (-0.99, True), (-1.01, False)]
 )
@@ -117,6 +138,7 @@ def test_a_regular_grid_has_finite_independent_axes() -> None:
     assert Grid.of_affine(affine, 3).is_regular
     assert np.allclose(Grid.of_affine(affine, 3).spacing, [0.5, 2.0, 3.0])
     assert np.allclose(Grid.of_affine(affine, 3, zyx=True).spacing, [3.0, 2.0, 0.5])
+    assert Grid.of_affine(np.diag([1e-9, 1.0, 1e3, 1.0]), 3).is_regular
     for row, column, value in ((0, 0, np.nan), (1, 3, np.inf)):
         broken = affine.copy()
         broken[row, column] = value
@@ -247,4 +269,4 @@ def test_other_sizes_are_told_by_what_they_look_like(
     ]
     with pytest.raises(MaskError) as raised:
         aligned(masks[0], masks[1], (Path("p"), Path("t")))
-    assert raised.value.problem.kind == kind
+    assert (raised.value.problem.kind, raised.value.problem.file) == (kind, "p")

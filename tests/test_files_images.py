@@ -21,8 +21,9 @@ from segmetrics import labels
 from segmetrics.evaluate.command import app
 from segmetrics.evaluate.settings import Readings
 from segmetrics.files import Buffer, MaskError, read
+from segmetrics.files.agreement import check_palettes
 from segmetrics.files.bitmaps import read_bmp, read_pnm
-from segmetrics.files.masks import Reading
+from segmetrics.files.masks import LabelMap, Reading
 from segmetrics.files.panoptic import read_segments
 from segmetrics.files.png import _Png
 from segmetrics.labels import LabelSpace
@@ -309,12 +310,10 @@ def test_pillows_limit_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-@pytest.mark.parametrize("colors", [2, None])
+@pytest.mark.parametrize("used", [2, 0, 300])  # 0 stands for all, and no more are there
 @pytest.mark.parametrize("flipped", [False, True])
-def test_a_bmp_gives_its_indices(
-    bits: int, colors: int | None, flipped: bool, tmp_path: Path
-) -> None:
-    count = colors or 2**bits
+def test_a_bmp_gives_its_indices(bits: int, used: int, flipped: bool, tmp_path: Path) -> None:
+    count = 2 if used == 2 else 2**bits
     values = RANDOM.integers(0, count, (9, 13))
     width = (13 * bits + 31) // 32 * 32 // bits
     padded = np.zeros((9, width), int)
@@ -324,7 +323,7 @@ def test_a_bmp_gives_its_indices(
     palette = b"".join(bytes([level] * 3 + [0]) for level in np.linspace(0, 255, count, dtype=int))
     start = 54 + len(palette)
     info = struct.pack(
-        "<IiiHHIIiiII", 40, 13, -9 if flipped else 9, 1, bits, 0, len(data), 0, 0, count, 0
+        "<IiiHHIIiiII", 40, 13, -9 if flipped else 9, 1, bits, 0, len(data), 0, 0, used, 0
     )
     header = struct.pack("<2sIHHI", b"BM", start + len(data), 0, 0, start)
     (tmp_path / "a.bmp").write_bytes(header + info + palette + data)
@@ -426,6 +425,10 @@ def test_a_pbm_is_read_as_image_libraries_write_it(tmp_path: Path) -> None:
     values = RANDOM.integers(0, 2, (9, 13)).astype(bool)
     Image.fromarray(values).save(tmp_path / "a.pbm")
     assert np.array_equal(read(tmp_path / "a.pbm").values, values)
+    for width in (1, 5, 8, 13):  # rows of whole bytes, and more behind them
+        packed = np.packbits(~values[:, :width], axis=1).tobytes()
+        (tmp_path / "c.pbm").write_bytes(f"P4 {width} 9\n".encode() + packed + b"\0\n")
+        assert np.array_equal(read(tmp_path / "c.pbm").values, values[:, :width])
     text = "\n".join("".join("01"[not value] for value in row) for row in values)
     (tmp_path / "b.pbm").write_text(f"P1\n13 9\n{text}\n")
     assert np.array_equal(read(tmp_path / "b.pbm").values, values)
@@ -568,6 +571,10 @@ def test_colours_of_a_file_are_labels_and_others_are_not(folder: Path) -> None:
     found = scores(folder, "--labels", folder / "with.json")
     assert [row["pixels"] for row in found["classes"]] == [1, 1]
     assert "RGB, 3 channels" in refused(folder, "--num-classes", 2)
+    opaque = np.concatenate([image, np.full((1, 2, 1), 255, np.uint8)], axis=2)
+    for name in "pt":
+        png(folder / name / "a.png", opaque)
+    assert "a.png: RGB, 3 channels" in refused(folder, "--num-classes", 2)
 
 
 def test_a_grey_image_that_could_be_colours_or_labels_is_refused(tmp_path: Path) -> None:
@@ -628,6 +635,15 @@ def test_palettes_of_other_colours_or_unused_entries_are_fine(
     values, colors = change(mask, PALETTE)
     with_palette(folder / "p/a.png", values, colors.astype(np.uint8))
     assert scores(folder, "--num-classes", 3)["pixels"] == 1024
+
+
+def test_an_incomplete_last_colour_of_a_palette_is_none() -> None:
+    values = np.array([[0, 1], [2, 3]], np.uint8)
+    masks = [LabelMap(values, palette=bytes(range(9)) + rest) for rest in (b"", b"\7", b"\7\7")]
+    for preds in masks:
+        check_palettes(preds, masks[0], Path("a.png"))
+    with pytest.raises(MaskError, match=r"\(0, 1, 2\) has the index 3, in its target 0"):
+        check_palettes(masks[0]._replace(palette=bytes(9) + bytes(range(3))), masks[1], Path("a"))
 
 
 def test_indices_of_classes_may_have_another_palette_than_ids(folder: Path) -> None:

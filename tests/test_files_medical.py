@@ -337,9 +337,12 @@ def test_a_header_with_an_impossible_spacing_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "preds", "nii", preds)
     for spacing in (0, -1, np.nan):
         data = bytearray(path.read_bytes())
-        data[80:84] = np.float32(spacing).tobytes()
+        data[80:92] = np.array([spacing, 0.5, 2], np.float32).tobytes()
         path.write_bytes(data)
         assert "its header says the spacing" in refused(tmp_path)
+        grid = read(path, Reading(ignore_grid=True)).grid
+        assert grid is not None
+        assert grid.spacing.tolist() == [0, 0.5, 2]
     assert content(tmp_path, "--ignore-grid")["confusion"] == longhand(preds, target)
 
 
@@ -351,6 +354,33 @@ def test_a_metaimage_with_an_impossible_spacing_is_named(spacing: str, tmp_path:
     header = f"ElementSpacing = {spacing}".encode()
     path.write_bytes(path.read_bytes().replace(b"ElementSpacing = 1 1 1", header))
     assert "its header says the spacing" in refused(tmp_path)
+    assert content(tmp_path, "--ignore-grid")["confusion"] == longhand(preds, target)
+
+
+@pytest.mark.parametrize("spacing", ["0.5 -0.75 2", "0 0.75"])
+def test_an_impossible_spacing_is_0_where_the_grid_is_ignored(spacing: str, tmp_path: Path) -> None:
+    steps = [max(float(step), 0) for step in spacing.split()]
+    sizes = "4 5 6" if len(steps) == 3 else "4 5"
+    header = f"NRRD0004\ntype: uint8\ndimension: {len(steps)}\nsizes: {sizes}\n"
+    data = f"{header}spacings: {spacing}\nencoding: raw\n\n".encode() + bytes(4 * 5 * 6)
+    (tmp_path / "a.nrrd").write_bytes(data if len(steps) == 3 else data[:-100])
+    grid = read(tmp_path / "a.nrrd", Reading(ignore_grid=True)).grid
+    assert grid is not None
+    assert (grid.placed, grid.measured) == (False, True)
+    assert grid.spacing.tolist() == steps[::-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "binary"),
+    [("LIST", "True"), ("List", "True"), ("a%d.raw", "True"), ("LOCAL", "False"), ("LOCAL", "0")],
+)
+def test_a_metaimage_of_several_files_or_of_text_is_refused(
+    name: str, binary: str, tmp_path: Path
+) -> None:
+    header = f"NDims = 3\nBinaryData = {binary}\nDimSize = 1 2 3\nElementType = MET_UCHAR\n"
+    (tmp_path / "a.mha").write_text(f"{header}ElementDataFile = {name}\n0 1 2 ")
+    with pytest.raises(MaskError, match=f"ElementDataFile = {name} is not read: write one binary"):
+        read(tmp_path / "a.mha")
 
 
 def test_a_singular_affine_is_named(tmp_path: Path) -> None:

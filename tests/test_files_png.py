@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from segmetrics.files import MaskError, png, read
+from segmetrics.files import MaskError, png, png_runs, read
 from segmetrics.files.masks import Buffer, Reading
 from segmetrics.files.meaning import to_labels
 from segmetrics.files.panoptic import read_segments
-from segmetrics.files.png import ColorRuns, read_png
+from segmetrics.files.png import read_png
+from segmetrics.files.png_runs import ColorRuns, read_color_runs
 
 COLORS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
@@ -142,6 +143,10 @@ def test_segments_are_runs_of_the_colours_of_pixels(
     assert_runs(read_segments(path, Buffer()), ids)
 
 
+def as_colors(ids: np.ndarray) -> np.ndarray:
+    return (ids[..., None] >> np.array([0, 8, 16]) & 255).astype(np.uint8)
+
+
 def assert_runs(found: ColorRuns, ids: np.ndarray) -> None:
     """Each row is cut where the colour changes, and nowhere else."""
     assert found.size == ids.shape
@@ -161,9 +166,24 @@ def test_segments_of_pillows_files_are_those_that_pillow_reads(
     for number in range(1, 40):  # discs, each of its own colour
         (j, i), r = rng.integers(0, y.shape), rng.integers(1, 40)
         ids[(y - j) ** 2 + (x - i) ** 2 < r * r] = number * 314159 % 2**24
-    colors = (ids[..., None] >> np.array([0, 8, 16]) & 255).astype(np.uint8)
-    Image.fromarray(colors).convert(mode).save(tmp_path / "a.png", optimize=optimize)
+    Image.fromarray(as_colors(ids)).convert(mode).save(tmp_path / "a.png", optimize=optimize)
     assert_runs(read_segments(tmp_path / "a.png", Buffer()), ids)
+
+
+def test_segments_of_larger_files_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one byte more than what the kernel reads, in the file or its rows; and without it."""
+    path, noise = tmp_path / "a.png", np.random.default_rng(2).integers(0, 2**24, (40, 7))
+    for ids in (noise, np.zeros((40, 7), int)):
+        Image.fromarray(as_colors(ids)).save(path)
+        most = max(path.stat().st_size + 1, 40 * 22)
+        for room, by_kernel in ((most, True), (most - 1, False)):
+            monkeypatch.setattr(png_runs, "MOST", room)
+            assert (read_color_runs(path, Buffer()) is not None) == by_kernel
+            assert_runs(read_segments(path, Buffer()), ids)
+    monkeypatch.setattr(png_runs, "libraries", lambda: None)
+    assert_runs(read_segments(path, Buffer()), ids)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +256,7 @@ def test_sound_images_need_no_other_decoder(
     path = tmp_path / "a.png"
     path.write_bytes(png_of((2, 5), bits, color, 2 * rows))
     assert not png.read_png(path, Reading(), Buffer()).values.any()
-    runs = png.color_runs_of(path, path.read_bytes(), Buffer())
+    runs = read_color_runs(path, Buffer())
     assert (runs is None) == ((color, bits) != (2, 8))
 
 

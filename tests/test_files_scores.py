@@ -125,14 +125,19 @@ def test_classes_lie_along_the_first_axis_or_along_the_one_that_is_not_in_space(
     assert np.array_equal(found.values, volume.argmax(0))
     assert found.grid is not None
     assert found.grid.spacing.tolist() == [0.5, 2.0, 3.0]
+    vectors = scores_of(last[:, :, :, None], grid=Grid.of_affine(affine, 5), channels=3)
+    assert np.array_equal(vectors.values, volume.argmax(0))
     for wrong, message in (
         (last, r"4 along axis 0, expected 3: .*Store the classes along the first axis"),
         (volume[:2], r"2×4×5×6: 2 along axis 0, expected 3: the scores of each class$"),
-        (image[0], r"4×5: 1 along axis 0, expected 3"),
+        (image[0], r"expected 3: .* of each class\. Of the foreground alone: --binary$"),
+        (image[0, :, :3], r"4×3: 1 along axis 0, .* Of the foreground alone: --binary$"),
         (image[:, 0], r"3×5: 1 along axis 0, expected 3"),
     ):
         with pytest.raises(MaskError, match=message):
             scores_of(wrong, channels=3)
+    with pytest.raises(MaskError, match=r"expected 2: .* Of the foreground alone: --binary$"):
+        scores_of(image, channels=2)
 
 
 def test_axes_of_length_1_are_dropped_and_others_refused() -> None:

@@ -185,6 +185,38 @@ def test_the_orientation_says_where_rows_and_columns_lie(orientation: int, tmp_p
     assert np.array_equal(read(tmp_path / "a.tif").values, seen[orientation])
 
 
+@pytest.mark.parametrize(
+    ("tag", "value", "kind"),
+    [
+        (258, (5, 6, 5), "1 of (5, 6, 5)"),
+        (258, (8, 8, 16), "1 of (8, 8, 16)"),
+        (339, 5, "5 of 8"),  # complex integers
+    ],
+)
+def test_samples_of_other_kinds_are_refused(
+    tag: int, value: Any, kind: str, tmp_path: Path
+) -> None:
+    values = np.zeros((4, 5, 3), np.uint8) if tag == 258 else np.zeros((4, 5), np.int8)
+    tifffile.imwrite(tmp_path / "a.tif", values)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as file:
+        file.pages[0].tags[tag].overwrite(value)
+    with pytest.raises(MaskError) as raised:
+        read(tmp_path / "a.tif")
+    expected = f"sample format {kind} bits, expected integers"
+    assert (raised.value.problem.kind, raised.value.problem.detail) == ("values", expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("255", 255), ("-9999.5", -9999.5), ("none", None), ("", None)]
+)
+def test_nodata_is_a_number_or_nothing(text: str, number: float | None, tmp_path: Path) -> None:
+    labels = RANDOM.integers(0, 9, (8, 10)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", labels, extratags=[(42113, 2, 0, text, True)])
+    found = read(tmp_path / "a.tif")
+    assert np.array_equal(found.values, labels)
+    assert found.nodata == number
+
+
 # --- compressions ---------------------------------------------------------------------------------
 
 
@@ -230,6 +262,19 @@ def test_a_compression_whose_loss_cannot_be_known_is_refused(
     tifffile.imwrite(tmp_path / "a.tif", labels, compression=compression)
     with pytest.raises(MaskError, match="whether it is lossless cannot be known"):
         read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("version", [2, 3, 4, 5, 6])
+def test_lerc_of_every_version_is_read_without_errors_alone(version: int, tmp_path: Path) -> None:
+    labels = RANDOM.integers(0, 9, (40, 50)).astype(np.uint8)
+    for level in (0, 2):
+        how = {"version": version, "level": level}
+        tifffile.imwrite(tmp_path / "a.tif", labels, compression="lerc", compressionargs=how)
+        if level:
+            with pytest.raises(MaskError, match=r"LERC with errors up to 2$"):
+                read(tmp_path / "a.tif")
+        else:
+            assert np.array_equal(read(tmp_path / "a.tif").values, labels)
 
 
 def test_lerc_with_errors_is_refused(tmp_path: Path) -> None:
@@ -307,12 +352,15 @@ def test_an_ome_pyramid_gives_its_full_resolution(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{"imagej": True}, {"ome": True}])
-def test_channels_of_a_microscope_are_refused(options: dict[str, Any], tmp_path: Path) -> None:
-    stack = RANDOM.integers(0, 9, (4, 20, 30)).astype(np.uint8)
+@pytest.mark.parametrize("number", [2, 4])
+def test_channels_of_a_microscope_are_refused(
+    number: int, options: dict[str, Any], tmp_path: Path
+) -> None:
+    stack = RANDOM.integers(0, 9, (number, 20, 30)).astype(np.uint8)
     tifffile.imwrite(
         tmp_path / "a.tif", stack, photometric="minisblack", metadata={"axes": "CYX"}, **options
     )
-    with pytest.raises(MaskError, match="4 channels") as error:
+    with pytest.raises(MaskError, match=f"{number} channels") as error:
         read(tmp_path / "a.tif")
     assert error.value.problem.kind == "channels"
 
@@ -330,7 +378,8 @@ def test_pages_of_different_sizes_are_refused(tmp_path: Path) -> None:
 def test_bands_are_refused_and_counted(number: int, interleave: str, tmp_path: Path) -> None:
     bands = np.arange(number * 80, dtype=np.uint8).reshape(number, 8, 10)
     raster(tmp_path / "a.tif", bands, interleave=interleave)
-    with pytest.raises(MaskError, match=f"{number} bands, ") as error:
+    order = "pixel by pixel" if interleave == "pixel" else "band after band"
+    with pytest.raises(MaskError, match=f"{number} bands, {order}$") as error:
         read(tmp_path / "a.tif")
     assert error.value.problem.kind == "channels"
 
@@ -482,14 +531,14 @@ def test_flipped_bits_of_checked_data_are_no_other_labels(compression: str, tmp_
 
 @pytest.mark.parametrize("compression", ["deflate", "packbits", "zstd", "lzma"])
 def test_a_lost_depth_is_no_single_bit(compression: str, tmp_path: Path) -> None:
-    labels = RANDOM.integers(0, 2, (64, 64)).astype(np.uint8)
-    tifffile.imwrite(tmp_path / "a.tif", labels, compression=compression)
+    labels = RANDOM.integers(0, 2, (64, 73)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", labels, compression=compression, rowsperstrip=64)
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         place = file.pages[0].tags[258].offset
     damaged = bytearray((tmp_path / "a.tif").read_bytes())
     damaged[place] ^= 2  # BitsPerSample becomes a tag that nobody knows
     (tmp_path / "a.tif").write_bytes(damaged)
-    with pytest.raises(MaskError, match="1 bits need") as error:
+    with pytest.raises(MaskError, match="of 4,672 bytes, 1 bits need 640") as error:
         read(tmp_path / "a.tif")
     assert error.value.problem.kind == "unreadable"
 

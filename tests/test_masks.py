@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import tempfile
 import unicodedata
 import zlib
 from pathlib import Path
@@ -18,6 +19,7 @@ from segmetrics.files import (
     Buffer,
     MaskError,
     Match,
+    Pair,
     Problem,
     find_images,
     find_pairs,
@@ -306,6 +308,17 @@ def test_names_of_cityscapes_match_across_folders(tmp_path: Path) -> None:
     ]
 
 
+def test_a_target_without_a_mask_of_instances_is_a_problem(tmp_path: Path) -> None:
+    masks = folder(tmp_path, "a_labelIds.png", "b_labelIds.png", "b_instanceIds.png", "c.png")
+    pairs = [Pair(name, masks / name, masks / name) for name in ("a_labelIds.png", "c.png")]
+    found, problems = with_instances([*pairs, Pair("b", masks, masks / "b_labelIds.png")])
+    assert [(pair.name, pair.instances) for pair in found] == [("b", masks / "b_instanceIds.png")]
+    assert [(problem.kind, problem.file, problem.detail) for problem in problems] == [
+        ("instances", str(masks / "a_labelIds.png"), "there is no a_instanceIds.png"),
+        ("instances", str(masks / "c.png"), "there is no c.png"),
+    ]
+
+
 def test_a_key_is_never_a_part_of_another(tmp_path: Path) -> None:
     preds = folder(tmp_path / "a", "img_1.png", "img_10.png", "img_1_x.png")
     targets = folder(tmp_path / "b", "img_1.png", "img_1_x.png")
@@ -343,9 +356,35 @@ def test_folders_without_masks_are_refused(tmp_path: Path) -> None:
             find_pairs(preds, targets)
     with pytest.raises(ValueError, match=r"none of its 1 masks fits .*1\.png"):
         find_pairs(masks, masks, CITYSCAPES)
+    volumes = folder(tmp_path / "volumes", "s1/liver.nii")
+    of_classes = "{key}/{class}.nii"
+    said = rf"volumes: none of its 1 masks fits '{of_classes}' and is of tumour, kidney, among them"
+    with pytest.raises(ValueError, match=said):
+        find_pairs(volumes, volumes, Match(of_classes, of_classes, ("tumour", "kidney")))
+    with pytest.raises(ValueError, match=r"fits '{key}_{class}', among them s1/liver\.nii"):
+        find_pairs(volumes, volumes, Match("{key}_{class}", "{key}_{class}"))
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ValueError, match=r"pipe: is no regular file\."):
         find_pairs(tmp_path / "pipe", masks)
+
+
+def test_a_folder_that_may_not_be_read_is_a_problem() -> None:
+    me = os.geteuid()
+    with tempfile.TemporaryDirectory() as found:
+        masks = folder(Path(found), "1.png", "closed/2.png")
+        masks.chmod(0o755)
+        (masks / "closed").chmod(0)
+        try:
+            if me == 0:  # who may read everything
+                os.seteuid(65534)
+            pairs, problems = find_pairs(masks, masks)
+        finally:
+            os.seteuid(me)
+            (masks / "closed").chmod(0o755)
+        assert [pair.name for pair in pairs] == ["1"]
+        assert {(of.kind, of.file, of.detail) for of in problems} == {
+            ("inaccessible", str(masks / "closed"), "Permission denied")
+        }
 
 
 def test_two_files_are_a_pair_if_both_are_masks(tmp_path: Path) -> None:

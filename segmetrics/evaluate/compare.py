@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +15,6 @@ from segmetrics.evaluate import arguments, case_options, object_options
 from segmetrics.evaluate.arguments import OUTPUT, SCORES
 from segmetrics.evaluate.extras import Extra
 from segmetrics.evaluate.metadata import Groups, number_drawn
-from segmetrics.evaluate.models import evaluate_models
 from segmetrics.evaluate.outputs import (
     STANDARD_OUTPUT,
     check_no_input,
@@ -26,15 +26,34 @@ from segmetrics.evaluate.outputs import (
 from segmetrics.evaluate.screen import BAD_INPUT, Screen, standard_output
 from segmetrics.evaluate.subgroups import Subgroups
 from segmetrics.evaluate.warnings import Warnings
+from segmetrics.evaluate.workers import Progress
 from segmetrics.files import Pair
+
+if TYPE_CHECKING:
+    from segmetrics.evaluate.comparison import Comparison
+
+#: The options, by parameter, that --panoptic goes with.
+WITH_PANOPTIC = (
+    "targets", "models", "labels_", "match", "score", "boundary", "confidence", "groups", "by",
+    "json_", "csv_", "html", "markdown", "workers", "keep_going",
+)  # fmt: skip
+#: Called with all pairs before any is counted; may raise.
+Check = Callable[[Sequence[Pair]], None]
+#: Counts all models, and gives what makes a comparison of them.
+Counting = Callable[[Check, Progress, Warnings], Callable[..., "Comparison"]]
 
 
 def compare_command(
     context: typer.Context,
-    targets: Annotated[Path, typer.Argument(help="Folder of target masks.")],
+    targets: Annotated[
+        Path, typer.Argument(help="Folder of target masks, or with --panoptic a JSON file.")
+    ],
     models: Annotated[
         list[str],
-        typer.Argument(metavar="NAME=FOLDER", help="Folders of predicted masks, two or more."),
+        typer.Argument(
+            metavar="NAME=FOLDER",
+            help="Folders of predicted masks, or with --panoptic JSON files, two or more.",
+        ),
     ],
     labels_: arguments.Labels = None,
     num_classes: arguments.NumClasses = None,
@@ -48,13 +67,14 @@ def compare_command(
     no_background: arguments.NoBackground = False,
     zero_division: arguments.ZeroDivision = None,
     score: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="KEY", rich_help_panel=SCORES,
-            help="What is compared: mIoU, mDice, mIoU_I, mIoU_I_10, iou/road ...; with --objects "
-            "object_f1, object_dice/lesion ..., with --surfaces hd95, nsd/liver ...",
+            help="What is compared: mIoU (the default), mDice, mIoU_I, mIoU_I_10, iou/road ...; "
+            "with --objects object_f1, object_dice/lesion ..., with --surfaces hd95, nsd/liver "
+            "..., with --panoptic PQ (the default), RQ, PQ_things, pq/car ...",
         ),
-    ] = "mIoU",
+    ] = None,
     region: arguments.Region = None,
     surfaces: case_options.WithSurfaces = False,
     tolerance: case_options.Tolerance = None,
@@ -62,6 +82,18 @@ def compare_command(
     spacing: case_options.Spacing = None,
     both_empty: case_options.BothEmpty = None,
     empty_distance: case_options.EmptyDistanceText = None,
+    panoptic: Annotated[
+        bool,
+        typer.Option(
+            "--panoptic", rich_help_panel=SCORES,
+            help="Panoptic quality instead, of JSON files of COCO's format with their PNGs in "
+            "folders of the same names, or of folders of Cityscapes' *_instanceIds.png.",
+        ),
+    ] = False,
+    boundary: Annotated[
+        bool,
+        typer.Option("--boundary", rich_help_panel=SCORES, help="Boundary PQ, with --panoptic."),
+    ] = False,
     objects: object_options.WithObjects = False,
     instances: object_options.Instances = False,
     object_preset: object_options.Preset = None,
@@ -91,8 +123,8 @@ def compare_command(
         typer.Option(
             "--csv", metavar="FILE", rich_help_panel=OUTPUT,
             help="A row a model; next to it FILE.pairs.csv, FILE.classes.csv, FILE.images.csv, "
-            "FILE.conventions.csv, with --by FILE.groups.csv, and with --objects or --surfaces "
-            "FILE.scores.csv.",
+            "FILE.conventions.csv, with --by FILE.groups.csv, and with --objects, --surfaces or "
+            "--panoptic FILE.scores.csv.",
         ),
     ] = None,
     html: arguments.Html = None,
@@ -109,24 +141,16 @@ def compare_command(
     print_what_can_be_printed()
     screen = Screen()
     with screen.errors():
-        from segmetrics.evaluate.comparison import Comparison
-        from segmetrics.evaluate.model_scores import score_key
-
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
             raise ValueError("compare runs as one process: its workers use all processors.")
         folders = _folders(models)
-        settings, matching = arguments.settings_of(context.params, targets)
-        cases = case_options.CaseOptions.of(context.params).cases(settings, None)
-        extras: tuple[Extra, ...] = object_options.extras_of(context.params, settings, None)
-        extras += () if cases is None else (cases,)
-        settings = replace(settings, images=True, extras=extras)
-        chosen = score_key(score, settings)
+        of = _of_segments if panoptic else _of_pixels
+        count, with_scores = of(context, targets, folders)
         if not 0 < confidence < 1:
             raise ValueError(f"--confidence must be in (0, 1), got {confidence:g}.")
-        arguments.check_report(settings, html, images)
         split = None if by is None else Subgroups.read(by)
         drawn = None if groups is None else Groups.read(groups)
-        further = [key for key, given in (("groups", by), ("scores", extras)) if given]
+        further = [key for key, given in (("groups", by), ("scores", with_scores)) if given]
         outputs = _outputs(json_, csv_, html, markdown, further)
         check_outputs(outputs)
         warnings = Warnings(screen.warn)
@@ -134,7 +158,8 @@ def compare_command(
         def check(pairs: Sequence[Pair]) -> None:
             files = [file for pair in pairs for file in pair.files]
             tables = [column.path for column in (split, drawn) if column is not None]
-            check_no_input(outputs, [*files, *arguments.named_file(labels_), *tables])
+            named = [targets, *folders.values(), *arguments.named_file(labels_)]
+            check_no_input(outputs, [*files, *named, *tables])
             found = sorted({pair.name for pair in pairs})
             if len(found) < 2:
                 raise ValueError("compare needs at least two images, as it resamples them.")
@@ -144,18 +169,8 @@ def compare_command(
                 raise ValueError(f"--groups {groups}: all images are of one group.")
 
         with screen.progress() as progress:
-            counted = evaluate_models(
-                targets,
-                folders,
-                settings,
-                match=matching,
-                workers=workers,
-                keep_going=keep_going,
-                progress=progress,
-                check=check,
-                warnings=warnings,
-            )
-        comparison = Comparison(counted, chosen, confidence, warnings, split, drawn)
+            compared = count(check, progress, warnings)
+        comparison = compared(level=confidence, warnings=warnings, by=split, groups=drawn)
         comparison.tables  # noqa: B018 as it raises, and warns
         console = screen.console if STANDARD_OUTPUT in outputs.values() else standard_output()
         given = arguments.arguments_of(context)
@@ -173,6 +188,72 @@ def compare_command(
             raise typer.Exit(BAD_INPUT)
 
 
+def _of_pixels(
+    context: typer.Context, targets: Path, folders: Mapping[str, Path]
+) -> tuple[Counting, bool]:
+    """What counts pixels, and whether there are further scores."""
+    from segmetrics.evaluate.model_scores import score_key
+    from segmetrics.evaluate.models import evaluate_models
+    from segmetrics.evaluate.pixel_comparison import PixelComparison
+
+    given = context.params
+    if given["boundary"]:
+        raise ValueError("--boundary is of panoptic quality here: give --panoptic, too.")
+    settings, matching = arguments.settings_of(given, targets)
+    cases = case_options.CaseOptions.of(given).cases(settings, None)
+    extras: tuple[Extra, ...] = object_options.extras_of(given, settings, None)
+    extras += () if cases is None else (cases,)
+    settings = replace(settings, images=True, extras=extras)
+    score = score_key(given["score"] or "mIoU", settings)
+    arguments.check_report(settings, given["html"], given["images"])
+
+    def count(check: Check, progress: Progress, warnings: Warnings) -> Callable[..., Comparison]:
+        models = evaluate_models(
+            targets,
+            folders,
+            settings,
+            match=matching,
+            workers=given["workers"],
+            keep_going=given["keep_going"],
+            progress=progress,
+            check=check,
+            warnings=warnings,
+        )
+        return partial(PixelComparison, models=models, score=score)
+
+    return count, bool(extras)
+
+
+def _of_segments(
+    context: typer.Context, targets: Path, files: Mapping[str, Path]
+) -> tuple[Counting, bool]:
+    """What counts the segments of panoptic masks, and that there are further scores."""
+    from segmetrics.evaluate.panoptic import check_options
+    from segmetrics.evaluate.panoptic_comparison import PanopticComparison, count_models
+
+    check_options(context, WITH_PANOPTIC)
+    given = context.params
+    score = given["score"] or "PQ"
+
+    def count(check: Check, progress: Progress, warnings: Warnings) -> Callable[..., Comparison]:
+        models = count_models(
+            targets,
+            files,
+            given["labels_"],
+            score,
+            boundary=given["boundary"],
+            match=given["match"],
+            workers=given["workers"],
+            keep_going=given["keep_going"],
+            progress=progress,
+            check=check,
+            warnings=warnings,
+        )
+        return partial(PanopticComparison, models=models, score=score)
+
+    return count, True
+
+
 def _folders(models: Sequence[str]) -> dict[str, Path]:
     """The folders of predictions by the names of the models."""
     folders: dict[str, Path] = {}
@@ -184,7 +265,7 @@ def _folders(models: Sequence[str]) -> dict[str, Path]:
             raise ValueError(f"two models are called {name!r}. Give each a name of its own.")
         for other, path in folders.items():
             if Path(folder).exists() and path.exists() and path.samefile(folder):
-                raise ValueError(f"{other} and {name} are the same folder, {folder}.")
+                raise ValueError(f"{other} and {name} are the same, {folder}.")
         folders[name] = Path(folder)
     if len(folders) < 2:
         raise ValueError(

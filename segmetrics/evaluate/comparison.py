@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from math import isnan
 from pathlib import Path
@@ -13,15 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 
 import segmetrics
-from segmetrics import files, report
+from segmetrics import report
 from segmetrics.evaluate import circumstances
-from segmetrics.evaluate.examples import example_of
-from segmetrics.evaluate.extras import Row, Section
+from segmetrics.evaluate.extras import Row
 from segmetrics.evaluate.metadata import GroupOf, Groups
-from segmetrics.evaluate.model_scores import ModelScores
-from segmetrics.evaluate.models import Models
 from segmetrics.evaluate.outputs import STANDARD_OUTPUT, table_csv
-from segmetrics.evaluate.settings import BINARY, Evaluation
 from segmetrics.evaluate.subgroups import Subgroups
 from segmetrics.evaluate.warnings import Warnings
 from segmetrics.evaluate.writing import (
@@ -34,17 +30,17 @@ from segmetrics.evaluate.writing import (
     write_rows,
 )
 from segmetrics.files import Problem
+from segmetrics.labels import LabelSpace
 from segmetrics.statistics import (
     ClassDifferences,
     ClassOfModel,
     Conventions,
     Ranking,
+    Resampled,
     ScoreDifferences,
     ScoreOfModel,
     Slices,
     Tabular,
-    class_differences,
-    conventions,
     ranking,
     score_differences,
 )
@@ -54,17 +50,16 @@ from segmetrics.statistics.intervals import printed
 TABLES = ("models", "pairs", "classes", "scores", "groups", "images", "conventions")
 #: Those that depend on options.
 FURTHER = ("scores", "groups")
-#: Images where models differ most: in the report, and printed.
-EXAMPLES, LISTED = 8, 5
+#: Images where models differ most that are printed.
+LISTED = 5
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Comparison:
-    """Several models by one score.
+    """Several models by one score; what the score is of is said by the classes made of this one.
 
     Args:
-        models: what was counted.
         score: the score, as ``statistics.ranking`` knows it.
         level: that of intervals and tests.
         warnings: what looks wrong.
@@ -72,12 +67,78 @@ class Comparison:
         groups: what is drawn and exchanged as one; None for images.
     """
 
-    models: Models
     score: str
     level: float
     warnings: Warnings
     by: Subgroups | None = None
     groups: Groups | None = None
+
+    # --- what there is to compare -----------------------------------------------------------------
+
+    @property
+    def counts(self) -> Mapping[str, Resampled]:
+        """The tables with one row an image that have the score, by model."""
+        raise NotImplementedError
+
+    @property
+    def left_out(self) -> Sequence[tuple[str, Problem]]:
+        """What could not be scored, by model."""
+        raise NotImplementedError
+
+    @property
+    def dropped(self) -> Sequence[str]:
+        """The images that are left out of all models for it."""
+        raise NotImplementedError
+
+    @property
+    def run(self) -> dict[str, float]:
+        """How much was counted, and how, for the JSON: at least ``images_scored``."""
+        raise NotImplementedError
+
+    def how_fast(self) -> str:
+        """The amount of data, and the time it took."""
+        raise NotImplementedError
+
+    @property
+    def of_image(self) -> str:
+        """The score of a single image; of a score over images, that which it is a mean of."""
+        return self.score
+
+    @cached_property
+    def conventions(self) -> Conventions | None:
+        """The score under every treatment of absent classes and empty images."""
+        return None
+
+    @cached_property
+    def differences(self) -> ClassDifferences | None:
+        """The classes of all models, less those of the best model."""
+        return None
+
+    @cached_property
+    def scores(self) -> ScoreDifferences | None:
+        """Further scores of all models, less those of the best model."""
+        return None
+
+    @property
+    def printed_scores(self) -> Collection[str]:
+        """Which of these are printed."""
+        return ()
+
+    @property
+    def notes_of_scores(self) -> Sequence[str]:
+        """What the scores mean, in sentences."""
+        return ()
+
+    def examples(self, folder: Path | None) -> Iterator[Mapping[str, report.Example]]:
+        """Images to show, each with the predictions of all models."""
+        yield from ()
+
+    @property
+    def space(self) -> LabelSpace | None:
+        """The classes of the examples."""
+        return None
+
+    # --- tables to work on ------------------------------------------------------------------------
 
     @property
     def names(self) -> list[str]:
@@ -90,81 +151,38 @@ class Comparison:
         return printed(self.score)
 
     @property
-    def one(self) -> Evaluation:
-        """One of the evaluations, which all have the same images."""
-        return next(iter(self.models.evaluations.values()))
-
-    @cached_property
-    def of_models(self) -> ModelScores:
-        """The tables of images of all models."""
-        return ModelScores(self.models.evaluations, self.score)
+    def images(self) -> list[str]:
+        """The names of the images, which all models have."""
+        return [str(image) for image in next(iter(self.counts.values())).ids or ()]
 
     @property
     def problems(self) -> list[Problem]:
         """What could not be scored."""
-        return [problem for _, problem in self.models.left_out]
-
-    # --- tables to work on ------------------------------------------------------------------------
+        return [problem for _, problem in self.left_out]
 
     @cached_property
     def ranking(self) -> Ranking:
         """The models from the best to the worst."""
-        self.of_models.check_finite()
-        return ranking(self.of_models.counts, self.score, level=self.level, groups=self.drawn)
+        return ranking(self.counts, self.score, level=self.level, groups=self.drawn)
 
     @cached_property
     def drawn(self) -> GroupOf | None:
         """The group of every image."""
-        return None if self.groups is None else self.groups.of(self.one.names, self.warnings)
+        return None if self.groups is None else self.groups.of(self.images, self.warnings)
 
-    @cached_property
-    def conventions(self) -> Conventions | None:
-        """A score of pixels under every treatment of absent classes and empty images."""
-        if not self.of_models.of_pixels:
-            return None
-        return conventions(self._ordered(self.of_models.pixels), self.of_models.kind)
-
-    @cached_property
-    def differences(self) -> ClassDifferences:
-        """The classes of all models, less those of the best model."""
-        return class_differences(
-            self._ordered(self.of_models.pixels),
-            self.names[0],
-            self.of_models.kind,
-            level=self.level,
-            groups=self.drawn,
+    def score_differences(self, tables: Mapping[str, Resampled]) -> ScoreDifferences:
+        """All scores of the tables of all models, less those of the best model."""
+        return score_differences(
+            self.ordered(tables), self.names[0], level=self.level, groups=self.drawn
         )
-
-    @cached_property
-    def scores(self) -> ScoreDifferences | None:
-        """The scores of the extras of all models, less those of the best model."""
-        found = [
-            score_differences(
-                self._ordered(tables), self.names[0], level=self.level, groups=self.drawn
-            )
-            for tables in self.of_models.of_extras
-        ]
-        rows = tuple(row for differences in found for row in differences.rows)
-        return replace(found[0], rows=rows) if found else None
-
-    @cached_property
-    def sections(self) -> list[Section]:
-        """What evaluate shows of the extras of the best model: which scores, and notes on them."""
-        best = self.models.evaluations[self.names[0]]
-        return [
-            section
-            for extra in best.settings.extras
-            for section in extra.sections(best.extras[extra.name], best, None)
-        ]
 
     @cached_property
     def of_images(self) -> dict[str, dict[str, float]]:
         """The score of every model by image; for scores over images that of a single image."""
-        column, counts = self.of_models.of_image, self.of_models.counts
-        values = {name: counts[name].values(column).tolist() for name in self.names}
+        values = {name: self.counts[name].values(self.of_image).tolist() for name in self.names}
         return {
             image: {name: values[name][i] for name in self.names}
-            for i, image in enumerate(self.one.names)
+            for i, image in enumerate(self.images)
         }
 
     @cached_property
@@ -173,7 +191,7 @@ class Comparison:
         found = {
             "models": _rows(self.ranking),
             "pairs": _rows(self.ranking.by_pair()),
-            "classes": _rows(self.differences),
+            "classes": _rows(self.differences) if self.differences else [],
             "scores": _rows(self.scores) if self.scores else [],
             "groups": list(self._groups()),
             "images": [
@@ -195,7 +213,7 @@ class Comparison:
             if self.by is None
             else {
                 name: self.by.slices(
-                    self.of_models.counts[name], self.score, self.level, self.warnings, self.drawn
+                    self.counts[name], self.score, self.level, self.warnings, self.drawn
                 )
                 for name in self.names
             }
@@ -209,7 +227,7 @@ class Comparison:
                     "difference": found.difference, "p_value": found.p_value,
                 }  # fmt: skip
 
-    def _ordered(self, by_model: Mapping[str, T]) -> dict[str, T]:
+    def ordered(self, by_model: Mapping[str, T]) -> dict[str, T]:
         """The same, the best model first."""
         return {name: by_model[name] for name in self.names}
 
@@ -222,7 +240,9 @@ class Comparison:
 
     def shown(self) -> list[Table]:
         """The tables that are printed."""
-        found = [self._models(), self._ranks(), self._pairs(), self.by_class()]
+        found = [self._models(), self._ranks(), self._pairs()]
+        if self.differences is not None:
+            found.append(self.by_class(self.differences))
         if self.scores is not None:
             found.append(self.by_score(self.scores))
         if self.by is not None:
@@ -267,17 +287,14 @@ class Comparison:
         ]
         return Table("pair", ["difference", f"{100 * self.level:g} %", "p", "significant"], rows)
 
-    def by_class(self) -> Table:
+    def by_class(self, found: ClassDifferences) -> Table:
         """The classes with the scores of all models."""
-        rows = self.differences.rows
-        return self._against_best(
-            f"{self.of_models.kind} by class", [row.name for row in rows], rows
-        )
+        names = [row.name for row in found.rows]
+        return self._against_best(f"{found.score} by class", names, found.rows)
 
     def by_score(self, found: ScoreDifferences) -> Table:
-        """The scores of extras that evaluate prints, of all models."""
-        keys = {key for section in self.sections for key in section.scores}
-        rows = [row for row in found.rows if row.score in keys]
+        """The further scores that are printed, of all models."""
+        rows = [row for row in found.rows if row.score in self.printed_scores]
         return self._against_best("score", [row.score for row in rows], rows)
 
     def _against_best(
@@ -305,13 +322,15 @@ class Comparison:
     def notes(self) -> list[str]:
         """Notes on the tables, in sentences."""
         found = self.ranking
+        told = {"classes": self.differences, "scores": self.scores}
+        what = " and ".join(name for name, table in told.items() if table is not None)
         notes = [
             "Intervals of models, and of pairs, hold for all at once. Places and p-values: sign "
             f"flips, adjusted by Holm over {counted(len(found.pairs), 'pair')}. Models that share "
             "a place are not told from each other by these images.",
             f"Kendall's tau of the ranking to its resamples: {found.tau:.2f} "
             f"[{found.tau_low:.2f}, {found.tau_high:.2f}].",
-            f"{'Classes and scores' if self.scores else 'Classes'}: the value, and in brackets "
+            f"{what.capitalize()}: the value, and in brackets "
             f"less that of {self.names[0]}; * where the {100 * self.level:g} % interval of this "
             "difference alone excludes 0.",
         ]
@@ -322,7 +341,7 @@ class Comparison:
                 "Conventions for absent classes and empty images: "
                 f"{agree} of {same} give this order."
             )
-        notes += dict.fromkeys(note for section in self.sections for note in section.notes)
+        notes += dict.fromkeys(self.notes_of_scores)
         if self.groups is not None:
             notes.insert(
                 1,
@@ -344,21 +363,13 @@ class Comparison:
             table.print(console)
         for note in self.notes:
             console.print(escape(note))
-        dropped = self.models.dropped
+        dropped = self.dropped
         some = ", ".join(dropped[:LISTED]) + (", …" if len(dropped) > LISTED else "")
         heading = f"left out of all models: {counted(len(dropped), 'image')}"
         heading += f" ({some})" if dropped else ""
         circumstances.print_left_out(console, self.problems, heading)
         console.print(self.how_fast())
         console.file.flush()
-
-    def how_fast(self) -> str:
-        """The amount of data, and the time it took."""
-        one, models = self.one, len(self.names)
-        return (
-            f"{counted(models, 'model')}, {counted(len(one.scored), 'image')}, {one.pixels:,} "
-            f"pixels of each counted in {one.seconds:.1f} s ({counted(one.workers, 'worker')})"
-        )
 
     # --- to work on -------------------------------------------------------------------------------
 
@@ -372,20 +383,17 @@ class Comparison:
                 "arguments": arguments,
                 "score": self.score,
                 "level": self.level,
-                "images_scored": len(self.one.scored),
-                "pixels": self.one.pixels,
                 "groups_drawn": found.groups,
                 "tau": {"mean": found.tau, "low": found.tau_low, "high": found.tau_high},
                 **self.tables,
                 "notes": self.notes,
                 "left_out": [
                     {"model": model, **circumstances.of_json(problem)}
-                    for model, problem in self.models.left_out
+                    for model, problem in self.left_out
                 ],
-                "dropped": self.models.dropped,
+                "dropped": self.dropped,
                 "warnings": list(self.warnings),
-                "seconds": self.one.seconds,
-                "workers": self.one.workers,
+                **self.run,
             },
         )
 
@@ -418,7 +426,6 @@ class Comparison:
             folder: where the images behind the masks are.
             arguments: the options of the command.
         """
-        space = self.one.settings.space
         report.write_comparison(
             path,
             self.ranking,
@@ -427,25 +434,10 @@ class Comparison:
             images=self.of_images,
             groups=self.slices or None,
             conventions=self.conventions,
-            examples=list(self._examples(folder)),
-            labels=BINARY if self.one.settings.task == "binary" else space,
+            examples=list(self.examples(folder)),
+            labels=self.space,
             **circumstances.of_report(arguments, self.problems, self.warnings, self.how_fast()),
         )
-
-    def _examples(self, folder: Path | None) -> Iterator[dict[str, report.Example]]:
-        """The images on which models differ most, with all predictions."""
-        if self.one.settings.task == "multilabel":
-            return  # an example is one label map
-        chosen = self.most_different()[:EXAMPLES]
-        images = files.find_images(folder, [image for image, _ in chosen]) if folder else {}
-        for image, scores in chosen:
-            found = {
-                name: example_of(self.models.evaluations[name], image, value, images.get(image))
-                for name, value in scores.items()
-            }
-            shown = {name: example for name, example in found.items() if example is not None}
-            if len(shown) == len(found):
-                yield shown
 
 
 def _rows(table: Tabular) -> list[dict[str, Any]]:

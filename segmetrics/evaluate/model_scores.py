@@ -55,7 +55,7 @@ class ModelScores:
     def counts(self) -> dict[str, Resampled]:
         """The tables that have the score, by model."""
         for tables in self.of_extras:
-            if self.score in next(iter(tables.values())).keys():  # noqa: SIM118
+            if self.score in next(iter(tables.values())).keys():  # noqa: SIM118  # a table is no mapping
                 return tables
         return dict(self.pixels)
 
@@ -96,7 +96,7 @@ def score_key(score: str, settings: Settings) -> str:
         key
         for extra in settings.extras
         for table in tables_of(extra, None, (), Warnings())
-        for key in table.keys()  # noqa: SIM118
+        for key in table.keys()  # noqa: SIM118  # a table is no mapping
     ]
     if score in keys:
         return score

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -91,8 +91,9 @@ def panoptic_command(given: Options, context: typer.Context, screen: Screen) -> 
                 given.predictions, given.targets, given.labels_, given.match
             )
             _check_keys(limits, format_, split)
-            files = [file for pair in pairs for file in pair.files]
-            check_no_input(outputs, [*files, *(table.path for table in tables)])
+            given_files = (given.predictions, given.targets, *arguments.named_file(given.labels_))
+            inputs = [*given_files, *(file for pair in pairs for file in pair.files)]
+            check_no_input(outputs, [*inputs, *(table.path for table in tables)])
             for table in tables:
                 table.of([pair.name for pair in pairs], warnings)
             return format_, pairs, problems
@@ -243,13 +244,18 @@ def _usual(targets: Path) -> Match | None:
     return CITYSCAPES if next(targets.glob("**/*_gtFine_instanceIds.png"), None) else None
 
 
-def _check(given: Options, context: typer.Context) -> None:
-    allowed = {"panoptic", *(field.name for field in fields(given))}
+def check_options(context: typer.Context, allowed: Collection[str]) -> None:
+    """Raise for options, by parameter, that --panoptic does not go with."""
     for name in context.params:
         source = context.get_parameter_source(name)
-        if name not in allowed and source is not None and source.name != "DEFAULT":
+        is_given = source is not None and source.name != "DEFAULT"
+        if is_given and name not in allowed and name != "panoptic":
             option = f"--{name.strip('_').replace('_', '-')}"
             raise ValueError(f"{option} does not go with --panoptic. Leave it out.")
+
+
+def _check(given: Options, context: typer.Context) -> None:
+    check_options(context, [field.name for field in fields(given)])
     level = given.confidence
     if level is not None and not 0 < level < 1:
         raise ValueError(f"--confidence must be in (0, 1), got {level:g}. For 95 % give 0.95.")

@@ -5,7 +5,8 @@ Strict: what a PNG and its JSON do not say alike is an error that names the imag
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import hypot
 from pathlib import Path
@@ -20,7 +21,8 @@ from segmetrics.evaluate.counter import Counted
 from segmetrics.files import MaskError, Pair, Rows
 from segmetrics.files.masks import Array, Buffer
 from segmetrics.files.panoptic import Annotation, read_segments
-from segmetrics.files.png import load_color_kernels
+from segmetrics.files.png_files import libraries
+from segmetrics.files.png_runs import read_color_runs
 from segmetrics.labels import LabelSpace
 from segmetrics.objects import (
     IGNORED,
@@ -96,7 +98,7 @@ class Coco:
 
     def pixels(self) -> Sequence[Runs]:
         """The runs of one pixel, as they are read."""
-        load_color_kernels()
+        read_color_runs(Path(), Buffer())  # loads its kernel
         return [Runs(np.arange(2, dtype=np.int32), np.zeros((1, 1), np.int32), (1, 1))]
 
 
@@ -157,8 +159,23 @@ class SegmentCounter:
         self.buffers = Buffer(), Buffer()
         self.load()
 
-    def many(self) -> None:
-        """There is no kernel that reads and counts panoptic masks."""
+    def many(self) -> Callable[[Sequence[Pair]], list[Counted | None]] | None:
+        """What counts several pairs, for one thread: PNGs of COCO's format are read without the
+        GIL, and little is left to do.
+
+        It gives None for a pair that cannot be scored.
+        """
+        is_coco = isinstance(self.settings.format, Coco)
+        if not is_coco or self.settings.boundary or libraries() is None:
+            return None
+        own = SegmentCounter(self.settings)
+
+        def count_one(pair: Pair) -> Counted | None:
+            with suppress(MaskError):
+                return own.count(pair)
+            return None
+
+        return lambda pairs: [count_one(pair) for pair in pairs]
 
     def load(self) -> None:
         """Load the kernels once, for all workers that are forked afterwards."""

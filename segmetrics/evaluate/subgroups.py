@@ -114,7 +114,7 @@ class Subgroups(Column):
             for extra in result.settings.extras
             for table in tables_of(extra, result.extras[extra.name], result.names, warnings)
             for key in keys
-            if key in table.keys()  # noqa: SIM118
+            if key in table.keys()  # noqa: SIM118  # a table is no mapping
             for found in [self.slices(table, key, level, warnings, groups)]
             for row in self.rows(found, "value")
         ]

@@ -34,8 +34,8 @@ def read_bmp(path: Path, _: Reading, buffer: Buffer) -> Stored:
     if bits > 8:
         pixels = stored[:, : width * bits // 8].reshape(rows, width, bits // 8)
         return Stored(pixels[..., 2::-1], "RGB")
-    entry = 3 if old else 4
-    end = 14 + header + entry * min(used or 2**bits, 2**bits)
+    entry, most = 3 if old else 4, 2**bits
+    end = 14 + header + entry * min(used or most, most)
     palette = np.frombuffer(data[14 + header : end], np.uint8).reshape(-1, entry)[:, 2::-1]
     return Stored(unpacked(stored, bits)[:, :width], palette=palette.tobytes())
 

@@ -113,15 +113,15 @@ def read(path: Path, reading: Reading | None = None, buffer: Buffer | None = Non
     return to_labels(path, read_stored(path, reading, buffer or Buffer()), reading)
 
 
-def read_stored(path: Path, reading: Reading, buffer: Buffer, data: bytes | None = None) -> Stored:
-    """What the reader of a mask's format finds; ``data`` is the content if it has been read.
+def read_stored(path: Path, reading: Reading, buffer: Buffer) -> Stored:
+    """What the reader of a mask's format finds.
 
     Raises:
         MaskError, ImportError: as ``read``.
     """
     with refusing(path):
         if FORMATS.get(suffix(path.name).lower()) == PNG:  # most are: one file is opened once
-            data = content_if(PNG.name, path) if data is None else data
+            data = content_if(PNG.name, path)
             if kind_of(data) == PNG.name:
                 found: Stored = PNG.imported.decoded(path, data, buffer)
                 return found

@@ -185,7 +185,8 @@ def _data_of_metaimage(path: Path, fields: dict[str, str], end: int) -> Data:
     kind, name = fields.get("ElementType", ""), fields["ElementDataFile"]
     if kind not in MET:
         raise ValueError(f"its header says ElementType = {kind}")
-    if "%" in name or name.upper() == "LIST" or fields.get("BinaryData", "True").lower() == "false":
+    text = fields.get("BinaryData", "True").lower() in ("false", "0")
+    if "%" in name or name.upper() == "LIST" or text:
         raise ValueError(f"ElementDataFile = {name} is not read: write one binary file")
     stored = int(fields["CompressedDataSize"]) if "CompressedDataSize" in fields else None
     offset = int(fields.get("HeaderSize", "0"))

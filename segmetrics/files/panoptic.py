@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segmetrics.files.content import content_if
-from segmetrics.files.formats import read_stored, refusing
+from segmetrics.files.formats import read_stored
 from segmetrics.files.masks import Buffer, Reading
-from segmetrics.files.png import ColorRuns, color_runs_of
+from segmetrics.files.png_runs import ColorRuns, read_color_runs
 from segmetrics.files.problems import MaskError
 
 #: Ids are the colours of pixels, R + 256 G + 65536 B; 0 is void.
@@ -162,12 +161,10 @@ def read_segments(path: Path, buffer: Buffer) -> ColorRuns:
     """
     if not path.is_file():
         raise MaskError("inaccessible", path, "there is no such file, which the JSON names")
-    with refusing(path):
-        data = content_if("PNG", path)
-        runs = color_runs_of(path, data, buffer)
-        if runs is not None:
-            return runs
-        stored = read_stored(path, Reading(), buffer, data)
+    runs = read_color_runs(path, buffer)
+    if runs is not None:
+        return runs
+    stored = read_stored(path, Reading(), buffer)
     if stored.bands not in ("RGB", "RGBA") or stored.values.dtype != np.uint8:
         raise MaskError(
             "segments", path, "no colours of 8 bits, which say the ids: R + 256 G + 65536 B"

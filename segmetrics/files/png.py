@@ -24,8 +24,6 @@ from segmetrics.files.limits import check_ratio, check_size
 from segmetrics.files.masks import Array, Buffer, Reading, Stored
 from segmetrics.files.problems import MaskError
 
-Ints = NDArray[np.int32]
-
 #: The first bytes of every PNG.
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: Colour types of PNG.
@@ -35,20 +33,6 @@ COLORS = {COLORED: "RGB", 4: "LA", 6: "RGBA"}
 DEPTHS = {GREY: (1, 2, 4, 8, 16), PALETTE: (1, 2, 4, 8), **dict.fromkeys(COLORS, (8, 16))}
 #: Pillow stretches grey of 2 and 4 bits to 8: 0, 1, 2, 3 to 0, 85, 170, 255.
 STRETCHED = {2: 85, 4: 17}
-
-
-class ColorRuns(NamedTuple):
-    """An image of colours cut into runs of equal pixels; a row begins with a run.
-
-    Attributes:
-        starts: the first pixel of every run, then the number of pixels.
-        colors: the colour of every run, R + 256 G + 65536 B.
-        size: height and width.
-    """
-
-    starts: Ints
-    colors: Ints
-    size: tuple[int, int]
 
 
 def read_png(path: Path, _: Reading, buffer: Buffer) -> Stored:
@@ -65,33 +49,11 @@ def decoded(path: Path, data: bytes, buffer: Buffer) -> Stored:
     return Stored(values, png.bands, palette=png.palette if png.type == PALETTE else b"")
 
 
-def color_runs_of(path: Path, data: bytes, buffer: Buffer) -> ColorRuns | None:
-    """The runs of equal pixels of a PNG of RGB in 8 bits; None of all else, which is read whole.
-
-    They take a tenth of the time of the pixels. ``data`` is the content of the file.
-    """
-    png = _checked(path, data) if data.startswith(SIGNATURE) else None
-    if png is None or png.bands != "RGB" or png.bits != 8 or png.interlaced:
-        return None
-    inflate, (height, width) = _inflate(png.type), png.size
-    filtered = buffer.empty(png.bytes)
-    if inflate is None or not width or not inflate(png.data, filtered):
-        return None
-    rows, starts, colors = _color_runs()(filtered, height, width)
-    return ColorRuns(starts, colors, png.size) if rows == height else None
-
-
 def load_kernels() -> None:
     """Load the decoders, before the first image needs them."""
     white = np.zeros((1, 1), np.uint8)
     if _inflate(GREY) and _inflate(PALETTE):
         _unfilter()(np.zeros(2, np.uint8), 1, white)
-
-
-def load_color_kernels() -> None:
-    """The same for ``color_runs_of``."""
-    if _inflate(COLORED):
-        _color_runs()(np.zeros(4, np.uint8), 1, 1)
 
 
 class _Png(NamedTuple):
@@ -216,13 +178,6 @@ def _unfilter() -> Callable[[NDArray[np.uint8], int, NDArray[np.uint8]], int]:
     from segmetrics.files.png_kernels import unfilter
 
     return unfilter
-
-
-@cache
-def _color_runs() -> Callable[[NDArray[np.uint8], int, int], tuple[int, Ints, Ints]]:
-    from segmetrics.files.png_runs import color_runs
-
-    return color_runs
 
 
 def _decoded_by_libraries(path: Path, data: bytes, png: _Png) -> Array:

@@ -1,4 +1,4 @@
-"""PNG files of one byte a pixel read, verified, inflated and unfiltered within a kernel.
+"""PNG files of 8 bits a sample read, verified, inflated and unfiltered within a kernel.
 
 The kernel calls the system, libdeflate and zlib-ng by their addresses. So threads read files
 without the GIL, and Python runs once for many files. What is unusual or damaged is left to ``png``,
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from segmetrics._compile import kernel
 from segmetrics.files.masks import Array
-from segmetrics.files.png import GREY, PALETTE, SIGNATURE
+from segmetrics.files.png import COLORED, GREY, PALETTE, SIGNATURE
 from segmetrics.files.png_kernels import load, unfilter
 
 #: Bytes of a file, and of its filtered rows, that are read this way at most.
@@ -31,7 +31,7 @@ LEAST = 57
 #: The places of addresses in ``libraries()``.
 MAKE, FREE, INFLATE, CHECKSUM, INFLATE_COPIES = range(5)
 #: An image that is not read this way: its size is 0.
-LEFT = 0, 0, 0, 0
+LEFT = 0, 0, 0, 0, 0
 
 FIRST = np.uint64(int.from_bytes(SIGNATURE, "little"))
 IHDR, PLTE, IDAT, ACTL, IEND = (
@@ -80,6 +80,30 @@ def read_png_file(
         Height and width; the place of its palette in ``data``, and how many bytes it has. All are 0
         where the image is left to ``png``.
     """
+    height, width, step, palette, colors = read_filtered(path, addresses, inflater, data, filtered)
+    rows = pixels[: height * width].reshape(height, width)
+    if step != 1 or unfilter(filtered[: height * (width + 1)], 1, rows) < height:
+        return 0, 0, 0, 0
+    return height, width, palette, colors
+
+
+@kernel
+def read_filtered(
+    path: int, addresses: Array, inflater: int, data: Array, filtered: Array
+) -> tuple[int, int, int, int, int]:
+    """Read a grey, palette or RGB image of 8 bits, that is not interlaced, up to its filters.
+
+    Args:
+        path: the address of its name, with a zero at the end.
+        addresses: ``libraries()``.
+        inflater: what ``MAKE`` made.
+        data: the file is written here, if it is smaller.
+        filtered: the inflated rows are written here, if they are not larger.
+
+    Returns:
+        Height, width and bytes of a pixel; the place of its palette in ``data``, and how many bytes
+        it has. All are 0 where the image is left to ``png``.
+    """
     size = _read(path, data)
     if size < LEAST or load(data, 0) != FIRST:
         return LEFT
@@ -87,12 +111,13 @@ def read_png_file(
     if header == 0:
         return LEFT
     width, height, kind = _number(data, header), _number(data, header + 4), data[header + 9]
-    needed = height * (width + 1) if max(height, width) <= len(filtered) else 0
+    step = 3 if kind == COLORED else 1
+    needed = height * (step * width + 1) if max(height, width) <= len(filtered) else 0
     if not 0 < needed <= len(filtered) or width == 0:
         return LEFT
     if data[header + 8] != 8 or data[header + 10] or data[header + 11] or data[header + 12]:
         return LEFT
-    if kind != GREY and (kind != PALETTE or colors == 0):
+    if kind not in (GREY, COLORED) and (kind != PALETTE or colors == 0):
         return LEFT
     source, into = data.ctypes.data + first, filtered.ctypes.data
     if kind == PALETTE:
@@ -102,10 +127,7 @@ def read_png_file(
             return LEFT
     elif call(addresses[INFLATE], (inflater, source, stored, into, needed, 0)) & INT:
         return LEFT
-    rows = pixels[: height * width].reshape(height, width)
-    if unfilter(filtered[:needed], 1, rows) < height:
-        return LEFT
-    return height, width, palette, colors if kind == PALETTE else 0
+    return height, width, step, palette, colors if kind == PALETTE else 0
 
 
 @kernel

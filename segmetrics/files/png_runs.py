@@ -1,20 +1,69 @@
-"""Filtered RGB pixels of a PNG become runs of equal pixels, in Numba.
+"""PNG files of RGB pixels become runs of equal pixels, in a kernel that releases the GIL.
 
-Only two rows are kept, so that they stay in the cache.
+Runs take a tenth of the time of pixels. Only two rows of these are kept, so that they stay in the
+cache. What is unusual or damaged is left to ``png``, see ``png_files``.
 """
 
 from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segmetrics._compile import kernel
-from segmetrics.files.masks import Array
+from segmetrics.files.masks import Array, Buffer
+from segmetrics.files.png_files import FREE, MAKE, call, libraries, read_filtered
 from segmetrics.files.png_kernels import PAETH, UP, WORD, ZEROS, load, undo
 
 Runs = NDArray[np.int32]
-#: Bytes of a pixel, and of eight pixels, which fill three words.
-RGB, EIGHT = 3, 24
+#: Bytes of a pixel, and of what is compared at once: nine words, 24 pixels.
+RGB, BLOCK = 3, 72
+
+
+#: Bytes of a file, and of its filtered rows, that are read this way at most. Memory that is not
+#: written to takes none.
+MOST = 2**26
+
+
+class ColorRuns(NamedTuple):
+    """An image of colours cut into runs of equal pixels; a row begins with a run.
+
+    Attributes:
+        starts: the first pixel of every run, then the number of pixels.
+        colors: the colour of every run, R + 256 G + 65536 B.
+        size: height and width.
+    """
+
+    starts: Runs
+    colors: Runs
+    size: tuple[int, int]
+
+
+def read_color_runs(path: Path, buffer: Buffer) -> ColorRuns | None:
+    """The runs of equal pixels of a PNG of RGB in 8 bits; None of all else."""
+    addresses = libraries()
+    if addresses is None:
+        return None
+    name = np.frombuffer(os.fsencode(path) + b"\0", np.uint8)
+    data, filtered = buffer.empty(2 * MOST).reshape(2, MOST)
+    height, width, starts, colors = color_runs_of_file(name, addresses, data, filtered)
+    return ColorRuns(starts, colors, (height, width)) if height else None
+
+
+@kernel
+def color_runs_of_file(
+    name: Array, addresses: Array, data: Array, filtered: Array
+) -> tuple[int, int, Runs, Runs]:
+    """Read a file; height, width, and ``color_runs``. The size is 0 where it is left to ``png``."""
+    inflater = call(addresses[MAKE], (0,))
+    found = read_filtered(name.ctypes.data, addresses, inflater, data, filtered)
+    call(addresses[FREE], (inflater,))
+    height, width = found[:2]
+    rows, starts, colors = color_runs(filtered, height if found[2] == RGB else 0, width)
+    return rows if rows == height else 0, width, starts, colors
 
 
 @kernel
@@ -58,10 +107,13 @@ def color_runs(filtered: Array, height: int, width: int) -> tuple[int, Runs, Run
 @kernel
 def _are_zero(stored: Array) -> bool:
     x = 0
-    while x + WORD <= len(stored):
-        if load(stored, x) != ZEROS:
+    while x + BLOCK <= len(stored):
+        some = ZEROS
+        for word in range(x, x + BLOCK, WORD):
+            some |= load(stored, word)
+        if some != ZEROS:
             return False
-        x += WORD
+        x += BLOCK
     while x < len(stored):
         if stored[x]:
             return False
@@ -74,12 +126,12 @@ def _cut(row: Array, base: int, starts: Runs, colors: Runs, found: int) -> int:
     """Add the runs of a row whose first pixel is ``base``, and say how many there are by now."""
     left, x = -1, 0
     while x < len(row):
-        if x > 0 and x + EIGHT <= len(row):
-            same = load(row, x) ^ load(row, x - RGB)
-            same |= load(row, x + 8) ^ load(row, x + 8 - RGB)
-            same |= load(row, x + 16) ^ load(row, x + 16 - RGB)
-            if same == ZEROS:
-                x += EIGHT
+        if x > 0 and x + BLOCK <= len(row):
+            differ = ZEROS
+            for word in range(x, x + BLOCK, WORD):
+                differ |= load(row, word) ^ load(row, word - RGB)
+            if differ == ZEROS:
+                x += BLOCK
                 continue
         for _ in range(min(8, (len(row) - x) // RGB)):
             color = _color(row, x)

@@ -50,7 +50,7 @@ class Compared(NamedTuple):
 def write_comparison(
     path: str | os.PathLike[str],
     ranking: Ranking,
-    classes: ClassDifferences,
+    classes: ClassDifferences | None = None,
     *,
     title: str | None = None,
     scores: ScoreDifferences | None = None,
@@ -68,7 +68,8 @@ def write_comparison(
     Args:
         path: the file, in a folder that exists. An existing file is replaced atomically.
         ranking: the models, by ``statistics.ranking``.
-        classes: the same models by class, by ``statistics.class_differences``.
+        classes: the same models by class, by ``statistics.class_differences``; None for scores that
+            are not of the pixels of classes.
         title: the title of the page.
         scores: further scores of the same models, by ``statistics.score_differences``.
         images: the score of every model by image.
@@ -102,7 +103,7 @@ def write_comparison(
     path = checked_path(path)
     names = [model.name for model in ranking.models]
     for argument, others in (
-        ("classes", {row.model for row in classes.rows}),
+        ("classes", None if classes is None else {row.model for row in classes.rows}),
         ("scores", None if scores is None else {row.model for row in scores.rows}),
         ("groups", None if groups is None else set(groups)),
         ("conventions", None if conventions is None else set(conventions.models)),
@@ -115,16 +116,16 @@ def write_comparison(
     if examples and labels is None:
         raise ValueError("`examples` need `labels`, the classes and their colours.")
     of_class: dict[str, dict[str, ClassOfModel]] = {}
-    for row in classes.rows:
+    for row in () if classes is None else classes.rows:
         of_class.setdefault(row.name, {})[row.model] = row
     of_score: dict[str, dict[str, ScoreOfModel]] = {}
     for one in () if scores is None else scores.rows:
         of_score.setdefault(one.score, {})[one.model] = one
-    mean = f"m{classes.score}"
+    mean = None if classes is None else f"m{classes.score}"
     content = {
         "title": title or f"{len(names)} models by {printed(ranking.score)}",
         "score": printed(ranking.score),
-        "image_score": mean if ranking.score.startswith(mean) else printed(ranking.score),
+        "image_score": mean if mean and ranking.score.startswith(mean) else printed(ranking.score),
         "level": f"{100 * ranking.level:g}\u202f%",
         "names": names,
         "shares": all(model.low >= 0 and model.high <= 1 for model in ranking.models),
@@ -133,6 +134,7 @@ def write_comparison(
         "classes": classes,
         "of_class": of_class,
         "of_score": of_score,
+        "reference": None if scores is None else scores.reference,
         "groups": groups or {},
         "by": "" if not groups else " and ".join(next(iter(groups.values())).by),
         "images": _images(images or {}, names),
