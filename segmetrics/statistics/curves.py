@@ -110,6 +110,10 @@ class CurveCounts(Tabular, Resampled):
         """True, except for false positive rates."""
         return not score.startswith("FPR95")
 
+    def is_quality(self, score: str) -> bool:
+        """True, except for thresholds."""
+        return not score.startswith("best_threshold")
+
     def columns(self) -> dict[str, list[Any]]:
         """One row an image: its own scores."""
         labels = list(range(len(self))) if self.ids is None else list(self.ids)
