@@ -1,9 +1,11 @@
 """An update while other processes keep the cores busy, as the workers of a data loader do.
 
 ``python -m benchmarks --parts load`` calls it. Every contender lives in a process of its own that
-makes the inputs once and times one call when it is told to, right after an operation of torch, as
-a model's forward pass is; they take turns. That operation has two threads whatever the contender
-has, as torch's second one goes on spinning for some milliseconds and takes its part of the cores.
+makes the inputs once and times one call when it is told to, right after operations of torch, as
+a model's forward pass is; they take turns in random order. Those operations have two threads
+whatever the contender has, as torch's second one goes on spinning for some milliseconds and takes
+its part of the cores. They take longer than the contender before goes on spinning: with a single
+one, a tenth of all calls on an idle machine, even of a plain loop, waited 4 ms for that thread.
 ``before`` names another checkout, whose code is timed in the same run.
 """
 
@@ -16,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from random import sample
 from statistics import median, quantiles
 from time import perf_counter
 from typing import Any
@@ -38,6 +41,8 @@ FORMS = (
     *loader.FORMS,
 )
 CALLS, LOOP = 200, 400_000
+#: Operations of the forward pass, of about 4 ms each.
+PASSES = 5
 BUSY = (0, 1, 2)
 ROOT = Path(__file__).parents[1]
 
@@ -114,8 +119,8 @@ def _interleaved(
     """Calls in turn; the first tenth warms up and does not count."""
     times: dict[str, list[float]] = {name: [] for name in served}
     for _ in range(calls + calls // 10):
-        for name, ask in served.items():
-            times[name].append(ask(""))
+        for name in sample(list(served), len(served)):
+            times[name].append(served[name](""))
     return {name: some[-calls:] for name, some in times.items()}
 
 
@@ -178,7 +183,8 @@ def serve(threads: int) -> None:
         form = line.strip()
         if not form:
             torch.set_num_threads(2)
-            passed.sum()  # a forward pass has just ended: all of torch's threads are awake
+            for _ in range(PASSES):
+                passed.sum()  # a forward pass has just ended: all of torch's threads are awake
         torch.set_num_threads(threads)
         begin = perf_counter()
         if form:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,7 +34,7 @@ def kernel(function: Function) -> Function:
         compile_ = compiled.compile
 
         def compile_once(signature: Any) -> Any:
-            with global_compiler_lock, ExitStack() as stack:
+            with global_compiler_lock, _no_collection(), ExitStack() as stack:
                 with suppress(OSError):  # the file system has no file locks
                     stack.enter_context(_lock(compiled.stats.cache_path, os.getpid()))
                 return compile_(signature)
@@ -41,6 +42,23 @@ def kernel(function: Function) -> Function:
         compiled.compile = compile_once
     result: Function = compiled
     return result
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Pause the garbage collector; only one thread at a time may.
+
+    Loading a first kernel creates so many objects that the collector runs about a hundred times.
+    Next to the objects of torch and torchmetrics that takes twice as long as all the rest.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @cache

@@ -480,6 +480,46 @@ def test_the_reliability_diagram_shows_the_bins() -> None:
     pyplot.close("all")
 
 
+@pytest.mark.parametrize("task", ["multiclass", "binary"])
+def test_dice_over_the_threshold_is_known_for_one_foreground(task: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores, target = torch.rand(2, 2, 9, 9, generator=generator), torch.rand(2, 9, 9) > 0.5
+    binary = task == "binary"
+    metric = ProbabilityMetrics(None if binary else 2, task=task, from_logits=not binary)
+    metric.update(scores[:, 0] if binary else scores, target)
+    if not binary:
+        assert metric._over_thresholds() is None
+        return
+    found = metric._over_thresholds()
+    assert found is not None
+    dice, threshold = found
+    expected = metric.compute()
+    assert dice.max() == pytest.approx(expected["best_dice"].item())
+    best = dice == dice.max()
+    assert expected["best_threshold"].item() in threshold[best].float().tolist()
+
+
+def test_scalars_of_several_temperatures_are_named_by_class_and_temperature() -> None:
+    metric = NegativeLogLikelihood(
+        2, task="multilabel", average="none", temperatures=[0.5, 2], from_logits=True
+    )
+    found = metric(torch.randn(1, 2, 9), torch.randint(2, (1, 2, 9)))
+    scalars = metric.compute_scalars()
+    assert list(scalars) == ["0/0.5", "0/2", "1/0.5", "1/2"]
+    assert list(scalars.values()) == pytest.approx(found.flatten().tolist())
+
+
+def test_bins_of_a_single_pixel_are_drawn_and_empty_ones_are_not() -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    error = CalibrationError(2, task="multilabel", n_bins=4)
+    error.update(torch.tensor([[[0.1, 0.6], [0.1, 0.9]]]), torch.tensor([[[0, 1], [0, 0]]]))
+    _, axes = error.plot()
+    points = {line.get_label(): line.get_xydata().tolist() for line in axes.get_lines()}
+    pyplot.close("all")
+    assert points["0"] == [pytest.approx([0.1, 0]), pytest.approx([0.6, 1])]
+    assert points["1"] == [pytest.approx([0.1, 0]), pytest.approx([0.9, 0])]
+
+
 # --- Bad input ------------------------------------------------------------------------------------
 
 

@@ -416,6 +416,22 @@ def test_numba_is_loaded_by_the_first_update_on_the_cpu() -> None:
     assert run(COUNT, HERE) == ["False", MATRIX, "True True"]
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_kernels_are_loaded_without_collecting_garbage(enabled: bool) -> None:
+    code = f"""
+import gc
+import torch
+from segmetrics.counting import Counting, count, cpu
+gc.collect()
+gc.enable() if {enabled} else gc.disable()
+collected = []
+gc.callbacks.append(lambda phase, about: collected.append(phase))
+count(torch.rand(1, 3, 8, 8), torch.zeros(1, 8, 8, dtype=torch.int64), Counting.of(3))
+print(len(collected) < 20, gc.isenabled())
+"""
+    assert run(code, HERE) == ["True " + str(enabled)]
+
+
 def test_without_numba_plain_torch_counts_the_same() -> None:
     without = "import sys\nsys.modules['numba'] = None\n"
     assert run(without + COUNT, HERE) == ["True", MATRIX, "True False"]
