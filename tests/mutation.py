@@ -95,7 +95,7 @@ PARTS: dict[str, tuple[str, str]] = {
     "labels": ("labels/*.py", "labels"),
     "distributed": ("distributed.py", "distributed"),
     "files": ("files/*.py", "masks files_* evaluate_png_pairs evaluate_panoptic*"),
-    "evaluate": ("evaluate/*.py", "evaluate* slices nnunet sparse sizes"),
+    "evaluate": ("evaluate/*.py", "evaluate* errors slices nnunet sparse sizes files_large"),
     "metrics": (
         "metrics/*.py",
         "attributes lifecycle states keys collections bad_input* semantics help image_scores "
