@@ -23,7 +23,11 @@ Step = Callable[[], object]
 
 
 def panoptica(arrays: Arrays) -> Step:
-    """Components, matching above an IoU of 0.5, and Dice."""
+    """Components, matching above an IoU of 0.5, and Dice.
+
+    Its metrics of the whole mask are left out, so that it does no more than ours. The oracle of the
+    tests, ``tests/tumours.py``, has other settings: both connectivities, and another IoU.
+    """
     from panoptica import (  # type: ignore[import-not-found]
         ConnectedComponentsInstanceApproximator,
         InputType,

@@ -115,8 +115,10 @@ FAMILIES = {
                 if not who.startswith("reading") and who != "zlib alone"
             },
         ),
-        Family("objects", "Components and pairs of objects", "segmetrics"),
-        Family("panoptic", "Panoptic quality", "segmetrics"),
+        Family(
+            "objects", "Components and pairs of objects", "segmetrics", floor="reading both maps"
+        ),
+        Family("panoptic", "Panoptic quality", "segmetrics", floor="reading both maps"),
         Family("panoptic files", "Panoptic files", "segmetrics", floor_of=lambda row: None),
         Family(
             "lesions", "Dice of every lesion", "segmetrics",

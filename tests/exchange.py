@@ -46,10 +46,10 @@ class Functions:
             found += [(function, new) for function in functions]
         return found
 
-    def forget(self, files: set[Path]) -> None:
-        """Have the kernels of these files compiled again when they are called."""
+    def forget(self, names: set[str]) -> None:
+        """Have the kernels of these names compiled again when they are called."""
         for kernel in self.kernels:
-            if Path(kernel.py_func.__code__.co_filename) in files:
+            if kernel.py_func.__name__ in names:
                 vars(kernel).pop("compile", None)  # it looks for the cache
                 kernel._cache = NullCache()
                 kernel._make_finalizer()()

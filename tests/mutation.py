@@ -21,6 +21,7 @@ tests of the part. Linux only.
 from __future__ import annotations
 
 import argparse
+import ast
 import gc
 import hashlib
 import importlib
@@ -94,12 +95,13 @@ PARTS: dict[str, tuple[str, str]] = {
     "labels": ("labels/*.py", "labels"),
     "distributed": ("distributed.py", "distributed"),
     "files": ("files/*.py", "masks files_* evaluate_png_pairs evaluate_panoptic*"),
-    "evaluate": ("evaluate/*.py", "evaluate* slices nnunet sparse sizes"),
+    "evaluate": ("evaluate/*.py", "evaluate* errors slices nnunet sparse sizes files_large"),
     "metrics": (
         "metrics/*.py",
         "attributes lifecycle states keys collections bad_input* semantics help image_scores "
         "identities sizes boundary_metrics surfaces_metrics surfaces_regions objects_metrics "
-        "instances panoptic calibration* curve* functional case_scores",
+        "instances panoptic calibration* curves curve_images functional case_scores plotting "
+        "risk_coverage labels notebook lightning",
     ),
 }
 
@@ -263,11 +265,11 @@ class Checkout:
         file = self.path / mutant.file
         source, stamp = file.read_text("utf-8"), file.stat().st_mtime_ns
         tests = [test for test in self.recorded.reaching(mutant) if test not in self.unsound]
-        lines, files = self.recorded.lines, self.callers(mutant) or {str(mutant.file)}
-        near = {test for test in tests if any(file in files for file, _ in lines[test])}
+        lines, name, calls = self.recorded.lines, str(mutant.file), self.calls(mutant)
+        near = {test for test in tests if name in {file for file, _ in lines[test]}}
+        if calling := [test for test in tests if calls & lines[test]]:
+            tests = calling
         tests.sort(key=lambda test: (-self.noticed_by[mutant.file, test], test not in near))
-        if self.callers(mutant):
-            tests = [test for test in tests if test in near]
         begins = accumulate((self.recorded.seconds[test] for test in tests), initial=0.0)
         tests = [test for test, begin in zip(tests, begins, strict=False) if begin < self.seconds]
         try:
@@ -357,22 +359,45 @@ class Checkout:
                     break
         return failed
 
-    def callers(self, mutant: Mutant) -> set[str]:
-        """Files that call the kernels in which a change is, where it is in kernels only."""
-        stale = self.compiled_anew(mutant) or set()
-        names = "|".join(file.stem for file in stale)
-        imports = re.compile(rf"^from segmetrics\.[^()\n]*\b({names})\b", re.M)
-        others = {*(self.path / "segmetrics").rglob("*.py")} - stale if stale else set[Path]()
-        found = {f for f in others if imports.search(f.read_text("utf-8"))}
-        return {str(file.relative_to(self.path)) for file in found}
+    def calls(self, mutant: Mutant) -> set[tuple[str, int]]:
+        """Lines that name the kernels in which a change is, where it is in kernels only."""
+        kernels = self.compiled_anew(mutant)
+        if not kernels:
+            return set()
+        stale = self.stale_kernels(mutant)
+        modules = "|".join(file.stem for file in stale)
+        imports = re.compile(rf"^from segmetrics\.[^()\n]*\b({modules})\b", re.M)
+        names, found = re.compile(rf"\b({'|'.join(kernels)})\b"), set[tuple[str, int]]()
+        for file in {*(self.path / "segmetrics").rglob("*.py")} - stale:
+            text = file.read_text("utf-8")
+            if imports.search(text):
+                numbered, path = enumerate(text.splitlines(), 1), str(file.relative_to(self.path))
+                found |= {(path, number) for number, line in numbered if names.search(line)}
+        return found
 
-    def compiled_anew(self, mutant: Mutant) -> set[Path] | None:
-        """Files whose kernels are compiled with a change; None where that takes an import."""
+    def compiled_anew(self, mutant: Mutant) -> set[str] | None:
+        """Names of kernels that are compiled with a change; None where that takes an import."""
         source = (self.path / mutant.file).read_text("utf-8")
         stale = self.stale_kernels(mutant)
         if stale and (mutant.on_import or "\nfrom numba" in source):
             return None
-        return stale if "_compile import kernel" in source else set()
+        if "_compile import kernel" not in source:
+            return set()
+        found, texts = set[str](), dict[str, str]()
+        for file in stale:
+            lines = file.read_text("utf-8").splitlines()
+            for node in ast.parse("\n".join(lines)).body:
+                if isinstance(node, ast.FunctionDef):
+                    of_node = range(node.lineno, (node.end_lineno or 0) + 1)
+                    texts[node.name] = "\n".join(lines[line - 1] for line in of_node)
+                    if file == self.path / mutant.file and mutant.line in of_node:
+                        found.add(node.name)
+        while True:
+            calls = re.compile(rf"\b({'|'.join(found)})\b")
+            more = {name for name, text in texts.items() if calls.search(text)} - found
+            if not more:
+                return found
+            found |= more
 
     def stale_kernels(self, mutant: Mutant) -> set[Path]:
         """Files of kernels that may be compiled otherwise with a change."""

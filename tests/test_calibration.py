@@ -480,6 +480,46 @@ def test_the_reliability_diagram_shows_the_bins() -> None:
     pyplot.close("all")
 
 
+@pytest.mark.parametrize("task", ["multiclass", "binary"])
+def test_dice_over_the_threshold_is_known_for_one_foreground(task: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores, target = torch.rand(2, 2, 9, 9, generator=generator), torch.rand(2, 9, 9) > 0.5
+    binary = task == "binary"
+    metric = ProbabilityMetrics(None if binary else 2, task=task, from_logits=not binary)
+    metric.update(scores[:, 0] if binary else scores, target)
+    if not binary:
+        assert metric._over_thresholds() is None
+        return
+    found = metric._over_thresholds()
+    assert found is not None
+    dice, threshold = found
+    expected = metric.compute()
+    assert dice.max() == pytest.approx(expected["best_dice"].item())
+    best = dice == dice.max()
+    assert expected["best_threshold"].item() in threshold[best].float().tolist()
+
+
+def test_scalars_of_several_temperatures_are_named_by_class_and_temperature() -> None:
+    metric = NegativeLogLikelihood(
+        2, task="multilabel", average="none", temperatures=[0.5, 2], from_logits=True
+    )
+    found = metric(torch.randn(1, 2, 9), torch.randint(2, (1, 2, 9)))
+    scalars = metric.compute_scalars()
+    assert list(scalars) == ["0/0.5", "0/2", "1/0.5", "1/2"]
+    assert list(scalars.values()) == pytest.approx(found.flatten().tolist())
+
+
+def test_bins_of_a_single_pixel_are_drawn_and_empty_ones_are_not() -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    error = CalibrationError(2, task="multilabel", n_bins=4)
+    error.update(torch.tensor([[[0.1, 0.6], [0.1, 0.9]]]), torch.tensor([[[0, 1], [0, 0]]]))
+    _, axes = error.plot()
+    points = {line.get_label(): line.get_xydata().tolist() for line in axes.get_lines()}
+    pyplot.close("all")
+    assert points["0"] == [pytest.approx([0.1, 0]), pytest.approx([0.6, 1])]
+    assert points["1"] == [pytest.approx([0.1, 0]), pytest.approx([0.9, 0])]
+
+
 # --- Bad input ------------------------------------------------------------------------------------
 
 
@@ -497,6 +537,8 @@ def bad_inputs() -> dict[str, tuple[Any, dict[str, Any], type[Exception], str]]:
         "logits": (logits, {}, ValueError, r"outside \[0, 1\].*pass `from_logits=True`"),
         "sigmoids": (logits.sigmoid(), {}, ValueError, "not sum to 1.*task='multilabel'"),
         "labels": (target, {}, TypeError, "must hold scores.*int64.*no probabilities"),
+        "8 bits": (p.mul(255).byte(), {}, TypeError, "uint8.*8 bits.*`preds / 255`"),
+        "rounded": (p.clamp(max=0.5).add(0.500001), {}, ValueError, r"`preds.clamp\(0, 1\)`"),
         "masks": (p > 0.5, {}, TypeError, "must hold scores.*torch.bool"),
         "nan": (nan, {}, ValueError, "^1 counted pixels of `preds` have a NaN"),
         "infinite": (infinite, {"from_logits": True}, ValueError, "^1 counted.*infinite"),
@@ -552,6 +594,11 @@ def test_what_nothing_is_counted_of_may_be_anything() -> None:
 def test_arguments_that_mean_nothing_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_one_temperature_is_a_sequence_of_one() -> None:
+    with pytest.raises(TypeError, match="`temperatures` must be a sequence of numbers, got 2"):
+        NegativeLogLikelihood(3, from_logits=True, temperatures=2)  # type: ignore[arg-type]
 
 
 def test_sums_that_may_have_overflowed_raise() -> None:

@@ -49,6 +49,15 @@ def test_scores_over_all_images_are_those_of_their_pixels() -> None:
     assert found["best_threshold"] == pytest.approx(exactly["best_threshold"].item(), abs=1e-6)
 
 
+def test_thresholds_of_fp16_scores_lie_between_fp16_scores() -> None:
+    scores, target = drawn(0)
+    images = CurveImageScores(task="binary")
+    found = images(scores.half(), target)
+    expected = BestThreshold(task="binary", cells=512)(scores.half(), target)
+    assert found["best_dice"] == expected["best_dice"]
+    assert found["best_threshold"] == expected["best_threshold"].float()
+
+
 def test_ois_pools_the_counts_at_the_best_threshold_of_each_image() -> None:
     scores, target = drawn(1)
     images = CurveImageScores(task="binary")

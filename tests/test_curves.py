@@ -32,6 +32,7 @@ from segmetrics import (
     LabelSpace,
     MeanIoU,
     PrecisionRecallCurve,
+    ProbabilityMetrics,
 )
 from segmetrics.functional import (
     auroc,
@@ -517,14 +518,23 @@ def test_a_collection_counts_once() -> None:
     assert len({next(iter(m.metric_state)) for m in other.values()}) == 2
 
 
-def test_fp16_and_other_scores_are_not_mixed() -> None:
-    metric = AUROC(task="binary")
+@pytest.mark.parametrize("metric_class", [AUROC, ProbabilityMetrics])
+def test_fp16_and_other_scores_are_not_mixed(metric_class: Any) -> None:
+    metric, alone = metric_class(task="binary"), metric_class(task="binary")
     metric.update(*drawn(9, torch.float16))
-    before = metric._states[0].clone()
+    before = [state.clone() for state in metric._states]
     with pytest.raises(ValueError, match=r"float16 for 1240 of 2480.*`preds\.float\(\)`"):
         metric.update(*drawn(9))
-    assert torch.equal(metric._states[0], before)
-    assert metric.compute() == auroc(*drawn(9, torch.float16), task="binary")
+    torch.testing.assert_close(list(metric._states), before, rtol=0, atol=0)
+    assert metric.compute() == alone(*drawn(9, torch.float16))
+
+
+def test_thresholds_are_float64_and_their_scores_float32() -> None:
+    found = BestThreshold(task="binary")(*drawn(9))
+    assert {key: value.dtype for key, value in found.items()} == {
+        "best_dice": torch.float32,
+        "best_threshold": torch.float64,
+    }
 
 
 @pytest.mark.parametrize(
@@ -592,13 +602,27 @@ def test_a_best_threshold_has_keys_of_classes() -> None:
 
 
 @pytest.mark.parametrize(
-    "metric", [AUROC, AveragePrecision, ROC, PrecisionRecallCurve, BestThreshold]
+    ("metric", "labels"),
+    [
+        (AUROC, ("false positive rate", "recall")),
+        (AveragePrecision, ("recall", "precision")),
+        (ROC, ("false positive rate", "recall")),
+        (PrecisionRecallCurve, ("recall", "precision")),
+        (BestThreshold, ("threshold", "dice")),
+    ],
 )
-def test_curves_are_drawn(metric: Any) -> None:
+def test_curves_are_drawn(metric: Any, labels: tuple[str, str]) -> None:
     pytest.importorskip("matplotlib")
     found = metric(5, from_logits=True, ignore_index=255, class_names=list("abcde"))
     found.update(*classes(12))
     _, axes = found.plot()
     assert [line.get_label() for line in axes.get_lines()[:5]] == list("abcde")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == labels
+    dashed = [line for line in axes.get_lines() if line.get_linestyle() == "--"]
+    assert len(dashed) == (metric in (AUROC, ROC))  # the guide of chance
     x, y = axes.get_lines()[0].get_data()
     assert len(x) == len(y) > 100
+    if metric in (ROC, PrecisionRecallCurve):
+        first, second, _ = found.compute()
+        expected = (first[0], second[0]) if metric is ROC else (second[0], first[0])
+        np.testing.assert_array_equal((x, y), expected)

@@ -297,13 +297,32 @@ def test_the_command_has_both_tables_in_all_outputs(
         cells = [row["width"], f"{row['mIoU']:.3f}", f"{row['accuracy']:.3f}", f"{row['pixels']:,}"]
         assert cells in lines
         assert f"| {' | '.join(cells)} |" in marked
-    assert "<polyline points=" in (tmp_path / "o.html").read_text()
+    check_curve((tmp_path / "o.html").read_text(), [miou for miou, _, _ in widths])
     for key in ("errors", "trimap"):
         with (tmp_path / f"o.{key}.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         assert [list(row.values()) for row in rows] == [
             [str(cell) for cell in row.values()] for row in found[key]
         ]
+
+
+def check_curve(page: str, values: list[float]) -> None:
+    """The picture shows values from left to right, on the scale of its ticks."""
+    picture = re.search(r'<svg [^>]*aria-label="mIoU over the width.*?</svg>', page, re.S)
+    assert picture is not None
+    ticks = re.findall(
+        r'y="(\d+)" text-anchor="end">([\d.]+)</text><path d="M40 (\d+)H', picture[0]
+    )
+    assert [tick for _, tick, _ in ticks] == ["0", "0.5", "1"]
+    zero, half, one = (int(line) for _, _, line in ticks)
+    assert half == pytest.approx((zero + one) / 2, abs=1)
+    assert [int(text) - int(line) for text, _, line in ticks] == pytest.approx([4] * 3, abs=1)
+    (points,) = re.findall(r'<polyline points="([^"]*)"', picture[0])
+    xs, ys = np.array([point.split(",") for point in points.split()], float).T
+    right = float(re.findall(r"H(\d+)", picture[0])[0])
+    np.testing.assert_allclose(xs, np.linspace(40, right, len(values)), atol=0.06)
+    np.testing.assert_allclose(ys, zero + (one - zero) * np.array(values), atol=0.06)
+    assert f">{len(values)} px from a boundary</text>" in picture[0]
 
 
 def trimap_by_hand(folders: tuple[Path, Path]) -> list[tuple[float, float, int]]:

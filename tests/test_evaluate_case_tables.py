@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import SimpleITK
 
+from segmetrics.evaluate.distributions import boxes, quantiles
 from segmetrics.evaluate.slices import worst_slice
 from segmetrics.files import Grid, read
 from test_evaluate_surfaces import blobs, content, refused, run, save
@@ -153,8 +154,6 @@ def test_statistics_are_those_of_pandas(
 
 
 def test_infinite_quartiles_stay_infinite() -> None:
-    from segmetrics.evaluate.distributions import quantiles
-
     inf = np.inf
     assert quantiles(np.array([1.0, inf])) == [inf, inf, inf]
     assert quantiles(np.array([1.0, 2, 3, 4, inf])) == [2, 3, 4]
@@ -307,6 +306,30 @@ def test_a_distance_cannot_be_asked_to_be_large(
     assert "no score is called 'hd95'" in refused(tmp_path, *given, "hd95=3")
     assert run(tmp_path, *given, "nsd=0.99").exit_code == 3
     assert run(tmp_path, *given, "nsd=0.01").exit_code == 0
+
+
+def test_a_chart_shows_values_where_its_axis_says() -> None:
+    columns = np.array([[0.0, 0.25, 0.8, np.nan, 0.5], [8.0, 2.0, np.inf, 4.0, np.nan]])
+    for column, unit in zip(columns, ("", "mm"), strict=True):
+        chart = boxes("HD", ["liver"], column[None], unit)
+        ends = re.findall(r'<text x="([\d.]+)" y="42"[^>]*>([\d.]+)<', chart)
+        (left, zero), (right, top) = np.array(ends, float)
+        assert (zero, top) == (0, 1 if unit == "" else 8)
+
+        def x(value: float, left: float = left, right: float = right, top: float = top) -> float:
+            return left + (right - left) * min(value / top, 1)
+
+        finite = column[np.isfinite(column)]
+        dots = [float(place) for place in re.findall(r'<circle cx="([\d.]+)"', chart)]
+        assert dots == pytest.approx([x(value) for value in finite], abs=0.06)
+        ((start, width),) = re.findall(r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', chart)
+        (median,) = re.findall(r'<path d="M([\d.]+) ', chart)
+        low, half, high = map(x, quantiles(column[~np.isnan(column)]))
+        found = float(start), float(median), float(start) + float(width)
+        assert found == pytest.approx((low, half, high), abs=0.11)
+        beyond = re.findall(r'<text x="([\d.]+)"[^>]*>(\d) infinite<', chart)
+        assert [number for _, number in beyond] == ["1"] * int(np.isinf(column).sum())
+        assert all(float(place) > right for place, _ in beyond)
 
 
 # --- the report -----------------------------------------------------------------------------------

@@ -360,9 +360,13 @@ def test_any_number_of_workers_gives_the_same_counts(
     monkeypatch.setattr(workers, "FORKS", forks)
     settings = replace(Settings(LabelSpace(["0", "1", "2"])), images=True)
     for number in (1, 3):
+        told: list[tuple[int, int, int]] = []
         found = evaluate_models(
-            root / "targets", {name: root / name for name in MODELS}, settings, workers=number
-        )
+            root / "targets", {name: root / name for name in MODELS}, settings, workers=number,
+            progress=lambda *numbers, told=told: told.append(numbers),
+        )  # fmt: skip
+        every = len(MODELS) * IMAGES
+        assert told == [(done, every, 0) for done in range(every + 1)]
         for name, expected in counts.items():
             images = found.evaluations[name].images
             assert images is not None
@@ -477,7 +481,9 @@ def test_groups_of_images_are_drawn_and_exchanged_as_one(
         alone = slices(those, by, groups=patients)
         row = next(row for row in found["groups"] if row["model"] == name)
         assert (row["low"], row["p_value"]) == (alone.by_group[row["group"]].low, alone.p_value)
-    assert "the 12 of patient." in done.stdout
+    notes = done.stdout.partition("Intervals of models")[2].splitlines()
+    assert notes[1].startswith("Whole groups of images are drawn")
+    assert notes[1].endswith("the 12 of patient.")
     assert "<span>in 12 groups</span>" in (tmp_path / "o.html").read_text()
     cases.write_text("image,patient\n" + "".join(f"{i},x\n" for i in patients))
     done = run(*given, "--groups", f"{cases}:patient")
@@ -562,6 +568,22 @@ def test_keep_going_leaves_an_image_out_of_all_models_and_lists_it(
     for text in (done.stdout, (spoiled / "o.md").read_text(), (spoiled / "o.html").read_text()):
         assert all(name in text for name in ("07.png", "11.png", "99.png"))
     assert "left out of all models: 2 images (07, 11)" in done.stdout
+
+
+def test_a_mask_that_turns_out_to_be_broken_ends_the_comparison(root: Path, tmp_path: Path) -> None:
+    for name in ("targets", *MODELS):
+        shutil.copytree(root / name, tmp_path / name)
+    broken = tmp_path / "good" / "11.png"
+    broken.write_bytes(broken.read_bytes()[:-30])
+    given = tmp_path / "targets", *named(tmp_path), "--num-classes", CLASSES
+    done = run(*given)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"{broken}: " in done.stderr
+    assert "To score the rest: --keep-going" in done.stderr
+    for path in (tmp_path / "good").iterdir():
+        path.write_bytes(path.read_bytes()[:-30])
+    done = run(*given, "--keep-going")
+    assert (done.exit_code, "nothing is left to score" in done.stderr) == (2, True)
 
 
 def test_one_image_is_not_enough(root: Path, tmp_path: Path) -> None:

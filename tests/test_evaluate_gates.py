@@ -139,6 +139,9 @@ def test_a_foreground_is_split_by_its_own_score(folders: tuple[Path, Path], tmp_
     row = next(row for row in found["by"] if row["group"] == "south")
     assert row["iou"] == pytest.approx((preds & target).sum() / (preds | target).sum())
     assert found["scores"]["iou_worst/site"] == row["iou"]
+    given = *folders, "--binary", "--by", f"{cases}:site", "--fail-under"
+    assert run(*given, f"iou_worst/site={row['iou'] - 0.01}").exit_code == 0
+    assert run(*given, f"iou_worst/site={row['iou'] + 0.01}").exit_code == 3
 
 
 @pytest.mark.parametrize(

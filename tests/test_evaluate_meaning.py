@@ -151,6 +151,8 @@ def test_boundaries_of_binary_masks_are_those_of_their_foreground(folders: Folde
         (["--binary", "--num-classes", 2], "not by --num-classes and --binary together"),
         (["--binary", "--no-background"], "--no-background"),
         (["--binary", "--preds-are-classes"], "--preds-are-classes means nothing"),
+        (["--instances", "--num-classes", 2], "not by --num-classes and --instances together."),
+        (["--binary", "--ignore-index", 1], "--ignore-index 1 means nothing for binary masks"),
         (["--binary", "--ignore-index", 1], "1 is their foreground"),
         (["--num-classes", 1], "--binary"),
         (["--num-classes", 3, "--zero-division", "2"], "0, 1 or nan, got 2"),
@@ -565,12 +567,38 @@ def test_labels_between_others_at_contours_look_interpolated(folders: Folders) -
     assert "resized by interpolation?" in run(folders, "--labels", labels).stderr
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_binary_masks_that_look_interpolated_are_counted(number: int, folders: Folders) -> None:
+    mask = np.zeros((40, 40), np.uint8)
+    mask[8:31, 9:33] = 200
+    resized = np.asarray(Image.fromarray(mask).resize((20, 20), Image.Resampling.BILINEAR))
+    for i in range(3):
+        write(folders[0], f"{i}.png", resized if i < number else mask[::2, ::2])
+        write(folders[1], f"{i}.png", mask[::2, ::2])
+    said = " ".join(run(folders, "--binary").stderr.split())
+    masks = "1 mask holds" if number == 1 else "2 masks hold"
+    assert f"warning: {masks} values between 0 and the largest" in said
+
+
 def test_unknown_objects_do_not_look_interpolated(folders: Folders) -> None:
     for folder in folders:
         write(folder, "a.png", np.kron(np.arange(9).reshape(3, 3), np.ones((9, 9))))
     done = run(folders, "--num-classes", 5)
     assert "interpolation" not in done.stderr
     assert "--num-classes 9?" in done.stderr
+
+
+@pytest.mark.parametrize(("value", "told"), [(5, True), (7, True), (8, False)])
+def test_predictions_that_hold_the_targets_values_are_hinted_at(
+    value: int, told: bool, folders: Folders
+) -> None:
+    labels = folders[0].parent / "labels.json"
+    labels.write_text(json.dumps({"names": ["a", "b"], "id_to_class": {"5": "a", "7": "b"}}))
+    write(folders[0], "a.png", np.array([[0, value], [1, 0]]))
+    write(folders[1], "a.png", np.array([[5, 7], [7, 5]]))
+    done = run(folders, "--labels", labels, "--preds-are-classes")
+    assert done.exit_code == 2
+    assert ("Leave out --preds-are-classes." in " ".join(done.stderr.split())) == told
 
 
 def test_negative_values_are_probably_void(folders: Folders) -> None:
@@ -595,8 +623,16 @@ def test_the_largest_uint64_is_not_minus_one(folders: Folders) -> None:
 @pytest.mark.parametrize(
     ("preds", "arguments", "hint"),
     [
-        (lambda t: t - 1, ["--labels", "ade20k"], "--preds-are-classes"),
-        (lambda t: t, ["--labels", "ade20k", "--preds-are-classes"], "without --preds-are-classes"),
+        (
+            lambda t: t - 1,  # 0 is void, so that the first of 49 classes is lost
+            ["--labels", "ade20k"],
+            f"at least {48 / 49:.3f} if predictions held indices of classes: --preds-are-classes",
+        ),
+        (
+            lambda t: t,
+            ["--labels", "ade20k", "--preds-are-classes"],
+            "at least 1.000 if predictions held ids as targets do, without --preds-are-classes",
+        ),
         (lambda t: t - 1, ["--num-classes", 100], "larger by one"),
         (lambda t: t + 1, ["--num-classes", 101], "smaller by one"),
         (lambda t: 60 + t % 30, ["--num-classes", 100], "same values"),
@@ -610,7 +646,7 @@ def test_values_that_mean_something_else_are_hinted_at(
     write(folders[1], "a.png", target)
     done = run(folders, *arguments)
     assert done.exit_code == 0
-    assert hint in done.stderr
+    assert hint in " ".join(done.stderr.split())
     assert done.stderr.count("warning") == 1
 
 

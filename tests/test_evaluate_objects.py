@@ -20,7 +20,16 @@ from typer.testing import CliRunner, Result
 
 from segmetrics import LabelSpace, ObjectImageScores, ObjectMetrics
 from segmetrics.evaluate.command import app
-from segmetrics.evaluate.object_pictures import INVENTED, MARGIN, MISSED, SIDE, picture
+from segmetrics.evaluate.object_pictures import (
+    BOTH,
+    INVENTED,
+    MARGIN,
+    MISSED,
+    SIDE,
+    Shown,
+    figures,
+    picture,
+)
 from segmetrics.statistics import confidence_interval
 
 Pairs = list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]
@@ -81,6 +90,10 @@ def results(folder: Path, *arguments: Any) -> dict[str, Any]:
             {"matching": "iou", "connectivity": "faces", "min_size": 9},
         ),
         (
+            ["--object-matching", "iou", "--object-threshold", "0.3,0.6"],
+            {"matching": "iou", "threshold": [0.3, 0.6]},
+        ),
+        (
             ["--object-distances", "--object-sizes", "30,60"],
             {"distances": True, "sizes": [30, 60]},
         ),
@@ -98,6 +111,9 @@ def test_the_command_gives_the_numbers_of_the_metric(
     expected = scored(metric, pairs)
     for key in ("object_precision", "object_recall", "object_f1", "object_dice"):
         assert found["scores"][key] == pytest.approx(expected[key], rel=1e-6)
+    if isinstance(arguments.get("threshold"), list):
+        for key in ("object_f1_iou", "object_f1_iou/0.3", "object_accuracy_iou/0.6"):
+            assert found["scores"][key] == pytest.approx(expected[key], rel=1e-6)
     sizes = [key for key in expected if key.startswith("object_recall/")][:3]
     for key in sizes:
         assert found["scores"].get(key) == pytest.approx(expected[key]) or np.isnan(expected[key])
@@ -108,6 +124,62 @@ def test_the_command_gives_the_numbers_of_the_metric(
     for row in found["objects"]:
         for key in ("missed_objects", "false_objects", "object_f1", "object_dice"):
             assert row[key] == pytest.approx(expected[key + names[row["name"]]], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "note"),
+    [
+        ([], "connected pixels of one class, 8 (in volumes 26) neighbours; found where any pixel "
+         "of its class overlaps."),
+        (["--object-threshold", 0.4],
+         "connected pixels of one class, 8 (in volumes 26) neighbours; found where its class "
+         "covers more than 0.4 of it."),
+        (["--object-matching", "iou", "--connectivity", "faces", "--min-size", 9],
+         "connected pixels of one class, 4 (in volumes 6) neighbours of at least 9 pixels; matched "
+         "one to one above an IoU of 0.5."),
+        (["--object-matching", "iou", "--object-threshold", 0.25],
+         "connected pixels of one class, 8 (in volumes 26) neighbours; matched one to one above an "
+         "IoU of 0.25."),
+        (["--instances"],
+         "the pixels of one id; found where any pixel of its class overlaps."),
+    ],
+)  # fmt: skip
+def test_a_note_says_what_an_object_is_and_when_it_is_found(
+    options: list[object], note: str, tmp_path: Path
+) -> None:
+    folders = stored(tmp_path, drawn(1, (20, 20)))
+    classes = ["--binary"] if "--instances" in options else ["--num-classes", 3, "--objects"]
+    done = run("evaluate", *folders, *classes, "--ignore-index", 255, *options)
+    assert f"An object is {note}" in done.stdout.splitlines(), done.output
+
+
+def test_an_image_without_counted_pixels_is_listed_as_one_without_errors(tmp_path: Path) -> None:
+    box = np.zeros((20, 20), np.uint8)
+    box[3:9, 3:9] = 1
+    empty = np.zeros_like(box)
+    pairs = [(box, box), (empty, np.full_like(box, 255)), (empty, box), (box, box), (empty, box)]
+    found = results(
+        tmp_path, *stored(tmp_path, pairs), "--num-classes", 2, "--ignore-index", 255, "--objects"
+    )
+    rows = {row["image"]: row["missed_objects"] for row in found["objects_images"]}
+    assert list(rows) == ["02", "04", "00", "01", "03"]
+    assert rows["01"] is None
+
+
+def test_pictures_have_the_legend_of_their_colours_if_there_are_some() -> None:
+    assert figures({}) == []
+    mask = np.zeros((9, 9), np.uint8)
+    of_images = {"<a>": [Shown("missed", "b & c", 1200, mask)], "d": []}
+    legend, first, second = figures(of_images)
+    assert re.findall(r"rgb\((.*?)\)\"></span> ([a-z ]+)<", legend) == [
+        (", ".join(map(str, color)), text)
+        for color, text in (
+            (MISSED, "target only"), (INVENTED, "prediction only"), (BOTH, "both"),
+        )
+    ]  # fmt: skip
+    assert "<h3>&lt;a&gt;</h3>" in first
+    assert "missed: b &amp; c, 1,200 pixels</figcaption>" in first
+    assert second == "<h3>d</h3><div></div>"
 
 
 def test_images_have_rows_and_intervals_and_are_shown_the_worst_first(tmp_path: Path) -> None:
@@ -331,16 +403,16 @@ def test_options_that_do_not_fit_are_named(
 def test_the_picture_of_an_object_shows_both_masks_around_it(length: int, step: int) -> None:
     """Red where only the target is, blue where only the prediction is, on dark grey."""
     size = length + 3 * MARGIN
-    target, preds = np.zeros((2, 3, size, size), bool)
-    box = [slice(0, 3), slice(2 * MARGIN, 2 * MARGIN + 2), slice(2 * MARGIN, 2 * MARGIN + length)]
-    target[1][box[1], box[2]] = True
-    preds[1, 2 * MARGIN + 1 : 2 * MARGIN + 3, 2 * MARGIN :] = True
-    target[0] = preds[2] = True  # not in the middle
+    target, preds = np.zeros((2, 5, size, size), bool)
+    box = [slice(1, 4), slice(2 * MARGIN, 2 * MARGIN + 2), slice(2 * MARGIN, 2 * MARGIN + length)]
+    target[2][box[1], box[2]] = True
+    preds[2, 2 * MARGIN + 1 : 2 * MARGIN + 3, 2 * MARGIN :] = True
+    target[:2] = preds[3:] = True  # not in the middle
     expected = np.full((size, size, 3), 30, np.uint8)
     for is_target, is_preds, color in (
         (1, 0, (238, 102, 119)), (0, 1, (68, 119, 170)), (1, 1, (200, 200, 200)),
     ):  # fmt: skip
-        expected[(target[1] == is_target) & (preds[1] == is_preds)] = color
+        expected[(target[2] == is_target) & (preds[2] == is_preds)] = color
     side = length + 2 * MARGIN
     first = 2 * MARGIN + 1 - side // 2, MARGIN
     window = tuple(slice(max(0, start), start + side) for start in first)

@@ -142,6 +142,16 @@ def test_cocos_format_gives_the_numbers_of_panopticapi(tmp_path: Path, boundary:
     assert [row["isthing"] for row in found["classes"]] == [True, True, False, False]
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_one_image_alone_has_no_intervals(number: int, tmp_path: Path) -> None:
+    paths = write_coco(tmp_path, drawn(number))
+    done = run(*paths, "--panoptic", "--confidence", 0.9, "--json", tmp_path / "out.json")
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "out.json").read_text())
+    told = "No intervals: there is one image, and images are resampled." in done.output
+    assert (told, "PQ" in found["intervals"]) == (number == 1, number == 2)
+
+
 def test_tables_rows_of_images_and_intervals_are_written(tmp_path: Path) -> None:
     images = drawn(7)
     paths = write_coco(tmp_path, images)
@@ -579,6 +589,8 @@ def test_a_checkpoint_may_lie_among_cityscapes_masks(tmp_path: Path) -> None:
         (["--by", "of.csv"], "--by is FILE.csv:COLUMN"),
         (["--labels", "cityscapes"], "--labels means nothing for JSON"),
         (["--confidence", 95], r"--confidence must be in (0, 1), got 95"),
+        (["--confidence", 0], r"--confidence must be in (0, 1), got 0"),
+        (["--confidence", 1], r"--confidence must be in (0, 1), got 1"),
         (["--json", "none/out.json"], "the folder none does not exist"),
     ],
 )
@@ -606,6 +618,15 @@ def test_no_output_overwrites_the_file_of_labels(tmp_path: Path) -> None:
     done = run(*folders, "--panoptic", "--labels", space, "--json", space)
     assert done.exit_code == 2
     assert "would overwrite an input" in done.stderr
+
+
+def test_a_json_goes_with_another_json(tmp_path: Path) -> None:
+    preds, target = write_coco(tmp_path, drawn(1))
+    for other, what in ((tmp_path / "no.json", "does not exist"), (tmp_path, "is no JSON file")):
+        for pair, wrong in (((preds, other), other), ((other, target), other)):
+            done = run(*pair, "--panoptic")
+            assert done.exit_code == 2
+            assert f"{wrong} {what}; the other is one. Give two." in " ".join(done.stderr.split())
 
 
 def test_folders_need_to_know_what_values_mean(tmp_path: Path) -> None:

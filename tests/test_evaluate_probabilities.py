@@ -101,11 +101,26 @@ def test_intervals_tables_and_figures(tmp_path: Path, maps: Maps) -> None:
     assert pixels == N * SIZE[0] * SIZE[1]
     page = names[2].read_text()
     assert all(title in page for title in ("reliability", "ROC", "precision and recall"))
+    pictures = re.findall(r'aria-label="foreground: ([^"]*)">(.*?)</svg>', page, re.DOTALL)
+    diagonals = {title: "stroke-dasharray" in picture for title, picture in pictures}
+    assert diagonals == {
+        "reliability": True, "ROC": True, "precision and recall": False, "Dice": False,
+    }  # fmt: skip
     (dice,) = re.findall(r'aria-label="foreground: Dice">.*?</svg>', page, re.DOTALL)
     ((x, y),) = re.findall(r'circle cx="([\d.]+)" cy="([\d.]+)"', dice)
     best = result["scores"]["best_threshold"], result["scores"]["best_dice"]
     marked = (float(x) - 40) / 160, 1 - (float(y) - 20) / 160
     assert marked == pytest.approx(best, abs=1e-3)
+
+
+@pytest.mark.parametrize("options", [["--per-image"], []])
+def test_without_a_level_there_are_no_intervals(
+    options: list[str], tmp_path: Path, maps: Maps
+) -> None:
+    given = *written(tmp_path, maps, "png"), "--binary", "--probabilities", *options
+    found = run(*given, "--json", tmp_path / "s.json")
+    assert found.exit_code == 0, found.output
+    assert not json.loads((tmp_path / "s.json").read_text()).get("intervals")
 
 
 @pytest.mark.parametrize("labels", [True, False])
@@ -477,8 +492,9 @@ def test_regions_have_channels_of_their_own(tmp_path: Path, form: str) -> None:
         dice = {row["name"]: row["dice"] for row in result["classes"]}
         assert dice[name] == pytest.approx(f1_score(y, p[r] > 0.5), abs=1e-9)
     assert result["scores"]["NLL"] == pytest.approx(np.mean([rows[r]["NLL"] for r in REGIONS]))
-    interval = result["intervals"]["AUROC"]
-    assert interval["low"] <= result["scores"]["AUROC"] <= interval["high"]
+    for key in ("AUROC", "AP", "ECE", "brier", "NLL"):
+        interval = result["intervals"][key]
+        assert interval["low"] <= result["scores"][key] <= interval["high"], key
     assert all(f"{name}: reliability" in page.read_text() for name in REGIONS)
 
 
@@ -501,6 +517,11 @@ def test_regions_of_options_and_one_region_alone(tmp_path: Path) -> None:
     assert found.exit_code == 0, found.output
     (alone,) = json.loads(out.read_text())["probabilities"]
     assert alone == several["WT"]
+    saved = *common, "--checkpoint", tmp_path / "ck", "--region"
+    assert run(tmp_path / "one", targets, *saved, "WT=1,2,3").exit_code == 0
+    found = run(tmp_path / "one", targets, *saved, "WT=1,2")
+    assert (found.exit_code, "ck" in found.output) == (2, True)
+    assert run(tmp_path / "one", targets, *saved, "WT=1,2,3").exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -30,8 +32,11 @@ from segmetrics.evaluate import workers
 from segmetrics.evaluate.checkpoint import Checkpoint, digests
 from segmetrics.evaluate.command import app
 from segmetrics.evaluate.counter import Counted, Counter
+from segmetrics.evaluate.folders import evaluate
 from segmetrics.evaluate.ledger import Ledger
+from segmetrics.evaluate.memory import memory
 from segmetrics.evaluate.settings import Settings
+from segmetrics.evaluate.summary import Summary
 from segmetrics.evaluate.warnings import Warnings
 from segmetrics.files import Pair
 from segmetrics.labels import LabelSpace
@@ -376,6 +381,44 @@ def test_a_damaged_checkpoint_is_named_by_the_command(
     assert path.read_bytes() == damaged
 
 
+@pytest.mark.parametrize("length", [20, 58, 59, 200])
+def test_a_long_setting_of_a_checkpoint_is_cut_after_60_characters(
+    length: int, tmp_path: Path
+) -> None:
+    path, text = tmp_path / "ck", "x" * length
+    settings: list[dict[str, object]] = [{"keys": text}, {"keys": "y"}]
+    Checkpoint(path, settings[0], Warnings()).save(Ledger(Settings(LabelSpace(["a", "b"]))))
+    shown = f'"{text}"' if length + 2 <= 60 else f'"{text[:59]}…'
+    with pytest.raises(ValueError, match="was made with") as raised:
+        Checkpoint(path, settings[1], Warnings()).load(
+            Ledger(Settings(LabelSpace(["a", "b"]))), {}, 1
+        )
+    assert f'was made with keys {shown}, now it is "y". ' in str(raised.value)
+
+
+class _MakesAFolder:
+    """An object that makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
+def test_a_checkpoint_runs_no_code_that_is_in_it(pairs: tuple[Path, Path], tmp_path: Path) -> None:
+    given = *pairs, *THREE, "--checkpoint", tmp_path / "ck"
+    assert run(*given).exit_code == 0
+    with np.load(tmp_path / "ck") as saved:
+        arrays = dict(saved)
+    for name in arrays:
+        objects = np.array([_MakesAFolder(tmp_path / "made")], object)
+        with (tmp_path / "ck").open("wb") as file:
+            np.savez(file, **{**arrays, name: objects})
+        assert run(*given).exit_code == 2
+        assert not (tmp_path / "made").exists()
+
+
 def test_two_runs_on_one_checkpoint_do_not_disturb_each_other(
     pairs: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -462,6 +505,19 @@ def test_the_memory_of_many_classes_is_told_before_it_is_taken(
     assert "--labels" in text
 
 
+def test_the_memory_is_that_of_the_machine_or_less_by_ulimit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def limited(to: int) -> float:
+        monkeypatch.setattr(resource, "getrlimit", lambda which: (to, resource.RLIM_INFINITY))
+        return memory()
+
+    machine = limited(resource.RLIM_INFINITY)
+    assert 0 < machine <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert limited(2**20) == 2**20
+    assert limited(2**62) == machine
+
+
 REFUSED = {
     "a folder": (["--json", "{0}/d"], "--json must be a file, {0}/d is a folder"),
     "no folder": (["--html", "{0}/no/r.html"], "the folder {0}/no does not exist. Make it first"),
@@ -505,6 +561,17 @@ def test_what_cannot_be_written_is_refused_before_anything_is_counted(
     assert message.replace("{0}", str(tmp_path)) in done.stderr
     assert {path: path.read_bytes() for folder in pairs for path in folder.iterdir()} == before
     assert sorted(os.listdir(tmp_path)) == ["d", "link", "p", "t"]
+
+
+def test_tables_that_are_not_written_are_not_in_the_way(
+    pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for name in ("regions", "categories", "images"):
+        (tmp_path / f"x.{name}.csv").mkdir()
+    assert run(*pairs, *THREE, "--csv", tmp_path / "x.csv").exit_code == 0
+    done = run(*pairs, *THREE, "--csv", tmp_path / "x.csv", "--region", "A=1,2")
+    assert done.exit_code == 2
+    assert "x.regions.csv" in done.stderr
 
 
 def test_the_file_of_labels_is_not_overwritten(pairs: tuple[Path, Path], tmp_path: Path) -> None:
@@ -782,6 +849,47 @@ def test_threads_name_problems_keep_going_and_resume(
     assert "0 has changed since" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("shared", "by"),
+    [((1, 1), "1 worker"), ((2, 1), "2 workers"), ((2, 2), "2 workers, 2 processes"),
+     ((1, 3), "1 worker, 3 processes")],
+)  # fmt: skip
+def test_the_last_line_says_how_much_was_counted_how_fast(
+    shared: tuple[int, int], by: str, pairs: tuple[Path, Path]
+) -> None:
+    found = evaluate(*pairs, Settings(LabelSpace(["a", "b", "c"])))
+    assert found is not None
+    workers_, processes = shared
+    timed = replace(found, seconds=0.5, workers=workers_, processes=processes)
+    line = Summary.of(timed, per_image=False, level=None).how_fast()
+    assert line == f"3 pairs, {found.pixels:,} pixels counted in 0.5 s (6 pairs/s, {by})"
+
+
+def test_processes_share_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_processors", lambda: 8)
+    for processes, number in ((1, 8), (2, 4), (3, 2), (8, 1), (20, 1)):
+        assert workers.number_of_workers(None, 3, processes) == number
+        assert workers.number_of_workers(1000, 3, processes) == 4 * number
+        assert workers.number_of_workers(1, 3, processes) == 1
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_workers_are_as_many_as_the_memory_holds(
+    processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_processors", lambda: 16)
+    table = 1000 * workers.A_CLASS
+    for number in (1, 2, 5):  # each has its tables, and the names are there once
+        needed = processes * (1 + number * workers.TABLES) * table
+        for there, expected in ((1.001 * needed, number), (0.999 * needed, number - 1)):
+            monkeypatch.setattr(workers, "memory", lambda there=there: there)
+            if expected:
+                assert workers.number_of_workers(None, 1000, processes) == expected
+            else:
+                with pytest.raises(ValueError, match="1,000 classes need"):
+                    workers.number_of_workers(None, 1000, processes)
+
+
 def test_many_workers_are_no_more_than_processors_can_feed(
     pairs: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -802,6 +910,34 @@ def test_masks_that_are_no_whole_number_of_blocks_are_counted(
     found = scored(tmp_path, tmp_path / "p.png", tmp_path / "t.png", *THREE)
     expected = sk.confusion_matrix(target.ravel(), preds.ravel(), labels=range(3))
     assert found["confusion"] == expected.tolist()
+
+
+@pytest.mark.parametrize("classes", [2, 200, 256, 300, 512, 513])
+def test_any_number_of_classes_is_counted(classes: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(classes)
+    target = rng.integers(0, classes, (60, 70)).astype(np.uint8 if classes <= 256 else np.uint16)
+    preds = np.where(rng.random(target.shape) < 0.3, 0, target).astype(target.dtype)
+    for folder, mask in (("p", preds), ("t", target)):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(mask).save(tmp_path / folder / "a.png")
+    found = scored(tmp_path, tmp_path / "p", tmp_path / "t", "--num-classes", classes)
+    assert found["scores"]["pixel_accuracy"] == pytest.approx((preds == target).mean())
+    assert [row["pixels"] for row in found["classes"]] == np.bincount(
+        target.ravel(), minlength=classes
+    ).tolist()
+
+
+def test_a_foreground_without_target_is_a_false_alarm_of_its_image(tmp_path: Path) -> None:
+    some, none = np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)
+    some[2:4, 2:4] = 1
+    for name in "pt":
+        (tmp_path / name).mkdir()
+    for i, (preds, target) in enumerate([(some, none), (some, some), (none, none)]):
+        Image.fromarray(preds).save(tmp_path / "p" / f"{i}.png")
+        Image.fromarray(target).save(tmp_path / "t" / f"{i}.png")
+    found = scored(tmp_path, tmp_path / "p", tmp_path / "t", "--binary", "--per-image")
+    assert [row["mIoU"] for row in found["images"]] == [0, 1, None]
+    assert (found["scores"]["mIoU_I"], found["scores"]["mDice_I"]) == (0.5, 0.5)
 
 
 def test_instances_are_looked_for_under_the_names_of_cityscapes_only(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import dataclass
+from math import nan
 
 import pytest
 import typer
@@ -13,6 +14,7 @@ from rich.console import Console
 from segmetrics.evaluate import screen as module
 from segmetrics.evaluate.screen import Screen
 from segmetrics.evaluate.settings import NotScored
+from segmetrics.evaluate.writing import Table
 from segmetrics.files import Problem
 
 
@@ -118,3 +120,23 @@ def test_files_that_cannot_be_scored_are_counted(number: int, rest: bool) -> Non
     files = "1 file cannot be scored" if number == 1 else "1,200 files cannot be scored"
     what = ". To score the rest: --keep-going" if rest else ", and nothing is left to score."
     assert first == f"error: {files}{what}"
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def test_a_table_has_a_last_row_of_means_only_if_there_are_some() -> None:
+    rows = [{"name": "a|b", "iou": 0.5, "pixels": 1200}, {"name": "c", "iou": nan, "pixels": 3}]
+    plain = Table.of_rows("class", rows)
+    with_means = Table.of_rows("class", rows, {"iou": 0.5})
+    assert plain.markdown().splitlines() == [
+        "| class | IoU | pixels |",
+        "| --- | ---: | ---: |",
+        r"| a\|b | 0.500 | 1,200 |",
+        "| c | – | 3 |",
+    ]
+    assert with_means.markdown() == plain.markdown() + "| mean | 0.500 | – |\n"
+    assert [line.split() for line in plain.text().splitlines()] == [
+        ["class", "IoU", "pixels"], ["a|b", "0.500", "1,200"], ["c", "–", "3"],
+    ]  # fmt: skip
+    assert with_means.text().splitlines()[3].split() == ["mean", "0.500", "–"]

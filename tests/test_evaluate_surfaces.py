@@ -303,6 +303,18 @@ def test_masks_of_one_class_each_are_measured(tmp_path: Path) -> None:
     assert found["y", "a"]["missed"] is False
 
 
+def test_the_mask_of_a_class_whose_spacing_is_another_is_named(tmp_path: Path) -> None:
+    preds, target = blobs((12, 14, 10), seed=3, classes=2)
+    for folder, mask in (("preds", preds), ("targets", target)):
+        (tmp_path / folder / "x").mkdir(parents=True)
+        for c, step in (("a", 1), ("b", 2), ("c", 1)):
+            image = nibabel.Nifti1Image(mask.astype(np.uint8), np.diag([step, step, step, 1]))
+            nibabel.save(image, tmp_path / folder / "x" / f"{c}.nii.gz")
+    pattern = "{key}/{class}.nii.gz"
+    said = refused(tmp_path, "--match", pattern, pattern, "--surfaces", "--spacing", 1)
+    assert "targets/x/b.nii.gz: its header says the spacing (2, 2, 2) mm" in said
+
+
 def test_ignored_pixels_belong_to_no_mask(tmp_path: Path) -> None:
     preds, target = blobs((40, 50), seed=10)
     void = target.copy()

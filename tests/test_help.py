@@ -28,6 +28,7 @@ from segmetrics import (
     errors,
     functional,
     labels,
+    lightning,
     overlays,
     report,
     statistics,
@@ -36,8 +37,6 @@ from segmetrics.distributed import ExactDistributedSampler
 from segmetrics.functional import confusion_matrix, mean_iou
 from segmetrics.integrations.transformers import ComputeMetrics
 from segmetrics.metrics.base import MetricKwargs
-
-lightning = pytest.importorskip("segmetrics.lightning")
 
 METRICS = [
     each

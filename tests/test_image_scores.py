@@ -150,9 +150,9 @@ def test_an_image_that_came_twice_counts_once(kind):
     preds, target = maps()
     ids: Any = {
         "strings": names(7),
-        "integers": list(range(7, 0, -1)),
-        "tensor": torch.arange(7, 0, -1, dtype=torch.int32),
-        "numpy": np.arange(7, 0, -1),
+        "integers": list(range(3, -4, -1)),
+        "tensor": torch.arange(3, -4, -1, dtype=torch.int32),
+        "numpy": np.arange(3, -4, -1),
     }[kind]
     once, twice = ImageScores(C, ignore_index=255), ImageScores(C, ignore_index=255)
     once.update(preds, target, ids)
@@ -164,6 +164,36 @@ def test_an_image_that_came_twice_counts_once(kind):
     assert same(once.compute(), ImageScores(C, ignore_index=255)(preds, target, ids))
     expected = sorted(ids.tolist() if isinstance(ids, Tensor | np.ndarray) else ids)
     assert list(twice.image_counts().ids or ()) == expected
+
+
+def test_images_are_gathered_in_the_group_of_the_metric():
+    groups = []
+
+    def gather(state, group):
+        groups.append(group)
+        return [state]
+
+    metric = ImageScores(
+        2, process_group="ours", dist_sync_fn=gather, distributed_available_fn=lambda: True
+    )
+    metric.update(torch.ones(1, 2, 2, dtype=int), torch.ones(1, 2, 2, dtype=int))
+    metric.compute()
+    assert groups == ["ours", "ours"]
+
+
+@pytest.mark.parametrize("ids", [[0], [0, 1], [-1, 0]])
+def test_an_id_of_zero_is_an_id(ids):
+    metric = ImageScores(2)
+    labels = torch.ones(len(ids), 2, 2, dtype=int)
+    metric.update(labels, labels, ids)
+    assert metric.image_counts().ids == tuple(ids)
+
+
+def test_a_foreground_has_the_name_of_its_class():
+    for class_names, name in ((None, "foreground"), (["sky", "car"], "car")):
+        metric = ImageScores(task="binary", class_names=class_names)
+        metric.update(torch.ones(1, 2, 2, dtype=int), torch.ones(1, 2, 2, dtype=int))
+        assert metric.image_counts().class_names == (name,)
 
 
 def test_images_without_ids_are_never_the_same():

@@ -335,6 +335,13 @@ def one(value: int) -> torch.Tensor:
             r"equal shape, .*\(1, 3, 3\) and \(1, 2, 3\)",
         ),
         ("multiclass", one(1), one(1), ValueError, r"must be \(N, H, W, 2\) or .*category and id"),
+        (
+            "multiclass",
+            (one(1),) * 3,
+            (one(1),) * 3,
+            ValueError,
+            r"\(N, H, W, 2\) .*\(1, 3, 3, 3\)",
+        ),
         ("multiclass", (one(5), one(1)), (one(1), one(1)), ValueError, "`preds` .* category 5"),
         ("multiclass", (one(1), one(1)), (one(255), one(1)), ValueError, "Pass `ignore_index=255`"),
         ("multiclass", (one(1), one(-1)), (one(1), one(1)), ValueError, "id -1 of category 1"),

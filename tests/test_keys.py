@@ -177,6 +177,17 @@ def test_scalars_of_a_matrix_of_channels_name_channel_target_and_prediction() ->
     assert all(isinstance(count, float) for count in scalars.values())
 
 
+def test_any_view_resets_what_was_counted_or_computed() -> None:
+    metric = SegmentationMetrics(3)
+    metric.update(PREDS, TARGET)
+    metric["mIoU"].reset()
+    assert not metric.update_called
+    with pytest.warns(UserWarning, match="before the ``update`` method"):
+        metric.compute()
+    metric["mDice"].reset()
+    assert metric._computed is None
+
+
 # --- logging --------------------------------------------------------------------------------------
 
 
@@ -192,8 +203,20 @@ def test_asking_for_the_views_in_every_step_is_warned_of_once_with_its_price() -
         metric.update(PREDS, TARGET)
         metric.items()
     metric.update(PREDS, TARGET)
-    with pytest.warns(UserWarning, match="11 keys .* 1.8 ms .* `on_validation_epoch_end`"):
-        metric.items()
+
+    def log_dict() -> None:
+        dict(metric.items())
+
+    with pytest.warns(
+        UserWarning, match="11 keys .* 1.8 ms .* `on_validation_epoch_end`"
+    ) as caught:
+        log_dict()
+    line = log_dict.__code__.co_firstlineno
+    assert [each.lineno > line + 2 for each in caught] == [True]  # of the line that logs
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        metric.update(PREDS, TARGET)
+        log_dict()
 
 
 MODULE = """

@@ -530,6 +530,19 @@ def test_predictions_are_mapped_only_where_the_label_space_says_so() -> None:
     assert MeanIoU(replace(STREET, map_preds=True))(ids, target) == 1
 
 
+@pytest.mark.parametrize(("preds", "warns"), [([0, 0, 2], True), ([0, 2], False), ([0, 1], False)])
+def test_classes_that_would_mostly_be_right_as_ids_are_warned_of(
+    preds: list[int], warns: bool
+) -> None:
+    space = LabelSpace(["a", "b", "c"], id_to_class={0: 1, 1: 2, 2: 0})
+    metric = MeanIoU(space)
+    metric.update(torch.tensor([preds]), torch.zeros(1, len(preds), dtype=torch.int64))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        metric.compute()
+    assert any("needs `map_preds=True`" in str(each.message) for each in caught) == warns
+
+
 def test_a_predicted_ignored_value_is_an_abstention() -> None:
     confusion = ConfusionMatrix(replace(STREET, map_preds=True))
     confusion.update(torch.tensor([[7, 0, 0, 0]]), torch.tensor([[7, 7, 27, 0]]))
@@ -683,6 +696,7 @@ def test_a_step_with_a_mapping_compiles_to_one_graph(metric: Callable[..., Any])
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux counts the memory")
 def test_mapping_a_mask_copies_nothing() -> None:
+    pytest.importorskip("numba")
     code = """
 import re, torch
 from dataclasses import replace

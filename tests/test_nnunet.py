@@ -183,6 +183,30 @@ def test_labels_are_keys_as_values_and_regions_as_tuples(folder: Path) -> None:
     assert mean == {"(1, 2, 3)": regions["mean"]["(1, 2, 3)"]}
 
 
+@pytest.mark.parametrize(
+    ("target", "preds", "dice"),
+    [([0, 1, 1], [0, 0, 0], 0.0), ([0, 0, 0], [1, 0, 0], 0.0), ([0, 0, 0], [0, 0, 0], None),
+     ([1, 1, 0], [1, 0, 0], 2 / 3)],
+)  # fmt: skip
+def test_a_label_has_a_score_where_target_or_prediction_has_it(
+    target: list[int], preds: list[int], dice: float | None, tmp_path: Path
+) -> None:
+    for side, row in (("labels", target), ("preds", preds)):
+        (tmp_path / side).mkdir()
+        image = nibabel.Nifti1Image(np.tile(np.array(row, np.int16), (4, 5, 1)), np.eye(4))
+        nibabel.save(image, tmp_path / side / "a.nii.gz")
+    (case,) = summary(tmp_path, "--num-classes", 2)["metric_per_case"]
+    found = case["metrics"]["1"]
+    np.testing.assert_allclose(found["Dice"], np.nan if dice is None else dice)
+    assert (found["n_ref"], found["n_pred"]) == (20 * sum(target), 20 * sum(preds))
+
+
+def test_regions_of_one_value_each_are_labels(folder: Path) -> None:
+    plain = summary(folder, "--num-classes", 4)
+    single = summary(folder, "--num-classes", 4, "--region", "A=1", "--region", "B=3")
+    assert single["mean"] == plain["mean"]
+
+
 def test_an_ignored_class_is_no_label(folder: Path) -> None:
     assert list(summary(folder, "--num-classes", 4, "--ignore-index", 2)["mean"]) == ["1", "3"]
 

@@ -447,6 +447,7 @@ def test_bad_masks_change_nothing(new: Any) -> None:
         ((preds[:, :-1], target), "same size"),
         ((preds.flatten(1), target.flatten(1)), "two or three spatial dimensions"),
         ((preds, target, (1.0, 1.0, 1.0)), "`spacing` must be one number"),
+        ((preds, target, [3.0] + [(1.0, 1.0)] * (len(target) - 1)), "`spacing` must be one number"),
     ):
         with pytest.raises(ValueError, match=message):
             metric.update(*wrong)

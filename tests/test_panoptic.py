@@ -17,6 +17,9 @@ from torchmetrics.detection import PanopticQuality as TorchMetricsPQ
 from longhand_panoptic import panoptic_counts, qualities
 from segmetrics import LabelSpace, PanopticImageScores, PanopticQuality, functional
 from segmetrics.labels import CITYSCAPES
+from segmetrics.metrics import means
+from segmetrics.metrics.panoptic import check_segments
+from segmetrics.objects.panoptic import TP
 from segmetrics.statistics import compare, confidence_interval
 from strategies import LAYOUTS, lay_out
 
@@ -247,6 +250,25 @@ def test_a_crowd_is_no_segment_of_the_modified_quality_either() -> None:
     assert values(metric) == pytest.approx(expected, nan_ok=True)
 
 
+def test_more_dimensions_than_a_volume_has_are_counted_as_points() -> None:
+    rng = torch.Generator().manual_seed(0)
+    target, other = torch.randint(2, (2, 2, 4, 3, 3, 5, 2), generator=rng)
+    preds = target.where(torch.rand(target.shape, generator=rng) < 0.9, other)
+    metrics = PanopticQuality([1], [0]), PanopticQuality([1], [0])
+    metrics[0].update(preds, target)
+    metrics[1].update(preds.flatten(1, -2), target.flatten(1, -2))
+    assert torch.equal(metrics[0]._states[0], metrics[1]._states[0])
+
+
+def test_more_segments_than_a_sum_holds_are_refused() -> None:
+    counts = torch.zeros(2, 4, dtype=torch.int64)
+    counts[1, TP] = means.MOST_IMAGES
+    check_segments(counts)
+    counts[1, TP] += 1
+    with pytest.raises(ValueError, match="the IoU of 8388608 matched segments"):
+        check_segments(counts)
+
+
 def test_things_of_a_label_space_are_named_and_mapped() -> None:
     space = LabelSpace(
         ["road", "car", "person"],
@@ -264,7 +286,11 @@ def test_things_of_a_label_space_are_named_and_mapped() -> None:
     both.update(target[:, :4], target[:, :4])
     assert values(both)["PQ"] == 1
     assert repr(metric) == "PanopticQuality(things=LabelSpace(3 classes: road, car, person))"
-    assert PanopticQuality(CITYSCAPES).categories.things == 8
+    cityscapes = PanopticQuality(CITYSCAPES)
+    assert cityscapes.categories.things == 8
+    colors = dict(zip(CITYSCAPES.names, CITYSCAPES.colors, strict=True))
+    drawn = cityscapes.label_space
+    assert dict(zip(drawn.names, drawn.colors, strict=True)) == colors
 
 
 def test_an_ignored_class_of_a_label_space_is_void() -> None:
@@ -445,9 +471,16 @@ def test_images_with_ids_are_named_by_these() -> None:
     assert not len(metric.image_counts())
 
 
-@pytest.mark.parametrize("crowd", [torch.zeros(1, 2, 2), torch.zeros(1, 2, dtype=bool), [True]])
-def test_a_crowd_is_a_bool_mask_of_the_targets_size(crowd) -> None:
-    with pytest.raises(ValueError, match=r"`crowd` must be bool \(1, 2, 2\), got"):
+@pytest.mark.parametrize(
+    ("crowd", "got"),
+    [
+        (torch.zeros(1, 2, 2), r"torch\.float32 \(1, 2, 2\)"),
+        (torch.zeros(1, 2, dtype=bool), r"torch\.bool \(1, 2\)"),
+        ([True], r"\[True\]"),
+    ],
+)
+def test_a_crowd_is_a_bool_mask_of_the_targets_size(crowd, got) -> None:
+    with pytest.raises(ValueError, match=rf"`crowd` must be bool \(1, 2, 2\), got {got}\."):
         PanopticQuality([1], [0]).update(GOOD, GOOD, crowd)
 
 
@@ -461,8 +494,16 @@ def test_a_crowd_is_a_bool_mask_of_the_targets_size(crowd) -> None:
         ({"things": [1.0], "stuffs": [2]}, TypeError, "`things` must be a collection"),
         ({"things": CITYSCAPES, "stuffs": [1]}, ValueError, "`stuffs` is not given"),
         ({"things": LabelSpace(["a", "b"])}, ValueError, "the label space has no `things`"),
+        (
+            {"things": [2**63], "stuffs": [1]},
+            ValueError,
+            "must fit into int64, got 9223372036854775808",
+        ),
+        ({"things": [1], "stuffs": [-(2**63) - 1]}, ValueError, "must fit into int64"),
         ({"things": [1], "class_names": {2: "car"}}, ValueError, r"must name the categories \[1\]"),
         ({"things": [1], "class_names": ["a", "b"]}, ValueError, "must be 1 different names"),
+        ({"things": [1, 2], "class_names": "ab"}, TypeError, "must be a sequence of strings"),
+        ({"things": [1, 2], "class_names": [1, 2]}, TypeError, "must be a sequence of strings"),
         ({"things": [1], "modified": 1}, TypeError, "`modified` must be a bool"),
         ({"things": [1], "dilation_ratio": 0}, ValueError, "`dilation_ratio` must be greater"),
         ({"things": [1], "return_per_class": True}, TypeError, "has no argument"),

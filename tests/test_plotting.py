@@ -204,6 +204,10 @@ def test_all_metrics_draw_the_iou_of_classes_or_the_averages(tmp_path: Path) -> 
     assert drawn(ax) == pytest.approx(expected)
     assert texts(ax.get_legend().texts) == [f"mIoU {values['val/mIoU']:.3f}"]
 
+    given = {key: value / 2 for key, value in values.items()}
+    _, ax = metric.plot(given)
+    assert drawn(ax) == pytest.approx({name: score / 2 for name, score in expected.items()})
+
     figure, ax = updated(SegmentationMetrics(C, per_class=False, **settings)).plot()
     saved(figure, tmp_path)
     assert drawn(ax) == pytest.approx({key: values[key].item() for key in drawn(ax)})
@@ -263,6 +267,8 @@ def test_matrices_over_time_stand_in_a_row() -> None:
             metric.plot(values, ax=ax)
     with pytest.raises(ValueError, match="at least one value"):
         metric.plot([])
+    figure, axes = metric.plot(values[:1])
+    assert [ax.figure for ax in axes] == [figure]
 
 
 def test_a_collection_draws_metrics_with_keys_together_or_each_by_itself() -> None:

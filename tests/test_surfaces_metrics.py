@@ -292,6 +292,25 @@ def test_a_box_grown_on_one_side_is_as_far_as_it_has_grown(surface, spacing) -> 
         assert metric(preds, target).item() == pytest.approx(3 * spacing[axis])
 
 
+def test_an_empty_channel_is_judged_unless_all_of_it_is_ignored() -> None:
+    target = torch.zeros(2, 3, 5, 5, dtype=torch.long)
+    target[:, 1] = 255
+    metric = HausdorffDistance(
+        3, task="multilabel", average="none", both_empty=7, ignore_index=255, empty_distance=1
+    )
+    found = metric(torch.zeros_like(target), target)
+    assert found[[0, 2]].tolist() == [7, 7]
+    assert found[1].isnan()
+
+
+def test_percentiles_are_above_0_and_at_most_100() -> None:
+    for percentile in (0.5, 1, 100):
+        assert HausdorffDistance(2, percentile=percentile)
+    for percentile in (0, -1, 100.5):
+        with pytest.raises(ValueError, match=rf"`percentile` must be in .*got {percentile}"):
+            HausdorffDistance(2, percentile=percentile)
+
+
 def test_a_percentile_of_elements_is_the_smallest_distance_that_reaches_it() -> None:
     preds, target = torch.zeros(2, 1, 9, 40, dtype=torch.int64)
     preds[0, [0, 2, 5, 3, 7], [0, 7, 15, 24, 31]] = 1  # 20 elements of one length

@@ -139,6 +139,7 @@ def in_processes(method: str, number: int = 2) -> list[list[list[list[int]]]]:
 
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_forked_processes_count_after_their_parent_has() -> None:
+    pytest.importorskip("numba", reason="threads of torch do not survive a fork")
     correct = [expected(*batch).tolist() for batch in batches()]
     assert [matrix_of(*batch).tolist() for batch in batches()] == correct
     assert in_processes("fork") == [correct] * 2
@@ -147,6 +148,7 @@ def test_forked_processes_count_after_their_parent_has() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_processes_forked_amid_updates_count() -> None:
+    pytest.importorskip("numba", reason="threads of torch do not survive a fork")
     correct = [expected(*batch).tolist() for batch in batches()]
     with ThreadPoolExecutor(1) as thread:
         updates = thread.submit(update_at_random, seconds=3)
@@ -197,6 +199,7 @@ print("pixels", count(labels, labels, Counting.of(5)).sum().item())
 
 
 def test_processes_that_start_together_compile_every_kernel_once(tmp_path: Path) -> None:
+    pytest.importorskip("numba")
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     started = [
         subprocess.Popen(

@@ -136,17 +136,6 @@ class Cases:
             }
         return {"units": self.units, "surfaces": surfaces, "spacing": self.spacing}
 
-    def load(self) -> None:
-        """Load the kernels once, for all workers that are forked afterwards."""
-        if self.surfaces is not None:
-            pixels = torch.zeros((1, 3, 3), dtype=torch.uint8)
-            (maps,) = images(pixels, pixels, Counting.of(2), without_ignored=True)
-            of_all = measures(self.surfaces.percentile[0], self.surfaces.tolerance[0])
-            empty = [nan] * len(of_all)
-            measure_surfaces(
-                maps, [(0, of_all)], empty, labels=2, surface="pixels", spacing=(1.0, 1.0)
-            )
-
     def measure(self, preds: LabelMap, target: LabelMap, pair: Pair) -> Floats:
         """An array ``(units, KEPT)``; one unit if each class has masks of its own.
 

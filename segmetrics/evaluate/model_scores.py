@@ -80,10 +80,12 @@ class ModelScores:
         for name, table in self.counts.items():
             everything = torch.ones(1, len(table), dtype=torch.float64)
             if table.statistic(self.score)(everything).isinf():
-                raise ValueError(
-                    f"--score {self.score} is infinite for {name}, as a case has only one of the "
-                    "masks. Give --empty-distance diagonal, or a number."
+                why = (
+                    "a case has only one of the masks. Give --empty-distance diagonal, or a number."
                 )
+                if self.score == "NLL":
+                    why = "of some pixel the true class has the probability 0. Compare brier."
+                raise ValueError(f"--score {self.score} is infinite for {name}, as {why}")
 
 
 def score_key(score: str, settings: Settings) -> str:
@@ -108,6 +110,6 @@ def score_key(score: str, settings: Settings) -> str:
     except ValueError as error:
         whole = [key for key in keys if "/" not in key]
         more = f" Or one of {', '.join(whole)}." if whole else ""
-        more = more or " Scores of objects and surfaces need --objects or --surfaces."
+        more = more or " Other scores need --objects, --surfaces or --probabilities."
         raise ValueError(f"--score {score}: {error}{more}") from None
     return key

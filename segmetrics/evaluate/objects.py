@@ -107,14 +107,6 @@ class Objects:
         values["spacing"] = str(self.spacing)
         return {**values, "regions": [list(classes) for _, classes in self._regions]}
 
-    def load(self) -> None:
-        """Load the kernels once, for all workers that are forked afterwards."""
-        pixels = np.zeros((3, 3), np.uint8)
-        pixels[1:, 1:] = 1
-        for dtype in (np.uint8, np.uint16) if self.rules.ids else (np.uint8,):
-            mask = LabelMap(pixels, ids=pixels.astype(dtype))
-            self.measure(mask, mask, Pair("", Path(), Path()))
-
     def measure(self, preds: LabelMap, target: LabelMap, pair: Pair) -> Ints:
         """The sums ``(rows, columns)``; one row if each class has masks of its own."""
         if not self.rules.ids:

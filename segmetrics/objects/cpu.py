@@ -4,8 +4,9 @@ What they compute is defined in ``plain.py``. Neighbours are mostly equal, so a 
 runs of equal pixels once; components and pairs are found among the runs.
 
 A components library has no place here. For one map of 1024×2048 with 280 components cc3d 4.1 takes
-2.4 ms and this 0.8, for a volume of 512×512×100 with 240 lesions 44 ms and 24. On noise cc3d is two
-to three times as fast (19 and 42 ms), but its labels would have to be cut into runs again.
+2.4 ms and this 0.8, for a volume of 512×512×100 with 240 lesions 44 ms and 24. On noise cc3d is
+twice as fast (20 and 37 ms), but that is a sixth of the whole: most goes into the pairs, sizes and
+boxes of 150,000 objects a map.
 """
 
 from __future__ import annotations
