@@ -24,6 +24,7 @@ from benchmarks.memory import peak_of
 from benchmarks.report import Row, milliseconds, table
 from benchmarks.timing import FEWEST, LONG, interleaved
 from segmetrics import (
+    AURC,
     AUROC,
     ROC,
     AveragePrecision,
@@ -46,7 +47,7 @@ PAIRS: dict[str, Any] = {
 }
 FORMS = tuple(f"{score}, {name}" for name in CASES for score in PAIRS)
 #: Metrics whose memory is measured.
-MEASURED = (AUROC, AveragePrecision, FPRAtRecall, BestThreshold, ROC, PrecisionRecallCurve)
+MEASURED = (AUROC, AveragePrecision, FPRAtRecall, AURC, BestThreshold, ROC, PrecisionRecallCurve)
 OURS, BINNED, EXACT, IMAGES = "ours", "thresholds=100", "exact", "512 cells an image"
 #: The least that a table of 2**16 cells can cost: to increment one of its counts a score.
 INCREMENTS = "increments alone"

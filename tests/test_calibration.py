@@ -537,6 +537,8 @@ def bad_inputs() -> dict[str, tuple[Any, dict[str, Any], type[Exception], str]]:
         "logits": (logits, {}, ValueError, r"outside \[0, 1\].*pass `from_logits=True`"),
         "sigmoids": (logits.sigmoid(), {}, ValueError, "not sum to 1.*task='multilabel'"),
         "labels": (target, {}, TypeError, "must hold scores.*int64.*no probabilities"),
+        "8 bits": (p.mul(255).byte(), {}, TypeError, "uint8.*8 bits.*`preds / 255`"),
+        "rounded": (p.clamp(max=0.5).add(0.500001), {}, ValueError, r"`preds.clamp\(0, 1\)`"),
         "masks": (p > 0.5, {}, TypeError, "must hold scores.*torch.bool"),
         "nan": (nan, {}, ValueError, "^1 counted pixels of `preds` have a NaN"),
         "infinite": (infinite, {"from_logits": True}, ValueError, "^1 counted.*infinite"),
@@ -592,6 +594,11 @@ def test_what_nothing_is_counted_of_may_be_anything() -> None:
 def test_arguments_that_mean_nothing_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_one_temperature_is_a_sequence_of_one() -> None:
+    with pytest.raises(TypeError, match="`temperatures` must be a sequence of numbers, got 2"):
+        NegativeLogLikelihood(3, from_logits=True, temperatures=2)  # type: ignore[arg-type]
 
 
 def test_sums_that_may_have_overflowed_raise() -> None:

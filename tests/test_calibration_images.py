@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from segmetrics import CalibrationImageScores, ProbabilityMetrics, functional
+from segmetrics import CalibrationImageScores, CurveImageScores, ProbabilityMetrics, functional
 from segmetrics.statistics import compare, confidence_interval
 
 KEYS = ("ECE", "MCE", "ACE", "brier", "NLL")
@@ -114,6 +114,24 @@ def test_one_impossible_pixel_makes_the_loss_infinite_and_a_resample_without_it_
     images.update(p, torch.ones(2, 1, 2).long())
     assert images.compute()["NLL"] == torch.inf
     assert images.image_counts().values("NLL").tolist() == [pytest.approx(np.log(2)), np.inf]
+
+
+def test_tables_of_other_sizes_are_not_compared() -> None:
+    draw = torch.Generator().manual_seed(0)
+    preds, target = torch.rand(3, 5, 7, generator=draw), torch.ones(3, 5, 7, dtype=torch.int64)
+    made: list[tuple[Any, Any, str]] = [
+        (CurveImageScores(task="binary"), CurveImageScores(task="binary", cells=64), "AUROC"),
+        (
+            CalibrationImageScores(task="binary"),
+            CalibrationImageScores(task="binary", n_bins=10),
+            "ECE",
+        ),
+    ]
+    for a, b, score in made:
+        for metric in (a, b):
+            metric.update(preds, target)
+        with pytest.raises(ValueError, match=r"in the same way, but `tables.shape\[1:\]` is \(1, "):
+            compare(a, b, score)
 
 
 def test_an_unknown_score_names_those_that_there_are() -> None:

@@ -424,7 +424,7 @@ def test_infinite_and_undefined_scores_have_bounds_where_they_can() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--score", "object_f1"], "Scores of objects and surfaces need --objects or --surfaces."),
+        (["--score", "object_f1"], "Other scores need --objects, --surfaces or --probabilities."),
         (["--objects", "--score", "object_f2"], "Or one of object_precision, object_recall"),
         (["--objects", "--score", "hd95"], "Or one of object_precision"),
         (["--surfaces", "--score", "hd95/liver"], "Or one of dice, iou"),

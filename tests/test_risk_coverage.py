@@ -10,7 +10,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    precision_recall_curve,
+    roc_auc_score,
+    roc_curve,
+)
 from torch import Tensor
 from torchmetrics import MetricCollection
 
@@ -22,6 +27,7 @@ from segmetrics import (
     BestThreshold,
     CurveImageScores,
     FPRAtRecall,
+    PrecisionRecallCurve,
 )
 from segmetrics.functional import aurc
 
@@ -220,13 +226,81 @@ def test_one_score_shares_its_state_with_the_foregrounds_curves() -> None:
     assert found["foreground"] != pytest.approx(found["right"], abs=0.01)
 
 
+@pytest.mark.parametrize("cells", [2**16, 512, 6])
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_thresholds_of_one_scores_confidence_give_the_returned_scores(
+    dtype: torch.dtype, from_logits: bool, cells: int
+) -> None:
+    """``max(p, 1 - p) > t``, in the precision of the scores or better, keeps what was counted."""
+    logits, target = of_foreground(4)
+    logits[1] *= 8  # of the probabilities some are 0 and 1, of the confidences some 0.5
+    scores = (logits if from_logits else logits.sigmoid()).to(dtype)
+    z, y = scores.double()[target != 255], target[target != 255]
+    arguments: Any = {
+        "task": "binary", "from_logits": from_logits, "ignore_index": 255, "positive": "right",
+        "cells": cells,
+    }  # fmt: skip
+
+    def kept(threshold: float) -> Tensor:
+        if from_logits:
+            cut = float(np.float32(np.log(threshold / (1 - threshold))))
+            return z.abs() > cut
+        return torch.maximum(z, 1 - z) > threshold
+
+    right = (z > (0 if from_logits else 0.5)) == (y == 1)
+    for score in ("youden", "f1"):
+        found = BestThreshold(score=score, **arguments)(scores, target)
+        above = kept(found["best_threshold"].item())
+        tp, fp = (above & right).sum().item(), (above & ~right).sum().item()
+        total = right.sum().item()
+        value = {
+            "youden": tp / total - fp / (~right).sum().item(),
+            "f1": 2 * tp / (tp + fp + total),
+        }[score]
+        assert found[f"best_{score}"].item() == pytest.approx(value, abs=1e-6)
+    images = CurveImageScores(score="youden", **arguments)
+    images.update(scores, target)
+    found = images.compute()
+    above = kept(images.image_counts().best_threshold().item())  # in float64
+    value = (above & right).sum() / right.sum() - (above & ~right).sum() / (~right).sum()
+    assert found["best_youden"].item() == pytest.approx(value.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("cells", [2**16, 512, 2])
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_threshold_below_one_half_keeps_every_pixel(
+    dtype: torch.dtype, from_logits: bool, cells: int
+) -> None:
+    """Of the confidences 0.5, 0.9 and 0.9 the first is right, and one of the others."""
+    p, target = torch.tensor([[0.5, 0.9, 0.9]]), torch.tensor([[0, 1, 0]])
+    found = BestThreshold(
+        task="binary", from_logits=from_logits, positive="right", score="f1", cells=cells
+    )((p.logit() if from_logits else p).to(dtype), target)
+    assert found["best_f1"].item() == pytest.approx(0.8)
+    assert 0.49 < found["best_threshold"] < 0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_curves_of_one_scores_confidence_are_those_of_scikit_learn(dtype: torch.dtype) -> None:
+    logits, target = of_foreground(5)
+    p = logits.sigmoid().to(dtype)
+    z, y = p.double()[target != 255].numpy(), target[target != 255].numpy()
+    confidence, right = np.maximum(z, 1 - z), (z > 0.5) == (y == 1)
+    arguments: Any = {"task": "binary", "ignore_index": 255, "positive": "right"}
+    fpr, recall, thresholds = ROC(**arguments)(p, target)
+    expected = roc_curve(right, confidence, drop_intermediate=False)
+    for found, theirs in zip((fpr, recall), expected, strict=False):
+        np.testing.assert_allclose(found, theirs, atol=1e-6)
+    np.testing.assert_allclose(thresholds[1:], expected[2][1:], atol=1e-6)
+    precision, recall, thresholds = PrecisionRecallCurve(**arguments)(p, target)
+    expected = precision_recall_curve(right, confidence)
+    for found, theirs in zip((precision, recall, thresholds), expected, strict=True):
+        np.testing.assert_allclose(found, theirs, atol=1e-6)
+
+
 def test_what_one_score_does_not_have_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"torch.stack\(\[1 - p, p\], 1\)"):
-        ROC(task="binary", positive="right")
-    with pytest.raises(ValueError, match="no thresholds"):
-        BestThreshold(task="binary", positive="right")
-    with pytest.raises(ValueError, match="no thresholds"):
-        CurveImageScores(task="binary", positive="right")
     with pytest.raises(ValueError, match="flatten"):
         AURC(3, task="multilabel")
     with pytest.raises(ValueError, match="One score a pixel: pass task='binary'"):

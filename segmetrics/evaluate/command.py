@@ -10,7 +10,14 @@ from typing import Annotated, Literal
 import typer
 
 import segmetrics
-from segmetrics.evaluate import arguments, case_options, nnunet, object_options, thresholds
+from segmetrics.evaluate import (
+    arguments,
+    case_options,
+    nnunet,
+    object_options,
+    probability_options,
+    thresholds,
+)
 from segmetrics.evaluate.arguments import OUTPUT, RUN, SCORES
 from segmetrics.evaluate.compare import compare_command
 from segmetrics.evaluate.errors import WIDTH, Errors
@@ -24,9 +31,7 @@ from segmetrics.evaluate.outputs import (
     table_csv,
     write_all,
 )
-from segmetrics.evaluate.probabilities import Probabilities
 from segmetrics.evaluate.processes import rank_and_number
-from segmetrics.evaluate.regions import of_regions
 from segmetrics.evaluate.screen import BAD_INPUT, BELOW, Screen, standard_output
 from segmetrics.evaluate.settings import Settings
 from segmetrics.evaluate.subgroups import OF_EXTRAS, Subgroups
@@ -137,32 +142,9 @@ def evaluate_command(
             "and mIoU near boundaries.",
         ),
     ] = False,
-    probabilities: Annotated[
-        bool,
-        typer.Option(
-            "--probabilities", rich_help_panel=SCORES,
-            help="Predictions are probabilities in [0, 1], or scaled to 8 or 16 bits: calibration, "
-            "AUROC, AP, FPR95 and the best threshold, too. Of the foreground with --binary or "
-            "masks of one class each, which are what is above 0.5; otherwise of all classes in one "
-            "file, (C, H, W), (C, D, H, W) or NIfTI (X, Y, Z, C), whose largest is the label.",
-        ),
-    ] = False,
-    from_logits: Annotated[
-        bool,
-        typer.Option(
-            "--from-logits", rich_help_panel=SCORES,
-            help="--probabilities are logits, before softmax or sigmoid.",
-        ),
-    ] = False,
-    region_channels: Annotated[
-        bool,
-        typer.Option(
-            "--region-channels", rich_help_panel=SCORES,
-            help="Files of --probabilities have a channel for each region instead of each class, "
-            "in the order of --labels and --region: independent sigmoids, as of nnU-Net's "
-            "region-based training. Regions are scored as masks of one class each.",
-        ),
-    ] = False,
+    probabilities: probability_options.WithProbabilities = False,
+    from_logits: probability_options.FromLogits = False,
+    region_channels: probability_options.RegionChannels = False,
     by: arguments.By = None,
     fail_under: Annotated[
         list[str] | None,
@@ -231,11 +213,9 @@ def evaluate_command(
             panoptic_command(options, context, screen)
             return
         settings, matching = arguments.settings_of(context.params, targets)
-        if region_channels:
-            if not probabilities or iiou:
-                wrong = "with --iiou" if iiou else "without --probabilities"
-                raise ValueError(f"--region-channels means nothing {wrong}.")
-            settings = of_regions(settings, arguments.channels_of(labels_, settings.space))
+        if iiou and region_channels:
+            raise ValueError("--region-channels means nothing with --iiou.")
+        settings = probability_options.of_channels(context.params, settings)
         settings = replace(
             settings,
             boundary=boundary,
@@ -244,11 +224,8 @@ def evaluate_command(
         )
         if errors:
             settings = replace(settings, extras=(*settings.extras, _errors(settings)))
-        if probabilities:
-            of_images = confidence is not None
-            settings = _with_probabilities(settings, logits=from_logits, per_image=of_images)
-        elif from_logits:
-            raise ValueError("--from-logits is of scores: give --probabilities, too.")
+        of_images = confidence is not None or by is not None
+        settings = probability_options.settings_of(context.params, settings, per_image=of_images)
         _check(settings, labels_, confidence)
         if format_ == "nnunet":
             if json_ is None:
@@ -341,29 +318,6 @@ def _check(settings: Settings, name: str | None, level: float | None) -> None:
 def _errors(settings: Settings) -> Errors:
     counting = BandCounting(**vars(settings.counting), dilation_ratio=WIDTH)
     return Errors(counting, own_masks=settings.task == "multilabel")
-
-
-def _with_probabilities(settings: Settings, *, logits: bool, per_image: bool) -> Settings:
-    """The settings of predictions that are probabilities, or logits."""
-    if settings.ids:
-        raise ValueError("--instances: masks hold ids of objects, not --probabilities. Give one.")
-    space, together = settings.space, settings.task == "multiclass"
-    if together:  # the place of a score is the index of its class
-        settings = replace(settings, space=replace(space, map_preds=False))
-    names = ["foreground"] if settings.task == "binary" else list(space.names)
-    regions = settings.regions is not None
-    extra = Probabilities(names, per_image, logits, settings.space if together else None)
-    extra.load()
-    several = together or (regions and space.num_classes > 1)
-    preds = replace(
-        settings.readings.preds,
-        probabilities=True,
-        channels=space.num_classes if several else None,
-        regions=regions,
-        logits=logits,
-    )
-    readings = settings.readings._replace(preds=preds)
-    return replace(settings, readings=readings, extras=(*settings.extras, extra))
 
 
 def _outputs(

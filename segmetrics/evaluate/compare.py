@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segmetrics.evaluate import arguments, case_options, object_options
+from segmetrics.evaluate import arguments, case_options, object_options, probability_options
 from segmetrics.evaluate.arguments import OUTPUT, SCORES
 from segmetrics.evaluate.extras import Extra
 from segmetrics.evaluate.metadata import Groups, number_drawn
@@ -72,7 +72,8 @@ def compare_command(
             metavar="KEY", rich_help_panel=SCORES,
             help="What is compared: mIoU (the default), mDice, mIoU_I, mIoU_I_10, iou/road ...; "
             "with --objects object_f1, object_dice/lesion ..., with --surfaces hd95, nsd/liver "
-            "..., with --panoptic PQ (the default), RQ, PQ_things, pq/car ...",
+            "..., with --probabilities ECE, AUROC ..., with --panoptic PQ (the default), RQ, "
+            "PQ_things, pq/car ...",
         ),
     ] = None,
     region: arguments.Region = None,
@@ -82,6 +83,9 @@ def compare_command(
     spacing: case_options.Spacing = None,
     both_empty: case_options.BothEmpty = None,
     empty_distance: case_options.EmptyDistanceText = None,
+    probabilities: probability_options.WithProbabilities = False,
+    from_logits: probability_options.FromLogits = False,
+    region_channels: probability_options.RegionChannels = False,
     panoptic: Annotated[
         bool,
         typer.Option(
@@ -123,8 +127,8 @@ def compare_command(
         typer.Option(
             "--csv", metavar="FILE", rich_help_panel=OUTPUT,
             help="A row a model; next to it FILE.pairs.csv, FILE.classes.csv, FILE.images.csv, "
-            "FILE.conventions.csv, with --by FILE.groups.csv, and with --objects, --surfaces or "
-            "--panoptic FILE.scores.csv.",
+            "FILE.conventions.csv, with --by FILE.groups.csv, and with --objects, --surfaces, "
+            "--probabilities or --panoptic FILE.scores.csv.",
         ),
     ] = None,
     html: arguments.Html = None,
@@ -200,8 +204,11 @@ def _of_pixels(
     if given["boundary"]:
         raise ValueError("--boundary is of panoptic quality here: give --panoptic, too.")
     settings, matching = arguments.settings_of(given, targets)
+    settings = probability_options.of_channels(given, settings)
+    settings = probability_options.settings_of(given, settings, per_image=True)
     cases = case_options.CaseOptions.of(given).cases(settings, None)
-    extras: tuple[Extra, ...] = object_options.extras_of(given, settings, None)
+    extras: tuple[Extra, ...] = settings.extras
+    extras += object_options.extras_of(given, settings, None)
     extras += () if cases is None else (cases,)
     settings = replace(settings, images=True, extras=extras)
     score = score_key(given["score"] or "mIoU", settings)

@@ -80,10 +80,12 @@ class ModelScores:
         for name, table in self.counts.items():
             everything = torch.ones(1, len(table), dtype=torch.float64)
             if table.statistic(self.score)(everything).isinf():
-                raise ValueError(
-                    f"--score {self.score} is infinite for {name}, as a case has only one of the "
-                    "masks. Give --empty-distance diagonal, or a number."
+                why = (
+                    "a case has only one of the masks. Give --empty-distance diagonal, or a number."
                 )
+                if self.score == "NLL":
+                    why = "of some pixel the true class has the probability 0. Compare brier."
+                raise ValueError(f"--score {self.score} is infinite for {name}, as {why}")
 
 
 def score_key(score: str, settings: Settings) -> str:
@@ -92,13 +94,15 @@ def score_key(score: str, settings: Settings) -> str:
     Raises:
         ValueError: no score has that name.
     """
-    keys = [
-        key
+    keys = {
+        key: table.is_quality(key)
         for extra in settings.extras
         for table in tables_of(extra, None, (), Warnings())
         for key in table.keys()  # noqa: SIM118  # a table is no mapping
-    ]
+    }
     if score in keys:
+        if not keys[score]:
+            raise ValueError(f"--score {score}: more of it is neither better nor worse.")
         return score
     key, names = KEYS_OF_IMAGES.get(score, score), tuple(settings.space.names)
     none = torch.zeros(0, len(names), dtype=torch.int64)
@@ -108,6 +112,6 @@ def score_key(score: str, settings: Settings) -> str:
     except ValueError as error:
         whole = [key for key in keys if "/" not in key]
         more = f" Or one of {', '.join(whole)}." if whole else ""
-        more = more or " Scores of objects and surfaces need --objects or --surfaces."
+        more = more or " Other scores need --objects, --surfaces or --probabilities."
         raise ValueError(f"--score {score}: {error}{more}") from None
     return key

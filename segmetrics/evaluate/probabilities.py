@@ -21,6 +21,7 @@ from segmetrics.labels import LabelSpace
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from segmetrics.evaluate.warnings import Warnings
     from segmetrics.statistics import Resampled
 
 #: Cells of all images together, and of each where they are resampled.
@@ -53,12 +54,14 @@ class Probabilities:
         logits: the maps hold logits.
         space: the classes, where a map holds the scores of all of them. There is a row for the
             confidences, the largest probabilities, and one for every class against the rest.
+        left_out: classes of ``space`` that are left out of averages.
     """
 
     names: Sequence[str]
     per_image: bool = False
     logits: bool = False
     space: LabelSpace | None = None
+    left_out: tuple[int, ...] = ()
 
     name = "probabilities"
     keys = ("probabilities", "reliability")
@@ -131,32 +134,20 @@ class Probabilities:
     ) -> Iterable[Section]:
         """A row a class, behind one of all where a map holds all of them; and a row a bin."""
         from segmetrics.probabilities.cells import edges
-        from segmetrics.statistics import CalibrationCounts, CurveCounts, confidence_interval
+        from segmetrics.statistics import confidence_interval
 
         values = values if self.per_image else values[None]
-        bins, errors, cells = self._parts(values)
+        bins, _, cells = self._parts(values)
         ids = tuple(evaluation.names) if self.per_image else None
-        together = self.space is not None
-        names, logits = [*["all classes"] * together, *self.names], self.logits and not together
-
-        def calibration(rows: list[int]) -> CalibrationCounts:
-            squares, losses, infinite = (part[:, rows] for part in errors)
-            return CalibrationCounts(bins[:, rows], squares, losses, infinite, ids)
-
-        def curves(rows: list[int]) -> CurveCounts:
-            several = tuple(names[row] for row in rows) if len(rows) > 1 else ()
-            return CurveCounts(cells[:, rows], ids, class_names=several, from_logits=logits)
-
+        together, names = self.space is not None, self._rows_are
+        logits = self.logits and not together
         rows: list[Row] = []
         for row, name in enumerate(names):
-            found = _scores(calibration([row]), curves([row]))
+            found = _scores(*self._tables(values, ids, [row], [row]))
             missing = (OF_CURVES if row == 0 else OF_ERRORS) if together else ()
             rows.append({"name": name, **found, **dict.fromkeys(missing, nan)})
-        left_out = [c + 1 for c in evaluation.ignored] if together else []
-        of_classes = [row for row in range(together, len(names)) if row not in left_out]
-        everything: list[Resampled] = [
-            calibration([0] if together else of_classes), curves(of_classes)
-        ]  # fmt: skip
+        of_all, of_classes = self._averaged
+        everything = self._tables(values, ids, of_all, of_classes)
         intervals = {}
         if level is not None and self.per_image and len(values) > 1:
             for table in everything:
@@ -165,9 +156,8 @@ class Probabilities:
         scores = {key: _mean([rows[row][key] for row in of_classes]) for key in KEYS}
         if together:
             scores |= {key: rows[0][key] for key in OF_BINS} | {"best_threshold": nan}
-        lowest, _, cut = edges(self.cells, from_logits=logits, halves=False)
-        if not together and not logits:
-            self._warn_of_labels(cells.sum((0, 1)), lowest, evaluation)
+        _, _, cut = edges(self.cells, from_logits=logits, halves=False)
+        self._warn_of_labels(cells, evaluation.warnings)
         figures = []
         for row, name in enumerate(names):
             figures += _figures(name, bins[:, row].sum(0), cells[:, row].sum(0), cut)
@@ -191,14 +181,66 @@ class Probabilities:
             printed=0,
         )
 
-    def _warn_of_labels(self, cells: Any, lowest: Array, evaluation: Evaluation) -> None:
-        """Warn where files look like label maps of 0 and 1."""
-        used = np.flatnonzero(cells.any(-1).numpy())
-        if len(used) and lowest[used[-1]] < LEAST and cells[:, 1].any():
-            evaluation.warnings.add(
-                f"No probability is above {LEAST:.4f}. Do files hold labels, 0 and 1? Label maps "
-                "are scored without --probabilities."
+    def tables(
+        self, values: Array | None, names: Sequence[str], warnings: Warnings
+    ) -> list[Resampled]:
+        """The bins and the cells of the images, for comparisons."""
+        if values is None:
+            values = np.zeros((0, len(self._rows_are), 3 * BINS + 3 + 2 * self.cells), np.int64)
+        self._warn_of_labels(self._parts(values)[2], warnings)
+        return self._tables(values, tuple(names), *self._averaged)
+
+    @property
+    def _rows_are(self) -> list[str]:
+        """The names of the rows."""
+        return [*["all classes"] * (self.space is not None), *self.names]
+
+    @property
+    def _averaged(self) -> tuple[list[int], list[int]]:
+        """The rows whose calibration is averaged, and those whose curves are."""
+        if self.space is None:
+            return (list(range(len(self.names))),) * 2
+        return [0], [c + 1 for c in range(len(self.names)) if c not in self.left_out]
+
+    def _tables(
+        self,
+        values: Array,
+        ids: tuple[str, ...] | None,
+        of_bins: Sequence[int],
+        of_curves: Sequence[int],
+    ) -> list[Resampled]:
+        """The bins and the cells of some rows with one entry an image."""
+        from segmetrics.statistics import CalibrationCounts, CurveCounts
+
+        bins, errors, cells = self._parts(values)
+        squares, losses, infinite = (part[:, of_bins] for part in errors)
+        names, several = self._rows_are, len(of_curves) > 1
+        return [
+            CalibrationCounts(bins[:, of_bins], squares, losses, infinite, ids),
+            CurveCounts(
+                cells[:, of_curves],
+                ids,
+                class_names=tuple(names[row] for row in of_curves) if several else (),
+                from_logits=self.logits and self.space is None,
+            ),
+        ]
+
+    def _warn_of_labels(self, cells: Any, warnings: Warnings) -> None:
+        """Warn where files of the foreground look like label maps."""
+        from segmetrics.probabilities.cells import edges
+
+        if self.logits or self.space is not None:
+            return
+        both = cells.sum((0, 1))
+        lowest, used = edges(self.cells, from_logits=False, halves=False).lowest, both.sum(-1)
+        used = np.flatnonzero(used.numpy())
+        scored = "Label maps are scored without --probabilities."
+        if len(used) and lowest[used[-1]] < LEAST and both[:, 1].any():
+            warnings.add(
+                f"No probability is above {LEAST:.4f}. Do files hold labels, 0 and 1? {scored}"
             )
+        elif len(used) and {0, self.cells - 1}.issuperset(used.tolist()):
+            warnings.add(f"Every probability is 0 or 1. Do files hold masks of 0 and 255? {scored}")
 
     def _parts(self, values: Array) -> tuple[Any, Any, Any]:
         """Bins ``(N, C, bins, 3)``, three sums ``(N, C)`` and cells ``(N, C, cells, 2)``."""

@@ -159,11 +159,11 @@ def read_segments(path: Path, buffer: Buffer) -> ColorRuns:
     Raises:
         MaskError: it cannot be read, or has no colours of 8 bits.
     """
-    if not path.is_file():
-        raise MaskError("inaccessible", path, "there is no such file, which the JSON names")
     runs = read_color_runs(path, buffer)
     if runs is not None:
         return runs
+    if not path.is_file():
+        raise MaskError("inaccessible", path, "there is no such file, which the JSON names")
     stored = read_stored(path, Reading(), buffer)
     if stored.bands not in ("RGB", "RGBA") or stored.values.dtype != np.uint8:
         raise MaskError(

@@ -120,7 +120,7 @@ def read_filtered(
     if kind not in (GREY, COLORED) and (kind != PALETTE or colors == 0):
         return LEFT
     source, into = data.ctypes.data + first, filtered.ctypes.data
-    if kind == PALETTE:
+    if kind != GREY:  # most of the data are copies
         room = np.array([needed])
         failed = call(addresses[INFLATE_COPIES], (into, room.ctypes.data, source, stored)) & INT
         if failed or room[0] != needed:

@@ -19,8 +19,8 @@ from segmetrics.files.png_files import FREE, MAKE, call, libraries, read_filtere
 from segmetrics.files.png_kernels import PAETH, UP, WORD, ZEROS, load, undo
 
 Runs = NDArray[np.int32]
-#: Bytes of a pixel, and of what is compared at once: nine words, 24 pixels.
-RGB, BLOCK = 3, 72
+#: Bytes of a pixel, and of what is compared at once: of 24 pixels, and of 8.
+RGB, BLOCK, FEW = 3, 72, 24
 
 
 #: Bytes of a file, and of its filtered rows, that are read this way at most. Memory that is not
@@ -126,14 +126,12 @@ def _cut(row: Array, base: int, starts: Runs, colors: Runs, found: int) -> int:
     """Add the runs of a row whose first pixel is ``base``, and say how many there are by now."""
     left, x = -1, 0
     while x < len(row):
-        if x > 0 and x + BLOCK <= len(row):
-            differ = ZEROS
-            for word in range(x, x + BLOCK, WORD):
-                differ |= load(row, word) ^ load(row, word - RGB)
-            if differ == ZEROS:
+        if x > 0:
+            while x + BLOCK <= len(row) and _are_equal(row, x, BLOCK):
                 x += BLOCK
-                continue
-        for _ in range(min(8, (len(row) - x) // RGB)):
+            while x + FEW <= len(row) and _are_equal(row, x, FEW):
+                x += FEW
+        for _ in range(min(FEW // RGB, (len(row) - x) // RGB)):
             color = _color(row, x)
             if color != left:
                 starts[found], colors[found] = base + x // RGB, color
@@ -141,6 +139,15 @@ def _cut(row: Array, base: int, starts: Runs, colors: Runs, found: int) -> int:
             left = color
             x += RGB
     return found
+
+
+@kernel
+def _are_equal(row: Array, x: int, size: int) -> bool:
+    """Whether the pixels of some bytes are all equal to the one on their left."""
+    differ = ZEROS
+    for word in range(x, x + size, WORD):
+        differ |= load(row, word) ^ load(row, word - RGB)
+    return bool(differ == ZEROS)
 
 
 @kernel

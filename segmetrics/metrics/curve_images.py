@@ -99,7 +99,6 @@ class CurveImageScores(ScoredImages[CurveCounts]):
             input_format=input_format,
             per_image=True,
         )
-        ranking.check_thresholds()
         super().__init__(**metric_kwargs)
         self.counting, self.score, self.prefix = ranking, score, keys_prefix
         self.label_space = num_classes if isinstance(num_classes, LabelSpace) else None
@@ -157,6 +156,7 @@ class CurveImageScores(ScoredImages[CurveCounts]):
             score=self.score,
             from_logits=ranking.ranks_logits,
             halves=bool(rows[:, self._packed + 1].any()),
+            of_confidences=ranking.folds,
         )
 
     def _arguments(self) -> dict[str, tuple[object, object]]:

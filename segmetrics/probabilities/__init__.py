@@ -83,7 +83,8 @@ def messages(reading: Counting) -> dict[str, str]:
     return {
         **{kind: of_counting[kind] for kind in BAD_KINDS if kind in of_counting},
         "scores_nan": f"{scores} {nan}",
-        "scores_outside": f"{scores} probabilities outside [0, 1]. {logits}",
+        "scores_outside": f"{scores} probabilities outside [0, 1]. {logits} A rounding error of "
+        "resized or averaged probabilities? Pass `preds.clamp(0, 1)`.",
         "scores_sum": f"{scores} probabilities that do not sum to 1 over the classes. {logits} "
         "Independent sigmoids? Pass task='multilabel'.",
     }

@@ -90,6 +90,28 @@ def edges(cells: int, *, from_logits: bool, halves: bool) -> Edges:
 
 
 @cache
+def edges_of_confidences(cells: int, *, from_logits: bool, halves: bool) -> Edges:
+    """``edges`` of the cells of the confidence that ``folding`` makes, max(p, 1 - p).
+
+    Cells below one half are empty; the last of them has a cut that every confidence exceeds.
+    """
+    of_scores = edges(cells, from_logits=from_logits, halves=halves)
+    lowest, exact, cut = np.array(of_scores)
+    if not from_logits:  # keys of logits are symmetric, their upper half stays as it is
+        places, foreground = np.divmod(folding(cells, from_logits=False, halves=halves)[1::2], 2)
+        least, one, most = np.where(foreground, of_scores, 1 - np.array(of_scores)[::-1])
+        lowest, exact, cut = np.full((3, cells), np.nan)
+        np.fmin.at(lowest, places, least)
+        np.fmax.at(exact, places, one)
+        np.fmax.at(cut, places, most)
+        known = np.flatnonzero(~np.isnan(cut))
+        cut[known[:-1][cut[known[:-1]] >= lowest[known[1:]]]] = np.nan
+    cut[: cells // 2] = np.nan
+    cut[cells // 2 - 1] = np.nextafter(np.float32(0.5), np.float32(0))
+    return Edges(lowest, exact, cut)
+
+
+@cache
 def merging(cells: int, *, from_logits: bool, halves: bool) -> NDArray[np.int64]:
     """For every key the cell of a coarser table, int64 ``(2**16,)``.
 
@@ -128,7 +150,8 @@ def folding(cells: int, *, from_logits: bool, halves: bool) -> NDArray[np.int64]
         _, values = _scores(from_logits, halves)
         p = np.nan_to_num(values)
         foreground = p > 0.5
-        place = np.unique(np.maximum(p, 1 - p), return_inverse=True)[1]
+        confidences, place = np.unique(np.maximum(p, 1 - p), return_inverse=True)
+        place += cells - len(confidences)
     else:
         mirror = (_last_key(from_logits) if cells == CELLS else cells - 1) - cell
         place, foreground = np.maximum(cell, mirror), cell > mirror

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
@@ -171,10 +171,11 @@ def read_scores(preds: Tensor, target: Tensor, counting: Counting) -> Pixels:
         ValueError: shapes or devices do not fit each other or ``num_classes``.
     """
     if isinstance(preds, Tensor) and preds.dtype in LABEL_DTYPES:
+        stored = " Probabilities stored in 8 bits? Pass `preds / 255`."
         raise TypeError(
             "`preds` must hold scores in float32, float64, float16 or bfloat16, got "
             f"{preds.dtype}. Labels have no probabilities: pass the probabilities of the model, or "
-            "its logits with `from_logits=True`."
+            "its logits with `from_logits=True`." + stored * (preds.dtype == torch.uint8)
         )
     return read(preds, target, counting)
 
@@ -199,6 +200,8 @@ def _temperatures(values: Sequence[float] | None, from_logits: bool) -> tuple[fl
         raise ValueError(
             "`temperatures` divide logits: pass the model's logits with `from_logits=True`."
         )
+    if not isinstance(values, Iterable):
+        raise TypeError(f"`temperatures` must be a sequence of numbers, got {values!r}.")
     checked = sorted({number("temperatures", value) for value in values})
     if not checked or not 0 < checked[0] <= checked[-1] < float("inf"):
         raise ValueError(f"`temperatures` must be positive and finite, got {list(values)}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cache
+from itertools import chain
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -18,8 +19,8 @@ from segmetrics.counting import Counting, installed, raise_if_bad
 from segmetrics.counting.inputs import as_arrays
 from segmetrics.counting.settings import InputFormat, Pixels, Task, Upsample
 from segmetrics.labels import LabelSpace
-from segmetrics.probabilities import plain_cells
-from segmetrics.probabilities.cells import CELLS, edges, folding
+from segmetrics.probabilities import messages, plain_cells
+from segmetrics.probabilities.cells import CELLS, edges, edges_of_confidences, folding
 from segmetrics.probabilities.inputs import BAD_KINDS, ProbabilityArguments, read_scores
 
 Positive = Literal["class", "right"]
@@ -87,6 +88,11 @@ class Ranking(Counting):
         return 1 if self.task == "binary" or self.positive == "right" else self.num_classes
 
     @property
+    def folds(self) -> bool:
+        """Whether tables of one score are folded into those of its confidence."""
+        return self.positive == "right" and self.task == "binary"
+
+    @property
     def ranks_logits(self) -> bool:
         """Whether cells are those of logits; several classes are ranked by their softmax."""
         return self.from_logits and self.task != "multiclass"
@@ -116,7 +122,7 @@ class Ranking(Counting):
         and positives of the foreground, as for ``"class"``.
         """
         table = counts[..., : self.cells - 3]
-        if self.positive == "right" and self.task == "binary":
+        if self.folds:
             table = torch.zeros_like(table).index_add_(-1, self._folding(counts), table)
         return table.reshape(*counts.shape[:-1], self.tables, self.resolution, 2)
 
@@ -143,7 +149,8 @@ class Ranking(Counting):
 
         See ``cells.Edges``; no device waits.
         """
-        of_dtypes = torch.from_numpy(_edges(self.resolution, self.ranks_logits)).to(counts.device)
+        of_dtypes = torch.from_numpy(_edges(self.resolution, self.ranks_logits, self.folds))
+        of_dtypes = of_dtypes.to(counts.device)
         halves = (self.halves(counts) > 0).any()
         if counts.device.type == "cpu":
             lowest, exact, cut = of_dtypes[int(halves)]
@@ -151,26 +158,15 @@ class Ranking(Counting):
             lowest, exact, cut = of_dtypes.index_select(0, halves.long().view(1)).squeeze(0)
         return exact.where((self.rounded(counts) == 0).all(), lowest), cut
 
-    def check_thresholds(self) -> None:
-        """Raise where tables are folded, as their cells have no edges."""
-        if self.positive == "right" and self.task == "binary":
-            raise ValueError(
-                "`positive='right'` has no thresholds where there is one score a pixel. Pass both "
-                "probabilities: `torch.stack([1 - p, p], 1)` with `num_classes=2`."
-            )
-
-    def check(self, counts: Tensor, pixels: Pixels | None = None) -> None:
+    def check(self, counts: Tensor) -> None:
         """Raise for bad pixels, and for fp16 scores among others."""
-        from segmetrics.probabilities import messages
-
-        raise_if_bad(self.bad(counts), self, pixels, messages(self))
+        raise_if_bad(self.bad(counts), self, messages=messages(self))
         self.check_dtypes(counts)
 
     def check_dtypes(self, *counts: Tensor) -> None:
         """Raise if together these counted fp16 scores and others."""
-        halves, others = (
-            sum(int(kind(each).sum()) for each in counts) for kind in (self.halves, self.others)
-        )
+        each = (one[..., self.cells - 2 : self.cells].reshape(-1, 2).tolist() for one in counts)
+        halves, others = map(sum, zip(*chain(*each), strict=True))
         if halves and others:
             raise ValueError(
                 f"`preds` were float16 for {halves} of {halves + others} scores, which have cells "
@@ -179,9 +175,10 @@ class Ranking(Counting):
 
 
 @cache
-def _edges(cells: int, from_logits: bool) -> NDArray[np.float64]:
+def _edges(cells: int, from_logits: bool, folds: bool) -> NDArray[np.float64]:
     """The edges of cells of other scores and of fp16 scores ``(2, 3, cells)``."""
-    both = [edges(cells, from_logits=from_logits, halves=halves) for halves in (False, True)]
+    of = edges_of_confidences if folds else edges
+    both = [of(cells, from_logits=from_logits, halves=halves) for halves in (False, True)]
     return np.array(both)
 
 
@@ -220,8 +217,8 @@ def count_cells(preds: Tensor, target: Tensor, ranking: Ranking, *, check: bool 
 def _count(preds: Tensor, target: Tensor, ranking: Ranking, check: bool) -> Tensor:
     pixels = read_scores(preds, target, ranking)
     counts = _backend(pixels, ranking)
-    if check or counts.device.type == "cpu":
-        ranking.check(counts, pixels)
+    if check or counts.device.type == "cpu":  # a batch has one dtype
+        raise_if_bad(ranking.bad(counts), ranking, pixels, messages(ranking))
     return counts
 
 

@@ -36,8 +36,8 @@ Args:
     from_logits: whether scores are logits instead of probabilities.
     positive: ``"class"`` ranks every class against the rest. ``"right"`` asks whether the
         prediction is right and ranks it by its confidence, the largest of the probabilities:
-        misclassification detection. For ``task="binary"`` that is max(p, 1 - p), and scores alone
-        can be read off, no thresholds; not for ``"multilabel"``.
+        misclassification detection. For ``task="binary"`` that is max(p, 1 - p), and thresholds
+        are such confidences; not for ``"multilabel"``.
     cells: from 2 to 2**16. Fewer take less memory: they are of equal width in
         ``arcsin(sqrt(p))``.
     upsample: ``"bilinear"`` or ``"nearest"`` resizes scores, logits before their softmax, to the
@@ -210,7 +210,6 @@ def points_recipe(
 ) -> PointsRecipe:
     """A curve over all thresholds."""
     recipe = curve_recipe(curves.auroc, num_classes, **arguments)
-    recipe.ranking.check_thresholds()
     return PointsRecipe(recipe.ranking, recipe.value, recipe.average, None, parts)
 
 
@@ -340,5 +339,4 @@ def best_recipe(
     """A score at the threshold that is best for it."""
     one_of("score", score, tuple(curves.FORMULAS))
     recipe = curve_recipe(partial(curves.over_thresholds, score=score), num_classes, **arguments)
-    recipe.ranking.check_thresholds()
     return BestRecipe(recipe.ranking, recipe.value, recipe.average, None, score)

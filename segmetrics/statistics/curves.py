@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from segmetrics.probabilities import curves
-from segmetrics.probabilities.cells import edges
+from segmetrics.probabilities.cells import edges, edges_of_confidences
 from segmetrics.scores import Statistics
 from segmetrics.statistics.resampled import ImageId, Resampled
 from segmetrics.statistics.tables import Tabular
@@ -50,6 +50,7 @@ class CurveCounts(Tabular, Resampled):
         score: the score of the best threshold, see ``BestThreshold``.
         from_logits: whether the cells are those of logits.
         halves: whether the cells are those of fp16.
+        of_confidences: whether the cells are those of the confidence max(p, 1 - p) of one score.
     """
 
     tables: Tensor
@@ -59,6 +60,7 @@ class CurveCounts(Tabular, Resampled):
     score: str = "dice"
     from_logits: bool = False
     halves: bool = False
+    of_confidences: bool = False
 
     def image_counts(self) -> CurveCounts:
         """The table itself: statistics call this method of a metric."""
@@ -108,6 +110,10 @@ class CurveCounts(Tabular, Resampled):
         """True, except for false positive rates."""
         return not score.startswith("FPR95")
 
+    def is_quality(self, score: str) -> bool:
+        """True, except for thresholds."""
+        return not score.startswith("best_threshold")
+
     def columns(self) -> dict[str, list[Any]]:
         """One row an image: its own scores."""
         labels = list(range(len(self))) if self.ids is None else list(self.ids)
@@ -127,8 +133,9 @@ class CurveCounts(Tabular, Resampled):
 
     @property
     def _cut(self) -> Tensor:
-        of_cells = edges(self.tables.shape[2], from_logits=self.from_logits, halves=self.halves)
-        return torch.from_numpy(of_cells.cut)
+        of = edges_of_confidences if self.of_confidences else edges
+        cells = self.tables.shape[2]
+        return torch.from_numpy(of(cells, from_logits=self.from_logits, halves=self.halves).cut)
 
     def _chosen(self, score: str) -> tuple[str, Callable[[Tensor], Tensor]]:
         """A key without its class, and the function that selects or averages ``(..., C)``."""

@@ -106,8 +106,10 @@ class Resampled(Protocol):
     def signature(self) -> Mapping[str, object]:
         """The classes and settings that must be equal between models that are compared."""
         settings: Any = self
-        names = {field.name for field in fields(settings)} - {"ids", *_by_image(self)}
-        return {name: getattr(self, name) for name in sorted(names)}
+        parts = _by_image(self)
+        names = {field.name for field in fields(settings)} - {"ids", *parts}
+        shapes = {f"{name}.shape[1:]": tuple(part.shape[1:]) for name, part in parts.items()}
+        return {name: getattr(self, name) for name in sorted(names)} | shapes
 
 
 class KeepsImages(Protocol):
