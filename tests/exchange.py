@@ -24,6 +24,7 @@ class Functions:
         self.checkout = checkout
         self.of_code: dict[tuple[str, CodeType], list[FunctionType]] = {}
         self.kernels: list[CPUDispatcher] = []
+        gc.unfreeze()  # what is frozen is not listed
         for found in gc.get_objects():
             if type(found) is FunctionType:
                 key = found.__code__.co_filename, found.__code__

@@ -187,10 +187,30 @@ def test_infinite_losses_are_shown_and_refused_as_the_score(root: Path, tmp_path
 
 
 @pytest.mark.parametrize(
+    ("high", "message"),
+    [(1, "No probability is above 0.0059"), (255, "Every probability is 0 or 1")],
+)
+def test_masks_among_the_models_are_told(
+    root: Path, tmp_path: Path, high: int, message: str
+) -> None:
+    (tmp_path / "masks").mkdir()
+    for i in range(IMAGES):
+        labels = np.load(root / "good" / f"{i}.npy") > 0.5
+        Image.fromarray((high * labels).astype(np.uint8)).save(tmp_path / "masks" / f"{i}.png")
+    models = f"good={root / 'good'}", f"masks={tmp_path / 'masks'}"
+    for folders in (["compare", root / "targets", *models],
+                    ["evaluate", tmp_path / "masks", root / "targets"]):  # fmt: skip
+        done = run(*folders, "--binary", "--probabilities")
+        assert done.exit_code == 0, done.output
+        assert message in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--score", "ECE"], "Other scores need --objects, --surfaces or --probabilities."),
         (["--probabilities", "--score", "AUC"], "Or one of ECE, MCE, ACE, brier, NLL, AUROC"),
+        (["--probabilities", "--score", "best_threshold"], "neither better nor worse"),
         (["--from-logits"], "--from-logits is of scores: give --probabilities, too."),
         (["--region-channels"], "--region-channels means nothing without --probabilities."),
     ],

@@ -94,13 +94,15 @@ def score_key(score: str, settings: Settings) -> str:
     Raises:
         ValueError: no score has that name.
     """
-    keys = [
-        key
+    keys = {
+        key: table.is_quality(key)
         for extra in settings.extras
         for table in tables_of(extra, None, (), Warnings())
         for key in table.keys()  # noqa: SIM118  # a table is no mapping
-    ]
+    }
     if score in keys:
+        if not keys[score]:
+            raise ValueError(f"--score {score}: more of it is neither better nor worse.")
         return score
     key, names = KEYS_OF_IMAGES.get(score, score), tuple(settings.space.names)
     none = torch.zeros(0, len(names), dtype=torch.int64)

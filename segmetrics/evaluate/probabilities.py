@@ -156,9 +156,8 @@ class Probabilities:
         scores = {key: _mean([rows[row][key] for row in of_classes]) for key in KEYS}
         if together:
             scores |= {key: rows[0][key] for key in OF_BINS} | {"best_threshold": nan}
-        lowest, _, cut = edges(self.cells, from_logits=logits, halves=False)
-        if not together and not logits:
-            self._warn_of_labels(cells.sum((0, 1)), lowest, evaluation)
+        _, _, cut = edges(self.cells, from_logits=logits, halves=False)
+        self._warn_of_labels(cells, evaluation.warnings)
         figures = []
         for row, name in enumerate(names):
             figures += _figures(name, bins[:, row].sum(0), cells[:, row].sum(0), cut)
@@ -188,6 +187,7 @@ class Probabilities:
         """The bins and the cells of the images, for comparisons."""
         if values is None:
             values = np.zeros((0, len(self._rows_are), 3 * BINS + 3 + 2 * self.cells), np.int64)
+        self._warn_of_labels(self._parts(values)[2], warnings)
         return self._tables(values, tuple(names), *self._averaged)
 
     @property
@@ -225,14 +225,22 @@ class Probabilities:
             ),
         ]
 
-    def _warn_of_labels(self, cells: Any, lowest: Array, evaluation: Evaluation) -> None:
-        """Warn where files look like label maps of 0 and 1."""
-        used = np.flatnonzero(cells.any(-1).numpy())
-        if len(used) and lowest[used[-1]] < LEAST and cells[:, 1].any():
-            evaluation.warnings.add(
-                f"No probability is above {LEAST:.4f}. Do files hold labels, 0 and 1? Label maps "
-                "are scored without --probabilities."
+    def _warn_of_labels(self, cells: Any, warnings: Warnings) -> None:
+        """Warn where files of the foreground look like label maps."""
+        from segmetrics.probabilities.cells import edges
+
+        if self.logits or self.space is not None:
+            return
+        both = cells.sum((0, 1))
+        lowest, used = edges(self.cells, from_logits=False, halves=False).lowest, both.sum(-1)
+        used = np.flatnonzero(used.numpy())
+        scored = "Label maps are scored without --probabilities."
+        if len(used) and lowest[used[-1]] < LEAST and both[:, 1].any():
+            warnings.add(
+                f"No probability is above {LEAST:.4f}. Do files hold labels, 0 and 1? {scored}"
             )
+        elif len(used) and {0, self.cells - 1}.issuperset(used.tolist()):
+            warnings.add(f"Every probability is 0 or 1. Do files hold masks of 0 and 255? {scored}")
 
     def _parts(self, values: Array) -> tuple[Any, Any, Any]:
         """Bins ``(N, C, bins, 3)``, three sums ``(N, C)`` and cells ``(N, C, cells, 2)``."""

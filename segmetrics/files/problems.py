@@ -64,7 +64,8 @@ KINDS: dict[Kind, tuple[str, str]] = {
         "masks with several channels",
         "A mask holds one label a pixel. Convert its colours to indices: save it as a palette or "
         "greyscale image whose values are the labels. Colours are read by --labels with a file "
-        "that gives the classes' colours.",
+        "that gives the classes' colours. Scores of classes are read by --probabilities with "
+        "--num-classes or --labels, classes first.",
     ),
     "values": (
         "masks whose values are no labels",
@@ -89,7 +90,8 @@ KINDS: dict[Kind, tuple[str, str]] = {
     ),
     "sizes": (
         "pairs of different sizes",
-        "Resize predictions to their targets' size, by nearest neighbour.",
+        "Resize predictions to their targets' size: label maps by nearest neighbour, probabilities "
+        "linearly. Files of --probabilities with a channel a class need --num-classes or --labels.",
     ),
     "axes": (
         "pairs whose axes are reversed",

@@ -36,8 +36,8 @@ class ProbabilityMetric(SumMetric):
     and the sums of squared errors and log losses, in multiples of 2**-24. That leaves room for
     2**38 pixels, and values are equal bit by bit over batches and processes, whatever the order.
     Probabilities are computed in fp32. Without numba, CPUs take torch's softmax and sigmoid, whose
-    last bit may depend on the size and the layout of a batch. Metrics with equal settings share one state in a
-    ``MetricCollection``.
+    last bit may depend on the size and the layout of a batch. Metrics with equal settings share one
+    state in a ``MetricCollection``.
 
     Inputs of ``update`` and ``forward``:
         ``preds``: scores ``(N, C, ...)`` in fp32, fp64, fp16 or bf16. Binary: ``(N, ...)`` or
