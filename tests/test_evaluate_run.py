@@ -28,7 +28,7 @@ from typer.testing import CliRunner, Result
 
 from benchmarks.mask_folders import write_cityscapes
 from commands import finish, limit_files, limit_memory, start, use_threads
-from segmetrics.evaluate import workers
+from segmetrics.evaluate import iiou, workers
 from segmetrics.evaluate.checkpoint import Checkpoint, digests
 from segmetrics.evaluate.command import app
 from segmetrics.evaluate.counter import Counted, Counter
@@ -947,6 +947,18 @@ def test_instances_are_looked_for_under_the_names_of_cityscapes_only(
     assert done.exit_code == 2
     assert "targets without a mask of instance ids: 3" in done.stderr
     assert f"{pairs[1] / '1.png'}: there is no 1.png" in done.stderr
+
+
+@pytest.mark.parametrize(("instance", "label"), [(33001, None), (34000, 34), (65535, 65)])
+def test_an_instance_has_a_label_of_cityscapes(instance: int, label: int | None) -> None:
+    pixels = np.full((4, 5), 26, np.uint8)
+    instances = np.full((4, 5), instance, np.uint16)
+    if label is None:
+        of_bicycles = iiou.count(pixels, pixels, instances)[0][list(iiou.SIZES).index(33)]
+        assert of_bicycles.tolist() == pytest.approx([0, iiou.SIZES[33]])  # all are missed
+    else:
+        with pytest.raises(ValueError, match=f"instance {instance} has the label {label}, which"):
+            iiou.count(pixels, pixels, instances)
 
 
 def test_every_column_is_that_of_scikit_learn(tmp_path: Path) -> None:
