@@ -36,7 +36,7 @@ CELLS = 2**16
 
 
 @kernel
-def contiguous_label_codes(
+def label_codes(
     labels: Array,
     base: int,
     sizes: Int64Array,
@@ -50,43 +50,24 @@ def contiguous_label_codes(
     codes_of_others: Codes,
     codes: Codes,
 ) -> None:
-    """Codes of contiguous labels: those up to ``last`` are their own, ``others`` have theirs."""
-    k = 0
-    for row in range(box[0], box[1]):
-        start = base + _row_offset(row, sizes, strides)
-        for first in range(box[2], box[3], LABELS):
-            n = min(LABELS, box[3] - first)
-            values, out = labels[start + first : start + first + n], codes[k : k + n]
-            _code(values, last, negative, too_large, others, codes_of_others, out)
-            k += n
+    """Codes of labels: those up to ``last`` are their own, ``others`` have theirs.
 
-
-@kernel
-def strided_label_codes(
-    labels: Array,
-    base: int,
-    sizes: Int64Array,
-    strides: Int64Array,
-    step: int,
-    box: Box,
-    last: int,
-    negative: int,
-    too_large: int,
-    others: Array,
-    codes_of_others: Codes,
-    codes: Codes,
-) -> None:
-    """``contiguous_label_codes`` of labels ``step`` apart, which are gathered first."""
+    Labels that are not contiguous are gathered first.
+    """
     gathered = np.empty(LABELS, labels.dtype)
     k = 0
     for row in range(box[0], box[1]):
         start = base + _row_offset(row, sizes, strides)
         for first in range(box[2], box[3], LABELS):
             n = min(LABELS, box[3] - first)
-            place, values, out = start + first * step, gathered[:n], codes[k : k + n]
-            for i in range(n):
-                values[i] = labels[np.uintp(place + i * step)]
-            _code(values, last, negative, too_large, others, codes_of_others, out)
+            place = start + first * step
+            if step == 1:
+                values = labels[place : place + n]
+            else:
+                values = gathered[:n]
+                for i in range(n):
+                    values[i] = labels[np.uintp(place + i * step)]
+            _code(values, last, negative, too_large, others, codes_of_others, codes[k : k + n])
             k += n
 
 

@@ -81,12 +81,8 @@ def label_reader(
     maps = Maps.of(labels, sizes, strides)
     meaning, table = _meaning(counting, labels.dtype, maps.flat.dtype, target)
 
-    kernel: Any = cpu_kernels.strided_label_codes
-    if maps.step == 1:
-        kernel = cpu_kernels.contiguous_label_codes
-
     def read(box: Box, out: Array) -> None:
-        kernel(
+        cpu_kernels.label_codes(
             maps.flat,
             maps.base(box),
             maps.sizes,

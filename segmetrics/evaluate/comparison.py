@@ -17,6 +17,7 @@ from segmetrics import report
 from segmetrics.evaluate import circumstances
 from segmetrics.evaluate.extras import Row
 from segmetrics.evaluate.metadata import GroupOf, Groups
+from segmetrics.evaluate.models import SameImages
 from segmetrics.evaluate.outputs import STANDARD_OUTPUT, table_csv
 from segmetrics.evaluate.subgroups import Subgroups
 from segmetrics.evaluate.warnings import Warnings
@@ -60,6 +61,7 @@ class Comparison:
     """Several models by one score; what the score is of is said by the classes made of this one.
 
     Args:
+        models: what was counted.
         score: the score, as ``statistics.ranking`` knows it.
         level: that of intervals and tests.
         warnings: what looks wrong.
@@ -67,6 +69,7 @@ class Comparison:
         groups: what is drawn and exchanged as one; None for images.
     """
 
+    models: SameImages
     score: str
     level: float
     warnings: Warnings
@@ -78,16 +81,6 @@ class Comparison:
     @property
     def counts(self) -> Mapping[str, Resampled]:
         """The tables with one row an image that have the score, by model."""
-        raise NotImplementedError
-
-    @property
-    def left_out(self) -> Sequence[tuple[str, Problem]]:
-        """What could not be scored, by model."""
-        raise NotImplementedError
-
-    @property
-    def dropped(self) -> Sequence[str]:
-        """The images that are left out of all models for it."""
         raise NotImplementedError
 
     @property
@@ -158,7 +151,7 @@ class Comparison:
     @property
     def problems(self) -> list[Problem]:
         """What could not be scored."""
-        return [problem for _, problem in self.left_out]
+        return [problem for _, problem in self.models.left_out]
 
     @cached_property
     def ranking(self) -> Ranking:
@@ -363,7 +356,7 @@ class Comparison:
             table.print(console)
         for note in self.notes:
             console.print(escape(note))
-        dropped = self.dropped
+        dropped = self.models.dropped
         some = ", ".join(dropped[:LISTED]) + (", …" if len(dropped) > LISTED else "")
         heading = f"left out of all models: {counted(len(dropped), 'image')}"
         heading += f" ({some})" if dropped else ""
@@ -389,9 +382,9 @@ class Comparison:
                 "notes": self.notes,
                 "left_out": [
                     {"model": model, **circumstances.of_json(problem)}
-                    for model, problem in self.left_out
+                    for model, problem in self.models.left_out
                 ],
-                "dropped": self.dropped,
+                "dropped": self.models.dropped,
                 "warnings": list(self.warnings),
                 **self.run,
             },

@@ -17,17 +17,23 @@ from segmetrics.evaluate.workers import Progress, number_of_workers, outcomes
 from segmetrics.files import Match, Pair, Problem
 
 
-@dataclass(frozen=True)
-class Models:
-    """The evaluations of all models, on the same images.
+@dataclass(frozen=True, kw_only=True)
+class SameImages:
+    """Several models on the same images.
 
     ``left_out`` is what cannot be scored, by model, and ``dropped`` the images that are left out of
     all models for it.
     """
 
-    evaluations: Mapping[str, Evaluation]
     left_out: Sequence[tuple[str, Problem]]
     dropped: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models(SameImages):
+    """The evaluations of all models."""
+
+    evaluations: Mapping[str, Evaluation]
 
 
 def evaluate_models(
@@ -100,7 +106,9 @@ def evaluate_models(
         evaluations[model] = ledger.evaluation(
             those, left_out=[], warnings=of_model, seconds=seconds, workers=workers, processes=1
         )
-    return Models(evaluations, sorted(problems), sorted(every - scored))
+    return Models(
+        evaluations=evaluations, left_out=sorted(problems), dropped=sorted(every - scored)
+    )
 
 
 def _plan(

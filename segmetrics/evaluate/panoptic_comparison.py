@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from segmetrics.evaluate.comparison import Comparison
+from segmetrics.evaluate.models import SameImages
 from segmetrics.evaluate.panoptic import count, plan
 from segmetrics.evaluate.segments import Format, SegmentSettings
 from segmetrics.evaluate.settings import NotScored
@@ -22,17 +23,11 @@ from segmetrics.files import Pair, Problem
 from segmetrics.statistics import PanopticCounts, ScoreDifferences
 
 
-@dataclass(frozen=True)
-class PanopticModels:
-    """The segments of every image by model.
-
-    ``left_out`` is what cannot be scored, by model, and ``dropped`` the images that are left out of
-    all models for it.
-    """
+@dataclass(frozen=True, kw_only=True)
+class PanopticModels(SameImages):
+    """The segments of every image by model."""
 
     tables: Mapping[str, PanopticCounts]
-    left_out: Sequence[tuple[str, Problem]]
-    dropped: Sequence[str]
     seconds: float
     workers: int
 
@@ -51,16 +46,6 @@ class PanopticComparison(Comparison):
     def counts(self) -> Mapping[str, PanopticCounts]:
         """The segments of every image by model."""
         return self.models.tables
-
-    @property
-    def left_out(self) -> Sequence[tuple[str, Problem]]:
-        """What could not be scored, by model."""
-        return self.models.left_out
-
-    @property
-    def dropped(self) -> Sequence[str]:
-        """The images that are left out of all models for it."""
-        return self.models.dropped
 
     @property
     def run(self) -> dict[str, float]:
@@ -168,8 +153,13 @@ def count_models(
         )
         for name, of_model in counts.items()
     }
-    seconds, number = time.monotonic() - begin, number_of_workers(workers, len(format_.names), 1)
-    return PanopticModels(tables, sorted(problems), sorted(every - {*scored}), seconds, number)
+    return PanopticModels(
+        tables=tables,
+        left_out=sorted(problems),
+        dropped=sorted(every - {*scored}),
+        seconds=time.monotonic() - begin,
+        workers=number_of_workers(workers, len(format_.names), 1),
+    )
 
 
 def _check_score(score: str, format_: Format) -> None:

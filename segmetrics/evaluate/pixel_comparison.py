@@ -15,7 +15,6 @@ from segmetrics.evaluate.model_scores import ModelScores
 from segmetrics.evaluate.models import Models
 from segmetrics.evaluate.settings import BINARY, Evaluation
 from segmetrics.evaluate.writing import counted
-from segmetrics.files import Problem
 from segmetrics.labels import LabelSpace
 from segmetrics.statistics import (
     ClassDifferences,
@@ -55,16 +54,6 @@ class PixelComparison(Comparison):
     def counts(self) -> Mapping[str, Resampled]:
         """The tables that have the score."""
         return self.of_models.counts
-
-    @property
-    def left_out(self) -> Sequence[tuple[str, Problem]]:
-        """What could not be scored, by model."""
-        return self.models.left_out
-
-    @property
-    def dropped(self) -> Sequence[str]:
-        """The images that are left out of all models for it."""
-        return self.models.dropped
 
     @property
     def run(self) -> dict[str, float]:
