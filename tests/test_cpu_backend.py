@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
@@ -120,6 +120,8 @@ def test_scores_are_compared_with_the_threshold_in_their_precision(
 
 
 @given(st.tuples(*[st.integers(1, 90)] * 4), st.integers(1, 3))
+@example((1, 60, 60, 60), 2)  # all fits
+@example((60, 1, 60, 60), 2)
 def test_boxes_are_few_and_small_and_as_many_for_every_thread(
     drawn: tuple[int, int, int, int], threads: int
 ) -> None:

@@ -119,6 +119,19 @@ def test_forward_returns_the_batch_alone_and_adds_it(new: Callable[[], Any]) -> 
     assert metric.update_count == 3
 
 
+def test_a_step_that_syncs_gives_the_metric_back_its_own_state() -> None:
+    labels = torch.tensor([[0, 1, 1]])
+    metric = ConfusionMatrix(
+        2,
+        dist_sync_on_step=True,
+        dist_sync_fn=lambda state, group: [state, state],
+        distributed_available_fn=lambda: True,
+    )
+    for step in (1, 2):
+        assert metric(labels, labels).trace() == 6
+        assert metric._states[0].sum() == 3 * step
+
+
 def test_reset_forgets_everything(new: Callable[[], Any]) -> None:
     metric = new()
     metric(*batch(metric, 0))
