@@ -28,6 +28,8 @@ from segmetrics.evaluate.settings import NotScored, Settings
 from segmetrics.files import ClassFiles, MaskError, Pair, png_files
 from test_files_png import filtered, png_of
 
+pytest.importorskip("imagecodecs")  # whose functions the kernel calls
+
 THREE = Settings(LabelSpace([*"abc"], ignore_index=255))
 SIZE = 12, 20
 
