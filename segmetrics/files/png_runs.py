@@ -21,8 +21,6 @@ from segmetrics.files.png_kernels import PAETH, UP, WORD, ZEROS, load, undo
 Runs = NDArray[np.int32]
 #: Bytes of a pixel, and of what is compared at once: of 24 pixels, and of 8.
 RGB, BLOCK, FEW = 3, 72, 24
-
-
 #: Bytes of a file, and of its filtered rows, that are read this way at most. Memory that is not
 #: written to takes none.
 MOST = 2**26
