@@ -74,6 +74,10 @@ def auroc_bounds(table: Array, max_fpr: float = 1.0) -> tuple[Array, Array]:
 
 def _area(curve: Curve, max_fpr: float, height: float | None) -> Array:
     """The area under a ROC curve that crosses each cell at a share of its height, or straight."""
+    if max_fpr == 1:  # nothing is cut off
+        above = curve.tp + curve.hits * (0.5 if height is None else height)
+        area = (curve.alarms * above).sum(-1)
+        return area / curve.negatives[..., 0] / curve.positives[..., 0]
     xp = namespace(curve.tp)
     left, width = curve.fp / curve.negatives, curve.alarms / curve.negatives
     seen = xp.clip(max_fpr - left, 0, None)
@@ -83,8 +87,6 @@ def _area(curve: Curve, max_fpr: float, height: float | None) -> Array:
     else:
         share = xp.full_like(seen, height)
     area = (seen * (curve.tp + curve.hits * share) / curve.positives).sum(-1)
-    if max_fpr == 1:
-        return area
     chance = max_fpr**2 / 2
     return (1 + (area - chance) / (max_fpr - chance)) / 2
 
