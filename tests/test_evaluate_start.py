@@ -19,6 +19,8 @@ from benchmarks.mask_folders import write_cityscapes, write_voc
 from segmetrics import BoundaryIoU, ConfusionMatrix, LabelSpace, SegmentationMetrics, labels
 from segmetrics.evaluate import workers
 
+pytest.importorskip("typer")
+
 #: Packages that take longer to import than a small folder takes to count.
 HEAVY = "torch", "torchmetrics", "scipy.linalg", "plotly", "jinja2", "pandas", "matplotlib"
 SCRIPT = """

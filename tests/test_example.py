@@ -16,6 +16,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torchvision.datasets import VOCSegmentation
 
+pytest.importorskip("pytorch_lightning")
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 write_scenes = runpy.run_path(str(EXAMPLES / "voc_scenes.py"))["write_scenes"]
 VOC_COLOURS = {  # as published in VOC's development kit

@@ -74,6 +74,7 @@ def test_every_filter_gives_the_stored_values(
     block: int,
     seed: int,
 ) -> None:
+    pytest.importorskip("imagecodecs")
     (color, bits), rng = kind, np.random.default_rng(seed)
     samples = COLORS[color]
     few = rng.integers(0, 2**bits, 3)  # flat areas, so that zeros stand in line
@@ -174,6 +175,7 @@ def test_segments_of_larger_files_are_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of one byte more than what the kernel reads, in the file or its rows; and without it."""
+    pytest.importorskip("imagecodecs")
     path, noise = tmp_path / "a.png", np.random.default_rng(2).integers(0, 2**24, (40, 7))
     for ids in (noise, np.zeros((40, 7), int)):
         Image.fromarray(as_colors(ids)).save(path)
@@ -248,6 +250,8 @@ def test_the_memory_of_one_image_serves_the_next(tmp_path: Path) -> None:
 def test_sound_images_need_no_other_decoder(
     color: int, bits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("imagecodecs")
+
     def other(*_: object) -> None:
         raise AssertionError("decoded by a library, which takes five times as long")
 

@@ -534,6 +534,7 @@ LIGHTNING = """
 
 
 def test_lightnings_padding_sampler_on_two_ranks_gives_the_result_of_one(tmp_path):
+    pytest.importorskip("pytorch_lightning")
     script, data, out = (tmp_path / name for name in ("validate.py", "data", "out"))
     script.write_text(textwrap.dedent(LIGHTNING))
     torch.save((*maps(), names(7)), data)

@@ -606,6 +606,7 @@ def test_import_loads_nothing_beyond_torch_and_torchmetrics(imported: list[str])
 
 
 def test_the_command_does_not_wait_for_torchmetrics() -> None:
+    pytest.importorskip("typer")
     pytest.importorskip("numba")
     code = "import sys, segmetrics.evaluate.command; sys.exit('torchmetrics' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == 0
