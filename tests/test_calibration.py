@@ -598,7 +598,7 @@ def test_arguments_that_mean_nothing_are_refused(make: Any, message: str) -> Non
 
 def test_one_temperature_is_a_sequence_of_one() -> None:
     with pytest.raises(TypeError, match="`temperatures` must be a sequence of numbers, got 2"):
-        NegativeLogLikelihood(3, from_logits=True, temperatures=2)  # type: ignore[arg-type]
+        NegativeLogLikelihood(3, from_logits=True, temperatures=2)  # type: ignore[arg-type]  # what is refused
 
 
 def test_sums_that_may_have_overflowed_raise() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,7 +58,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Comparison:
+class Comparison(ABC):
     """Several models by one score; what the score is of is said by the classes made of this one.
 
     Args:
@@ -79,18 +80,18 @@ class Comparison:
     # --- what there is to compare -----------------------------------------------------------------
 
     @property
+    @abstractmethod
     def counts(self) -> Mapping[str, Resampled]:
         """The tables with one row an image that have the score, by model."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def run(self) -> dict[str, float]:
         """How much was counted, and how, for the JSON: at least ``images_scored``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def how_fast(self) -> str:
         """The amount of data, and the time it took."""
-        raise NotImplementedError
 
     @property
     def of_image(self) -> str:
