@@ -366,7 +366,7 @@ class Checkout:
             return set()
         stale = self.stale_kernels(mutant)
         modules = "|".join(file.stem for file in stale)
-        imports = re.compile(rf"^from segmetrics\.[^()\n]*\b({modules})\b", re.M)
+        imports = re.compile(rf"^ *from segmetrics\.[^()\n]*\b({modules})\b", re.M)
         names, found = re.compile(rf"\b({'|'.join(kernels)})\b"), set[tuple[str, int]]()
         for file in {*(self.path / "segmetrics").rglob("*.py")} - stale:
             text = file.read_text("utf-8")
