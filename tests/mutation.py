@@ -5,9 +5,10 @@
 copies the checkout, changes one expression of a part at a time, runs the tests of that part, and
 prints the changes that survive. A survivor is either a missing test or equivalent; those that were
 found to be equivalent are listed, with the reason, in ``equivalent_mutants.txt``. The draw is the
-same for the same ``--seed``, and the first 100 of 300 are those of 100; ``CI=1`` is set, so that
-the tests draw the inputs that CI draws. ``--seconds`` limits the tests of a change: survivors are
-found in less time, and may be noticed by the tests that were left out.
+same for the same ``--seed``, the first 100 of 300 are those of 100, and edits of other lines do not
+change their order; ``CI=1`` is set, so that the tests draw the inputs that CI draws. ``--seconds``
+limits the tests of a change: survivors are found in less time, and may be noticed by the tests that
+were left out.
 
 It is fast because a mutant is a fork of a process that has collected the tests: it exchanges the
 code of the changed function, and runs only tests that reach the changed line, quickest first.
@@ -27,7 +28,6 @@ import hashlib
 import importlib
 import os
 import pickle
-import random
 import re
 import resource
 import shutil
@@ -48,7 +48,7 @@ from typing import Any
 from coverage import Coverage
 
 from exchange import Functions
-from mutants import Mutant, equivalent_mutants, mutants_of
+from mutants import Mutant, drawn, equivalent_mutants, mutants_of
 from tracing import Recorded, Recorder, lines_of
 
 ROOT = Path(__file__).parents[1]
@@ -453,14 +453,14 @@ def main() -> None:
     sources = sorted(f for p in patterns.split() for f in Path("segmetrics").glob(p))
     tests = [f for name in names.split() for f in sorted(Path("tests").glob(f"test_{name}.py"))]
     every = [mutant for file in sources for mutant in mutants_of(file, file.read_text("utf-8"))]
-    random.Random(asked.seed).shuffle(every)
-    drawn = [m for m in every[asked.first : asked.mutants] if re.search(asked.match, str(m))]
+    some = drawn(every, asked.seed)[asked.first : asked.mutants]
+    chosen = [mutant for mutant in some if re.search(asked.match, str(mutant))]
     known = equivalent_mutants(ROOT / "tests" / "equivalent_mutants.txt")
-    tried = [mutant for mutant in drawn if not known(mutant)]
+    tried = [mutant for mutant in chosen if not known(mutant)]
     checkout.recorded = record([*tests, *sources], sources)
     number_of_tests = len(checkout.recorded.seconds)
     print(
-        f"{asked.part}: {len(drawn)} of {len(every)} mutants, {number_of_tests} tests", flush=True
+        f"{asked.part}: {len(chosen)} of {len(every)} mutants, {number_of_tests} tests", flush=True
     )
     sys.dont_write_bytecode = True  # of changed files
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
@@ -470,9 +470,9 @@ def main() -> None:
     found |= checkout.outcomes([m for m in tried if m not in found], checkout.imported)
     number = Counter(found.values())
     print(
-        f"{asked.part}: {len(drawn)} drawn, {number['noticed'] + number['stopped']} noticed "
+        f"{asked.part}: {len(chosen)} drawn, {number['noticed'] + number['stopped']} noticed "
         f"({number['stopped']} of them because a test died or hung), {number['survived']} not, "
-        f"{len(drawn) - len(tried)} equivalent"
+        f"{len(chosen) - len(tried)} equivalent"
     )
 
 
