@@ -367,7 +367,7 @@ class Checkout:
         stale = self.stale_kernels(mutant)
         modules = [(".".join(f.relative_to(self.path).parent.parts), f.stem) for f in stale]
         ways = "|".join(rf"{package}(\.{name}| import .*\b{name})\b" for package, name in modules)
-        imports = re.compile(rf"^from ({ways})", re.M)
+        imports = re.compile(rf"^ *from ({ways})", re.M)
         names, found = re.compile(rf"\b({'|'.join(kernels)})\b"), set[tuple[str, int]]()
         for file in (self.path / "segmetrics").rglob("*.py"):
             text = file.read_text("utf-8")
