@@ -192,7 +192,7 @@ def _box(inside: BoolArray, margin: int) -> tuple[slice, ...]:
 
 
 def _sides(inside: BoolArray, margin: int) -> Iterator[slice]:
-    for axis, length in enumerate(inside.shape):
+    for axis in range(inside.ndim):
         others = tuple(other for other in range(inside.ndim) if other != axis)
         (filled,) = np.nonzero(inside.any(others))
-        yield slice(max(0, filled[0] - margin), min(length, filled[-1] + 1 + margin))
+        yield slice(max(0, filled.min() - margin), filled.max() + margin + 1)
