@@ -13,9 +13,11 @@ from scipy import ndimage
 
 from segmetrics import surfaces
 from segmetrics.counting import BAD_KINDS, Counting
+from segmetrics.counting.codes import MOST_FAR
 from segmetrics.counting.cpu import BOX
 from segmetrics.counting.inputs import read
-from segmetrics.surfaces import cpu, host, maps, plain
+from segmetrics.labels import LabelSpace
+from segmetrics.surfaces import bands, cpu, distances, host, maps, plain
 from segmetrics.surfaces.elements import sizes
 from segmetrics.surfaces.maps import IGNORED_PIXEL, NO_CLASS, moves
 
@@ -110,6 +112,21 @@ def test_a_column_without_a_seed_is_none_however_flat_pixels_are() -> None:
     preds[1, 2] = target[2, 6] = True
     found = host.distances_of_masks(preds, target, "pixels", (1e-10, 1.0))
     assert (found.to_target.percentile(100), found.to_preds.percentile(100)) == (4, 4)
+
+
+def test_of_two_masks_the_larger_distance_and_the_mean_of_both_directions_are_given() -> None:
+    rng = np.random.default_rng(2)
+    few, many = rng.random((30, 30)) < 0.01, rng.random((30, 30)) < 0.1
+    for preds, target in ((few, many), (many, few)):
+        found = host.distances_of_masks(preds, target, "pixels", (1.0, 1.0))
+        pairs = np.linalg.norm(np.argwhere(preds)[:, None] - np.argwhere(target)[None], axis=-1)
+        there, back = pairs.min(1), pairs.min(0)
+        for percentile in (50, 95, 100):
+            both = np.percentile(there, percentile), np.percentile(back, percentile)
+            hausdorff = distances.hausdorff(found, percentile=percentile)
+            assert hausdorff.item() == pytest.approx(max(both), rel=1e-6)
+        mean = np.concatenate([there, back]).mean()
+        assert distances.average_distance(found) == pytest.approx(mean, rel=1e-6)
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (2.0, 0.3), (1.0, 1.0, 1.0), (0.2, 0.9, 1.7)])
@@ -212,6 +229,21 @@ def test_every_channel_of_masks_that_overlap_has_a_map(reader, size) -> None:
     for one, masks in zip(found, (preds, target), strict=True):
         expected = np.pad(masks[0] - 1, around, constant_values=NO_CLASS)
         np.testing.assert_array_equal(np.asarray(one), expected)
+
+
+@pytest.mark.parametrize("number", [3, MOST_FAR + 1])  # ids that no table has: few, too many
+def test_ids_of_any_number_are_the_labels_of_maps(number) -> None:
+    rng = np.random.default_rng(0)
+    ids = 10**6 + np.arange(number)
+    classes = {int(value): int(value) % 2 for value in ids}
+    space = LabelSpace(["a", "b"], ignore_index=7, id_to_class=classes, map_preds=True)
+    counting = surfaces.BandCounting(**vars(Counting.of(space)))
+    preds, target = rng.choice([7, *ids], (2, 20, 30))
+    found = bands.label_maps(preds, target, counting)
+    for one, values, void in zip(found, (preds, target), (NO_CLASS, IGNORED_PIXEL), strict=True):
+        expected = np.pad(np.where(values == 7, void, values % 2), 1, constant_values=NO_CLASS)
+        assert one.dtype == np.int32
+        np.testing.assert_array_equal(one, expected[None])
 
 
 @READERS

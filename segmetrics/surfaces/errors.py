@@ -164,8 +164,10 @@ def squared_distances(places: BoolArray, seeds: BoolArray, reach: int) -> Int32A
     for z in range(depth):
         for y in range(height):
             for x in range(width):
-                before = gap[z, y - 1, x] + 1 if y else reach + 1
-                gap[z, y, x] = 0 if seeds[z, y, x] else min(before, reach + 1)
+                if seeds[z, y, x]:
+                    gap[z, y, x] = 0
+                elif y:
+                    gap[z, y, x] = min(gap[z, y, x], gap[z, y - 1, x] + 1)
         for y in range(height - 2, -1, -1):
             for x in range(width):
                 gap[z, y, x] = min(gap[z, y, x], gap[z, y + 1, x] + 1)
