@@ -365,12 +365,13 @@ class Checkout:
         if not kernels:
             return set()
         stale = self.stale_kernels(mutant)
-        modules = "|".join(file.stem for file in stale)
-        imports = re.compile(rf"^ *from segmetrics\.[^()\n]*\b({modules})\b", re.M)
+        modules = [(".".join(f.relative_to(self.path).parent.parts), f.stem) for f in stale]
+        ways = "|".join(rf"{package}(\.{name}| import .*\b{name})\b" for package, name in modules)
+        imports = re.compile(rf"^ *from ({ways})", re.M)
         names, found = re.compile(rf"\b({'|'.join(kernels)})\b"), set[tuple[str, int]]()
-        for file in {*(self.path / "segmetrics").rglob("*.py")} - stale:
+        for file in (self.path / "segmetrics").rglob("*.py"):
             text = file.read_text("utf-8")
-            if imports.search(text):
+            if file in stale or imports.search(text):
                 numbered, path = enumerate(text.splitlines(), 1), str(file.relative_to(self.path))
                 found |= {(path, number) for number, line in numbered if names.search(line)}
         return found
@@ -387,17 +388,19 @@ class Checkout:
         for file in stale:
             lines = file.read_text("utf-8").splitlines()
             for node in ast.parse("\n".join(lines)).body:
-                if isinstance(node, ast.FunctionDef):
+                if isinstance(node, ast.FunctionDef) and "kernel" in map(
+                    ast.unparse, node.decorator_list
+                ):
                     of_node = range(node.lineno, (node.end_lineno or 0) + 1)
                     texts[node.name] = "\n".join(lines[line - 1] for line in of_node)
                     if file == self.path / mutant.file and mutant.line in of_node:
                         found.add(node.name)
-        while True:
+        more = found
+        while more:
             calls = re.compile(rf"\b({'|'.join(found)})\b")
             more = {name for name, text in texts.items() if calls.search(text)} - found
-            if not more:
-                return found
             found |= more
+        return found
 
     def stale_kernels(self, mutant: Mutant) -> set[Path]:
         """Files of kernels that may be compiled otherwise with a change."""

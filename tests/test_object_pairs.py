@@ -310,6 +310,17 @@ def test_runs_give_the_segments_of_their_map(size) -> None:
         np.testing.assert_array_equal(found.classes, expected.classes)
 
 
+def test_boxes_hold_segments_that_run_over_the_ends_of_rows_and_planes() -> None:
+    pixels = np.repeat([0, 1, 2, 3], [3, 4, 9, 8]).reshape(2, 3, 4)
+
+    def classify(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return values[:, 0], np.zeros(len(values), np.int64)
+
+    pairs = segment_pairs(pixels[..., None], pixels[..., None], classify, classify)
+    boxes = [[[x.min(), x.max()] for x in np.nonzero(pixels == one)] for one in range(4)]
+    assert pairs.target.boxes.tolist() == pairs.preds.boxes.tolist() == boxes
+
+
 def test_categories_and_ids_of_any_size_are_kept_distinct() -> None:
     """One number for both, of 64 bits, would have the first two equal."""
     pixels = np.array([[[0, 0], [2**32, 0], [0, 2**32 - 1], [0, 0]]])
