@@ -91,6 +91,18 @@ def test_the_worst_share_is_rounded_as_the_paper_rounds_it():
     )
 
 
+@pytest.mark.parametrize("percent", [1, 10, 35, 70, 100])
+def test_the_worst_share_of_many_weighted_images_is_that_of_the_images_drawn(percent: int) -> None:
+    rng = np.random.default_rng(percent)
+    quality, times = rng.permutation(300) + 1, rng.integers(0, 3, 300)
+    counts = counts_of(np.stack([quality, 0 * quality, 400 - quality], -1)[:, None])
+    images = np.sort(np.repeat(quality, times)) / 400
+    worst = images[: int(percent / 100 * len(images))]
+    weights = torch.from_numpy(times).double().unsqueeze(0)
+    found = statistic(f"mIoU_I_{percent}", counts)(weights)
+    assert found.item() == pytest.approx(worst.mean(), rel=1e-12)
+
+
 @pytest.mark.parametrize("method", ["percentile", "bca"])
 @pytest.mark.parametrize("score", ["mIoU_D", "mIoU_I", "mIoU_C_Q"])
 def test_intervals_agree_with_scipy_within_resampling_error(score, method):
