@@ -357,6 +357,8 @@ def test_results_print_as_people_write_them():
         ({"score": "iou/car"}, "no scored class. The classes: 0, 1, 2, 3"),
         ({"method": "normal"}, "`method` must be one of"),
         ({"level": 95}, "pass `level=0.95`"),
+        ({"level": 1}, r"`level` must be in \(0, 1\), got 1"),
+        ({"level": 0}, r"`level` must be in \(0, 1\), got 0"),
         ({"n_resamples": 0}, "`n_resamples` must be at least 1"),
         ({"groups": [0] * 5}, "40 long"),
         ({"groups": [0] * 40}, "at least two groups"),
@@ -365,6 +367,19 @@ def test_results_print_as_people_write_them():
 def test_a_mistaken_argument_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         confidence_interval(drawn(), **arguments)
+
+
+def test_ignored_classes_have_no_score_of_their_own():
+    keys = counts_of([[[1, 0, 0]] * 3], ignored=(1,)).keys()
+    of_classes = [f"{kind}/{c}" for kind in ("iou", "dice", "acc") for c in (0, 2)]
+    assert [key for key in keys if "/" in key] == of_classes
+
+
+def test_images_whose_targets_differ_are_named_by_their_ids():
+    a = named(drawn())
+    b = ImageCounts(a.tp, a.fp, a.fn + torch.eye(40, 4, dtype=torch.int64).roll(2, 0), a.ids)
+    with pytest.raises(ValueError, match="different targets in 4 images, image '0002' the first"):
+        compare(a, b)
 
 
 def test_groups_must_fit_the_way_images_are_named():
