@@ -1,6 +1,6 @@
 """Intervals and comparisons: against SciPy, against resampling by hand, and on known truths."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import log
 
@@ -15,6 +15,7 @@ from torch import Tensor
 import longhand
 from segmetrics.statistics import (
     KEYS,
+    CaseScores,
     ImageCounts,
     all_scores,
     best_temperature,
@@ -139,6 +140,22 @@ def test_bca_mends_what_percentile_leaves_skewed():
     plain = confidence_interval(counts, "mIoU_I_10")
     mended = confidence_interval(counts, "mIoU_I_10", method="bca")
     assert mended.high < plain.high  # the worst tenth of a resample is too good
+
+
+def test_bca_is_accelerated_by_the_skewness_of_the_jackknife():
+    """Efron and Tibshirani (1993), 14.15; resamples on both sides alike have no bias."""
+    jackknifed = torch.tensor([0, 0, 1, 5], dtype=torch.float64)
+    tails = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    resampled = torch.tensor([-1, 1], dtype=torch.float64)
+    found = _bca_tails(tails, torch.zeros(1, dtype=torch.float64), resampled, jackknifed)
+    acceleration = -scipy.stats.skew(jackknifed.numpy()) / (6 * 4**0.5)
+    z = scipy.stats.norm.ppf(tails.numpy())
+    assert found.tolist() == pytest.approx(scipy.stats.norm.cdf(z / (1 - acceleration * z)))
+
+
+def test_bca_of_images_that_are_all_alike_is_their_score():
+    found = confidence_interval(counts_of([[[1, 0, 1]]] * 5), "mIoU_I", method="bca")
+    assert (found.low, found.estimate, found.high) == (0.5, 0.5, 0.5)
 
 
 def test_bca_counts_resamples_equal_to_the_estimate_half():
@@ -380,6 +397,16 @@ def test_images_whose_targets_differ_are_named_by_their_ids():
     b = ImageCounts(a.tp, a.fp, a.fn + torch.eye(40, 4, dtype=torch.int64).roll(2, 0), a.ids)
     with pytest.raises(ValueError, match="different targets in 4 images, image '0002' the first"):
         compare(a, b)
+    with pytest.raises(ValueError, match="different targets in 4 images, image 2 the first"):
+        compare(replace(a, ids=None), replace(b, ids=None))
+
+
+def test_a_difference_of_infinite_scores_has_no_interval():
+    """Although resamples without the infinite image have a difference."""
+    hd = torch.tensor([torch.inf, 2, 3, 4], dtype=torch.float64).view(-1, 1, 1)
+    a, b = (CaseScores(one, ("hd",), ("liver",), torch.ones(4, 1)) for one in (hd, hd + 1))
+    found = compare(a, b, "hd", n_resamples=200)
+    assert np.isnan([found.difference, found.low, found.high]).all()
 
 
 def test_groups_must_fit_the_way_images_are_named():
