@@ -35,6 +35,15 @@ def ids() -> list[str]:
     return [f"{i}.png" for i in range(N)]
 
 
+def test_curves_over_other_targets_are_not_compared() -> None:
+    scores, target = drawn(0)
+    one, other = CurveImageScores(task="binary"), CurveImageScores(task="binary")
+    one.update(scores, target)
+    other.update(scores, target.index_fill(0, torch.tensor([3, 4]), 1))
+    with pytest.raises(ValueError, match="saw different targets in 2 images, image 3 the first"):
+        compare(one, other, "AP")
+
+
 def test_scores_over_all_images_are_those_of_their_pixels() -> None:
     scores, target = drawn(0)
     images = CurveImageScores(task="binary")

@@ -184,6 +184,12 @@ def test_a_subgroup_of_one_patient_has_its_score_without_an_interval():
     assert alone.estimate == pytest.approx(np.nanmean(counts.per_image("IoU")[56:].numpy()))
 
 
+def test_the_labels_as_they_are_count_as_one_more_permutation():
+    values = np.repeat([0.2, 0.9], 20)
+    result = slices(of_values(values), ["old"] * 20 + ["new"] * 20, "mIoU_I", n_resamples=99)
+    assert result.p_value == pytest.approx(1 / 100)
+
+
 def test_a_subgroup_of_two_images_has_an_interval():
     values = np.array([0.2, 0.6, 0.5, 0.5, 0.5])
     pair = slices(of_values(values), list("bbaaa"), "mIoU_I").by_group["b"]

@@ -386,6 +386,12 @@ def test_a_mistaken_argument_is_named(arguments, message):
         confidence_interval(drawn(), **arguments)
 
 
+def test_the_score_of_a_class_in_an_image_is_that_of_its_pixels():
+    counts = counts_of([[[3, 1, 0], [1, 2, 1]], [[5, 0, 0], [0, 0, 0]]])
+    assert counts.values("iou/1").tolist() == pytest.approx([1 / 4, np.nan], nan_ok=True)
+    assert counts.values("mIoU_I").tolist() == [(3 / 4 + 1 / 4) / 2, 1]
+
+
 def test_ignored_classes_have_no_score_of_their_own():
     keys = counts_of([[[1, 0, 0]] * 3], ignored=(1,)).keys()
     of_classes = [f"{kind}/{c}" for kind in ("iou", "dice", "acc") for c in (0, 2)]
