@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,12 @@ from segmetrics import (
     NegativeLogLikelihood,
     ProbabilityMetrics,
     functional,
+)
+from segmetrics.probabilities import count
+from segmetrics.probabilities.calibration import (
+    brier_recipe,
+    calibration_error_recipe,
+    nll_recipe,
 )
 from segmetrics.statistics import best_temperature
 
@@ -290,6 +297,25 @@ def test_multilabel_scores_every_channel_as_binary(score: str) -> None:
     pooled = function(logits, target, 5, average="micro", **arguments)
     flat = function(logits, target, task="binary", from_logits=True, ignore_index=255)
     torch.testing.assert_close(pooled, flat, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("average", ["macro", "weighted", "none", "micro"])
+def test_a_stack_of_counts_has_the_scores_of_each(average: Any) -> None:
+    logits, target = drawn()
+    masks = F.one_hot(target.where(target != 255, 0), 5).movedim(-1, 1)
+    masks[target.unsqueeze(1).expand_as(masks) == 255] = 255
+    arguments: Any = {"task": "multilabel", "average": average, "from_logits": True}
+    for make, more in (
+        (calibration_error_recipe, {}),
+        (calibration_error_recipe, {"norm": "max", "binning": "mass"}),
+        (brier_recipe, {}),
+        (nll_recipe, {}),
+        (nll_recipe, {"temperatures": [0.5, 1, 2]}),
+    ):
+        recipe = make(5, ignore_index=255, **arguments, **more)
+        counts = count(logits, masks, replace(recipe.reading, per_image=True))
+        expected = torch.stack([recipe.of(row) for row in counts])
+        torch.testing.assert_close(recipe.of(counts), expected)
 
 
 def test_resized_logits_are_those_of_interpolate() -> None:

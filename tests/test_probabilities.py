@@ -299,6 +299,22 @@ def test_a_probability_of_0_and_an_infinite_logit_have_an_infinite_loss(backend:
         assert sums.losses.item() * ULP == pytest.approx(finite, rel=1e-6)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", SCORE_DTYPES)
+def test_a_softmax_with_an_infinite_or_no_logit_is_undefined(
+    dtype: torch.dtype, backend: str
+) -> None:
+    finite = torch.finfo(dtype)
+    values = [[finite.max, -torch.inf, torch.inf, torch.nan, finite.min]]
+    of_class = torch.tensor(values, dtype=dtype)
+    preds = torch.stack([of_class, torch.zeros_like(of_class)], 1)
+    reading = Probabilities.reading(2, from_logits=True)
+    counts = BACKENDS[backend](read(preds, torch.zeros(1, 5).long(), reading), reading)
+    bad = dict(zip(BAD_KINDS, reading.bad(counts).tolist(), strict=True))
+    assert bad == dict.fromkeys(BAD_KINDS, 0) | {"scores_nan": 2}
+    assert reading.sums(counts).table[..., 1].sum() == 1  # the largest logit's
+
+
 def test_an_empty_batch_counts_nothing() -> None:
     for shape in [(0, 3, 5, 5), (2, 3, 0, 5)]:
         reading = Probabilities.reading(3, from_logits=True)
