@@ -457,6 +457,13 @@ def test_metrics_of_equal_settings_share_one_update_and_others_never() -> None:
     assert collection.compute()["NLL"] == alone
 
 
+def test_bins_of_one_pixel_count_as_much_as_others() -> None:
+    p, target = torch.tensor([[0.1, 0.6, 0.9, 0.9]]), torch.tensor([[0, 1, 1, 1]])
+    metrics = ProbabilityMetrics(task="binary", n_bins=10)
+    found = metrics(p, target)["ACE"].item()
+    assert found == pytest.approx((0.1 + 0.4 + 0.1) / 3)
+
+
 def test_bins_say_what_the_diagram_draws() -> None:
     logits, target = drawn()
     error = CalibrationError(5, n_bins=4, from_logits=True, ignore_index=255)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import astuple, replace
 from math import inf, nan
 from typing import Any
 
@@ -36,6 +36,7 @@ from segmetrics import (
     PrecisionRecallCurve,
     ProbabilityMetrics,
 )
+from segmetrics.counting.inputs import as_arrays
 from segmetrics.functional import (
     auroc,
     average_precision,
@@ -46,7 +47,7 @@ from segmetrics.functional import (
 from segmetrics.functional import precision_recall_curve as functional_precision_recall
 from segmetrics.probabilities import cells, plain_cells
 from segmetrics.probabilities.inputs import read_scores
-from segmetrics.probabilities.ranking import Ranking, _backend, count_cells
+from segmetrics.probabilities.ranking import Ranking, _backend, _count_op, count_cells
 from segmetrics.probabilities.recipes import (
     auroc_recipe,
     average_precision_recipe,
@@ -449,6 +450,57 @@ def test_lines_longer_than_a_tile_are_counted_as_defined(
         assert_counts_as_defined(_backend(pixels, ranking), pixels, ranking)
 
 
+@settings(max_examples=30, deadline=None)
+@given(ranked(), st.integers(1, 40))
+def test_cut_into_blocks_the_definition_counts_the_same(
+    drawn: tuple[Tensor, Tensor, Ranking], block: int
+) -> None:
+    scores, target, ranking = drawn
+    pixels = read_scores(scores, target, ranking)
+    whole = plain_cells.count(pixels, ranking)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("segmetrics.counting.plain.BLOCK", block)
+        counts = plain_cells.count(pixels, ranking)
+    if ranking.task != "multiclass" or not ranking.upsample:  # a resized score may differ by an ulp
+        assert torch.equal(counts, whole)
+    else:
+        assert torch.equal(ranking.bad(counts), ranking.bad(whole))
+
+
+def test_copies_of_a_table_hold_any_number_of_pixels() -> None:
+    cpu_cells = pytest.importorskip("segmetrics.probabilities.cpu_cells")
+    ranking = Ranking.ranking(None, task="binary", cells=2)
+    for number, dtype in ((2**31 - 1, np.int32), (2**31, np.int64)):
+        scores, target = torch.zeros(1, 1).expand(1, number), torch.zeros(1, 1).bool()
+        pixels = as_arrays(read_scores(scores, target.expand(1, number), ranking))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cpu_cells, "number_of_threads", lambda: 2)
+            copies = cpu_cells.Copy.several(ranking, pixels, 2)
+        assert [copy.tables.dtype for copy in copies] == [dtype] * 2
+
+
+def test_many_threads_share_few_copies_of_many_tables() -> None:
+    cpu_cells = pytest.importorskip("segmetrics.probabilities.cpu_cells")
+    scores, target = torch.full((1, 100, 4), 0.01), torch.zeros(1, 4).long()
+    for number, expected in ((None, cpu_cells.TABLES), (100, cpu_cells.COPIES)):
+        task = "binary" if number is None else "multiclass"
+        ranking = Ranking.ranking(number, task=task, cells=2)
+        preds = scores[:, 0] if number is None else scores
+        pixels = as_arrays(read_scores(preds, target, ranking))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cpu_cells, "number_of_threads", lambda: 8)
+            assert len(cpu_cells.Copy.several(ranking, pixels, 8)) == expected
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+def test_the_operator_keeps_the_rules_of_torch_library(per_image: bool) -> None:
+    logits, target = classes(14)
+    ranking = Ranking.ranking(5, from_logits=True, ignore_index=255, cells=64, per_image=per_image)
+    arguments = logits, target, *astuple(ranking), False
+    torch.library.opcheck(_count_op, arguments)
+    assert torch.equal(_count_op(*arguments), count_cells(logits, target, ranking))
+
+
 @settings(max_examples=20, deadline=None)
 @given(ranked(), st.integers(1, 40), st.integers(1, 3), st.integers(1, 4))
 def test_workers_that_share_tables_count_every_box_once(
@@ -546,6 +598,17 @@ def test_a_stack_of_counts_has_the_scores_of_each(average: Any) -> None:
         counts = count_cells(logits, target, per_image)
         expected = torch.stack([recipe.of(row) for row in counts])
         torch.testing.assert_close(recipe.of(counts), expected, equal_nan=True)
+
+
+def test_scores_of_classes_are_scalars_by_name() -> None:
+    arguments: Any = {"from_logits": True, "ignore_index": 255, "class_names": list("abcde")}
+    for average, number in (("none", 5), ("macro", 1)):
+        metric = AUROC(5, average=average, **arguments)
+        found = metric(*classes(15)).reshape(-1).tolist()
+        scalars = metric.compute_scalars()
+        assert list(scalars.values()) == pytest.approx(found)
+        assert len(scalars) == number
+        assert set(scalars) <= {*"abcde"} or number == 1
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
