@@ -450,6 +450,21 @@ def test_lines_longer_than_a_tile_are_counted_as_defined(
         assert_counts_as_defined(_backend(pixels, ranking), pixels, ranking)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("logits", [False, True])
+@pytest.mark.parametrize("number", [2**16, 512])
+def test_scores_next_to_a_border_are_in_the_cells_of_the_definition(
+    dtype: torch.dtype, logits: bool, number: int
+) -> None:
+    borders = torch.tensor([0.0, 2.0**-24, 0.25, 0.5, 0.75, 1.0], dtype=dtype)
+    above, below = (borders.nextafter(borders.new_tensor(end)) for end in (2, -2))
+    scores = torch.cat([borders, above, below])
+    scores = scores if logits else scores.clamp(0, 1)
+    ranking = Ranking.ranking(None, task="binary", from_logits=logits, cells=number)
+    pixels = read_scores(scores[None], torch.ones(1, len(scores)).long(), ranking)
+    assert torch.equal(_backend(pixels, ranking), plain_cells.count(pixels, ranking))
+
+
 @settings(max_examples=30, deadline=None)
 @given(ranked(), st.integers(1, 40))
 def test_cut_into_blocks_the_definition_counts_the_same(
