@@ -267,7 +267,7 @@ def _measure(
         width = len(out[0])
         for label in range(labels):
             line = scores[base + label * label_stride :]
-            written = probabilities[label * width + k : label * width + k + n]
+            written = probabilities[label * width + k :]
             for i in range(n):
                 if logits:
                     written[i] = exp(np.float32(line[i] - best[i])) / total[i]
