@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
@@ -107,6 +109,18 @@ def _changes(node: ast.expr) -> Iterator[ast.expr]:
     elif isinstance(node, ast.IfExp):
         yield node.body
         yield node.orelse
+
+
+def drawn(mutants: Iterable[Mutant], seed: int = 0) -> list[Mutant]:
+    """Mutants in a random order, which edits of other lines do not change."""
+    seen: Counter[tuple[str, str, str]] = Counter()
+
+    def key(mutant: Mutant) -> bytes:
+        same = str(mutant.file), mutant.text, mutant.change
+        seen[same] += 1
+        return sha256(repr((seed, *same, seen[same])).encode()).digest()
+
+    return sorted(mutants, key=key)
 
 
 def equivalent_mutants(listed: Path) -> Callable[[Mutant], bool]:

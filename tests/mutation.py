@@ -5,9 +5,10 @@
 copies the checkout, changes one expression of a part at a time, runs the tests of that part, and
 prints the changes that survive. A survivor is either a missing test or equivalent; those that were
 found to be equivalent are listed, with the reason, in ``equivalent_mutants.txt``. The draw is the
-same for the same ``--seed``, and the first 100 of 300 are those of 100; ``CI=1`` is set, so that
-the tests draw the inputs that CI draws. ``--seconds`` limits the tests of a change: survivors are
-found in less time, and may be noticed by the tests that were left out.
+same for the same ``--seed``, the first 100 of 300 are those of 100, and edits of other lines do not
+change their order; ``CI=1`` is set, so that the tests draw the inputs that CI draws. ``--seconds``
+limits the tests of a change: survivors are found in less time, and may be noticed by the tests that
+were left out.
 
 It is fast because a mutant is a fork of a process that has collected the tests: it exchanges the
 code of the changed function, and runs only tests that reach the changed line, quickest first.
@@ -27,7 +28,6 @@ import hashlib
 import importlib
 import os
 import pickle
-import random
 import re
 import resource
 import shutil
@@ -48,7 +48,7 @@ from typing import Any
 from coverage import Coverage
 
 from exchange import Functions
-from mutants import Mutant, equivalent_mutants, mutants_of
+from mutants import Mutant, drawn, equivalent_mutants, mutants_of
 from tracing import Recorded, Recorder, lines_of
 
 ROOT = Path(__file__).parents[1]
@@ -89,7 +89,7 @@ PARTS: dict[str, tuple[str, str]] = {
     "objects": ("objects/*.py", "objects_* object_pairs instances panoptic"),
     "probabilities": (
         "probabilities/[!c]*.py probabilities/c[!u]*.py probabilities/curves.py",
-        "probabilities calibration* curves curve_images",
+        "probabilities calibration* curves curve_images risk_coverage",
     ),
     "cuda": ("*/cuda*.py", "cuda_backend surfaces_cuda probabilities_cuda curves_cuda"),
     "labels": ("labels/*.py", "labels"),
@@ -121,13 +121,16 @@ class Collected:
         if report.failed:
             self.failed = report.nodeid
 
-    def run(self, tests: list[str], recorded: Recorded) -> str:
-        """The first of these tests that fails; the process dies if one needs far too long."""
+    def run(self, tests: list[str], recorded: Recorded, seconds: int = 60) -> str:
+        """The first of these tests that fails; the process dies if one needs far too long.
+
+        ``seconds`` of CPU time are for kernels that are compiled first.
+        """
         items = [self.items[test] for test in tests]
         for item, following in zip(items, [*items[1:], None], strict=True):
             test = item.nodeid
             usual = 10 * recorded.seconds[test] + 60 * (test in recorded.elsewhere)
-            limit = int(time.process_time() + 60 + usual)  # kernels may be compiled first
+            limit = int(time.process_time() + seconds + usual)
             resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if self.failed:
@@ -330,7 +333,8 @@ class Checkout:
                     function.__code__ = code
                 if mutant and stale[mutant]:
                     functions.forget(stale[mutant])
-                return collected.run(tests, self.recorded)
+                seconds = 60 if not mutant or stale[mutant] else 20
+                return collected.run(tests, self.recorded, seconds)
 
             found.update(self.outcomes([m for m in possible if possible[m]], tried))
             ran = lines_of(imports.get_data(), self.path)
@@ -365,12 +369,13 @@ class Checkout:
         if not kernels:
             return set()
         stale = self.stale_kernels(mutant)
-        modules = "|".join(file.stem for file in stale)
-        imports = re.compile(rf"^from segmetrics\.[^()\n]*\b({modules})\b", re.M)
+        modules = [(".".join(f.relative_to(self.path).parent.parts), f.stem) for f in stale]
+        ways = "|".join(rf"{package}(\.{name}| import .*\b{name})\b" for package, name in modules)
+        imports = re.compile(rf"^ *from ({ways})", re.M)
         names, found = re.compile(rf"\b({'|'.join(kernels)})\b"), set[tuple[str, int]]()
-        for file in {*(self.path / "segmetrics").rglob("*.py")} - stale:
+        for file in (self.path / "segmetrics").rglob("*.py"):
             text = file.read_text("utf-8")
-            if imports.search(text):
+            if file in stale or imports.search(text):
                 numbered, path = enumerate(text.splitlines(), 1), str(file.relative_to(self.path))
                 found |= {(path, number) for number, line in numbered if names.search(line)}
         return found
@@ -387,17 +392,19 @@ class Checkout:
         for file in stale:
             lines = file.read_text("utf-8").splitlines()
             for node in ast.parse("\n".join(lines)).body:
-                if isinstance(node, ast.FunctionDef):
+                if isinstance(node, ast.FunctionDef) and "kernel" in map(
+                    ast.unparse, node.decorator_list
+                ):
                     of_node = range(node.lineno, (node.end_lineno or 0) + 1)
                     texts[node.name] = "\n".join(lines[line - 1] for line in of_node)
                     if file == self.path / mutant.file and mutant.line in of_node:
                         found.add(node.name)
-        while True:
+        more = found
+        while more:
             calls = re.compile(rf"\b({'|'.join(found)})\b")
             more = {name for name, text in texts.items() if calls.search(text)} - found
-            if not more:
-                return found
             found |= more
+        return found
 
     def stale_kernels(self, mutant: Mutant) -> set[Path]:
         """Files of kernels that may be compiled otherwise with a change."""
@@ -453,14 +460,14 @@ def main() -> None:
     sources = sorted(f for p in patterns.split() for f in Path("segmetrics").glob(p))
     tests = [f for name in names.split() for f in sorted(Path("tests").glob(f"test_{name}.py"))]
     every = [mutant for file in sources for mutant in mutants_of(file, file.read_text("utf-8"))]
-    random.Random(asked.seed).shuffle(every)
-    drawn = [m for m in every[asked.first : asked.mutants] if re.search(asked.match, str(m))]
+    some = drawn(every, asked.seed)[asked.first : asked.mutants]
+    chosen = [mutant for mutant in some if re.search(asked.match, str(mutant))]
     known = equivalent_mutants(ROOT / "tests" / "equivalent_mutants.txt")
-    tried = [mutant for mutant in drawn if not known(mutant)]
+    tried = [mutant for mutant in chosen if not known(mutant)]
     checkout.recorded = record([*tests, *sources], sources)
     number_of_tests = len(checkout.recorded.seconds)
     print(
-        f"{asked.part}: {len(drawn)} of {len(every)} mutants, {number_of_tests} tests", flush=True
+        f"{asked.part}: {len(chosen)} of {len(every)} mutants, {number_of_tests} tests", flush=True
     )
     sys.dont_write_bytecode = True  # of changed files
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
@@ -470,9 +477,9 @@ def main() -> None:
     found |= checkout.outcomes([m for m in tried if m not in found], checkout.imported)
     number = Counter(found.values())
     print(
-        f"{asked.part}: {len(drawn)} drawn, {number['noticed'] + number['stopped']} noticed "
+        f"{asked.part}: {len(chosen)} drawn, {number['noticed'] + number['stopped']} noticed "
         f"({number['stopped']} of them because a test died or hung), {number['survived']} not, "
-        f"{len(drawn) - len(tried)} equivalent"
+        f"{len(chosen) - len(tried)} equivalent"
     )
 
 

@@ -402,6 +402,14 @@ def test_models_of_different_rules_are_not_compared() -> None:
         compare(plain, strict, "object_f1", n_resamples=50)
 
 
+def test_numbers_of_objects_say_nothing_of_quality() -> None:
+    metric = ObjectImageScores(2, class_names=["none", "cell"])
+    metric.update(torch.ones(2, 4, 4, dtype=torch.int64), torch.ones(2, 4, 4, dtype=torch.int64))
+    counts = metric.image_counts()
+    amounts = [key for key in counts.keys() if not counts.is_quality(key)]  # noqa: SIM118
+    assert amounts == ["target_objects", "predicted_objects"]
+
+
 # --- Bad input ------------------------------------------------------------------------------------
 
 
@@ -415,6 +423,7 @@ def test_models_of_different_rules_are_not_compared() -> None:
         ({"min_size": -1}, "`min_size` must be at least 0"),
         ({"min_size": inf}, "`min_size` must be finite"),
         ({"sizes": [3, 2]}, "`sizes` must rise from 0, got 0, 3, 2"),
+        ({"sizes": [3, 3]}, "`sizes` must rise from 0, got 0, 3, 3"),
         ({"sizes": [1, 2, 3]}, "`sizes` as edges is one .* or two .*, got 3. Name them"),
         ({"sizes": {"a": 5}}, "`sizes` must rise from 0, got 5"),
         ({"sizes": "small"}, "`sizes` must be edges or a mapping"),

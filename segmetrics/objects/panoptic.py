@@ -42,7 +42,7 @@ class Categories:
     preds: tuple[tuple[int, int], ...]
     things: int
     classes: int
-    allow_unknown: bool = False
+    allow_unknown: bool
 
     def of_target(self, values: Ints) -> tuple[Ints, Ints]:
         """Classes and ids of (category, instance) or (category, instance, crowd).
@@ -116,8 +116,8 @@ def outcome_of(
     iou, matches = shared / union, 2 * shared > union
     if bands is not None:
         shared, union = _shared(bands, of_target, of_preds)
-        iou = np.where(union > 0, np.minimum(iou, shared / np.maximum(union, 1)), iou)
-        matches &= (2 * shared > union) | (union == 0)
+        iou = np.minimum(iou, shared / union)  # segments that share pixels have a band that counts
+        matches &= 2 * shared > union
     class_of_pair = target.classes[of_target]
     if modified_from is not None:
         matches |= class_of_pair >= modified_from

@@ -155,7 +155,8 @@ class OfMaps(Coding):
 
     def count(self, boxes: Iterator[Box], copy: Copy) -> int:
         """Count boxes in a copy; returns how many scores are rounded."""
-        codes, bits, rounded = np.empty(BOX, np.uint16), np.empty(BOX, np.int32), 0
+        largest, rounded = max(box.pixels for box in self.boxes), 0
+        codes, bits = np.empty(largest, np.uint16), np.empty(largest, np.int32)
         for box in boxes:
             labels, meaning = codes[: box.pixels], None
             if self.labels_of is None:
