@@ -121,13 +121,16 @@ class Collected:
         if report.failed:
             self.failed = report.nodeid
 
-    def run(self, tests: list[str], recorded: Recorded) -> str:
-        """The first of these tests that fails; the process dies if one needs far too long."""
+    def run(self, tests: list[str], recorded: Recorded, seconds: int = 60) -> str:
+        """The first of these tests that fails; the process dies if one needs far too long.
+
+        ``seconds`` of CPU time are for kernels that are compiled first.
+        """
         items = [self.items[test] for test in tests]
         for item, following in zip(items, [*items[1:], None], strict=True):
             test = item.nodeid
             usual = 10 * recorded.seconds[test] + 60 * (test in recorded.elsewhere)
-            limit = int(time.process_time() + 60 + usual)  # kernels may be compiled first
+            limit = int(time.process_time() + seconds + usual)
             resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if self.failed:
@@ -330,7 +333,8 @@ class Checkout:
                     function.__code__ = code
                 if mutant and stale[mutant]:
                     functions.forget(stale[mutant])
-                return collected.run(tests, self.recorded)
+                seconds = 60 if not mutant or stale[mutant] else 20
+                return collected.run(tests, self.recorded, seconds)
 
             found.update(self.outcomes([m for m in possible if possible[m]], tried))
             ran = lines_of(imports.get_data(), self.path)

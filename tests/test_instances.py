@@ -157,10 +157,28 @@ def test_values_of_a_label_space_are_mapped_and_categories_of_one_class_share_id
     assert values(metric)["target_objects"] == 2
 
 
+def test_predicted_categories_are_classes_unless_the_label_space_maps_them() -> None:
+    space = LabelSpace(["none", "vehicle"], id_to_class={0: 0, 26: 1})
+    metric = ObjectMetrics(space, input_format="instances")
+    metric.update(torch.tensor([[[[1, 4], [0, 0]]]]), torch.tensor([[[[26, 4], [0, 0]]]]))
+    assert values(metric)["object_f1"] == 1
+
+
 def test_ignored_ids_of_the_target_are_void() -> None:
     target = torch.tensor([[[1, 1, 0, -1, -1, 3]]])
     preds = torch.tensor([[[5, 5, 5, 6, 6, -1]]])
     metric = ObjectMetrics(task="binary", input_format="instances", ignore_index=-1)
+    metric.update(preds, target)
+    found = values(metric)
+    assert (found["target_objects"], found["predicted_objects"]) == (2, 1)
+    assert found["object_f1"] == pytest.approx(2 / 3)
+
+
+def test_pixels_without_an_object_may_be_ignored() -> None:
+    """``ignore_index=0``: what lies on no object of the target is not judged."""
+    target = torch.tensor([[[1, 1, 0, 0, 0, 3]]])
+    preds = torch.tensor([[[5, 5, 0, 6, 6, 0]]])
+    metric = ObjectMetrics(task="binary", input_format="instances", ignore_index=0)
     metric.update(preds, target)
     found = values(metric)
     assert (found["target_objects"], found["predicted_objects"]) == (2, 1)
@@ -343,6 +361,8 @@ def one(value: int) -> torch.Tensor:
             r"\(N, H, W, 2\) .*\(1, 3, 3, 3\)",
         ),
         ("multiclass", (one(5), one(1)), (one(1), one(1)), ValueError, "`preds` .* category 5"),
+        ("multiclass", (one(1), one(1)), (one(5), one(1)), ValueError, "5. Categories are 0 to 2"),
+        ("multiclass", (one(255), one(1)), (one(1), one(1)), ValueError, "Categories are 0 to 2"),
         ("multiclass", (one(1), one(1)), (one(255), one(1)), ValueError, "Pass `ignore_index=255`"),
         ("multiclass", (one(1), one(-1)), (one(1), one(1)), ValueError, "id -1 of category 1"),
         ("multiclass", [1], one(1), TypeError, "`preds` must be a torch.Tensor"),

@@ -179,6 +179,17 @@ def test_sixty_thousand_objects_are_counted_one_by_one() -> None:
     assert (pairs.target.sizes == 2).all()
 
 
+def test_numbers_of_keys_that_share_a_place_in_the_hash_table_are_kept_when_it_grows() -> None:
+    keys = np.arange(300_000)
+    places = (keys.astype(np.uint64) * cpu.SPREAD >> np.uint64(32)) % np.uint64(4 * 4096)
+    alike = keys[places == places[0]]
+    assert len(alike) > 8
+    given = np.concatenate([alike, np.arange(500_000, 502_000)])  # 1024 have room at first
+    names, first = cpu._names(np.tile(given, 2))
+    assert names.tolist() == [*range(len(given))] * 2
+    assert first.tolist() == [*range(len(given))]
+
+
 def test_objects_at_the_border_do_not_wrap_to_the_next_row_or_plane() -> None:
     labels = np.full((2, 4, 5), NO_OBJECT)
     labels[:, :, 0] = labels[:, :, -1] = 0
@@ -261,6 +272,12 @@ def test_small_objects_of_the_target_become_ignored_and_small_predicted_ones_are
     assert pairs.target_map.tolist()[0] == [0, 0, 0, -1, -1, -1]
 
 
+def test_what_small_objects_of_the_target_hide_is_ignored_of_predicted_ones() -> None:
+    target = np.array([[0, 0, NO_OBJECT, 0, IGNORED]])
+    pairs = object_pairs(np.zeros_like(target), target).at_least(2)
+    assert (pairs.preds.sizes.tolist(), pairs.preds.ignored.tolist()) == ([3], [2])
+
+
 @given(pairs_of_maps(), st.integers(1, 6))
 @settings(deadline=None, max_examples=60)
 def test_the_maps_of_objects_hold_what_the_table_says(maps, size) -> None:
@@ -308,6 +325,13 @@ def test_runs_give_the_segments_of_their_map(size) -> None:
     for found in (plain.segments(runs, classify), cpu.segments(runs, classify)):
         np.testing.assert_array_equal(found.map(), expected.map())
         np.testing.assert_array_equal(found.classes, expected.classes)
+    pairs = segment_pairs(runs, pixels[..., ::-1], classify, classify, maps=True)
+    same = segment_pairs(pixels, pixels[..., ::-1], classify, classify, maps=True)
+    assert_same(pairs, same)
+    without = segment_pairs(runs, runs, classify, classify)
+    assert without.preds_map is None
+    assert without.target_map is None
+    np.testing.assert_array_equal(pairs.preds_map, same.preds_map)
 
 
 def test_boxes_hold_segments_that_run_over_the_ends_of_rows_and_planes() -> None:

@@ -415,6 +415,7 @@ def test_models_of_different_rules_are_not_compared() -> None:
         ({"min_size": -1}, "`min_size` must be at least 0"),
         ({"min_size": inf}, "`min_size` must be finite"),
         ({"sizes": [3, 2]}, "`sizes` must rise from 0, got 0, 3, 2"),
+        ({"sizes": [3, 3]}, "`sizes` must rise from 0, got 0, 3, 3"),
         ({"sizes": [1, 2, 3]}, "`sizes` as edges is one .* or two .*, got 3. Name them"),
         ({"sizes": {"a": 5}}, "`sizes` must rise from 0, got 5"),
         ({"sizes": "small"}, "`sizes` must be edges or a mapping"),

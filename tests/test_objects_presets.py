@@ -121,10 +121,11 @@ def test_autopet_gives_volumes_in_ml_of_components_over_edges() -> None:
     target[0, 3, 3], target[1, 3, 4] = 1, 1  # over an edge
     preds = np.zeros_like(target)
     preds[0, 0, 0], preds[0, 3, 3], preds[2, 0, 4] = 1, 1, 1
+    preds[1, 2, 2] = 1  # shares a corner with one that touches the target
     metric = ObjectMetrics.preset("autopet", task="binary", spacing=(3.0, 2.0, 2.0))
     found = scored(metric, (preds, target))
     assert found["false_negative_volume"] == pytest.approx(0.012)  # 1 voxel of 12 mm³
-    assert found["false_positive_volume"] == pytest.approx(0.012)
+    assert found["false_positive_volume"] == pytest.approx(0.024)
 
 
 def test_wmh_leaves_other_pathology_out_before_lesions_are_found() -> None:
@@ -139,6 +140,18 @@ def test_wmh_leaves_other_pathology_out_before_lesions_are_found() -> None:
     empty = np.zeros((2, 3, 4), np.uint8)
     metric = ObjectMetrics.preset("wmh-2017", task="binary", ignore_index=2)
     assert scored(metric, (empty, empty))["object_f1"] == 1
+
+
+@pytest.mark.parametrize(("name", "dice"), [("2024-men-rt", 1.0), ("2024-met", 0.5)])
+def test_false_lesions_enter_the_means_of_brats_except_for_radiotherapy(name, dice) -> None:
+    target = np.zeros((12, 12, 30), np.uint8)
+    target[4:8, 4:8, 2:6] = 1
+    preds = target.copy()
+    preds[4:8, 4:8, 20:24] = 1
+    found = scored(ObjectMetrics.preset(f"brats-{name}", task="binary"), (preds, target))
+    assert found["false_objects"] == 1
+    assert found["object_dice"] == dice
+    assert (found["object_hd95"] == 0) == (dice == 1)
 
 
 # --- The organisers' code -------------------------------------------------------------------------

@@ -12,9 +12,12 @@ from monai.metrics.utils import get_code_to_measure_table
 from scipy import ndimage
 
 from segmetrics import surfaces
-from segmetrics.counting import Counting
+from segmetrics.counting import BAD_KINDS, Counting
+from segmetrics.counting.codes import MOST_FAR
+from segmetrics.counting.cpu import BOX
 from segmetrics.counting.inputs import read
-from segmetrics.surfaces import cpu, maps, plain
+from segmetrics.labels import LabelSpace
+from segmetrics.surfaces import bands, cpu, distances, host, maps, plain
 from segmetrics.surfaces.elements import sizes
 from segmetrics.surfaces.maps import IGNORED_PIXEL, NO_CLASS, moves
 
@@ -94,7 +97,7 @@ def test_distances_are_exact_where_the_search_gives_way_to_the_whole_transform(s
 
 
 @pytest.mark.parametrize("shape", [(1, 40, 33), (17, 21, 19)])
-@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (3.0, 0.5, 0.9)])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (3.0, 0.5, 0.9), (1.0, 1e-10, 1.0)])
 def test_the_separable_transform_is_scipys_everywhere(shape, spacing) -> None:
     rng = np.random.default_rng(1)
     seeded = rng.random(shape) < 0.01
@@ -102,6 +105,28 @@ def test_the_separable_transform_is_scipys_everywhere(shape, spacing) -> None:
     found = np.sqrt(cpu._squared_distances(gap, np.array(spacing)))
     expected = ndimage.distance_transform_edt(~seeded, sampling=spacing)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_a_column_without_a_seed_is_none_however_flat_pixels_are() -> None:
+    preds, target = np.zeros((2, 4, 9), bool)
+    preds[1, 2] = target[2, 6] = True
+    found = host.distances_of_masks(preds, target, "pixels", (1e-10, 1.0))
+    assert (found.to_target.percentile(100), found.to_preds.percentile(100)) == (4, 4)
+
+
+def test_of_two_masks_the_larger_distance_and_the_mean_of_both_directions_are_given() -> None:
+    rng = np.random.default_rng(2)
+    few, many = rng.random((30, 30)) < 0.01, rng.random((30, 30)) < 0.1
+    for preds, target in ((few, many), (many, few)):
+        found = host.distances_of_masks(preds, target, "pixels", (1.0, 1.0))
+        pairs = np.linalg.norm(np.argwhere(preds)[:, None] - np.argwhere(target)[None], axis=-1)
+        there, back = pairs.min(1), pairs.min(0)
+        for percentile in (50, 95, 100):
+            both = np.percentile(there, percentile), np.percentile(back, percentile)
+            hausdorff = distances.hausdorff(found, percentile=percentile)
+            assert hausdorff.item() == pytest.approx(max(both), rel=1e-6)
+        mean = np.concatenate([there, back]).mean()
+        assert distances.average_distance(found) == pytest.approx(mean, rel=1e-6)
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (2.0, 0.3), (1.0, 1.0, 1.0), (0.2, 0.9, 1.7)])
@@ -150,7 +175,10 @@ def test_elements_of_a_disc_have_its_length_times_the_bias_of_eight_directions()
 # --- maps -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("reader", [maps.read_maps, surfaces._read_on_cpu])
+READERS = pytest.mark.parametrize("reader", [maps.read_maps, surfaces._read_on_cpu])
+
+
+@READERS
 @settings(max_examples=40, deadline=None)
 @given(
     st.integers(0, 2**32 - 1), st.sampled_from([(5, 7), (1, 6), (3, 4, 5)]),
@@ -186,3 +214,56 @@ def test_labels_of_maps_are_read_as_is_said(
         expected.append(np.pad(values[0], 1, constant_values=NO_CLASS)[None])
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(np.asarray(one), other)
+
+
+@READERS
+@pytest.mark.parametrize("size", [(2, 5), (1, 4), (2, 3, 4)])
+def test_every_channel_of_masks_that_overlap_has_a_map(reader, size) -> None:
+    rng = np.random.default_rng(0)
+    preds, target = rng.integers(0, 2, (2, 1, 4, *size))
+    counting = Counting.of(4, task="multilabel")
+    pixels = read(torch.from_numpy(preds), torch.from_numpy(target), counting)
+    found, is_bad = reader(pixels, counting, 1, False)
+    assert not is_bad
+    around = [(0, 0), *[(1, 1)] * len(size)]
+    for one, masks in zip(found, (preds, target), strict=True):
+        expected = np.pad(masks[0] - 1, around, constant_values=NO_CLASS)
+        np.testing.assert_array_equal(np.asarray(one), expected)
+
+
+@pytest.mark.parametrize("number", [3, MOST_FAR + 1])  # ids that no table has: few, too many
+def test_ids_of_any_number_are_the_labels_of_maps(number) -> None:
+    rng = np.random.default_rng(0)
+    ids = 10**6 + np.arange(number)
+    classes = {int(value): int(value) % 2 for value in ids}
+    space = LabelSpace(["a", "b"], ignore_index=7, id_to_class=classes, map_preds=True)
+    counting = surfaces.BandCounting(**vars(Counting.of(space)))
+    preds, target = rng.choice([7, *ids], (2, 20, 30))
+    found = bands.label_maps(preds, target, counting)
+    for one, values, void in zip(found, (preds, target), (NO_CLASS, IGNORED_PIXEL), strict=True):
+        expected = np.pad(np.where(values == 7, void, values % 2), 1, constant_values=NO_CLASS)
+        assert one.dtype == np.int32
+        np.testing.assert_array_equal(one, expected[None])
+
+
+@READERS
+def test_lines_longer_than_a_box_are_read_to_their_end(reader) -> None:
+    rng = np.random.default_rng(0)
+    preds, target = torch.from_numpy(rng.integers(0, 3, (2, 1, 2, BOX + 100)))
+    counting = Counting.of(3, input_format="index")
+    found, is_bad = reader(read(preds, target, counting), counting, 0, False)
+    assert not is_bad
+    for one, labels in zip(found, (preds, target), strict=True):
+        expected = np.pad(labels, [(0, 0), (1, 1), (1, 1)], constant_values=NO_CLASS)
+        np.testing.assert_array_equal(np.asarray(one), expected)
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+def test_bad_pixels_on_the_cpu_are_0_since_reading_has_raised(per_image) -> None:
+    counting = Counting.of(3, input_format="index", per_image=per_image)
+    preds, target = torch.zeros(2, 4, 5).long(), torch.full((2, 4, 5), 9)
+    with pytest.raises(ValueError, match="40 pixels of `target`"):
+        list(surfaces.images(preds, target, counting))
+    found = surfaces.bad_pixels(preds, target, counting)
+    assert found.shape == ((2,) if per_image else ()) + (len(BAD_KINDS),)
+    assert not found.any()

@@ -213,16 +213,15 @@ def elements(mask: np.ndarray, spacing: tuple[float, ...]) -> tuple[np.ndarray, 
 def test_distances_are_those_of_all_pairs(batch, surface, percentile) -> None:
     preds, target, spacing = batch
     preds, target = preds[:1], target[:1]
-    metrics = SurfaceMetrics(
-        CLASSES,
-        tolerance=1.2,
-        percentile=percentile,
-        surface=surface.__name__,
-        spacing=spacing,
-        empty_distance=77,
+    common = {
+        "percentile": percentile,
+        "surface": surface.__name__,
+        "spacing": spacing,
+        "empty_distance": 77,
         **INDEX,
-    )
-    found = metrics(preds, target)
+    }
+    found = SurfaceMetrics(CLASSES, tolerance=1.2, **common)(preds, target)
+    pooled = HausdorffDistance(CLASSES, pooled=True, average="none", **common)(preds, target)
     for label in range(CLASSES):
         sides = [surface((labels[0] == label).numpy(), spacing) for labels in (preds, target)]
         empty = [len(places) == 0 for places, _ in sides]
@@ -230,17 +229,21 @@ def test_distances_are_those_of_all_pairs(batch, surface, percentile) -> None:
         if any(empty):
             one = not all(empty)
             hausdorff, average, dice = (77, 77, 0) if one else (nan, nan, nan)
+            of_both = hausdorff
         else:
             pairs = np.linalg.norm(a[:, None] - b[None], axis=-1)
             there, back = pairs.min(1), pairs.min(0)
+            ways = [(there, a_sizes), (back, b_sizes)]
+            ways.append(tuple(map(np.concatenate, zip(*ways, strict=True))))
             if surface is pixels:
-                hausdorff = max(np.percentile(there, percentile), np.percentile(back, percentile))
+                percentiles = [np.percentile(way, percentile) for way, _ in ways]
             else:
                 share = percentile / 100 - 1e-8  # a share that is reached may be rounded
-                hausdorff = max(
+                percentiles = [
                     np.quantile(way, share, weights=sizes, method="inverted_cdf")
-                    for way, sizes in ((there, a_sizes), (back, b_sizes))
-                )
+                    for way, sizes in ways
+                ]
+            hausdorff, of_both = max(percentiles[:2]), percentiles[2]
             total = a_sizes.sum() + b_sizes.sum()
             average = (there @ a_sizes + back @ b_sizes) / total
             dice = ((there <= 1.2) @ a_sizes + (back <= 1.2) @ b_sizes) / total
@@ -251,6 +254,7 @@ def test_distances_are_those_of_all_pairs(batch, surface, percentile) -> None:
         }
         for name, value in expected.items():
             assert found[f"{name}/{label}"].item() == pytest.approx(value, rel=1e-5, nan_ok=True)
+        assert pooled[label].item() == pytest.approx(of_both, rel=1e-5, nan_ok=True)
 
 
 # --- analytic shapes ------------------------------------------------------------------------------
@@ -470,6 +474,16 @@ def test_a_volume_of_one_slice_is_an_image(metric) -> None:
             )
         )
     )
+
+
+@pytest.mark.parametrize("metric", SURFACES.values(), ids=list(SURFACES))
+def test_one_hot_masks_are_measured_as_the_labels_they_stand_for(metric) -> None:
+    rng = np.random.default_rng(20)
+    preds, target = blobs(rng, (2, 15, 12)), blobs(rng, (2, 15, 12))
+    masks = (one_hot(labels, CLASSES).movedim(-1, 1) for labels in (preds, target))
+    found = metric(CLASSES, input_format="one-hot")(*masks)
+    expected = metric(CLASSES)(preds, target)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("given", [(5.0, 1.0, 2.0), (1.0, 2.0)])

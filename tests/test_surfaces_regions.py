@@ -86,6 +86,18 @@ def test_a_region_is_measured_as_its_mask_drawn_by_hand(pair, name, surface) -> 
         torch.testing.assert_close(value, expected, rtol=0, atol=0, equal_nan=True)
 
 
+def test_a_region_of_the_target_ends_at_void() -> None:
+    preds = torch.zeros(1, 30, 30).long()
+    preds[:, 5:25, 5:25] = NAMES.index("enhancing")
+    target = preds.clone()
+    target[:, 12:18, 12:18] = VOID
+    contour, around_void = 4 * 19, 4 * 7  # of the void all eight neighbours, its corners too
+    share = contour / (contour + around_void)
+    metric = BoundaryF1Score(BRATS, regions=True, average="none", tolerance=1, ignore_index=VOID)
+    expected = [2 * share / (1 + share)] * len(REGIONS)
+    assert metric(preds, target).tolist() == pytest.approx(expected)
+
+
 def drawn(seed: int = 0, shape: tuple[int, ...] = (3, 9, 10, 8)) -> tuple[Tensor, Tensor]:
     rng = np.random.default_rng(seed)
     return torch.from_numpy(nested(rng, shape)), torch.from_numpy(nested(rng, shape))

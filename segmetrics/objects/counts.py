@@ -185,7 +185,7 @@ def _summed(image: Image) -> dict[str, Ints]:
 def columns_of(rules: Rules) -> tuple[str, ...]:
     """The names of the sums."""
     none = np.zeros(0, np.int64)
-    side = Side(none, none, none, none.reshape(0, 3, 2))
+    side = Side(none, none, none, none)
     pairs = ObjectPairs(side, side, none, none, none, 0)
     image = Image(matched(pairs), 0, 1.0, dict.fromkeys(rules.strata, 0.0), rules.thresholds)
     return (*_summed(image), *(distances.COLUMNS if rules.measures_surfaces else ()))

@@ -58,7 +58,7 @@ class Objects(NamedTuple):
 
 def components(labels: NDArray[Any], full: bool, meaning: Meaning | None = None) -> Objects:
     """Connected components of a label map; see ``plain.components``."""
-    starts, values = _runs(labels.reshape(-1, 1))
+    starts, values = _runs(labels.reshape(labels.size, 1))
     classes = values[:, 0] if meaning is None else meaning(values[:, 0])
     depth, height, width = size = _size(labels)
     starts, classes = cut_rows(starts, classes, depth * height, width)
@@ -92,7 +92,7 @@ def segments(pixels: NDArray[Any] | Runs, classify: Classify) -> Objects:
 
 def numbered(numbers: NDArray[np.int32], classes: Ints) -> Objects:
     """Objects whose numbers are given at every pixel, and their classes."""
-    starts, values = _runs(numbers.reshape(-1, 1))
+    starts, values = _runs(numbers.reshape(numbers.size, 1))
     return Objects(starts, values[:, 0].astype(starts.dtype), _size(numbers), classes)
 
 

@@ -42,7 +42,7 @@ class Categories:
     preds: tuple[tuple[int, int], ...]
     things: int
     classes: int
-    allow_unknown: bool = False
+    allow_unknown: bool
 
     def of_target(self, values: Ints) -> tuple[Ints, Ints]:
         """Classes and ids of (category, instance) or (category, instance, crowd).

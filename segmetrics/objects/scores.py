@@ -218,7 +218,7 @@ def precision(s: Sums) -> Any:
 def f1(s: Sums) -> Any:
     """``2PR / (P + R)``; 0 where one of the two is undefined and an object is missed or false."""
     recalled, precise = s["found"] * s["preds"], s["right"] * s["target"]
-    wrong = s["target"] - s["found"] + s["preds"] - s["right"]
+    wrong = s["target"] + s["preds"] - s["right"]  # where nothing is found
     nothing = (recalled + precise == 0) * wrong
     return 2 * s["found"] * s["right"] / (recalled + precise + nothing)
 

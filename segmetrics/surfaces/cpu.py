@@ -50,8 +50,8 @@ def place_labels(
     bad = False
     for row in range(top, bottom):
         z, y = row // height + border, row % height + 1
-        preds_line = preds[z, y, left + 1 : right + 1]
-        target_line = target[z, y, left + 1 : right + 1]
+        preds_line = preds[z, y, left + 1 :]
+        target_line = target[z, y, left + 1 :]
         start = (row - top) * width
         preds_here = preds_codes[start : start + width]
         target_here = target_codes[start : start + width]
@@ -189,7 +189,8 @@ def _bounding_box(query: Ints, seed: Ints) -> tuple[Ints, tuple[int, int, int]]:
             for axis in range(3):
                 low[axis] = min(low[axis], places[i, axis])
                 high[axis] = max(high[axis], places[i, axis])
-    return low, (high[0] - low[0] + 1, high[1] - low[1] + 1, high[2] - low[2] + 1)
+    size = high - low + 1
+    return low, (size[0], size[1], size[2])
 
 
 @kernel
@@ -330,7 +331,7 @@ def inner(labels: Ints, reach: int) -> Bools:
             if y >= reach:
                 for x in range(width):
                     even[z, y - reach, x] = lines[x] >= needed
-    if depth > 1:
+    if depth > 1:  # a volume
         planes = np.zeros((height, width), np.int32)
         for z in range(depth):
             for y in range(height):

@@ -28,7 +28,7 @@ def sizes(spacing: tuple[float, ...]) -> Float64Array:
     scale = np.array(spacing)
     if len(spacing) == 3:
         scale = np.prod(scale) / scale  # a face normal to one axis extends along the others
-    table: Float64Array = np.linalg.norm(_pieces(len(spacing)) * scale, axis=-1).sum(-1)
+    table: Float64Array = np.linalg.norm(_pieces(len(spacing)) * scale, axis=2).sum(1)
     return table
 
 

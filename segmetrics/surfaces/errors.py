@@ -164,8 +164,10 @@ def squared_distances(places: BoolArray, seeds: BoolArray, reach: int) -> Int32A
     for z in range(depth):
         for y in range(height):
             for x in range(width):
-                before = gap[z, y - 1, x] + 1 if y else reach + 1
-                gap[z, y, x] = 0 if seeds[z, y, x] else min(before, reach + 1)
+                if seeds[z, y, x]:
+                    gap[z, y, x] = 0
+                elif y:
+                    gap[z, y, x] = min(gap[z, y, x], gap[z, y - 1, x] + 1)
         for y in range(height - 2, -1, -1):
             for x in range(width):
                 gap[z, y, x] = min(gap[z, y, x], gap[z, y + 1, x] + 1)
@@ -192,7 +194,7 @@ def _box(inside: BoolArray, margin: int) -> tuple[slice, ...]:
 
 
 def _sides(inside: BoolArray, margin: int) -> Iterator[slice]:
-    for axis, length in enumerate(inside.shape):
+    for axis in range(inside.ndim):
         others = tuple(other for other in range(inside.ndim) if other != axis)
         (filled,) = np.nonzero(inside.any(others))
-        yield slice(max(0, filled[0] - margin), min(length, filled[-1] + 1 + margin))
+        yield slice(max(0, filled.min() - margin), filled.max() + margin + 1)

@@ -80,8 +80,8 @@ def read_maps(
         else:
             target = target.where(~ignored, IGNORED_PIXEL)
         where = (box[1], *(slice(s.start + 1, s.stop + 1) for s in box[2:]))
-        maps.target[where] = target.squeeze(0).int()
-        maps.preds[where] = preds.squeeze(0).int()
+        maps.target[where] = target[0].int()
+        maps.preds[where] = preds[0].int()
     return maps, bad
 
 
