@@ -112,7 +112,7 @@ class ProbabilityMetrics(ThresholdMetric, ProbabilityMetric):
                 "FPR95": fpr_at_recall_recipe(num_classes, from_logits=from_logits, **read_as),
             }
             best = best_recipe(num_classes, from_logits=from_logits, **read_as)
-            self.best = replace(best, average="macro" if task == "binary" else "micro")
+            self.best = replace(best, average="micro")
             self._add_sum(f"cells_{best.ranking.name}", best.ranking.cells + len(BAD_KINDS))
         self.prefix = keys_prefix
         self._add_views()
