@@ -89,7 +89,7 @@ PARTS: dict[str, tuple[str, str]] = {
     "objects": ("objects/*.py", "objects_* object_pairs instances panoptic"),
     "probabilities": (
         "probabilities/[!c]*.py probabilities/c[!u]*.py probabilities/curves.py",
-        "probabilities calibration* curves curve_images",
+        "probabilities calibration* curves curve_images risk_coverage",
     ),
     "cuda": ("*/cuda*.py", "cuda_backend surfaces_cuda probabilities_cuda curves_cuda"),
     "labels": ("labels/*.py", "labels"),

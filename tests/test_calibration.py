@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,12 @@ from segmetrics import (
     NegativeLogLikelihood,
     ProbabilityMetrics,
     functional,
+)
+from segmetrics.probabilities import count
+from segmetrics.probabilities.calibration import (
+    brier_recipe,
+    calibration_error_recipe,
+    nll_recipe,
 )
 from segmetrics.statistics import best_temperature
 
@@ -292,6 +299,25 @@ def test_multilabel_scores_every_channel_as_binary(score: str) -> None:
     torch.testing.assert_close(pooled, flat, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("average", ["macro", "weighted", "none", "micro"])
+def test_a_stack_of_counts_has_the_scores_of_each(average: Any) -> None:
+    logits, target = drawn()
+    masks = F.one_hot(target.where(target != 255, 0), 5).movedim(-1, 1)
+    masks[target.unsqueeze(1).expand_as(masks) == 255] = 255
+    arguments: Any = {"task": "multilabel", "average": average, "from_logits": True}
+    for make, more in (
+        (calibration_error_recipe, {}),
+        (calibration_error_recipe, {"norm": "max", "binning": "mass"}),
+        (brier_recipe, {}),
+        (nll_recipe, {}),
+        (nll_recipe, {"temperatures": [0.5, 1, 2]}),
+    ):
+        recipe = make(5, ignore_index=255, **arguments, **more)
+        counts = count(logits, masks, replace(recipe.reading, per_image=True))
+        expected = torch.stack([recipe.of(row) for row in counts])
+        torch.testing.assert_close(recipe.of(counts), expected)
+
+
 def test_resized_logits_are_those_of_interpolate() -> None:
     logits, _ = drawn(size=(2, 13, 9))
     generator = torch.Generator().manual_seed(5)
@@ -429,6 +455,13 @@ def test_metrics_of_equal_settings_share_one_update_and_others_never() -> None:
     ]
     alone = NegativeLogLikelihood(5, **shared)(logits, target)
     assert collection.compute()["NLL"] == alone
+
+
+def test_bins_of_one_pixel_count_as_much_as_others() -> None:
+    p, target = torch.tensor([[0.1, 0.6, 0.9, 0.9]]), torch.tensor([[0, 1, 1, 1]])
+    metrics = ProbabilityMetrics(task="binary", n_bins=10)
+    found = metrics(p, target)["ACE"].item()
+    assert found == pytest.approx((0.1 + 0.4 + 0.1) / 3)
 
 
 def test_bins_say_what_the_diagram_draws() -> None:

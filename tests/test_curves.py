@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import astuple, replace
 from math import inf, nan
 from typing import Any
 
@@ -23,6 +24,7 @@ from torchmetrics import MetricCollection
 from torchmetrics import functional as torchmetrics
 
 from segmetrics import (
+    AURC,
     AUROC,
     ROC,
     AveragePrecision,
@@ -35,6 +37,7 @@ from segmetrics import (
     PrecisionRecallCurve,
     ProbabilityMetrics,
 )
+from segmetrics.counting.inputs import as_arrays
 from segmetrics.functional import (
     auroc,
     average_precision,
@@ -45,7 +48,12 @@ from segmetrics.functional import (
 from segmetrics.functional import precision_recall_curve as functional_precision_recall
 from segmetrics.probabilities import cells, plain_cells
 from segmetrics.probabilities.inputs import read_scores
-from segmetrics.probabilities.ranking import Ranking, _backend
+from segmetrics.probabilities.ranking import Ranking, _backend, _count_op, count_cells
+from segmetrics.probabilities.recipes import (
+    auroc_recipe,
+    average_precision_recipe,
+    fpr_at_recall_recipe,
+)
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 EXACT = (torch.float16, torch.bfloat16)
@@ -173,6 +181,14 @@ def test_curves_of_classes_are_lists() -> None:
     assert areas == pytest.approx(per_class.tolist(), abs=1e-6)
 
 
+@pytest.mark.parametrize("dtype", EXACT)
+def test_thresholds_of_logits_are_their_probabilities(dtype: torch.dtype) -> None:
+    scores, target = drawn(4, dtype, logits=True)
+    _, _, thresholds = ROC(task="binary", from_logits=True)(scores / 8, target)
+    expected = (scores / 8).unique().double().sigmoid().flip(0)
+    np.testing.assert_allclose(thresholds[1:].numpy(), expected, rtol=1e-6)
+
+
 # --- bounds, ties, and what floats can be ---------------------------------------------------------
 
 PROBABILITIES = st.one_of(
@@ -291,6 +307,22 @@ def test_the_edges_of_cells_are_those_of_their_scores(logits: bool, halves: bool
     _, _, coarse = cells.edges(512, from_logits=logits, halves=halves)
     assert 0.5 in coarse
     assert np.nanmax(np.diff(coarse)) < 0.007
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("number", [2, 3, 7, 64, 101])
+def test_fewer_cells_are_equally_wide_in_the_arcsine_of_the_root(
+    number: int, dtype: torch.dtype
+) -> None:
+    logits = torch.linspace(-20, 20, 9973).to(dtype)
+    for scores, from_logits in ((logits.sigmoid(), False), (logits, True)):
+        merged = cells.merging(number, from_logits=from_logits, halves=dtype == torch.float16)
+        found = merged[cells.keys(scores, from_logits=from_logits)[0]]
+        p = (scores.double().sigmoid() if from_logits else scores.double()).numpy()
+        place = np.arcsin(np.sqrt(p)) * 2 / np.pi * number
+        width = 0.003 * number  # of what one key holds
+        assert (found - width <= place).all()
+        assert (place <= found + 1 + width).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -419,6 +451,57 @@ def test_lines_longer_than_a_tile_are_counted_as_defined(
         assert_counts_as_defined(_backend(pixels, ranking), pixels, ranking)
 
 
+@settings(max_examples=30, deadline=None)
+@given(ranked(), st.integers(1, 40))
+def test_cut_into_blocks_the_definition_counts_the_same(
+    drawn: tuple[Tensor, Tensor, Ranking], block: int
+) -> None:
+    scores, target, ranking = drawn
+    pixels = read_scores(scores, target, ranking)
+    whole = plain_cells.count(pixels, ranking)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("segmetrics.counting.plain.BLOCK", block)
+        counts = plain_cells.count(pixels, ranking)
+    if ranking.task != "multiclass" or not ranking.upsample:  # a resized score may differ by an ulp
+        assert torch.equal(counts, whole)
+    else:
+        assert torch.equal(ranking.bad(counts), ranking.bad(whole))
+
+
+def test_copies_of_a_table_hold_any_number_of_pixels() -> None:
+    cpu_cells = pytest.importorskip("segmetrics.probabilities.cpu_cells")
+    ranking = Ranking.ranking(None, task="binary", cells=2)
+    for number, dtype in ((2**31 - 1, np.int32), (2**31, np.int64)):
+        scores, target = torch.zeros(1, 1).expand(1, number), torch.zeros(1, 1).bool()
+        pixels = as_arrays(read_scores(scores, target.expand(1, number), ranking))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cpu_cells, "number_of_threads", lambda: 2)
+            copies = cpu_cells.Copy.several(ranking, pixels, 2)
+        assert [copy.tables.dtype for copy in copies] == [dtype] * 2
+
+
+def test_many_threads_share_few_copies_of_many_tables() -> None:
+    cpu_cells = pytest.importorskip("segmetrics.probabilities.cpu_cells")
+    scores, target = torch.full((1, 100, 4), 0.01), torch.zeros(1, 4).long()
+    for number, expected in ((None, cpu_cells.TABLES), (100, cpu_cells.COPIES)):
+        task = "binary" if number is None else "multiclass"
+        ranking = Ranking.ranking(number, task=task, cells=2)
+        preds = scores[:, 0] if number is None else scores
+        pixels = as_arrays(read_scores(preds, target, ranking))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cpu_cells, "number_of_threads", lambda: 8)
+            assert len(cpu_cells.Copy.several(ranking, pixels, 8)) == expected
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+def test_the_operator_keeps_the_rules_of_torch_library(per_image: bool) -> None:
+    logits, target = classes(14)
+    ranking = Ranking.ranking(5, from_logits=True, ignore_index=255, cells=64, per_image=per_image)
+    arguments = logits, target, *astuple(ranking), False
+    torch.library.opcheck(_count_op, arguments)
+    assert torch.equal(_count_op(*arguments), count_cells(logits, target, ranking))
+
+
 @settings(max_examples=20, deadline=None)
 @given(ranked(), st.integers(1, 40), st.integers(1, 3), st.integers(1, 4))
 def test_workers_that_share_tables_count_every_box_once(
@@ -506,6 +589,38 @@ def test_many_batches_and_large_images_are_one() -> None:
     )
 
 
+@pytest.mark.parametrize("average", ["macro", "weighted", "none", "micro"])
+def test_a_stack_of_counts_has_the_scores_of_each(average: Any) -> None:
+    logits, target = classes(13)
+    arguments: Any = {"average": average, "from_logits": True, "ignore_index": [255, 3]}
+    for make in (auroc_recipe, average_precision_recipe, fpr_at_recall_recipe):
+        recipe = make(5, cells=512, **arguments)
+        per_image = replace(recipe.ranking, per_image=True)
+        counts = count_cells(logits, target, per_image)
+        expected = torch.stack([recipe.of(row) for row in counts])
+        torch.testing.assert_close(recipe.of(counts), expected, equal_nan=True)
+
+
+def test_scores_of_classes_are_scalars_by_name() -> None:
+    arguments: Any = {"from_logits": True, "ignore_index": 255, "class_names": list("abcde")}
+    for average, number in (("none", 5), ("macro", 1)):
+        metric = AUROC(5, average=average, **arguments)
+        found = metric(*classes(15)).reshape(-1).tolist()
+        scalars = metric.compute_scalars()
+        assert list(scalars.values()) == pytest.approx(found)
+        assert len(scalars) == number
+        assert set(scalars) <= {*"abcde"} or number == 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("right", [False, True])
+def test_of_a_single_pixel_the_risk_is_known(dtype: torch.dtype, right: bool) -> None:
+    p, target = torch.tensor([[0.75]], dtype=dtype), torch.tensor([[int(right)]])
+    assert AURC(task="binary")(p, target) == 1 - int(right)
+    assert AURC(2)(torch.stack([1 - p, p], 1), target) == 1 - int(right)
+    assert ROC(task="binary")(p, target)[2].tolist() == [1, 0.75]
+
+
 # --- metrics --------------------------------------------------------------------------------------
 
 
@@ -517,6 +632,8 @@ def test_a_collection_counts_once() -> None:
     assert len(collection.compute_groups) == 1
     other = MetricCollection({"a": AUROC(5, from_logits=True), "b": AUROC(5)})
     assert len({next(iter(m.metric_state)) for m in other.values()}) == 2
+    names = {Ranking.ranking(5, positive=kind).name for kind in ("class", "right")}
+    assert len(names) == 2
 
 
 @pytest.mark.parametrize("metric_class", [AUROC, ProbabilityMetrics])
@@ -582,16 +699,17 @@ def test_the_ends_of_what_arguments_may_be_are_accepted() -> None:
 @pytest.mark.parametrize(
     ("scores", "message"),
     [
-        ([0.2, 1.5], "1 counted pixels .* outside \\[0, 1\\].*from_logits=True"),
-        ([0.2, nan], "1 counted pixels .* NaN"),
+        ([0.2, 1.5, -0.1, inf, -inf], "4 counted pixels .* outside \\[0, 1\\].*from_logits=True"),
+        ([0.2, nan, 0.3, 1.0, 0.0], "1 counted pixels .* NaN"),
     ],
 )
-def test_bad_scores_change_nothing(scores: list[float], message: str) -> None:
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bad_scores_change_nothing(dtype: torch.dtype, scores: list[float], message: str) -> None:
     metric = AUROC(task="binary")
-    metric.update(*drawn(10))
+    metric.update(*drawn(10, dtype))
     before = metric._states[0].clone()
     with pytest.raises(ValueError, match=message):
-        metric.update(torch.tensor([[scores]]), torch.tensor([[[0, 1]]]))
+        metric.update(torch.tensor([[scores]], dtype=dtype), torch.tensor([[[0, 1, 0, 1, 0]]]))
     with pytest.raises(TypeError, match="must hold scores"):
         metric.update(torch.tensor([[[0, 1]]]), torch.tensor([[[0, 1]]]))
     assert torch.equal(metric._states[0], before)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import fields, replace
+from dataclasses import astuple, fields, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,14 @@ from torch.nn import functional as F
 from segmetrics.counting import Counting
 from segmetrics.counting.inputs import read
 from segmetrics.counting.settings import Upsample
-from segmetrics.probabilities import BAD_KINDS, Probabilities, count, count_on_cpu, plain
+from segmetrics.probabilities import (
+    BAD_KINDS,
+    Probabilities,
+    _count_op,
+    count,
+    count_on_cpu,
+    plain,
+)
 from segmetrics.probabilities.inputs import MASS_CELLS
 from strategies import LAYOUTS, SCORE_DTYPES, counted_inputs, lay_out
 
@@ -106,6 +113,27 @@ def test_cut_into_boxes_everything_is_counted_as_defined(data: st.DataObject, la
         patch.setattr(cpu, "BOX", largest)
         counts = count_on_cpu(pixels, reading)
     assert_counts_as_defined(counts, pixels, reading)
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data(), block=st.integers(1, 40))
+def test_cut_into_blocks_the_definition_counts_the_same(data: st.DataObject, block: int) -> None:
+    preds, target, reading = data.draw(probabilities(None))
+    pixels = read(preds, target, reading)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("segmetrics.counting.plain.BLOCK", block)
+        counts = plain.count(pixels, reading)
+    assert_counts_as_defined(counts, pixels, reading)
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+def test_the_operator_keeps_the_rules_of_torch_library(per_image: bool) -> None:
+    preds = torch.randn((3, 4, 6, 5), generator=torch.Generator().manual_seed(7))
+    target = preds.argmax(1).roll(1)
+    reading = Probabilities.reading(4, from_logits=True, temperatures=[1, 2], per_image=per_image)
+    arguments = preds, target, *astuple(reading), False
+    torch.library.opcheck(_count_op, arguments)
+    assert torch.equal(_count_op(*arguments), count(preds, target, reading))
 
 
 @pytest.mark.parametrize("upsample", [None, "bilinear", "nearest"])
@@ -202,6 +230,19 @@ def mapped(function: Any, values: np.ndarray) -> np.ndarray:
     return out
 
 
+def test_no_two_settings_share_a_name() -> None:
+    of_classes: dict[str, Any] = {"num_classes": 5}
+    settings_: list[dict[str, Any]] = [
+        *({**of_classes, "from_logits": logits} for logits in (False, True)),
+        *({"task": "binary", "from_logits": logits} for logits in (False, True)),
+        *({**of_classes, **more} for more in ({"n_bins": 10}, {"binning": "mass"})),
+        {**of_classes, "classwise": True},
+        {**of_classes, "from_logits": True, "temperatures": [1, 2]},
+    ]
+    names = [Probabilities.reading(**arguments).name for arguments in settings_]
+    assert len(set(names)) == len(names)
+
+
 # --- The definition -------------------------------------------------------------------------------
 
 
@@ -227,6 +268,26 @@ def test_losses_and_squares_are_those_of_float64(dtype: torch.dtype, scale: floa
     torch.testing.assert_close(
         (sums.squares.double() * ULP / number).squeeze(), square, rtol=1e-6, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_sums_are_of_numbers_rounded_to_multiples_of_an_ulp(backend: str) -> None:
+    values, rounded = [0.75, 0.5, ULP / 2, ULP / 4, 0.0], [0.75, 0.5, ULP, 0.0, 0.0]
+    reading = Probabilities.reading(task="binary", n_bins=1)
+    preds, target = torch.tensor([values]), torch.zeros(1, 5).long()
+    sums = reading.sums(BACKENDS[backend](read(preds, target, reading), reading))
+    assert sums.table.flatten().tolist() == [5, 0, sum(rounded) / ULP]
+    assert sums.squares.item() == (0.75**2 + 0.5**2) / ULP
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_large_float64_logits_differ_by_what_float64_holds(backend: str) -> None:
+    difference = torch.tensor([[0.0, 1.0, -0.5]], dtype=torch.float64)
+    logits = torch.stack([difference + 1e9, torch.full_like(difference, 1e9)], 1)
+    reading, target = Probabilities.reading(2, from_logits=True), torch.zeros(1, 3).long()
+    sums = reading.sums(BACKENDS[backend](read(logits, target, reading), reading))
+    loss = F.binary_cross_entropy_with_logits(difference, torch.ones_like(difference))
+    assert sums.losses.item() * ULP / 3 == pytest.approx(loss.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -297,6 +358,36 @@ def test_a_probability_of_0_and_an_infinite_logit_have_an_infinite_loss(backend:
         sums = reading.sums(BACKENDS[backend](read(preds, target, reading), reading))
         assert sums.infinite.item() == infinite
         assert sums.losses.item() * ULP == pytest.approx(finite, rel=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", SCORE_DTYPES)
+def test_a_softmax_with_an_infinite_or_no_logit_is_undefined(
+    dtype: torch.dtype, backend: str
+) -> None:
+    finite = torch.finfo(dtype)
+    values = [[finite.max, -torch.inf, torch.inf, torch.nan, finite.min]]
+    of_class = torch.tensor(values, dtype=dtype)
+    preds = torch.stack([of_class, torch.zeros_like(of_class)], 1)
+    reading = Probabilities.reading(2, from_logits=True)
+    counts = BACKENDS[backend](read(preds, torch.zeros(1, 5).long(), reading), reading)
+    bad = dict(zip(BAD_KINDS, reading.bad(counts).tolist(), strict=True))
+    assert bad == dict.fromkeys(BAD_KINDS, 0) | {"scores_nan": 2}
+    assert reading.sums(counts).table[..., 1].sum() == 1  # the largest logit's
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", SCORE_DTYPES)
+def test_probabilities_may_miss_1_by_what_their_dtype_rounds(
+    dtype: torch.dtype, backend: str
+) -> None:
+    step = 2.0**-7 if dtype == torch.bfloat16 else 2.0**-10  # below 1e-2, below 1e-3
+    first = torch.tensor([[0.5 + k * step for k in (-2, -1, 0, 1, 2)]], dtype=dtype)
+    preds = torch.stack([first, torch.full_like(first, 0.5)], 1)
+    reading = Probabilities.reading(2)
+    counts = BACKENDS[backend](read(preds, torch.zeros(1, 5).long(), reading), reading)
+    assert reading.bad(counts).tolist() == [0, 0, 0, 0, 0, 0, 2]
+    assert reading.sums(counts).pixels.item() == 3
 
 
 def test_an_empty_batch_counts_nothing() -> None:

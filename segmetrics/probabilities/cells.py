@@ -214,7 +214,7 @@ def _cuts(highest: NDArray[np.float64]) -> NDArray[np.float64]:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         above = np.nextafter(highest.astype(np.float32), np.float32(np.inf)).astype(np.float64)
         between = np.where(np.isfinite(above), 0.75 * highest + 0.25 * above, highest)
-        cut = _sigmoid(np.where(highest == 0, 0, between))
+        cut = _sigmoid(between)
         logit = np.log(cut / (1 - cut)).astype(np.float32)
         return np.where((logit >= highest) & ~(logit > highest), cut, np.nan)
 

@@ -185,7 +185,7 @@ def _gather(
 ) -> None:
     """Scores of ``n`` pixels with stride ``step`` as a tile ``(labels, n)``; halves as fp32."""
     for label in range(labels):
-        source, gathered = start + label * label_stride, tile[label * n : label * n + n]
+        source, gathered = start + label * label_stride, tile[label * n :]
         if step == 1:
             line = scores[source : source + n]
             for i in range(n):

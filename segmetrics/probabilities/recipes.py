@@ -122,8 +122,7 @@ class CurveRecipe:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the score of one image or data set."""
-        scalar = self.average != "none" or self.ranking.task == "binary"
-        return () if scalar or self.ranking.positive == "right" else (self.ranking.tables,)
+        return (self.ranking.tables,) if self.average == "none" else ()
 
     def evaluate(self, preds: Tensor, target: Tensor) -> Tensor:
         """Count and score one batch; on a GPU this waits, to raise for bad pixels."""
