@@ -614,9 +614,12 @@ def test_what_nothing_is_counted_of_may_be_anything() -> None:
         (lambda: CalibrationError(3, average="none"), "means nothing without `classwise=True`"),
         (lambda: BrierScore(3, average="micro"), "means nothing without task='multilabel'"),
         (lambda: NegativeLogLikelihood(3, temperatures=[1, 2]), "pass the model's logits"),
-        (
-            lambda: NegativeLogLikelihood(3, from_logits=True, temperatures=[0, 2]),
-            "`temperatures` must be positive and finite",
+        *(
+            (
+                lambda t=t: NegativeLogLikelihood(3, from_logits=True, temperatures=t),
+                "`temperatures` must be positive and finite",
+            )
+            for t in ([0, 2], [-1], [1, float("inf")], [])
         ),
         (
             lambda: CalibrationError(2, classwise=True, ignore_index=[0, 1]),
@@ -630,6 +633,10 @@ def test_arguments_that_mean_nothing_are_refused(make: Any, message: str) -> Non
 
 
 def test_one_temperature_is_a_sequence_of_one() -> None:
+    logits, target = drawn()
+    arguments: Any = {"from_logits": True, "ignore_index": 255}
+    found = NegativeLogLikelihood(5, temperatures=[2], **arguments)(logits, target)
+    assert found == NegativeLogLikelihood(5, **arguments)(logits / 2, target)
     with pytest.raises(TypeError, match="`temperatures` must be a sequence of numbers, got 2"):
         NegativeLogLikelihood(3, from_logits=True, temperatures=2)  # type: ignore[arg-type]  # what is refused
 

@@ -53,6 +53,12 @@ def test_means_leave_undefined_cases_and_classes_out() -> None:
     )  # fmt: skip
 
 
+def test_measures_and_classes_may_differ_in_number_and_amounts_are_no_quality() -> None:
+    values, names = torch.ones(3, 2, 1), ("hd95", "volume")
+    scores = CaseScores(values, names, ("liver",), torch.ones(3, 1), amounts=("volume",))
+    assert [scores.is_quality(key) for key in scores.keys()] == [True, False] * 2  # noqa: SIM118
+
+
 def test_an_infinite_distance_makes_those_means_infinite_that_have_it() -> None:
     scores = table(distances([1, 3], [inf, 5], [2, 4]))
     weights = torch.tensor([[1, 1, 1], [2, 0, 1], [0, 3, 0]], dtype=torch.float64)

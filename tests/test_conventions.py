@@ -86,6 +86,8 @@ def test_a_convention_alone_can_turn_the_order_round():
     assert ranks["per image", "either", "left out", "1"] == (2, 1)
     assert set(table.orders) == {("bold", "shy"), ("shy", "bold")}
     assert sum(table.orders.values()) == len(table.rows)
+    assert sorted(table.orders.values(), reverse=True) == [*table.orders.values()]
+    assert len(set(table.orders.values())) == 2
     text = str(table)
     assert text.startswith("mean Dice by convention\n")
     assert f"  bold, shy: {table.orders['bold', 'shy']}" in text
@@ -97,6 +99,16 @@ def test_a_convention_alone_can_turn_the_order_round():
 def test_equal_models_share_a_rank():
     table = conventions({"a": drawn(), "b": drawn()})
     assert {row.ranks for row in table.rows} == {(1, 1)}
+
+
+def test_a_model_without_a_score_has_the_worst_rank():
+    """No target has the class: only the model that predicts it has a score where that counts."""
+    none = torch.zeros(2, 1, dtype=torch.int64)
+    table = conventions(
+        {"none": ImageCounts(none, none, none), "false": ImageCounts(none, none + 5, none)}, "Dice"
+    )
+    ranks = {(row.over, row.presence, row.absent): row.ranks for row in table.rows}
+    assert ranks["pooled", "either", "left out"] == (2, 1)
 
 
 def test_one_model_has_no_ranks():

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MetricCollection
 
 from segmetrics import AURC, AUROC, BestThreshold, CurveImageScores, ProbabilityMetrics
-from segmetrics.statistics import Sums, compare, confidence_interval, slices
+from segmetrics.statistics import CurveCounts, Sums, compare, confidence_interval, slices
 
 N = 12
 
@@ -33,6 +33,22 @@ def drawn(seed: int, better: float = 0.0) -> tuple[Tensor, Tensor]:
 
 def ids() -> list[str]:
     return [f"{i}.png" for i in range(N)]
+
+
+def test_curves_over_other_targets_are_not_compared() -> None:
+    scores, target = drawn(0)
+    one, other = CurveImageScores(task="binary"), CurveImageScores(task="binary")
+    one.update(scores, target)
+    other.update(scores, target.index_fill(0, torch.tensor([3, 4]), 1))
+    with pytest.raises(ValueError, match="saw different targets in 2 images, image 3 the first"):
+        compare(one, other, "AP")
+
+
+def test_a_table_alone_is_of_probabilities() -> None:
+    images = CurveImageScores(task="binary")
+    images.update(*drawn(0))
+    counts = images.image_counts()
+    assert CurveCounts(counts.tables).best_threshold().equal(counts.best_threshold())
 
 
 def test_scores_over_all_images_are_those_of_their_pixels() -> None:

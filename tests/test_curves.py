@@ -52,6 +52,7 @@ from segmetrics.probabilities.ranking import Ranking, _backend, _count_op, count
 from segmetrics.probabilities.recipes import (
     auroc_recipe,
     average_precision_recipe,
+    best_recipe,
     fpr_at_recall_recipe,
 )
 
@@ -451,6 +452,21 @@ def test_lines_longer_than_a_tile_are_counted_as_defined(
         assert_counts_as_defined(_backend(pixels, ranking), pixels, ranking)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("logits", [False, True])
+@pytest.mark.parametrize("number", [2**16, 512])
+def test_scores_next_to_a_border_are_in_the_cells_of_the_definition(
+    dtype: torch.dtype, logits: bool, number: int
+) -> None:
+    borders = torch.tensor([0.0, 2.0**-24, 0.25, 0.5, 0.75, 1.0], dtype=dtype)
+    above, below = (borders.nextafter(borders.new_tensor(end)) for end in (2, -2))
+    scores = torch.cat([borders, above, below])
+    scores = scores if logits else scores.clamp(0, 1)
+    ranking = Ranking.ranking(None, task="binary", from_logits=logits, cells=number)
+    pixels = read_scores(scores[None], torch.ones(1, len(scores)).long(), ranking)
+    assert torch.equal(_backend(pixels, ranking), plain_cells.count(pixels, ranking))
+
+
 @settings(max_examples=30, deadline=None)
 @given(ranked(), st.integers(1, 40))
 def test_cut_into_blocks_the_definition_counts_the_same(
@@ -599,6 +615,9 @@ def test_a_stack_of_counts_has_the_scores_of_each(average: Any) -> None:
         counts = count_cells(logits, target, per_image)
         expected = torch.stack([recipe.of(row) for row in counts])
         torch.testing.assert_close(recipe.of(counts), expected, equal_nan=True)
+    best = best_recipe(5, cells=512, from_logits=True, ignore_index=[255, 3])
+    each = [torch.stack(part) for part in zip(*map(best.best, counts), strict=True)]
+    torch.testing.assert_close(list(best.best(counts)), each, equal_nan=True)
 
 
 def test_scores_of_classes_are_scalars_by_name() -> None:
@@ -609,7 +628,14 @@ def test_scores_of_classes_are_scalars_by_name() -> None:
         scalars = metric.compute_scalars()
         assert list(scalars.values()) == pytest.approx(found)
         assert len(scalars) == number
-        assert set(scalars) <= {*"abcde"} or number == 1
+
+
+def test_a_single_class_has_a_score_a_class() -> None:
+    scores, target = drawn(16)
+    arguments: Any = {"task": "multilabel", "average": "none"}
+    found = AUROC(1, **arguments)(scores[:, None], target[:, None])
+    assert found.tolist() == [AUROC(task="binary")(scores, target).item()]
+    assert found.shape == auroc(scores[:, None], target[:, None], 1, **arguments).shape == (1,)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

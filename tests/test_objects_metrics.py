@@ -402,6 +402,14 @@ def test_models_of_different_rules_are_not_compared() -> None:
         compare(plain, strict, "object_f1", n_resamples=50)
 
 
+def test_numbers_of_objects_say_nothing_of_quality() -> None:
+    metric = ObjectImageScores(2, class_names=["none", "cell"])
+    metric.update(torch.ones(2, 4, 4, dtype=torch.int64), torch.ones(2, 4, 4, dtype=torch.int64))
+    counts = metric.image_counts()
+    amounts = [key for key in counts.keys() if not counts.is_quality(key)]  # noqa: SIM118
+    assert amounts == ["target_objects", "predicted_objects"]
+
+
 # --- Bad input ------------------------------------------------------------------------------------
 
 

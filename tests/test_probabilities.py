@@ -331,6 +331,8 @@ def test_cells_of_equal_mass_rise_with_the_probability(backend: str) -> None:
     p = torch.cat([torch.logspace(-45, 0, 5001), 1 - torch.logspace(-9, 0, 5001)]).sort().values
     reading = Probabilities.reading(task="binary", binning="mass")
     cells = plain.cells_of(p, reading)
+    octave = plain.cells_of(torch.tensor([0.125, 0.25, 0.5]), reading)
+    assert octave.diff().tolist() == [64, 64]
     assert (cells.diff() >= 0).all()
     assert cells.min() >= 0
     assert cells.max() < MASS_CELLS

@@ -21,6 +21,7 @@ from segmetrics.statistics import (
     mean_of,
     ranking,
     sample_size,
+    score_differences,
     slices,
 )
 
@@ -150,6 +151,11 @@ def test_the_lowest_error_ranks_first_and_pairs_are_those_of_compare(score, meth
             assert (pair.difference, pair.p) == pytest.approx((alone.difference, alone.p_sign_flip))
     order = sorted(zip(expected, models, strict=True))
     assert [(m.value, m.name) for m in ranked.models] == [(pytest.approx(v), n) for v, n in order]
+
+
+def test_a_score_says_how_good_a_model_is_unless_the_table_says_otherwise():
+    found = score_differences({"a": drawn(), "b": drawn(skill=1)}, "a", n_resamples=20)
+    assert found.columns()["higher_is_better"] == [False] * 2 * len(SCORES)
 
 
 def test_the_worst_slice_is_that_of_the_largest_error():

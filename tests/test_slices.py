@@ -184,6 +184,24 @@ def test_a_subgroup_of_one_patient_has_its_score_without_an_interval():
     assert alone.estimate == pytest.approx(np.nanmean(counts.per_image("IoU")[56:].numpy()))
 
 
+def test_the_labels_as_they_are_count_as_one_more_permutation():
+    values = np.repeat([0.2, 0.9], 20)
+    result = slices(of_values(values), ["old"] * 20 + ["new"] * 20, "mIoU_I", n_resamples=99)
+    assert result.p_value == pytest.approx(1 / 100)
+
+
+def test_a_subgroup_of_two_images_has_an_interval():
+    values = np.array([0.2, 0.6, 0.5, 0.5, 0.5])
+    pair = slices(of_values(values), list("bbaaa"), "mIoU_I").by_group["b"]
+    assert (pair.low, pair.estimate, pair.high) == pytest.approx((0.2, 0.4, 0.6))
+
+
+def test_the_ratio_of_scores_that_are_all_zero_is_undefined():
+    result = slices(of_values(np.zeros(5)), list("aabbb"), "mIoU_I", n_resamples=20)
+    assert result.difference == 0
+    assert np.isnan(result.ratio)
+
+
 def test_an_infinite_score_of_one_image_differs_in_every_permutation():
     """A missing mask has an infinite distance: whichever group has that case is the worst."""
     hd = torch.tensor([torch.inf, 2, 3, 4, 5, 6], dtype=torch.float64).view(-1, 1, 1)

@@ -1,6 +1,7 @@
 """Intervals and comparisons: against SciPy, against resampling by hand, and on known truths."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from inspect import isfunction, signature
 from itertools import product
 from math import log
 
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import longhand
+from segmetrics import statistics
 from segmetrics.statistics import (
     KEYS,
+    CaseScores,
     ImageCounts,
     all_scores,
     best_temperature,
@@ -91,6 +94,18 @@ def test_the_worst_share_is_rounded_as_the_paper_rounds_it():
     )
 
 
+@pytest.mark.parametrize("percent", [1, 10, 35, 70, 100])
+def test_the_worst_share_of_many_weighted_images_is_that_of_the_images_drawn(percent: int) -> None:
+    rng = np.random.default_rng(percent)
+    quality, times = rng.permutation(300) + 1, rng.integers(0, 3, 300)
+    counts = counts_of(np.stack([quality, 0 * quality, 400 - quality], -1)[:, None])
+    images = np.sort(np.repeat(quality, times)) / 400
+    worst = images[: int(percent / 100 * len(images))]
+    weights = torch.from_numpy(times).double().unsqueeze(0)
+    found = statistic(f"mIoU_I_{percent}", counts)(weights)
+    assert found.item() == pytest.approx(worst.mean(), rel=1e-12)
+
+
 @pytest.mark.parametrize("method", ["percentile", "bca"])
 @pytest.mark.parametrize("score", ["mIoU_D", "mIoU_I", "mIoU_C_Q"])
 def test_intervals_agree_with_scipy_within_resampling_error(score, method):
@@ -127,6 +142,22 @@ def test_bca_mends_what_percentile_leaves_skewed():
     plain = confidence_interval(counts, "mIoU_I_10")
     mended = confidence_interval(counts, "mIoU_I_10", method="bca")
     assert mended.high < plain.high  # the worst tenth of a resample is too good
+
+
+def test_bca_is_accelerated_by_the_skewness_of_the_jackknife():
+    """Efron and Tibshirani (1993), 14.15; resamples on both sides alike have no bias."""
+    jackknifed = torch.tensor([0, 0, 1, 5], dtype=torch.float64)
+    tails = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    resampled = torch.tensor([-1, 1], dtype=torch.float64)
+    found = _bca_tails(tails, torch.zeros(1, dtype=torch.float64), resampled, jackknifed)
+    acceleration = -scipy.stats.skew(jackknifed.numpy()) / (6 * 4**0.5)
+    z = scipy.stats.norm.ppf(tails.numpy())
+    assert found.tolist() == pytest.approx(scipy.stats.norm.cdf(z / (1 - acceleration * z)))
+
+
+def test_bca_of_images_that_are_all_alike_is_their_score():
+    found = confidence_interval(counts_of([[[1, 0, 1]]] * 5), "mIoU_I", method="bca")
+    assert (found.low, found.estimate, found.high) == (0.5, 0.5, 0.5)
 
 
 def test_bca_counts_resamples_equal_to_the_estimate_half():
@@ -345,6 +376,8 @@ def test_results_print_as_people_write_them():
         ({"score": "iou/car"}, "no scored class. The classes: 0, 1, 2, 3"),
         ({"method": "normal"}, "`method` must be one of"),
         ({"level": 95}, "pass `level=0.95`"),
+        ({"level": 1}, r"`level` must be in \(0, 1\), got 1"),
+        ({"level": 0}, r"`level` must be in \(0, 1\), got 0"),
         ({"n_resamples": 0}, "`n_resamples` must be at least 1"),
         ({"groups": [0] * 5}, "40 long"),
         ({"groups": [0] * 40}, "at least two groups"),
@@ -353,6 +386,44 @@ def test_results_print_as_people_write_them():
 def test_a_mistaken_argument_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         confidence_interval(drawn(), **arguments)
+
+
+def test_the_score_of_a_class_in_an_image_is_that_of_its_pixels():
+    counts = counts_of([[[3, 1, 0], [1, 2, 1]], [[5, 0, 0], [0, 0, 0]]])
+    assert counts.values("iou/1").tolist() == pytest.approx([1 / 4, np.nan], nan_ok=True)
+    assert counts.values("mIoU_I").tolist() == [(3 / 4 + 1 / 4) / 2, 1]
+
+
+def test_ignored_classes_have_no_score_of_their_own():
+    keys = counts_of([[[1, 0, 0]] * 3], ignored=(1,)).keys()
+    of_classes = [f"{kind}/{c}" for kind in ("iou", "dice", "acc") for c in (0, 2)]
+    assert [key for key in keys if "/" in key] == of_classes
+
+
+def test_images_whose_targets_differ_are_named_by_their_ids():
+    a = named(drawn())
+    b = ImageCounts(a.tp, a.fp, a.fn + torch.eye(40, 4, dtype=torch.int64).roll(2, 0), a.ids)
+    with pytest.raises(ValueError, match="different targets in 4 images, image '0002' the first"):
+        compare(a, b)
+    with pytest.raises(ValueError, match="different targets in 4 images, image 2 the first"):
+        compare(replace(a, ids=None), replace(b, ids=None))
+
+
+def test_a_difference_of_infinite_scores_has_no_interval():
+    """Although resamples without the infinite image have a difference."""
+    hd = torch.tensor([torch.inf, 2, 3, 4], dtype=torch.float64).view(-1, 1, 1)
+    a, b = (CaseScores(one, ("hd",), ("liver",), torch.ones(4, 1)) for one in (hd, hd + 1))
+    found = compare(a, b, "hd", n_resamples=200)
+    assert np.isnan([found.difference, found.low, found.high]).all()
+
+
+@pytest.mark.parametrize(("name", "value"), [("n_resamples", 2000), ("level", 0.95), ("seed", 0)])
+def test_all_statistics_have_the_same_defaults(name, value):
+    every = [getattr(statistics, one) for one in statistics.__all__]
+    given = [signature(one).parameters.get(name) for one in every if isfunction(one)]
+    defaults = [parameter.default for parameter in given if parameter is not None]
+    assert len(defaults) >= 6
+    assert set(defaults) == {value}
 
 
 def test_groups_must_fit_the_way_images_are_named():

@@ -9,6 +9,13 @@ import polars as pl
 import pytest
 import torch
 
+from segmetrics import (
+    CalibrationImageScores,
+    CurveImageScores,
+    ImageScores,
+    ObjectImageScores,
+    PanopticImageScores,
+)
 from segmetrics.statistics import (
     ImageCounts,
     Table,
@@ -32,6 +39,27 @@ RESULTS = {
     "slices": slices(COUNTS, {"a": 1, "b": 1, "c": 2}, n_resamples=20),
     "conventions": conventions({"x": COUNTS, "y": WORSE}),
 }
+
+
+@pytest.mark.parametrize("ids", [None, ["a", "b"]])
+@pytest.mark.parametrize(
+    "new",
+    [
+        lambda: ImageScores(2),
+        lambda: ObjectImageScores(2),
+        lambda: PanopticImageScores([1], [0]),
+        lambda: CurveImageScores(2),
+        lambda: CalibrationImageScores(2),
+    ],
+)
+def test_rows_of_images_have_their_ids_or_numbers(new, ids):
+    metric, target = new(), torch.tensor([[[0, 1, 1]], [[1, 0, 1]]])
+    if isinstance(metric, PanopticImageScores):
+        target = torch.stack([target, target], -1)
+    scored = isinstance(metric, CurveImageScores | CalibrationImageScores)
+    preds = torch.full((2, 2, 1, 3), 0.5) if scored else target
+    metric.update(preds, target, image_ids=ids)
+    assert metric.image_counts().columns()["image"] == (ids or [0, 1])
 
 
 @pytest.mark.parametrize("result", RESULTS.values(), ids=RESULTS)

@@ -51,7 +51,7 @@ def unresized_bits(
     """The bits of a box of scores, moved by so many: bf16 becomes fp32."""
     k, n = 0, box[3] - box[2]
     for row in range(box[0], box[1]):
-        start, part = base + _row_offset(row, sizes, strides) + box[2] * step, out[k : k + n]
+        start, part = base + _row_offset(row, sizes, strides) + box[2] * step, out[k:]
         if step == 1:
             source = scores[start : start + n]
             for i in range(n):
@@ -77,7 +77,7 @@ def nearest_bits(
     k, n = 0, box[3] - box[2]
     places = column_places[box[2] : box[3]]
     for row in range(box[0], box[1]):
-        start, part = base + _row_place(row, sizes, row_places), out[k : k + n]
+        start, part = base + _row_place(row, sizes, row_places), out[k:]
         for i in range(n):
             part[i] = np.int32(scores[np.uintp(start + places[i])]) << shift
         k += n

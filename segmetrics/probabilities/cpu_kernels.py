@@ -266,8 +266,8 @@ def _measure(
     if len(probabilities):
         width = len(out[0])
         for label in range(labels):
-            line = scores[base + label * label_stride : base + label * label_stride + n]
-            written = probabilities[label * width + k : label * width + k + n]
+            line = scores[base + label * label_stride :]
+            written = probabilities[label * width + k :]
             for i in range(n):
                 if logits:
                     written[i] = exp(np.float32(line[i] - best[i])) / total[i]
@@ -293,7 +293,7 @@ def _of_logits(
     total[:n] = 0
     squares[:n] = 0
     for label in range(labels):
-        line = scores[base + label * label_stride : base + label * label_stride + n]
+        line = scores[base + label * label_stride :]
         for i in range(n):
             part = exp(np.float32(line[i] - best[i]) * scale)
             total[i] += part
@@ -331,7 +331,7 @@ def _of_probabilities(
     squares[:n] = 0
     lowest[:n] = 0
     for label in range(labels):
-        line = scores[base + label * label_stride : base + label * label_stride + n]
+        line = scores[base + label * label_stride :]
         for i in range(n):
             part = np.float32(line[i])
             total[i] += part
