@@ -31,8 +31,14 @@ def main() -> None:
 
     gc.freeze()
     gc.enable()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, _interrupt)
     app()
+
+
+def _interrupt(*_: object) -> None:
+    """End the command in order; on a second Ctrl-C at once, as threads may take a while."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from segmetrics import (
     ROC,
     AveragePrecision,
     BestThreshold,
+    CurveImageScores,
     DiceScore,
     FPRAtRecall,
     LabelSpace,
@@ -672,12 +673,21 @@ def test_fp16_and_other_scores_are_not_mixed(metric_class: Any) -> None:
     assert metric.compute() == alone(*drawn(9, torch.float16))
 
 
-def test_thresholds_are_float64_and_their_scores_float32() -> None:
-    found = BestThreshold(task="binary")(*drawn(9))
-    assert {key: value.dtype for key, value in found.items()} == {
-        "best_dice": torch.float32,
-        "best_threshold": torch.float64,
-    }
+@pytest.mark.parametrize("kind", [BestThreshold, ProbabilityMetrics, CurveImageScores])
+def test_thresholds_are_float64_and_their_scores_float32(kind: Any) -> None:
+    """float32 may round to the other side of a score, and is 1 for logits above 17."""
+    target = torch.arange(40).view(1, 1, -1) % 4 == 0
+    logits = torch.linspace(20, 24, 40).view(1, 1, -1)[..., torch.randperm(40)]
+    logits = torch.where(target, logits + 3, logits)
+    metric = kind(task="binary", from_logits=True, prefix="threshold/")
+    metric.update(logits, target)
+    for found in (metric.compute(), metric.to("cpu").compute(), metric(logits, target)):
+        dtypes = {key.removeprefix("threshold/"): value.dtype for key, value in found.items()}
+        assert dtypes.pop("best_threshold") == torch.float64
+        assert set(dtypes.values()) == {torch.float32}
+        at = DiceScore(task="binary", from_logits=True,
+                       threshold=found["threshold/best_threshold"].item())  # fmt: skip
+        assert at(logits, target) == found["threshold/best_dice"]
 
 
 @pytest.mark.parametrize(

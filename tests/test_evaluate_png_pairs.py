@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import struct
+import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Sequence
@@ -415,3 +417,26 @@ def test_an_interrupt_while_threads_count_ends_the_command(
     [process] = start(1, tmp_path / "printed", *given, before=interrupt)
     assert finish([process], 180) == [130]
     assert (tmp_path / "printed.0").read_text() == ""
+
+
+def test_a_second_interrupt_does_not_wait_for_threads(folders: tuple[Path, Path]) -> None:
+    code = f"""
+import os, signal, sys, time
+from segmetrics.__main__ import main
+from segmetrics.evaluate import png_pairs
+counter_of = png_pairs.counter_of
+def interrupting(*given):
+    def count(pairs):
+        for _ in pairs and range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        if pairs:
+            time.sleep(300)
+        return counter_of(*given)(pairs)
+    return count
+png_pairs.counter_of = interrupting
+sys.argv = ["segmetrics", "evaluate", *{list(map(str, folders))}, "--num-classes", "3"]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=240)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")

@@ -200,6 +200,7 @@ def test_images_without_spacing_are_measured_in_pixels_and_it_is_said(tmp_path: 
     assert said in done.stdout
     found = json.loads((tmp_path / "out.json").read_text())
     assert said in found["notes"]
+    assert any("within a tolerance (1 pixel) of the other" in note for note in found["notes"])
     assert {row["unit"] for row in found["case_statistics"]} == {"pixels", ""}
     assert said in (tmp_path / "o.html").read_text()
     expected = longhand(preds == 1, target == 1, (1, 1), 95, 1)

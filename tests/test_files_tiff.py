@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import lzma
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import rasterio
@@ -543,12 +545,61 @@ def test_a_lost_depth_is_no_single_bit(compression: str, tmp_path: Path) -> None
     assert error.value.problem.kind == "unreadable"
 
 
-def test_a_last_strip_that_is_padded_is_no_lost_depth(tmp_path: Path) -> None:
-    labels = RANDOM.integers(0, 9, (17, 5)).astype(np.uint8)
-    rows = labels[:16].tobytes(), labels[16:].tobytes() + bytes(15 * 5)
-    about = {"shape": labels.shape, "dtype": np.uint8, "rowsperstrip": 16, "compression": "lzma"}
-    tifffile.imwrite(tmp_path / "a.tif", map(lzma.compress, rows), **about)
+ENCODERS = {
+    "deflate": zlib.compress, "packbits": imagecodecs.packbits_encode,
+    "zstd": imagecodecs.zstd_encode, "lzma": lzma.compress, "lzw": imagecodecs.lzw_encode,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("compression", ENCODERS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("height", [17, 5])
+def test_rows_that_pad_the_last_strip_are_left_out(
+    compression: str, dtype: Any, height: int, tmp_path: Path
+) -> None:
+    """Of a volume every page has such a strip. Pillow and libtiff read them, too."""
+    labels = RANDOM.integers(0, 9, (2, height, 5)).astype(dtype)
+    full = np.pad(labels, ((0, 0), (0, -height % 16), (0, 0)), constant_values=77)
+    strips = (ENCODERS[compression](part.tobytes()) for part in full.reshape(-1, 16, 5))
+    about = {"shape": labels.shape, "dtype": dtype, "rowsperstrip": 16, "compression": compression}
+    tifffile.imwrite(tmp_path / "a.tif", strips, photometric="minisblack", **about)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as file:
+        for page in file.pages:
+            page.tags[278].overwrite(16)  # it writes the height of a lower image
     assert np.array_equal(read(tmp_path / "a.tif").values, labels)
+    if dtype == np.uint8:
+        assert np.array_equal(np.array(Image.open(tmp_path / "a.tif")), labels[0])
+
+
+def test_a_predictor_acts_within_the_rows_that_are_left(tmp_path: Path) -> None:
+    labels = RANDOM.integers(0, 9, (17, 6)).astype(np.uint8)
+    differences = np.diff(np.pad(labels, ((0, 15), (0, 0))), axis=1, prepend=0).astype(np.uint8)
+    strips = (zlib.compress(part.tobytes()) for part in differences.reshape(2, 16, 6))
+    tifffile.imwrite(tmp_path / "a.tif", strips, shape=labels.shape, dtype=np.uint8,
+                     rowsperstrip=16, compression="deflate", predictor=2)  # fmt: skip
+    assert np.array_equal(read(tmp_path / "a.tif").values, labels)
+
+
+def test_a_last_strip_of_few_bits_that_is_padded_is_no_lost_depth(tmp_path: Path) -> None:
+    labels = RANDOM.integers(0, 2, (17, 16)).astype(bool)
+    full = np.packbits(np.pad(labels, ((0, 15), (0, 0))), axis=1)
+    strips = (zlib.compress(part.tobytes()) for part in full.reshape(2, 16, 2))
+    tifffile.imwrite(tmp_path / "a.tif", strips, shape=labels.shape, dtype=bool,
+                     rowsperstrip=16, compression="deflate")  # fmt: skip
+    assert np.array_equal(read(tmp_path / "a.tif").values, labels)
+
+
+def test_a_damaged_last_strip_is_refused(tmp_path: Path) -> None:
+    """Rows that are too many are left out, data with another checksum are not read."""
+    labels = RANDOM.integers(0, 9, (17, 5)).astype(np.uint8)
+    full = np.pad(labels, ((0, 15), (0, 0))).reshape(2, 16, 5)
+    first, last = (zlib.compress(part.tobytes()) for part in full)
+    strips = iter([first, last[:-1] + bytes([last[-1] ^ 1])])
+    tifffile.imwrite(tmp_path / "a.tif", strips, shape=labels.shape, dtype=np.uint8,
+                     rowsperstrip=16, compression="deflate")  # fmt: skip
+    with pytest.raises(MaskError) as error:
+        read(tmp_path / "a.tif")
+    assert error.value.problem.kind == "unreadable"
 
 
 def write_checked_zstd(path: Path, labels: np.ndarray) -> None:

@@ -154,7 +154,9 @@ def test_a_file_cut_anywhere_is_refused_or_complete(suffix: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.array([[0.5, 1.0]]), "float64 with fractions, 0.5 the first"),
+        (np.array([[0.5, 1.0]]), "float64 with fractions, 0.5 the first.* Pass --probabilities"),
+        (np.array([[0.5, 1.0]], np.float16), "float16 with fractions"),
+        (np.array([[0.5, 1.0]], ">f4"), "float32 with fractions"),
         (np.array([[np.nan, 1.0]]), "NaN in 1 of 2 pixels"),
         (np.array([[1j, 2]]), "complex128, expected integers"),
         (np.zeros(5, np.uint8), r"shape \(5,\)"),

@@ -105,6 +105,6 @@ def _of_surfaces(table: CaseTable, surfaces: Surfaces) -> Iterator[str]:
 def _by_unit(table: CaseTable, values: Sequence[float], unit: str) -> str:
     """A setting; one a class if they differ."""
     if len(set(values)) == 1:
-        return f"{values[0]:g} {unit}"
+        return f"{values[0]:g} {'pixel' if unit == 'pixels' and values[0] == 1 else unit}"
     named = zip(table.unit_names(), values, strict=True)
     return ", ".join(f"{name} {value:g}" for name, value in named) + f" {unit}"

@@ -15,6 +15,8 @@ from segmetrics.files.scores import to_scores
 
 #: The tolerance to integers, for rounding errors of scaling.
 NOISE = 1e-3
+#: What to do with scores that are no labels.
+PROBABILITIES = "Probabilities? Pass --probabilities"
 #: Ignored pixels of binary masks.
 VOID = 255
 
@@ -102,14 +104,17 @@ def _wrong_shape(path: Path, values: Array) -> MaskError:
         return MaskError("one-hot", path, f"{size}, one-hot along axis {axis}")
     if values.dtype.kind == "f" and not (np.rint(values) == values).all():
         return MaskError(
-            "values", path, f"{size} with fractions: scores become labels by their argmax"
+            "values",
+            path,
+            f"{size} with fractions: scores become labels by their argmax. {PROBABILITIES}",
         )
     return MaskError("volumes", path, f"{size}: several volumes")
 
 
 def _integers(path: Path, values: Array, slope: float | None) -> Array:
     """Floating values that are integers up to noise, as integers."""
-    if values.dtype.itemsize < 4:
+    stored = values.dtype
+    if stored.itemsize < 4:
         values = values.astype(np.float32)
     with np.errstate(invalid="ignore"):
         rounded = np.rint(values)
@@ -123,9 +128,9 @@ def _integers(path: Path, values: Array, slope: float | None) -> Array:
             "class there, as 255, and leave it out by --ignore-index 255",
         )  # fmt: skip
     strange = values[~whole]
-    detail = f"{values.dtype} with fractions, {strange[0]!s} the first"
+    detail = f"{stored.newbyteorder('=')} with fractions, {strange[0]!s} the first"
     if slope is not None:
         detail += f": its integers are multiplied by scl_slope {slope:.9g}. Store labels unscaled"
     elif values.min() >= 0 and values.max() <= 1:
-        detail += ": scores become labels by their argmax, or by a threshold"
+        detail += f": scores become labels by their argmax, or by a threshold. {PROBABILITIES}"
     raise MaskError("values", path, detail)

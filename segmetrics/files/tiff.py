@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from segmetrics.files.geo import Place, place_of
-from segmetrics.files.limits import check_ratio, check_size
+from segmetrics.files.limits import AT_ONCE, check_ratio, check_size
 from segmetrics.files.masks import Array, Buffer, Reading, Stored
 from segmetrics.files.problems import MaskError
 from segmetrics.files.tiff_codecs import LERC, LOSSLESS, check_lossless, unwrapped_lerc
@@ -29,7 +29,7 @@ from segmetrics.files.tiff_codecs import LERC, LOSSLESS, check_lossless, unwrapp
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it warns of is checked here
 
 # Tags, and values of them.
-OLD_SUBFILE_TYPE, ORIENTATION, NODATA = 255, 274, 42113
+OLD_SUBFILE_TYPE, ORIENTATION, ROWS_PER_STRIP, NODATA = 255, 274, 278, 42113
 REDUCED, MASK = 1, 4
 RGB, PALETTE, TRANSPARENCY = 2, 3, 4
 STREAMS = (8, 32946, 32773, 34925, 50000)  # compressions whose lengths are known
@@ -254,10 +254,31 @@ class Tiff:
             raise MaskError("unreadable", self.path, "it ends before its data do")
         if page.compression == LERC:
             data = unwrapped_lerc(self.path, page, data)
-        decoded: Array = page.decode(data, index)[0][0]
+        decoded: Array = self._decoded(page, data, index)
         if page.bitspersample not in (8, 16, 32, 64) and page.compression in STREAMS:
             self._check_packed(page, data, decoded)
         return decoded
+
+    def _decoded(self, page: Any, data: bytes, index: int) -> Array:
+        """The values of a segment; of a last strip without rows below the image.
+
+        Some programs fill the last strip up, for which codecs of tifffile lack the space.
+        """
+        from tifffile import TIFF
+
+        try:
+            values: Array = page.decode(data, index)[0][0]
+        except Exception:
+            strip = page.tags.valueof(ROWS_PER_STRIP) or page.rowsperstrip
+            rows, strips = page.imagelength % strip, -(-page.imagelength // strip)
+            line = -(-page.imagewidth * page.samplesperpixel * page.bitspersample // 8)
+            is_padded = not page.is_tiled and rows and (index + 1) % strips == 0
+            if not is_padded or page.fillorder != 1 or strip * line > AT_ONCE:
+                raise
+            whole = TIFF.DECOMPRESSORS[int(page.compression)](data, out=strip * line)
+            data = TIFF.COMPRESSORS[int(page.compression)](bytes(whole[: rows * line]))
+            values = page.decode(data, index)[0][0]
+        return values
 
     def _check_packed(self, page: Any, data: bytes, decoded: Array) -> None:
         """Raise if there are more bytes than packed samples, as the depth is damaged.
@@ -266,8 +287,8 @@ class Tiff:
         """
         from tifffile import TIFF
 
-        rows, columns, samples = decoded.shape
-        expected = rows * -(-columns * samples * page.bitspersample // 8)
+        _, columns, samples = decoded.shape
+        expected = self.step * -(-columns * samples * page.bitspersample // 8)
         found = len(TIFF.DECOMPRESSORS[int(page.compression)](data))
         if found > 2 * expected + 1:
             detail = (

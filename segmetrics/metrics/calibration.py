@@ -369,7 +369,7 @@ class NegativeLogLikelihood(ErrorMetric):
         if not self.recipe.several_temperatures:
             return names
         return [
-            None if name is None else f"{name}/{temperature:g}"
+            f"{name}/{temperature:g}"  # no class is left out: none is ignored by its index
             for name in names
             for temperature in self.temperatures
         ]

@@ -14,7 +14,7 @@ from segmetrics.labels import LabelSpace
 from segmetrics.metrics.base import MetricKwargs
 from segmetrics.metrics.counted import checked_names, counting_arguments, default_names
 from segmetrics.metrics.rows import ScoredImages, each_once, rows_of
-from segmetrics.metrics.views import checked_prefix
+from segmetrics.metrics.views import ThresholdMetric, checked_prefix
 from segmetrics.probabilities import curves
 from segmetrics.probabilities.inputs import BAD_KINDS
 from segmetrics.probabilities.ranking import Positive, Ranking, count_cells
@@ -24,7 +24,7 @@ from segmetrics.statistics.curves import of_keys
 
 
 @explained_curve
-class CurveImageScores(ScoredImages[CurveCounts]):
+class CurveImageScores(ThresholdMetric, ScoredImages[CurveCounts]):
     """AUROC, average precision and the best threshold, with the table of every image.
 
     ``segmetrics.statistics`` gives intervals that resample images and compares two models. Scores
@@ -51,7 +51,8 @@ class CurveImageScores(ScoredImages[CurveCounts]):
         of spatial dimensions. An empty batch changes nothing.
 
     Returns (``compute`` and ``forward``):
-        dict of float32 scalars by key; nan without a positive or without a negative.
+        dict of scalars by key, float32, thresholds float64; nan without a positive or without a
+        negative.
 
     Example:
         >>> import torch
@@ -135,9 +136,8 @@ class CurveImageScores(ScoredImages[CurveCounts]):
 
     def _value(self, *states: Tensor) -> dict[str, Tensor]:
         rows, first = each_once(states[0])
-        found = dict(of_keys(self._counts(rows[first].cpu())))
-        values = torch.stack(list(found.values())).float().to(self.device).unbind()
-        return {self.prefix + key: value for key, value in zip(found, values, strict=True)}
+        found = of_keys(self._counts(rows[first].cpu()))
+        return self._of_keys(value for _, value in found)
 
     def _check_rows(self, rows: Tensor) -> None:
         tail = rows[:, self._packed :].sum(0)

@@ -14,7 +14,7 @@ from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics.base import MetricKwargs
 from segmetrics.metrics.calibration import ProbabilityMetric, bins_of, draw_bins
-from segmetrics.metrics.views import KeyedMetric, checked_prefix
+from segmetrics.metrics.views import ThresholdMetric, checked_prefix
 from segmetrics.probabilities.calibration import (
     Bins,
     CalibrationRecipe,
@@ -42,7 +42,7 @@ def draw_dice(dice: Tensor, threshold: Tensor, best: tuple[float, float]) -> tup
 
 
 @explained_probability
-class ProbabilityMetrics(KeyedMetric, ProbabilityMetric):
+class ProbabilityMetrics(ThresholdMetric, ProbabilityMetric):
     """The usual scores of probabilities from one update and one sync.
 
     In [0, 1], but ``NLL`` and multiclass ``brier``. Keys: ``ECE`` and ``MCE``, the expected and the
@@ -61,7 +61,7 @@ class ProbabilityMetrics(KeyedMetric, ProbabilityMetric):
         n_bins: number of bins of equal width.
 
     Returns (``compute`` and ``forward``):
-        dict of float32 scalars by key; nan if no pixel was counted.
+        dict of scalars by key, float32, ``best_threshold`` float64; nan if no pixel was counted.
 
     Example:
         >>> import torch
@@ -112,7 +112,7 @@ class ProbabilityMetrics(KeyedMetric, ProbabilityMetric):
                 "FPR95": fpr_at_recall_recipe(num_classes, from_logits=from_logits, **read_as),
             }
             best = best_recipe(num_classes, from_logits=from_logits, **read_as)
-            self.best = replace(best, average="macro" if task == "binary" else "micro")
+            self.best = replace(best, average="micro")
             self._add_sum(f"cells_{best.ranking.name}", best.ranking.cells + len(BAD_KINDS))
         self.prefix = keys_prefix
         self._add_views()
@@ -141,8 +141,7 @@ class ProbabilityMetrics(KeyedMetric, ProbabilityMetric):
             values += [recipe.of(states[1]) for recipe in self.curves.values()]
             dice, threshold = self.best.best(states[1])
             values += [threshold.squeeze(-1), dice.squeeze(-1)]
-        reported = torch.stack([value.double() for value in values]).float().to(self.device)
-        return dict(zip(self._keys(), reported.unbind(), strict=True))
+        return self._of_keys(values)
 
     def plot(
         self, val: dict[str, Tensor] | Sequence[dict[str, Tensor]] | None = None, ax: Any = None

@@ -233,8 +233,7 @@ class RuledMetric(KeyedMetric):
     def _counted_labels(self, pixels: Pixels, steps: Steps) -> Tensor | None:
         """The sums of every image of label maps; None where pixels have to be looked at."""
         size = pixels.target.shape[2:]
-        of_labels = pixels.preds_are == pixels.target_are == "labels"
-        if not of_labels or pixels.preds.shape != pixels.target.shape:
+        if not pixels.preds_are == pixels.target_are == "labels":
             return None
         pixels = without_single_slices(pixels)
         if pixels.target.ndim not in (4, 5):

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from typing_extensions import Self, Unpack
+from typing_extensions import Unpack
 
 from segmetrics.counting.settings import InputFormat, Task, Upsample
 from segmetrics.labels import LabelSpace
 from segmetrics.metrics.base import MetricKwargs
 from segmetrics.metrics.curves import CurveMetric
-from segmetrics.metrics.views import KeyedMetric, checked_prefix
+from segmetrics.metrics.views import ThresholdMetric, checked_prefix
 from segmetrics.probabilities import curves
 from segmetrics.probabilities.cells import CELLS
 from segmetrics.probabilities.curves import Points
@@ -164,7 +164,7 @@ class PrecisionRecallCurve(PointsMetric):
 
 
 @explained_curve
-class BestThreshold(KeyedMetric, CurveMetric):
+class BestThreshold(ThresholdMetric, CurveMetric):
     """The threshold at which a score of the foreground is best, and that score.
 
     In [0, 1], Youden's index (Cancer 1950) in [-1, 1]. Thresholds are probabilities t such that
@@ -249,16 +249,7 @@ class BestThreshold(KeyedMetric, CurveMetric):
         values = [self.recipe.averaged(highest, table)] if self._several else []
         for keep, *pair in zip(kept, highest.unbind(), threshold.unbind(), strict=True):
             values += pair if keep else []
-        no_float64 = self.device.type == "mps"
-        return {
-            key: (value if "threshold" in key and not no_float64 else value.float()).to(self.device)
-            for key, value in zip(self._keys(), values, strict=True)
-        }
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Self:
-        """Forget values in float64, which a device may not have; ``compute`` makes them anew."""
-        self._computed = self._forward_cache = None
-        return super()._apply(fn, exclude_state)
+        return self._of_keys(values)
 
     def plot(self, val: Any = None, ax: Any = None) -> tuple[Any, Any]:
         """Draw the score over the threshold, and mark the best. Needs matplotlib.

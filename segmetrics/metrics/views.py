@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections.abc import (
     Callable,
     ItemsView,
+    Iterable,
     Iterator,
     KeysView,
     Mapping,
@@ -151,6 +152,32 @@ class KeyedMetric(_Views):
                 stacklevel=4,
             )
         self._updates_when_logged = self._update_count
+
+
+class ThresholdMetric(KeyedMetric):
+    """A metric with keys of which some are thresholds.
+
+    These stay float64: float32 may be on the other side of a score, and is 1 for large logits.
+    """
+
+    def _of_keys(self, values: Iterable[Tensor]) -> dict[str, Tensor]:
+        """Float64 scalars by key, as they are handed out; float32 where there is no float64."""
+        exact = torch.stack([value.double() for value in values])
+        rounded = exact.float().to(self.device)
+        exact = rounded if self.device.type == "mps" else exact.to(self.device)
+        return {
+            key: one if self._is_threshold(key) else other
+            for key, one, other in zip(self._keys(), exact, rounded, strict=True)
+        }
+
+    def _is_threshold(self, key: str) -> bool:
+        return key.removeprefix(self.prefix).startswith("best_threshold")
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Self:
+        """Move to a device. One without float64 forgets values, which ``compute`` makes anew."""
+        if fn(torch.zeros(0)).device.type == "mps":
+            self._computed = self._forward_cache = None
+        return super()._apply(fn, exclude_state)
 
 
 def checked_prefix(prefix: str | None) -> str:
