@@ -175,6 +175,8 @@ AB = {"names": ["a", "b"]}
         ({"names": ["a", False]}, "got False. In YAML put quotes"),
         ({"names": ["a", "b", "a"]}, "got 'a' twice"),
         (AB | {"colors": [(0, 0, 0)]}, "`colors` must be one a class, 2, got 1"),
+        (AB | {"colors": "#000000"}, "`colors` must be a sequence of colours, got '#000000'"),
+        (AB | {"colors": {"#000000", "#ffffff"}}, "`colors` must be a sequence of colours"),
         (AB | {"colors": ["#000000", "red"]}, "or '#rrggbb', got 'red'"),
         (AB | {"colors": ["#000000", "#00000g"]}, "got '#00000g'"),
         (AB | {"colors": [(0, 0, 0), (0, 256, 0)]}, r"from 0 to 255.*got \(0, 256, 0\)"),
@@ -272,6 +274,8 @@ def test_files_say_what_the_arguments_say(
             "`labels` must be integer values of the masks, got 0.5",
         ),
         ("s.json", '{"labels": []}', "`labels` must map names to values"),
+        ("s.json", '{"labels": ["a"]}', "`labels` must map names to values"),
+        ("s.json", '{"labels": {}}', "`labels` must map names to values"),
         ("s.json", '{"names": ["a"], "id_to_class": {"7": "b"}}', "`id_to_class` maps 7 to 'b'"),
         ("s.yaml", b"names: [\xff]", "utf-8"),
     ],
@@ -406,7 +410,7 @@ def test_to_classes_names_values_that_are_neither_class_nor_ignored() -> None:
     with pytest.raises(ValueError, match=r"3 values are neither a class nor ignored: 5, 34\. Name"):
         STREET.to_classes(np.array([34, 7, 5, 5, 0]))
     minus_one = LabelSpace(["a", "b"], id_to_class={-1: "a", 1: "b"})
-    with pytest.raises(ValueError, match="1 values are neither a class nor ignored"):
+    with pytest.raises(ValueError, match=f"1 values are neither a class nor ignored: {2**63 - 1}"):
         minus_one.to_classes(np.array([1, 2**64 - 1], np.uint64))
     target = torch.from_numpy(np.array([[1, 2**64 - 1]], np.uint64))
     with pytest.raises(ValueError, match="1 pixels of `target` are neither mapped"):

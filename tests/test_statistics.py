@@ -1,6 +1,7 @@
 """Intervals and comparisons: against SciPy, against resampling by hand, and on known truths."""
 
 from dataclasses import dataclass, replace
+from inspect import isfunction, signature
 from itertools import product
 from math import log
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import longhand
+from segmetrics import statistics
 from segmetrics.statistics import (
     KEYS,
     CaseScores,
@@ -413,6 +415,15 @@ def test_a_difference_of_infinite_scores_has_no_interval():
     a, b = (CaseScores(one, ("hd",), ("liver",), torch.ones(4, 1)) for one in (hd, hd + 1))
     found = compare(a, b, "hd", n_resamples=200)
     assert np.isnan([found.difference, found.low, found.high]).all()
+
+
+@pytest.mark.parametrize(("name", "value"), [("n_resamples", 2000), ("level", 0.95), ("seed", 0)])
+def test_all_statistics_have_the_same_defaults(name, value):
+    every = [getattr(statistics, one) for one in statistics.__all__]
+    given = [signature(one).parameters.get(name) for one in every if isfunction(one)]
+    defaults = [parameter.default for parameter in given if parameter is not None]
+    assert len(defaults) >= 6
+    assert set(defaults) == {value}
 
 
 def test_groups_must_fit_the_way_images_are_named():
