@@ -201,7 +201,7 @@ def _left_out(counting: Counting, include_background: bool) -> tuple[int, tuple[
             "`include_background` means nothing for task='binary', which scores the foreground "
             "alone. Leave it out."
         )
-    classes = range(first, counting.num_classes if counting.task != "binary" else 1)
+    classes = range(first, counting.num_classes)
     ignored = tuple(label for label in counting.ignored_classes if label in classes)
     if len(ignored) == len(classes):
         raise ValueError(

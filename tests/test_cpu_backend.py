@@ -514,7 +514,9 @@ def test_where_nothing_can_be_written_kernels_still_run(installed: Path) -> None
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.01, 0.1, 1.0])
-@pytest.mark.parametrize("pixels", [1, 64, 65, 128, 8191, 8192, 8193, 8256, 8257, 30_001])
+@pytest.mark.parametrize(
+    "pixels", [1, 64, 65, 128, 8191, 8192, 8193, 8256, 8257, 32_832, 32_833, 70_001]
+)
 def test_runs_of_equal_bytes_count_as_their_pixels(pixels: int, noise: float) -> None:
     generator = np.random.default_rng(pixels)
     maps = []

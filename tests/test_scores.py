@@ -99,6 +99,19 @@ def shares(hits: float, predicted: float, target: float) -> dict[str, float]:
     }
 
 
+def test_the_counts_of_a_set_of_classes_are_those_of_its_mask() -> None:
+    rng = np.random.default_rng(0)
+    target, preds = rng.integers(0, 4, 500), rng.integers(0, 5, 500)  # 4 is an abstention
+    matrix = np.zeros((4, 5), np.int64)
+    np.add.at(matrix, (target, preds), 1)
+    groups = [[0], [1, 3], [0, 1, 2, 3]]
+    found = scores.of_groups(matrix, groups)
+    for i, group in enumerate(groups):
+        there, said = np.isin(target, group), np.isin(preds, group)
+        expected = (there & said, ~there & said, there & ~said, ~there & ~said)
+        assert [int(part[i]) for part in found] == [mask.sum() for mask in expected]
+
+
 def test_the_usual_scores_are_those_of_their_formulas() -> None:
     matrix = np.array([[5, 1, 0, 2], [2, 7, 1, 0], [0, 4, 3, 1]])  # the last column: abstentions
     iou, dice, recall = [5 / 10, 7 / 15, 3 / 9], [10 / 15, 14 / 22, 6 / 12], [5 / 8, 7 / 10, 3 / 8]

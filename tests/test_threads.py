@@ -344,7 +344,7 @@ def test_cores_are_free_while_no_more_threads_run_than_there_are_cores(
     load = tmp_path / "loadavg"
     load.write_text(f"0.52 0.58 0.59 {running}/613 27182\n")
     with load.open("rb") as file:
-        monkeypatch.setattr(_parallel, "_load", lambda process: file.fileno())
+        monkeypatch.setattr(_parallel, "_load", file.fileno)
         monkeypatch.setattr(_parallel, "_CORES", 8)
         assert _parallel._cores_are_free() is free
 
@@ -385,6 +385,30 @@ def test_an_update_is_shared_by_the_threads_that_torch_has_already() -> None:
         [sys.executable, "-c", TORCHS_THREADS], capture_output=True, text=True, timeout=120
     )
     assert run.stdout.split() == ["True", "0"], run.stderr
+
+
+KNOWN_THREADS = """
+from threading import Barrier, local
+import torch
+from segmetrics import _parallel
+_parallel._cores_are_free = lambda: True  # whatever else runs here
+torch.set_num_threads(2)
+both, mine = Barrier(2), local()
+def job(_):
+    both.wait(60)  # each thread has one
+    known, mine.known = hasattr(mine, "known"), True
+    return known
+for _ in range(3):
+    print(*_parallel.run_jobs(job, range(2), at_most=2))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere torch's threads are not OpenMP's")
+def test_python_makes_the_state_of_torchs_threads_only_once() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", KNOWN_THREADS], capture_output=True, text=True, timeout=120
+    )
+    assert run.stdout.split() == 2 * ["False"] + 4 * ["True"], run.stderr
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ from segmetrics.counting.cpu_tally_kernels import (
 from segmetrics.counting.settings import Counting, Pixels
 
 #: Pixels of a box, at most.
-BOX = 2**17
+BOX = 2**18
 #: Jobs of a call at most, and cells of all their results: 2 MiB. Short jobs cost less where one is
 #: run again, see ``_parallel``, but each has a histogram of its own.
 JOBS, RESULTS = 32, 2**18

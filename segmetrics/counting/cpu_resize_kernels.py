@@ -88,32 +88,35 @@ def linear_codes(
     Source rows are resized along the width first, for all labels, and kept in ``wide`` for the
     rows that need them too, in the slot of their parity: neighbouring rows differ by one.
     """
-    height, n = sizes[2], box[3] - box[2]
+    _, depth, height = sizes
+    n, slots = box[3] - box[2], np.zeros((2, 2), np.int64)
     runs = _runs(columns, box[2], box[3])
     wide, held = np.empty(4 * labels * n, row_weights.dtype), np.full(4, -1, np.int64)
     resized, behind = np.empty(labels * n, wide.dtype), np.empty(n, wide.dtype)
     best, index = np.empty(n, wide.dtype), np.empty(n, wide.dtype)
     k = 0
     for row in range(box[0], box[1]):
-        slots = _hold_rows(
-            scores,
-            base,
-            label_stride,
-            labels,
-            sizes,
-            strides,
-            rows,
-            columns[:, box[2] : box[3]],
-            column_weights[:, box[2] : box[3]],
-            runs,
-            linear,
-            row,
-            half,
-            wide,
-            held,
-        )
+        h = depth + row % height
+        if row == box[0] or h == depth or rows[0, h] != rows[0, h - 1]:  # else as before
+            slots = _hold_rows(
+                scores,
+                base,
+                label_stride,
+                labels,
+                sizes,
+                strides,
+                rows,
+                columns[:, box[2] : box[3]],
+                column_weights[:, box[2] : box[3]],
+                runs,
+                linear,
+                row,
+                half,
+                wide,
+                held,
+            )
         if linear[1] and not linear[0]:
-            a, b = row_weights[:, sizes[1] + row % height]
+            a, b = row_weights[:, h]
             _find_best_between(wide, slots[0, 0], slots[0, 1], a, b, labels, n, best, index)
         else:
             _resize_row(wide, slots, row_weights, sizes, linear, row, labels, n, resized, behind)

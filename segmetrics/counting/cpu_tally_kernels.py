@@ -24,6 +24,8 @@ from segmetrics.counting.cpu_kernels import CELLS, LABELS, VALUES, Array, Box, C
 COPIES = 8
 #: Pairs whose runs are looked for at once, and how long these must be on average.
 PAIRS, RUN = 2**13, 8
+#: Pairs that are counted one by one where runs are too short, before they are looked for again.
+NOISE = 2**15
 
 
 @kernel
@@ -91,6 +93,7 @@ def tally_runs(
                 break
         behind = first + number * BITS
         if runs > most:
+            behind = first + NOISE
             some = slice(first, behind)
             tally(rows[some], columns[some], lowest, start, span, histograms)
         else:
