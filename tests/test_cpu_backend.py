@@ -242,6 +242,21 @@ def test_many_boxes_of_scores_count_as_defined(dtype: torch.dtype, classes: int)
 
 
 @pytest.mark.parametrize("dtype", SCORE_DTYPES, ids=str)
+def test_strided_lines_longer_than_a_tile_count_as_defined(dtype: torch.dtype) -> None:
+    rng = torch.Generator().manual_seed(1)
+    scores = torch.randn(2, 5, 3, 1300, generator=rng).to(dtype)[..., :1200:2]  # tiles and a rest
+    target = torch.randint(0, 5, (2, 3, 600), generator=rng)
+    assert_counts_as_defined(scores, target, Counting.of(5))
+
+
+def test_contiguous_lines_longer_than_a_block_count_as_defined() -> None:
+    rng = torch.Generator().manual_seed(1)
+    scores = torch.randn(1, 3, 2, 40100, generator=rng)[..., :40000]  # a block and a rest
+    target = torch.randint(0, 3, (1, 2, 40000), generator=rng)
+    assert_counts_as_defined(scores, target, Counting.of(3))
+
+
+@pytest.mark.parametrize("dtype", SCORE_DTYPES, ids=str)
 @pytest.mark.parametrize("classes", [2, 3, 4, 5, 7, 8, 9, 21, 150])
 @pytest.mark.parametrize("odd", [[], [np.inf, -np.inf], [-np.inf, np.nan, -np.nan]], ids=str)
 def test_scores_side_by_side_count_as_defined(
