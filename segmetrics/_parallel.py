@@ -170,7 +170,7 @@ _PARALLEL = ctypes.CFUNCTYPE(None, _IN_THREAD, ctypes.c_void_p, ctypes.c_uint, c
 
 def _cores_are_free() -> bool:
     """Whether no thread on this machine waits for a core, as Linux counts them."""
-    file = _load()
+    file = _load(os.getpid())
     if file is None:
         return True
     running = os.pread(file, 64, 0).split()[3].split(b"/")[0]
@@ -178,7 +178,8 @@ def _cores_are_free() -> bool:
 
 
 @cache
-def _load() -> int | None:
+def _load(process: int) -> int | None:
+    """The file that tells, of each process: a daemon closes those of its parent."""
     try:
         return os.open("/proc/loadavg", os.O_RDONLY)
     except OSError:

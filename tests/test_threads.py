@@ -344,7 +344,7 @@ def test_cores_are_free_while_no_more_threads_run_than_there_are_cores(
     load = tmp_path / "loadavg"
     load.write_text(f"0.52 0.58 0.59 {running}/613 27182\n")
     with load.open("rb") as file:
-        monkeypatch.setattr(_parallel, "_load", file.fileno)
+        monkeypatch.setattr(_parallel, "_load", lambda process: file.fileno())
         monkeypatch.setattr(_parallel, "_CORES", 8)
         assert _parallel._cores_are_free() is free
 
@@ -385,6 +385,24 @@ def test_an_update_is_shared_by_the_threads_that_torch_has_already() -> None:
         [sys.executable, "-c", TORCHS_THREADS], capture_output=True, text=True, timeout=120
     )
     assert run.stdout.split() == ["True", "0"], run.stderr
+
+
+DAEMON = """
+import os
+from segmetrics import _parallel
+_parallel._cores_are_free()
+if not (child := os.fork()):
+    os.closerange(3, 256)
+    os.open("/dev/null", os.O_RDONLY)
+    os._exit(not isinstance(_parallel._cores_are_free(), bool))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")
+def test_a_daemon_that_closed_the_files_of_its_parent_knows_whether_cores_are_free() -> None:
+    run = subprocess.run([sys.executable, "-c", DAEMON], capture_output=True, text=True)
+    assert run.stdout.split() == ["0"], run.stderr
 
 
 KNOWN_THREADS = """
