@@ -35,7 +35,7 @@ from pathlib import Path
 from nnunetv2.evaluation.evaluate_predictions import compute_metrics_on_folder2
 
 if __name__ == "__main__":
-    for folder in sorted(Path(sys.argv[1]).glob("*/")):
+    for folder in sorted(filter(Path.is_dir, Path(sys.argv[1]).iterdir())):
         compute_metrics_on_folder2(
             f"{folder}/labels", f"{folder}/preds", f"{folder}/dataset.json", f"{folder}/plans.json",
             f"{folder}/theirs.json", num_processes=1,
