@@ -553,6 +553,7 @@ def test_infinite_scores_are_valid() -> None:
         ({"num_classes": 3, "ignore_index": "255"}, TypeError, "`ignore_index`"),
         ({"num_classes": 3, "ignore_index": [0, None]}, TypeError, "`ignore_index`.*got None"),
         ({"num_classes": 3, "ignore_index": 2**63}, ValueError, "`ignore_index`.*int64"),
+        ({"num_classes": 3, "ignore_index": [0, 1, 2]}, ValueError, "no class is left to score"),
         ({"task": "binary", "ignore_index": 1}, ValueError, "`ignore_index=1`.*foreground"),
         ({"task": "binary", "ignore_index": [0, 1]}, ValueError, "`ignore_index=1`.*foreground"),
         (

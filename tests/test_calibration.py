@@ -623,7 +623,7 @@ def test_what_nothing_is_counted_of_may_be_anything() -> None:
         ),
         (
             lambda: CalibrationError(2, classwise=True, ignore_index=[0, 1]),
-            "no class is left to average",
+            "no class is left to score",
         ),
     ],
 )

@@ -429,7 +429,11 @@ def test_numbers_of_objects_say_nothing_of_quality() -> None:
         ({"sizes": "small"}, "`sizes` must be edges or a mapping"),
         ({"tolerance": -1}, "`tolerance` must be at least 0"),
         ({"surface": "voxels"}, "`surface` must be one of"),
-        ({"missed_distance": "image"}, "`missed_distance` must be a number"),
+        (
+            {"missed_distance": "image"},
+            "`missed_distance` is a distance or 'diagonal', got 'image'",
+        ),
+        ({"distances": 1}, "`distances` must be a bool, got 1"),
         ({"spacing": 0}, "`spacing` must be positive"),
         ({"spacing": [[1, 1], [2, 2]]}, "`spacing` of a metric is one number or one an axis"),
         ({"include_background": None}, "`include_background` must be a bool"),

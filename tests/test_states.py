@@ -184,6 +184,15 @@ def test_arguments_that_are_left_out_are_not_shown(name: str) -> None:
     assert repr(made(task="binary")) == f"{name}(task='binary')"
 
 
+@pytest.mark.parametrize("sizes", [[3], (3, 9.5), {"tiny": 0, "rest": 10}])
+def test_sizes_are_shown_as_they_can_be_given(sizes: Any) -> None:
+    metric = ObjectMetrics(2, sizes=sizes)
+    made = eval(repr(metric), vars(every_metric))
+    assert made.sizes == metric.sizes
+    assert list(made.metric_state) == list(metric.metric_state)
+    assert ObjectMetrics(2, sizes=metric.sizes).sizes == metric.sizes
+
+
 def test_a_preset_is_shown_once() -> None:
     metric = ObjectMetrics.preset("wmh-2017", task="binary", ignore_index=2, spacing=(1, 2))
     assert repr(metric) == (

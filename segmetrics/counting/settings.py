@@ -108,7 +108,7 @@ class Counting:
                 "masks already. Leave it out."
             )
         ids = _ids(num_classes, task)
-        return Counting(
+        counting = Counting(
             task=task,
             num_classes=_class_number(num_classes, task),
             ignore_index=_ignored_values(ignore_index, num_classes, task),
@@ -121,6 +121,12 @@ class Counting:
             input_format=input_format,
             per_image=per_image,
         )
+        if not ids and set(range(counting.labels)) <= set(counting.ignore_index):
+            raise ValueError(
+                f"no class is left to score: `ignore_index={list(counting.ignore_index)}` ignores "
+                f"all {counting.labels} labels of the target."
+            )
+        return counting
 
     @property
     def labels(self) -> int:

@@ -114,7 +114,7 @@ def extras_of(
     rules = {
         rule: given[option]
         for rule, option in OF_RULES.items()
-        if given[option] not in (None, False)
+        if given[option] is not None and given[option] is not False  # 0 is a size
     }
     options = ", ".join(f"--{OF_RULES[rule].replace('_', '-')}" for rule in rules)
     name, spacing = given["object_preset"], spacing_option(given["spacing"])

@@ -49,7 +49,13 @@ class FixedRule(Fixed[Any]):
     def __get__(self, metric: SumMetric, owner: type | None = None) -> Any:
         if metric is None:  # on the class
             raise AttributeError(self.name)
-        return getattr(metric.rules, self.name)
+        return given(metric.rules, self.name)
+
+
+def given(rules: Rules, name: str) -> Any:
+    """A rule in a form in which it can be given again."""
+    value = getattr(rules, name)
+    return dict(value) if name == "sizes" and value is not None else value
 
 
 class RuledMetric(KeyedMetric):
@@ -295,7 +301,7 @@ class RuledMetric(KeyedMetric):
         binary = self.counting.task == "binary"
         default = Rules()
         plain = {
-            name: (getattr(self.rules, name), getattr(default, name))
+            name: (given(self.rules, name), getattr(default, name))
             for name in RULES
             if not self.rules.preset
         }

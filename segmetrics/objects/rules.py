@@ -9,7 +9,7 @@ from itertools import pairwise
 from math import ceil, inf, isfinite, prod
 from typing import Literal
 
-from segmetrics._arguments import number, one_of
+from segmetrics._arguments import boolean, number, one_of
 from segmetrics.objects.matching import Matching
 
 Connectivity = Literal["full", "edges", "faces"]
@@ -93,14 +93,13 @@ class Rules:
         one_of("matching", matching, ("overlap", "iou"))
         one_of("connectivity", connectivity, ("full", "faces"))
         one_of("surface", surface, ("pixels", "elements"))
-        one_of("distances", distances, (True, False))
         return Rules(
             matching=matching,
             threshold=_threshold(threshold, matching),
             connectivity=connectivity,
             min_size=_finite("min_size", min_size),
             sizes=None if sizes is None else strata_of(sizes),
-            distances=distances,
+            distances=boolean("distances", distances),
             tolerance=None if tolerance is None else number("tolerance", tolerance, 0),
             surface=surface,
             missed_distance=_penalty("missed_distance", missed_distance),
@@ -210,7 +209,11 @@ def _finite(name: str, value: object) -> float:
 
 
 def _penalty(name: str, value: Penalty) -> Penalty:
-    return "diagonal" if value == "diagonal" else number(name, value)
+    if isinstance(value, str):
+        if value != "diagonal":
+            raise ValueError(f"`{name}` is a distance or 'diagonal', got {value!r}.")
+        return "diagonal"
+    return number(name, value)
 
 
 # --- Presets --------------------------------------------------------------------------------------

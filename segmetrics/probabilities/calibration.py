@@ -245,7 +245,7 @@ def calibration_error_recipe(
     )
     one_by_one = "`classwise=True` or task='multilabel'"
     kind = _average(average, reading.classwise or reading.task == "multilabel", one_by_one)
-    return _checked(CalibrationErrorRecipe(reading, kind, norm, integer("n_bins", n_bins)))
+    return CalibrationErrorRecipe(reading, kind, norm, integer("n_bins", n_bins))
 
 
 def brier_recipe(
@@ -286,13 +286,3 @@ def _average(average: Average | None, means_something: bool, where: str) -> Aver
             "out."
         )
     return average
-
-
-def _checked(recipe: CalibrationErrorRecipe) -> CalibrationErrorRecipe:
-    """The recipe, which leaves a class to score."""
-    if not recipe.kept.any():
-        raise ValueError(
-            f"no class is left to average: `ignore_index={list(recipe.reading.ignore_index)}` "
-            f"leaves out all {recipe.reading.num_classes}."
-        )
-    return recipe

@@ -286,13 +286,7 @@ def curve_recipe(
         raise ValueError(
             f"`average={average!r}` means nothing where there is one curve. Leave it out."
         )
-    recipe = CurveRecipe(ranking, value, average, bounds)
-    if not recipe.kept(torch.zeros(0)).any():
-        raise ValueError(
-            f"no class is left to average: `ignore_index={list(ranking.ignore_index)}` leaves out "
-            f"all {ranking.num_classes}."
-        )
-    return recipe
+    return CurveRecipe(ranking, value, average, bounds)
 
 
 @dataclass(frozen=True)
