@@ -49,7 +49,7 @@ class FixedRule(Fixed[Any]):
     def __get__(self, metric: SumMetric, owner: type | None = None) -> Any:
         if metric is None:  # on the class
             raise AttributeError(self.name)
-        return given(metric.rules, self.name)
+        return given(vars(metric)["rules"], self.name)
 
 
 def given(rules: Rules, name: str) -> Any:
