@@ -614,11 +614,18 @@ def test_scores_of_one_pair_have_no_intervals(
     assert "mIoU" in done.stdout
 
 
+def test_a_folder_without_a_class_to_score_is_refused(pairs: tuple[Path, Path]) -> None:
+    done = run(*pairs, *THREE, *(f"--ignore-index={i}" for i in range(3)))
+    assert done.exit_code == 2
+    assert "error: no class is left to score" in done.stderr
+
+
 def test_a_score_without_a_value_has_a_dash_for_an_interval(
     pairs: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    done = run(*pairs, *THREE, *(f"--ignore-index={i}" for i in range(3)),
-               "--confidence", 0.9)  # fmt: skip
+    for path in pairs[1].iterdir():
+        Image.new("L", Image.open(path).size, 255).save(path)
+    done = run(*pairs, *THREE, "--ignore-index", 255, "--confidence", 0.9)
     assert done.exit_code == 0
     [line] = (line for line in done.stdout.splitlines() if line.startswith("mIoU"))
     assert line.split() == ["mIoU", "–", "–"]

@@ -174,9 +174,8 @@ class ThresholdMetric(KeyedMetric):
         return key.removeprefix(self.prefix).startswith("best_threshold")
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Self:
-        """Move to a device. One without float64 forgets values, which ``compute`` makes anew."""
-        if fn(torch.zeros(0)).device.type == "mps":
-            self._computed = self._forward_cache = None
+        """Move to a device, perhaps without float64. ``compute`` makes values anew there."""
+        self._computed = self._forward_cache = None
         return super()._apply(fn, exclude_state)
 
 
