@@ -56,6 +56,7 @@ def test_means_leave_undefined_cases_and_classes_out() -> None:
 def test_measures_and_classes_may_differ_in_number_and_amounts_are_no_quality() -> None:
     values, names = torch.ones(3, 2, 1), ("hd95", "volume")
     scores = CaseScores(values, names, ("liver",), torch.ones(3, 1), amounts=("volume",))
+    # it has `keys()` but is no mapping
     assert [scores.is_quality(key) for key in scores.keys()] == [True, False] * 2  # noqa: SIM118
 
 

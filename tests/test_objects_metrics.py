@@ -55,6 +55,7 @@ def test_binary_and_multilabel_masks_are_objects_of_their_channel() -> None:
     binary.update(preds > 0, target > 0)
     two = ObjectMetrics(2)
     two.update((preds > 0).long(), (target > 0).long())
+    # it has `keys()` but is no mapping
     assert list(binary.keys()) == [key for key in two.keys() if not key.endswith("/1")]  # noqa: SIM118
     assert values(binary) == pytest.approx(
         {key: value for key, value in values(two).items() if key in binary}, nan_ok=True
@@ -406,6 +407,7 @@ def test_numbers_of_objects_say_nothing_of_quality() -> None:
     metric = ObjectImageScores(2, class_names=["none", "cell"])
     metric.update(torch.ones(2, 4, 4, dtype=torch.int64), torch.ones(2, 4, 4, dtype=torch.int64))
     counts = metric.image_counts()
+    # it has `keys()` but is no mapping
     amounts = [key for key in counts.keys() if not counts.is_quality(key)]  # noqa: SIM118
     assert amounts == ["target_objects", "predicted_objects"]
 

@@ -268,7 +268,7 @@ class Tiff:
 
         try:
             values: Array = page.decode(data, index)[0][0]
-        except Exception:
+        except Exception:  # codecs have errors of their own; raised again but for padded strips
             strip = page.tags.valueof(ROWS_PER_STRIP) or page.rowsperstrip
             rows, strips = page.imagelength % strip, -(-page.imagelength // strip)
             line = -(-page.imagewidth * page.samplesperpixel * page.bitspersample // 8)
