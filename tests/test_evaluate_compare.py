@@ -570,6 +570,19 @@ def test_keep_going_leaves_an_image_out_of_all_models_and_lists_it(
     assert "left out of all models: 2 images (07, 11)" in done.stdout
 
 
+@pytest.mark.parametrize(("number", "shown"), [(5, "03, 04)"), (6, "03, 04, …)")])
+def test_five_images_that_are_left_out_are_named(
+    number: int, shown: str, root: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(root / "poor", tmp_path / "poor")
+    for i in range(number):
+        (tmp_path / "poor" / f"{i:02}.png").unlink()
+    models = f"good={root / 'good'}", f"poor={tmp_path / 'poor'}"
+    done = run(root / "targets", *models, "--num-classes", CLASSES, "--keep-going")
+    assert done.exit_code == 0, done.stderr
+    assert f"left out of all models: {number} images (00, 01, 02, {shown}" in done.stdout
+
+
 def test_a_mask_that_turns_out_to_be_broken_ends_the_comparison(root: Path, tmp_path: Path) -> None:
     for name in ("targets", *MODELS):
         shutil.copytree(root / name, tmp_path / name)
@@ -584,6 +597,24 @@ def test_a_mask_that_turns_out_to_be_broken_ends_the_comparison(root: Path, tmp_
         path.write_bytes(path.read_bytes()[:-30])
     done = run(*given, "--keep-going")
     assert (done.exit_code, "nothing is left to score" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_progress_counts_the_predictions_that_cannot_be_scored(
+    number: int, root: Path, tmp_path: Path
+) -> None:
+    for name in ("targets", "good", "poor"):
+        shutil.copytree(root / name, tmp_path / name)
+    for image in ("03", "04")[:number]:
+        (tmp_path / "good" / f"{image}.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    told: list[tuple[int, int, int]] = []
+    evaluate_models(
+        tmp_path / "targets", {name: tmp_path / name for name in ("good", "poor")},
+        Settings(LabelSpace(["0", "1", "2"]), images=True), keep_going=True,
+        progress=lambda *numbers: told.append(numbers),
+    )  # fmt: skip
+    assert told[0] == (0, 2 * IMAGES, 0)
+    assert told[-1] == (2 * IMAGES, 2 * IMAGES, number)
 
 
 def test_one_image_is_not_enough(root: Path, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from segmetrics.evaluate import panoptic, panoptic_results, workers
 from segmetrics.evaluate.command import app
 from segmetrics.evaluate.object_pictures import BOTH, INVENTED
 from segmetrics.evaluate.panoptic_results import Results
+from segmetrics.evaluate.segment_ledger import SegmentLedger
 from segmetrics.evaluate.segments import SegmentCounter, SegmentSettings
 from segmetrics.labels import CITYSCAPES
 
@@ -388,6 +389,16 @@ def test_cityscapes_instance_ids_are_read_with_its_crowds_and_void(tmp_path: Pat
     assert [row["name"] for row in found["classes"]][:2] == ["person", "rider"]
 
 
+def test_masks_of_other_names_are_paired_by_match(tmp_path: Path) -> None:
+    folders = write_cityscapes(tmp_path, {"a": ([7, 26001], [7, 26001])})
+    given = *folders, "--panoptic", "--labels", "cityscapes", "--json", "-"
+    (folders[0] / "city" / "a_pred.png").rename(folders[0] / "seen-a.png")
+    assert run(*given).exit_code == 2
+    done = run(*given, "--match", "seen-{key}.png", "city/{key}_gtFine_instanceIds.png")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["scores"]["PQ"] == 1
+
+
 @pytest.mark.parametrize(
     ("preds", "target", "message"),
     [
@@ -572,6 +583,14 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path, change: str) 
     assert message in " ".join(done.stderr.split())
 
 
+@pytest.mark.parametrize("segments", [np.zeros((1, 3, 4), np.int64), np.zeros((1, 2, 4))])
+def test_counts_of_another_shape_or_type_are_refused(segments: np.ndarray) -> None:
+    ledger = SegmentLedger(2)
+    with pytest.raises(ValueError, match="of other categories or files"):
+        ledger.restore({"a": ("digest",)}, {"segments": segments})
+    assert not ledger.counts
+
+
 def test_a_checkpoint_may_lie_among_cityscapes_masks(tmp_path: Path) -> None:
     folders = write_cityscapes(tmp_path, {"a": ([7, 26001], [7, 26001])})
     given = *folders, "--panoptic", "--labels", "cityscapes", "--checkpoint", folders[1] / "ck"
@@ -588,6 +607,7 @@ def test_a_checkpoint_may_lie_among_cityscapes_masks(tmp_path: Path) -> None:
         (["--groups", "of.csv:video"], "--groups is of confidence intervals"),
         (["--by", "of.csv"], "--by is FILE.csv:COLUMN"),
         (["--labels", "cityscapes"], "--labels means nothing for JSON"),
+        (["--match", "{key}.png", "{key}.png"], "--match means nothing for JSON"),
         (["--confidence", 95], r"--confidence must be in (0, 1), got 95"),
         (["--confidence", 0], r"--confidence must be in (0, 1), got 0"),
         (["--confidence", 1], r"--confidence must be in (0, 1), got 1"),

@@ -123,6 +123,17 @@ def test_without_a_level_there_are_no_intervals(
     assert not json.loads((tmp_path / "s.json").read_text()).get("intervals")
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_two_images_have_intervals_and_one_has_none(
+    number: int, tmp_path: Path, maps: Maps
+) -> None:
+    given = *written(tmp_path, (maps[0][:number], maps[1][:number]), "png"), "--probabilities"
+    found = run(*given, "--binary", "--confidence", "0.9", "--json", tmp_path / "s.json")
+    assert found.exit_code == 0, found.output
+    intervals = json.loads((tmp_path / "s.json").read_text()).get("intervals", {})
+    assert ("AUROC" in intervals) == ("ECE" in intervals) == (number == 2)
+
+
 @pytest.mark.parametrize("labels", [True, False])
 def test_label_maps_instead_of_probabilities_are_told(
     tmp_path: Path, maps: Maps, labels: bool

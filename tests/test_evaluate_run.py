@@ -516,6 +516,8 @@ def test_the_memory_is_that_of_the_machine_or_less_by_ulimit(
     assert 0 < machine <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert limited(2**20) == 2**20
     assert limited(2**62) == machine
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 3, "SC_PAGE_SIZE": 4096}.__getitem__)
+    assert limited(resource.RLIM_INFINITY) == 12288
 
 
 REFUSED = {

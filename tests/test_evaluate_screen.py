@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from dataclasses import dataclass
 from math import nan
+from pathlib import Path
 
 import pytest
 import typer
@@ -14,7 +16,7 @@ from rich.console import Console
 from segmetrics.evaluate import screen as module
 from segmetrics.evaluate.screen import Screen
 from segmetrics.evaluate.settings import NotScored
-from segmetrics.evaluate.writing import Table
+from segmetrics.evaluate.writing import Table, write_json
 from segmetrics.files import Problem
 
 
@@ -122,7 +124,7 @@ def test_files_that_cannot_be_scored_are_counted(number: int, rest: bool) -> Non
     assert first == f"error: {files}{what}"
 
 
-# --- tables ---------------------------------------------------------------------------------------
+# --- tables and JSON ------------------------------------------------------------------------------
 
 
 def test_a_table_has_a_last_row_of_means_only_if_there_are_some() -> None:
@@ -140,3 +142,10 @@ def test_a_table_has_a_last_row_of_means_only_if_there_are_some() -> None:
         ["class", "IoU", "pixels"], ["a|b", "0.500", "1,200"], ["c", "–", "3"],
     ]  # fmt: skip
     assert with_means.text().splitlines()[3].split() == ["mean", "0.500", "–"]
+
+
+def test_json_is_indented_by_one_space_and_undefined_values_are_null(tmp_path: Path) -> None:
+    write_json(tmp_path / "o.json", {"a": {"b": [1, nan]}, "é": "–"})
+    content = {"a": {"b": [1, None]}, "é": "–"}
+    expected = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    assert (tmp_path / "o.json").read_text("utf-8") == expected

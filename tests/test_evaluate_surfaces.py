@@ -369,6 +369,7 @@ def empties(tmp_path: Path) -> Path:
         ((), inf, nan, nan),
         (("--both-empty", 0, "--empty-distance", 373.1), 373.1, 0, 1),
         (("--empty-distance", "diagonal"), 20, nan, nan),
+        (("--empty-distance", 0), 0, nan, nan),
         (("--both-empty", 2), inf, 2, 1),
     ],
 )
