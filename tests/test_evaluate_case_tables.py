@@ -299,6 +299,16 @@ def test_worst_cases_are_those_with_the_largest_distances(
     assert list(worst["dice"]) == sorted(worst["dice"])
 
 
+def test_the_hundred_worst_cases_are_listed(tmp_path: Path) -> None:
+    for i in range(51):
+        preds, target = blobs((8, 9), seed=i)
+        save(tmp_path, f"{i:02}.png", preds, target)
+    found = content(tmp_path, "--num-classes", 3, "--per-case")
+    dice = frame(found)["dice"].dropna().sort_values()
+    assert len(dice) > 100
+    assert list(frame(found, "worst_cases")["dice"]) == list(dice[:100])
+
+
 def test_a_distance_cannot_be_asked_to_be_large(
     volumes: dict[str, tuple[np.ndarray, np.ndarray]], tmp_path: Path
 ) -> None:

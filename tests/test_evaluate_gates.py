@@ -15,6 +15,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from segmetrics.evaluate.command import app
+from segmetrics.evaluate.subgroups import Subgroups
+from segmetrics.evaluate.warnings import Warnings
 
 SITES = ["north"] * 16 + ["south"] * 18 + [""] * 4
 CLASSES = 3
@@ -173,6 +175,13 @@ def test_tables_that_do_not_fit_are_refused_before_anything_is_counted(
     assert message in done.stderr
     assert not out.exists()
     assert done.stderr.startswith("error: ")
+
+
+def test_two_images_may_have_a_value_each_and_three_may_not(tmp_path: Path) -> None:
+    column = Subgroups.read(f"{table(tmp_path / 'c.csv', list('abc'), values=list('xyz'))}:site")
+    assert column.of(["a", "b"], Warnings()) == {"a": "x", "b": "y"}
+    with pytest.raises(ValueError, match="each of the 3 images has another value"):
+        column.of(["a", "b", "c"], Warnings())
 
 
 def test_a_missing_or_unreadable_table_is_named(folders: tuple[Path, Path], tmp_path: Path) -> None:

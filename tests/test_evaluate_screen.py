@@ -142,6 +142,7 @@ def test_a_table_has_a_last_row_of_means_only_if_there_are_some() -> None:
         ["class", "IoU", "pixels"], ["a|b", "0.500", "1,200"], ["c", "–", "3"],
     ]  # fmt: skip
     assert with_means.text().splitlines()[3].split() == ["mean", "0.500", "–"]
+    assert Table.of_rows("class", []).text() == "class\n"
 
 
 def test_json_is_indented_by_one_space_and_undefined_values_are_null(tmp_path: Path) -> None:

@@ -252,6 +252,12 @@ def test_only_direct_neighbours_say_that_a_mask_looks_interpolated() -> None:
             assert unknown.graded(mask, (mask != 0) & (mask != 50)) == looks
 
 
+def test_three_values_between_labels_look_interpolated_and_two_do_not() -> None:
+    for row, looks in (([0, 10, 20, 30, 50], True), ([0, 10, 20, 50], False)):
+        values = np.tile(np.array(row, np.uint8), (9, 1))
+        assert unknown.graded(values, (values > 0) & (values < 50)) == looks
+
+
 @pytest.mark.parametrize(("behind", "looks"), [(3, True), (2, True), (1, False)])
 def test_a_mask_looks_interpolated_if_half_of_it_or_less_is_strange(
     behind: int, looks: bool
