@@ -51,19 +51,18 @@ class Counted(NamedTuple):
 class Layout:
     """The layout of the sums.
 
-    In front are the confusion matrix, unless it is sparse, and the bands, then ``EXTRA`` sums of
-    what warnings look at.
+    In front are the confusion matrix, unless it is sparse, and the bands if they are counted, then
+    ``EXTRA`` sums of what warnings look at.
     """
 
     classes: int
-    multilabel: bool = False
-    with_bands: bool = True
+    multilabel: bool
+    with_bands: bool
 
     @staticmethod
     def of(settings: Settings) -> Layout:
         """The layout for some settings."""
-        layout = Layout(settings.space.num_classes, settings.task == "multilabel")
-        return replace(layout, with_bands=settings.boundary) if layout.sparse else layout
+        return Layout(settings.space.num_classes, settings.task == "multilabel", settings.boundary)
 
     @cached_property
     def sparse(self) -> bool:
