@@ -134,7 +134,13 @@ GroupsOf = Annotated[
     str | None,
     typer.Option(
         "--groups", metavar="FILE.csv:COLUMN", rich_help_panel=SCORES,
-        help="What belongs together, as a patient's images: intervals draw groups of images.",
+        help="Images that belong together, such as a patient's: intervals draw whole groups.",
+    ),
+]
+Json = Annotated[
+    Path | None,
+    typer.Option(
+        "--json", metavar="FILE", rich_help_panel=OUTPUT, help="All results; - prints them."
     ),
 ]
 Html = Annotated[

@@ -116,12 +116,7 @@ def compare_command(
     ] = 0.95,
     groups: arguments.GroupsOf = None,
     by: arguments.By = None,
-    json_: Annotated[
-        Path | None,
-        typer.Option(
-            "--json", metavar="FILE", rich_help_panel=OUTPUT, help="All results; - prints them."
-        ),
-    ] = None,
+    json_: arguments.Json = None,
     csv_: Annotated[
         Path | None,
         typer.Option(
