@@ -362,6 +362,15 @@ def test_a_missing_prediction_of_a_class_is_empty_and_listed(organs: Folders) ->
     assert "s1/spleen" in found["warnings"][0]
 
 
+@pytest.mark.parametrize(("number", "shown"), [(3, "s5/liver."), (4, "s5/liver and 1 more.")])
+def test_three_missing_predictions_are_named(number: int, shown: str, organs: Folders) -> None:
+    for i in range(number):
+        for folder, name in ((organs[0], "spleen"), (organs[1], "spleen"), (organs[1], "liver")):
+            write(folder, f"s{3 + i}/{name}.nii.gz", np.ones((2, 2, 2)))
+    first = f"{number} predictions are missing and scored as empty masks: s3/liver, s4/liver"
+    assert f"{first}, {shown}" in " ".join(run(organs, *OF_CLASSES).stderr.split())
+
+
 def test_a_case_without_any_prediction_is_named(organs: Folders) -> None:
     for path in (organs[0] / "s1").iterdir():
         path.unlink()

@@ -472,6 +472,10 @@ def test_of_many_images_the_worst_are_listed_and_it_says_so(
     assert "The 2 worst of 4 images are listed." in html
     table = html.split("images are listed.")[0].rpartition("<table")[2]
     assert table.count("<tr") == 1 + 2
+    monkeypatch.setattr(panoptic_results, "LISTED", 4)
+    given = tmp_path / "preds.json", tmp_path / "target.json"
+    assert run(*given, "--panoptic", "--html", page).exit_code == 0
+    assert "images are listed" not in page.read_text()
 
 
 def test_a_picture_is_of_the_segment_and_of_the_one_that_covers_it_most(tmp_path: Path) -> None:

@@ -134,6 +134,15 @@ def test_two_images_have_intervals_and_one_has_none(
     assert ("AUROC" in intervals) == ("ECE" in intervals) == (number == 2)
 
 
+@pytest.mark.parametrize(("options", "cells"), [([], "8,192"), (["--confidence", "0.9"], "512")])
+def test_images_that_are_drawn_have_tables_of_few_cells(
+    options: list[str], cells: str, tmp_path: Path, maps: Maps
+) -> None:
+    given = *written(tmp_path, maps, "png"), "--binary", "--probabilities", *options
+    assert run(*given, "--json", tmp_path / "s.json").exit_code == 0
+    assert f"of {cells} cells." in " ".join(json.loads((tmp_path / "s.json").read_text())["notes"])
+
+
 @pytest.mark.parametrize("labels", [True, False])
 def test_label_maps_instead_of_probabilities_are_told(
     tmp_path: Path, maps: Maps, labels: bool

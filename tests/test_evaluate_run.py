@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -28,7 +29,7 @@ from typer.testing import CliRunner, Result
 
 from benchmarks.mask_folders import write_cityscapes
 from commands import finish, interrupt_twice, limit_files, limit_memory, start, use_threads
-from segmetrics.evaluate import iiou, workers
+from segmetrics.evaluate import checkpoint, iiou, workers
 from segmetrics.evaluate.checkpoint import Checkpoint, digests
 from segmetrics.evaluate.command import app
 from segmetrics.evaluate.counter import Counted, Counter
@@ -394,6 +395,34 @@ def test_a_long_setting_of_a_checkpoint_is_cut_after_60_characters(
             Ledger(Settings(LabelSpace(["a", "b"]))), {}, 1
         )
     assert f'was made with keys {shown}, now it is "y". ' in str(raised.value)
+
+
+def test_saving_takes_a_small_share_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow:
+        """The time, and counts that take two seconds to save."""
+
+        now, saved = 1000.0, 0
+        digests: Mapping[str, tuple[str, ...]] = {}
+
+        def monotonic(self) -> float:
+            return self.now
+
+        def stored(self) -> Mapping[str, np.ndarray]:
+            self.now, self.saved = self.now + 2, self.saved + 1
+            return {}
+
+        def restore(self, *_: Any) -> None:
+            raise NotImplementedError
+
+    slow = Slow()
+    monkeypatch.setattr(checkpoint, "time", slow)
+    saves = Checkpoint(tmp_path / "ck", {}, Warnings())
+    for after, number in ((0, 1), (0, 1), (49, 1), (2, 2), (49, 2), (2, 3)):
+        slow.now += after
+        saves.save_if_due(slow)
+        assert slow.saved == number
 
 
 class _MakesAFolder:

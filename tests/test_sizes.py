@@ -22,6 +22,7 @@ from segmetrics.counting import cpu, plain, sparse
 from segmetrics.evaluate import checkpoint, counter, ledger, unknown
 from segmetrics.evaluate.command import app
 from segmetrics.evaluate.distributions import _line
+from segmetrics.evaluate.settings import Settings
 from segmetrics.files import checksums
 from segmetrics.metrics import panoptic
 from segmetrics.probabilities import cpu as probabilities_cpu
@@ -194,6 +195,13 @@ def test_sparse_matrices_are_added_up_to_the_dense_one(
         found = results(tmp_path, folders)
         for key in ("scores", "classes"):
             assert found[key] == expected[key]
+
+
+def test_sums_have_places_for_bands_only_where_these_are_counted() -> None:
+    space = LabelSpace(list("abc"))
+    for boundary, places in ((False, 12), (True, 12 + 9)):
+        layout = counter.Layout.of(Settings(space, boundary=boundary))
+        assert layout.size == places + counter.EXTRA
 
 
 def test_a_digest_is_that_of_the_whole_file(

@@ -349,7 +349,7 @@ def _with_regions(space: LabelSpace, regions: Sequence[str], task: Task) -> Labe
                     )
                 names[i] = space.names[int(name)]
         found[title] = tuple(names)
-    return replace(space, regions=found) if regions else space
+    return replace(space, regions=found)
 
 
 def _zero_division(text: str | None) -> float:
