@@ -345,10 +345,13 @@ def test_a_target_is_read_once_for_all_models(root: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("number", [1, 3, 50])
-def test_predictions_of_a_target_stay_with_one_worker(number: int) -> None:
-    pairs = [Pair(f"{i}", Path(f"{m}/{i}"), Path(f"t/{i}")) for i in range(40) for m in range(7)]
+@pytest.mark.parametrize("models", [7, 11])
+def test_predictions_of_a_target_stay_with_one_worker(number: int, models: int) -> None:
+    pairs = [
+        Pair(f"{i}", Path(f"{m}/{i}"), Path(f"t/{i}")) for i in range(40) for m in range(models)
+    ]
     chunks = workers._chunks([(pair, None) for pair in pairs], number)
-    assert [i for chunk in chunks for i in chunk] == list(range(280))
+    assert [i for chunk in chunks for i in chunk] == list(range(40 * models))
     of_chunk = [{pairs[i].target for i in chunk} for chunk in chunks]
     assert sum(map(len, of_chunk)) == 40
 

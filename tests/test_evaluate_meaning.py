@@ -618,6 +618,16 @@ def test_negative_values_are_probably_void(folders: Folders) -> None:
     assert run(folders, "--num-classes", 2, "--ignore-index", -1).exit_code == 0
 
 
+def test_an_unknown_zero_is_no_negative_value(folders: Folders) -> None:
+    labels = folders[0].parent / "labels.json"
+    labels.write_text(json.dumps({"names": ["a", "b"], "id_to_class": {"5": "a", "7": "b"}}))
+    for folder in folders:
+        write(folder, "a.png", np.array([[5, 7], [0, 7]]))
+    done = run(folders, "--labels", labels)
+    assert "neither a class nor ignored: 0 (1 pixel)" in done.stderr
+    assert "Negative values" not in done.stderr
+
+
 def test_the_largest_uint64_is_not_minus_one(folders: Folders) -> None:
     for folder in folders:
         write(folder, "a.npy", np.array([[0, 2**64 - 1]], np.uint64))
