@@ -382,6 +382,16 @@ def test_foregrounds_and_masks_of_one_class_are_split_too(
         assert [row[key] for key in NAMES] == counts[1].tolist()
 
 
+def test_without_a_boundary_the_trimap_has_no_pixels_and_no_scores(tmp_path: Path) -> None:
+    for name in "pt":
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / name / "a.png")
+    out = tmp_path / "o.json"
+    run(tmp_path / "p", tmp_path / "t", "--num-classes", 2, "--errors", "--json", out)
+    for row in json.loads(out.read_text())["trimap"]:
+        assert [row[key] for key in ("mIoU", "accuracy", "pixels")] == [None, None, 0]
+
+
 def test_ids_are_classes_and_a_checkpoint_goes_on(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -248,6 +248,15 @@ def test_an_ignored_class_is_left_out_of_its_category(
 # --- what comes out -------------------------------------------------------------------------------
 
 
+def test_the_report_shows_the_scores_over_all(voc: tuple[Path, Path], tmp_path: Path) -> None:
+    given = *voc, "--labels", "voc", "--boundary", "--html", tmp_path / "o.html"
+    scores = counted(tmp_path, *given)["scores"]
+    page = (tmp_path / "o.html").read_text()
+    for title, key in (("mIoU", "mIoU"), ("mDice", "mDice"), ("boundary IoU", "boundary_iou")):
+        (tile,) = re.findall(rf"<dt>{title}</dt>.*?</dd>", page, re.DOTALL)
+        assert f">{scores[key]:.3f}<" in tile
+
+
 def test_the_csv_has_a_row_a_class_and_a_row_an_image(
     voc: tuple[Path, Path], tmp_path: Path
 ) -> None:

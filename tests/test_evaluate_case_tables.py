@@ -342,6 +342,11 @@ def test_a_chart_shows_values_where_its_axis_says() -> None:
         assert all(float(place) > right for place, _ in beyond)
 
 
+@pytest.mark.parametrize(("length", "shown"), [(18, 18 * "x"), (19, 17 * "x" + "…")])
+def test_long_names_are_cut_in_a_chart(length: int, shown: str) -> None:
+    assert f">{shown}</text>" in boxes("Dice", [length * "x"], np.ones((1, 3)), "")
+
+
 # --- the report -----------------------------------------------------------------------------------
 
 
@@ -412,6 +417,26 @@ def test_slices_are_upright_whatever_the_orientation_of_the_file(tmp_path: Path)
             expected = preds[::-1, ::-1, place].T
             assert np.array_equal(found, expected)
             assert np.array_equal(truth, target[::-1, ::-1, place].T)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "plane", "axis"),
+    [((2.5, 0.75, 0.5), "sagittal", 0), ((0.5, 2.5, 0.75), "coronal", 1)],
+)
+def test_slices_lie_across_the_largest_spacing(
+    spacing: tuple[float, ...], plane: str, axis: int, tmp_path: Path
+) -> None:
+    preds, target = blobs((12, 14, 8), seed=3)
+    masks = []
+    for name, mask in (("p.nii", preds), ("t.nii", target)):
+        nifti(tmp_path / name, mask, np.diag([*spacing, 1]))
+        masks.append(read(tmp_path / name))
+    _, _, where = worst_slice(masks[0].values, masks[1].values, masks[1].grid)
+    wrong = np.moveaxis(preds != target, axis, 0).sum((1, 2))
+    assert where.startswith(f"{plane} slice ")
+    assert where.endswith(f" of {target.shape[axis]}")
+    place = int(where.split()[2]) - 1
+    assert wrong[place] == wrong.max()
 
 
 def test_slices_of_arrays_lie_as_they_are() -> None:

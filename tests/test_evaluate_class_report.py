@@ -105,6 +105,23 @@ def test_the_worst_masks_of_the_worst_images_are_shown(folders: list[Path], tmp_
         assert (picture == color).all(-1).sum() == pixels
 
 
+def test_ignored_pixels_are_no_errors_in_a_picture(
+    folders: list[Path], masks: tuple[Masks, Masks], tmp_path: Path
+) -> None:
+    target = 255 * masks[1]["a", "spleen"]
+    target[:, 12:13] = 254  # what is predicted beyond the box
+    path = folders[1] / "a" / "spleen.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(target.T, np.diag([1.0, 1.0, 3.0, 1.0])), path)
+    done = run(folders, "--ignore-index", 254, "--html", tmp_path / "r.html")
+    assert done.exit_code == 0, done.stderr
+    page = (tmp_path / "r.html").read_text()
+    shown = re.findall(r'src="data:image/png;base64,([^"]+)".*?<figcaption>(.*?)</', page, re.S)
+    (picture,) = [picture for picture, caption in shown if caption == "wrong: spleen, 32 pixels"]
+    pixels = np.asarray(Image.open(BytesIO(b64decode(picture))))
+    for color, number in ((TARGET_ONLY, 8), (PREDICTION_ONLY, 0), (BOTH, 56)):
+        assert (pixels == color).all(-1).sum() == number
+
+
 def test_a_class_that_is_right_everywhere_needs_no_picture(
     folders: list[Path], tmp_path: Path
 ) -> None:

@@ -669,6 +669,14 @@ def test_warnings_name_the_model(root: Path) -> None:
     assert "compared with themselves" in done.stderr
 
 
+def test_json_on_standard_output_is_there_alone(root: Path) -> None:
+    models = [f"{name}={root / name}" for name in ("good", "poor")]
+    done = run(root / "targets", *models, "--num-classes", CLASSES, "--json", "-")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["images_scored"] == IMAGES
+    assert "images that differ most" in done.stderr
+
+
 def test_every_pair_of_models_is_there(results: tuple[Path, Result]) -> None:
     found = json.loads((results[0] / "o.json").read_text())
     pairs = {frozenset((row["a"], row["b"])) for row in found["pairs"]}

@@ -330,6 +330,23 @@ def test_what_cannot_be_scored_is_left_out_and_listed(tmp_path: Path) -> None:
     assert run(preds, target, "--panoptic").exit_code == 2
 
 
+def test_an_image_that_one_json_lacks_is_left_out_and_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = drawn(3)
+    preds, target = write_coco(tmp_path, images)
+    content = json.loads(preds.read_text())
+    del content["annotations"][1]
+    preds.write_text(json.dumps(content))
+    done = run(preds, target, "--panoptic", "--keep-going", "--json", "-")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [row["kind"] for row in found["left_out"]] == ["no prediction"]
+    assert_scores(found["scores"], expected([images[0], images[2]]))
+    monkeypatch.setattr(panoptic, "count", None)  # is not called
+    assert "image 1 is not in" in run(preds, target, "--panoptic").stderr
+
+
 def test_an_unknown_category_of_the_target_is_void(tmp_path: Path) -> None:
     images = drawn(3)
     preds, target = write_coco(tmp_path, images)
@@ -387,6 +404,18 @@ def test_cityscapes_instance_ids_are_read_with_its_crowds_and_void(tmp_path: Pat
     assert found["scores"]["PQ_things"] == 1
     assert len(rows) == 19
     assert [row["name"] for row in found["classes"]][:2] == ["person", "rider"]
+
+
+def test_things_count_one_by_one_and_stuff_as_a_whole_whatever_its_numbers(tmp_path: Path) -> None:
+    # persons, the first of the things, next to each other; road, the first of stuff, as 7 and 7001
+    target = [24001, 24001, 24002, 24002, 7, 7, 7001, 7001]
+    preds = [24007, 24007, 24003, 24003, 7, 7, 7, 7]
+    folders = write_cityscapes(tmp_path, {"a": (preds, target)})
+    done = run(*folders, "--panoptic", "--labels", "cityscapes", "--json", "-")
+    rows = {row["name"]: row for row in json.loads(done.stdout)["classes"]}
+    for name, number in (("person", 2), ("road", 1)):
+        assert [rows[name][key] for key in ("tp", "fp", "fn")] == [number, 0, 0]
+        assert rows[name]["pq"] == 1
 
 
 def test_masks_of_other_names_are_paired_by_match(tmp_path: Path) -> None:

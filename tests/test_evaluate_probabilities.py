@@ -109,6 +109,8 @@ def test_intervals_tables_and_figures(tmp_path: Path, maps: Maps) -> None:
     (dice,) = re.findall(r'aria-label="foreground: Dice">.*?</svg>', page, re.DOTALL)
     ((x, y),) = re.findall(r'circle cx="([\d.]+)" cy="([\d.]+)"', dice)
     best = result["scores"]["best_threshold"], result["scores"]["best_dice"]
+    (roc,) = re.findall(r'aria-label="foreground: ROC">.*?<polyline points="([^"]*)"', page, re.S)
+    assert (roc.split()[0], roc.split()[-1]) == ("40.0,180.0", "200.0,20.0")  # from 0, 0 to 1, 1
     marked = (float(x) - 40) / 160, 1 - (float(y) - 20) / 160
     assert marked == pytest.approx(best, abs=1e-3)
 

@@ -36,6 +36,7 @@ from segmetrics.evaluate.counter import Counted, Counter
 from segmetrics.evaluate.folders import evaluate
 from segmetrics.evaluate.ledger import Ledger
 from segmetrics.evaluate.memory import memory
+from segmetrics.evaluate.processes import _waiting
 from segmetrics.evaluate.settings import Settings
 from segmetrics.evaluate.summary import Summary
 from segmetrics.evaluate.warnings import Warnings
@@ -597,7 +598,7 @@ def test_what_cannot_be_written_is_refused_before_anything_is_counted(
 def test_tables_that_are_not_written_are_not_in_the_way(
     pairs: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    for name in ("regions", "categories", "images"):
+    for name in ("regions", "categories", "images", "by"):
         (tmp_path / f"x.{name}.csv").mkdir()
     assert run(*pairs, *THREE, "--csv", tmp_path / "x.csv").exit_code == 0
     done = run(*pairs, *THREE, "--csv", tmp_path / "x.csv", "--region", "A=1,2")
@@ -772,6 +773,19 @@ def test_a_broken_variable_of_torchrun_is_named(
     assert done.exit_code == 2
     assert f"error: {message}" in done.stderr
     assert "unset RANK WORLD_SIZE MASTER_ADDR MASTER_PORT" in done.stderr
+
+
+@pytest.mark.parametrize(("number", "others"), [(2, "1 more process,"), (4, "3 more processes,")])
+def test_it_says_how_many_others_are_waited_for(
+    number: int, others: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("segmetrics.evaluate.processes.PATIENCE", 0)
+    said, deadline = "", time.monotonic() + 180
+    with _waiting(1, number):
+        while not said and time.monotonic() < deadline:
+            time.sleep(0.01)
+            said = capfd.readouterr().err
+    assert said.startswith(f"waiting for {others} as RANK=1 and WORLD_SIZE={number} in the")
 
 
 def test_who_waits_for_other_processes_says_so_and_can_be_interrupted(

@@ -363,6 +363,17 @@ def empties(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize(("number", "shown"), [(6, "5 in 1, 6 in 1 of"), (7, "5 in 1, 6 in 1… of")])
+def test_six_classes_with_infinite_distances_are_named(
+    number: int, shown: str, tmp_path: Path
+) -> None:
+    target = np.arange(number + 1, dtype=np.uint8).repeat(4)[:, None].repeat(5, 1)
+    save(tmp_path, "a.png", np.zeros_like(target), target)
+    found = content(tmp_path, "--num-classes", number + 1, "--surfaces")
+    named = f"Distances are infinite of 1 in 1, 2 in 1, 3 in 1, 4 in 1, {shown} 1 cases"
+    assert named in " ".join(found["notes"])
+
+
 @pytest.mark.parametrize(
     ("given", "alone", "neither", "nsd"),
     [
