@@ -339,7 +339,8 @@ def test_a_chart_shows_values_where_its_axis_says() -> None:
         assert found == pytest.approx((low, half, high), abs=0.11)
         beyond = re.findall(r'<text x="([\d.]+)"[^>]*>(\d) infinite<', chart)
         assert [number for _, number in beyond] == ["1"] * int(np.isinf(column).sum())
-        assert all(float(place) > right for place, _ in beyond)
+        width = float(re.findall(r'viewBox="0 0 ([\d.]+) ', chart)[0])
+        assert all(right < float(place) < width for place, _ in beyond)
 
 
 @pytest.mark.parametrize(("length", "shown"), [(18, 18 * "x"), (19, 17 * "x" + "…")])

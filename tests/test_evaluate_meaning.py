@@ -281,6 +281,15 @@ def test_without_background_its_pixels_still_count(false_alarms: Folders) -> Non
     assert found["pixels"] == 5000
 
 
+def test_only_label_spaces_with_a_background_leave_it_out(folders: Folders) -> None:
+    for folder in folders:
+        write(folder, "a.png", np.array([[0, 7], [7, 8]]))
+    assert scored(folders, "--labels", "voc", "--no-background")["scores"]["mIoU"] == 1
+    done = run(folders, "--labels", "cityscapes", "--no-background")
+    assert done.exit_code == 2
+    assert "leaves out class 0, which is 'road' in --labels cityscapes" in done.stderr
+
+
 def test_without_background_intervals_and_report_are_so(false_alarms: Folders) -> None:
     page = false_alarms[0].parent / "report.html"
     given = "--num-classes", 3, "--no-background", "--confidence", 0.9, "--html", page
@@ -360,6 +369,17 @@ def test_a_missing_prediction_of_a_class_is_empty_and_listed(organs: Folders) ->
     assert found["classes"] == before["classes"]
     assert found["missing_predictions"] == ["s1/spleen"]
     assert "s1/spleen" in found["warnings"][0]
+
+
+def test_void_next_to_the_first_of_the_classes_is_no_lost_foreground(organs: Folders) -> None:
+    for case in ("s1", "s2"):
+        for folder in organs:
+            write(folder, f"{case}/spleen.nii.gz", np.zeros((4, 4, 4)))
+        liver = np.ones((4, 4, 4))
+        liver[0] = 254
+        write(organs[1], f"{case}/liver.nii.gz", liver)
+    found = scored(organs, *OF_CLASSES, "--ignore-index", 254)
+    assert {row["name"]: row["iou"] for row in found["classes"]} == {"liver": 1 / 3, "spleen": None}
 
 
 @pytest.mark.parametrize(("number", "shown"), [(3, "s5/liver."), (4, "s5/liver and 1 more.")])
@@ -560,6 +580,27 @@ def test_files_that_share_a_name_are_told_apart_by_the_printed_match(folders: Fo
     assert second == "{key}.png"
     assert run(folders, "--num-classes", 2, "--match", "{key}.npy", second).exit_code == 0
     assert first in ("{key}.npy", "{key}.nii.gz")
+
+
+# --- colours --------------------------------------------------------------------------------------
+
+
+def test_colours_stand_for_classes_but_for_one_that_two_classes_have(folders: Folders) -> None:
+    content: dict[str, Any] = {
+        "names": list("abc"), "colors": [[0, 0, 0], [9, 0, 0], [0, 0, 9]],
+    }  # fmt: skip
+    labels, colors = folders[0].parent / "labels.json", np.array(content["colors"], np.uint8)
+    for folder, mask in zip(folders, ([[0, 1], [2, 2]], [[0, 1], [2, 1]]), strict=True):
+        Image.fromarray(colors[np.array(mask)]).save(folder / "a.png")
+    labels.write_text(json.dumps(content))
+    found = scored(folders, "--labels", labels)
+    assert [row["iou"] for row in found["classes"]] == [1, 0.5, 0.5]
+    labels.write_text(
+        json.dumps(content | {"names": list("abcd"), "colors": [*colors.tolist(), [0, 0, 9]]})
+    )
+    done = run(folders, "--labels", labels)
+    assert done.exit_code == 2
+    assert "0, 0, 9" in done.stderr
 
 
 # --- unknown labels -------------------------------------------------------------------------------

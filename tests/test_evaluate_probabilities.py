@@ -106,6 +106,10 @@ def test_intervals_tables_and_figures(tmp_path: Path, maps: Maps) -> None:
     assert diagonals == {
         "reliability": True, "ROC": True, "precision and recall": False, "Dice": False,
     }  # fmt: skip
+    (reliability,) = (picture for title, picture in pictures if title == "reliability")
+    drawn = np.array(re.findall(r'circle cx="([\d.]+)" cy="([\d.]+)"', reliability), float)
+    expected = np.array([[row["probability"], row["foreground"]] for row in rows], float)
+    np.testing.assert_allclose(drawn, [40, 180] + 160 * expected * [1, -1], atol=0.06)
     (dice,) = re.findall(r'aria-label="foreground: Dice">.*?</svg>', page, re.DOTALL)
     ((x, y),) = re.findall(r'circle cx="([\d.]+)" cy="([\d.]+)"', dice)
     best = result["scores"]["best_threshold"], result["scores"]["best_dice"]
