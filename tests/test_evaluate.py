@@ -322,6 +322,12 @@ def test_on_a_terminal_there_is_a_bar_with_rate_and_remaining_time(
     assert "╭" in text
 
 
+def test_without_arguments_it_shows_its_commands() -> None:
+    shown = CliRunner().invoke(app, []).output
+    assert "count once, score many" in shown
+    assert all(command in shown for command in ("evaluate", "compare"))
+
+
 def test_the_version_is_said() -> None:
     done = CliRunner().invoke(app, ["--version"])
     assert re.fullmatch(r"segmetrics \d+\.\d+\.\d+\n", done.stdout)

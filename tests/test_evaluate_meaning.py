@@ -666,6 +666,7 @@ def test_an_unknown_zero_is_no_negative_value(folders: Folders) -> None:
         write(folder, "a.png", np.array([[5, 7], [0, 7]]))
     done = run(folders, "--labels", labels)
     assert "neither a class nor ignored: 0 (1 pixel)" in done.stderr
+    assert " more" not in done.stderr
     assert "Negative values" not in done.stderr
 
 

@@ -58,8 +58,8 @@ class Probabilities:
     """
 
     names: Sequence[str]
-    per_image: bool = False
-    logits: bool = False
+    per_image: bool
+    logits: bool
     space: LabelSpace | None = None
     left_out: tuple[int, ...] = ()
 
