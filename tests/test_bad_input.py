@@ -220,6 +220,12 @@ BAD = {
         ["one-hot", "`target.argmax(1)`"],
         error=TypeError,
     ),
+    "floating one-hot points": Bad(
+        scores(4, 3), torch.eye(3)[[0, 1, 2, 0]], ["`target.argmax(1)`"], error=TypeError
+    ),
+    "soft masks that do not sum to 1": Bad(
+        scores(1, 3, 4), torch.full((1, 3, 4), 0.2), ["soft masks"], error=TypeError
+    ),
     "probabilities as target": Bad(
         scores(1, 3, 4), scores(1, 3, 4).softmax(1), ["`target.argmax(1)`"], error=TypeError
     ),
@@ -670,6 +676,13 @@ def test_only_floats_that_are_integers_are_taken_for_label_maps() -> None:
         with pytest.raises(ValueError, match="dimension 1 is 4") as raised:
             functional.mean_iou(preds, labels(0, 1, 2, 2), 3)
         assert ("Label maps stored as floats?" in str(raised.value)) == is_a_map
+
+
+def test_classes_of_one_hot_masks_are_no_ids_that_are_ignored() -> None:
+    space = segmetrics.LabelSpace(["a", "b"], ignore_index=1, id_to_class={10: 0, 20: 1})
+    masks = torch.eye(2, dtype=torch.long)[None]
+    matrix = functional.confusion_matrix(masks, masks, space, input_format="one-hot")
+    assert matrix.tolist() == [[1, 0], [0, 1]]
 
 
 def test_one_hot_points_beside_labels_are_to_be_labels_too() -> None:

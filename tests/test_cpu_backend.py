@@ -82,7 +82,7 @@ def test_images_that_straddle_boxes_are_counted_whole() -> None:
 
 @pytest.mark.skipif("CI" not in os.environ, reason="takes 13 s; runs where CI is set")
 def test_more_pixels_than_int32_holds_are_counted_in_one_update() -> None:
-    number = 2**31 + 2**20
+    number = 2**31
     scores, target = torch.ones(1, 1).expand(1, number), torch.ones(1, 1).bool().expand(1, number)
     matrix = functional.confusion_matrix(scores, target, task="binary")
     assert matrix.tolist() == [[0, 0], [0, number]]
@@ -305,6 +305,29 @@ def test_a_thousand_classes_count_as_defined() -> None:
     assert_counts_as_defined(points, target, Counting.of(1000, ignore_index=-1))
     counting = Counting.of(1000, ignore_index=999, per_image=True)
     assert_counts_as_defined(target.view(2, 25), target.flip(0).view(2, 25), counting)
+
+
+def test_all_values_of_a_byte_count_as_defined() -> None:
+    labels = torch.randint(256, (2, 1, 300, 301), generator=torch.Generator().manual_seed(0))
+    assert_counts_as_defined(*labels.to(torch.uint8), Counting.of(256))
+
+
+def test_the_largest_of_uint64_is_not_minus_one() -> None:
+    labels = torch.full((1, 40, 50), 2**64 - 1, dtype=torch.uint64)
+    preds = torch.zeros(1, 40, 50, dtype=torch.uint64)
+    assert_counts_as_defined(preds, labels, Counting.of(3, ignore_index=-1))
+    with pytest.raises(ValueError, match="2000 pixels of `target` are neither"):
+        count(preds, labels, Counting.of(3, ignore_index=-1))
+
+
+@pytest.mark.parametrize("far", [300, 1000, 40_000, 2**40, -300])
+def test_values_that_lie_far_apart_count_as_defined(far: int) -> None:
+    place = torch.randint(4, (2, 2, 40, 50), generator=torch.Generator().manual_seed(0))
+    preds, target = torch.tensor([0, 1, 2, far])[place]
+    space = LabelSpace(list("abc"), id_to_class={0: 0, 1: 1, 2: 2, far: 1}, map_preds=True)
+    for counting in (Counting.of(3, ignore_index=far), Counting.of(space)):
+        assert_counts_as_defined(preds, target, counting)
+        assert not counting.bad(count(preds, target, counting)).any()
 
 
 def test_elements_beyond_2_31_are_reached() -> None:

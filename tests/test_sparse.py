@@ -159,6 +159,15 @@ def cells(content: dict[str, Any]) -> dict[tuple[int, int], int]:
     return dict(zip(pairs, of["pixels"], strict=True))
 
 
+def test_what_is_predicted_on_an_ignored_pixel_does_not_matter() -> None:
+    counting = Counting.of(3, ignore_index=255, input_format="index")
+    target = np.array([[255, 1]])
+    found = sparse.count(np.array([[9, 1]]), target, counting)
+    assert found is not None
+    assert found.dense().tolist() == [[0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
+    assert sparse.count(np.array([[9, 9]]), target, counting) is None
+
+
 def test_thousands_of_classes_are_exact(tmp_path: Path) -> None:
     masks = drawn(6, MANY)
     folders, out = write(tmp_path, masks), tmp_path / "out.json"
