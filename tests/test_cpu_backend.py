@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from itertools import cycle, product
 from pathlib import Path
 from threading import Event, Thread
@@ -305,6 +305,19 @@ def test_a_thousand_classes_count_as_defined() -> None:
     assert_counts_as_defined(points, target, Counting.of(1000, ignore_index=-1))
     counting = Counting.of(1000, ignore_index=999, per_image=True)
     assert_counts_as_defined(target.view(2, 25), target.flip(0).view(2, 25), counting)
+
+
+def test_settings_that_count_differently_have_names_of_their_own() -> None:
+    mapped = LabelSpace(["a", "b"], id_to_class={5: 0, 7: 1})
+    settings = [
+        Counting.of(2),
+        Counting.of(mapped),
+        Counting.of(replace(mapped, map_preds=True)),
+        Counting.of(task="binary"),
+        Counting.of(task="binary", threshold=0.3),
+        Counting.of(task="binary", from_logits=True),
+    ]
+    assert len({counting.name for counting in settings}) == len(settings)
 
 
 def test_all_values_of_a_byte_count_as_defined() -> None:

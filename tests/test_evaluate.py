@@ -268,6 +268,8 @@ def test_the_csv_has_a_row_a_class_and_a_row_an_image(
     assert [row["iou"] and float(row["iou"]) for row in rows] == [
         "" if row["iou"] is None else row["iou"] for row in ours["classes"]
     ]
+    for row in ours["images"]:
+        assert row["pixels"] == (values(voc[1] / f"{row['name']}.png") != 255).sum()
     with (tmp_path / "out.images.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == sorted(path.stem for path in voc[0].iterdir())
