@@ -21,6 +21,9 @@ from segmetrics import ConfusionMatrix, LabelSpace, MeanIoU, SegmentationMetrics
 from segmetrics.counting import Counting, count, plain
 from segmetrics.counting.inputs import read
 from segmetrics.counting.settings import Pixels, Upsample
+from segmetrics.probabilities import Probabilities, plain_cells
+from segmetrics.probabilities import plain as plain_probabilities
+from segmetrics.probabilities.ranking import Ranking
 from strategies import SCORE_DTYPES, Counted, counted_inputs
 from triton_kernels import (
     DEVICE,
@@ -51,7 +54,30 @@ def test_maps_of_a_launch_are_no_longer_than_int32_can_number() -> None:
         outer, inner = cuda._dimensions(pixels, Counting.of(2))
         sizes = [dimension.size for dimension in inner]
         assert outer.size * prod(sizes) == maps.numel()
-        assert prod(sizes) <= cuda.MOST_PIXELS
+        assert prod(sizes) + 1024 <= 2**31  # with a whole block more
+
+
+@pytest.mark.parametrize("kernel", ["counting", "probabilities", "cells"])
+def test_what_a_kernel_cannot_number_or_look_up_is_left_to_plain_torch(
+    kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from segmetrics.counting import cuda
+    from segmetrics.probabilities import cuda as probabilities_cuda
+    from segmetrics.probabilities import cuda_cells
+
+    backend, definition, settings_of = {
+        "counting": (cuda, plain, Counting.of),
+        "probabilities": (probabilities_cuda, plain_probabilities, Probabilities.reading),
+        "cells": (cuda_cells, plain_cells, Ranking.ranking),
+    }[kernel]
+    monkeypatch.setattr(definition, "count", lambda *_: "left")
+    far = LabelSpace(["a", "b"], id_to_class={2**20 + i: i % 2 for i in range(300)})
+    for classes, most, images, length in [(far, 2**30, 2, 5), (2, 4, 2, 5), (2, 4, 5, 2)]:
+        monkeypatch.setattr(backend, "MOST_PIXELS", most)
+        scores = torch.full((images, 2, length), 0.5)
+        target = torch.full((images, 1, length), 2**20)
+        pixels = Pixels(scores, target, "scores", "labels")
+        assert backend.count(pixels, settings_of(classes)) == "left"
 
 
 # --- What is counted, on a GPU or under the interpreter -------------------------------------------
@@ -60,7 +86,9 @@ def test_maps_of_a_launch_are_no_longer_than_int32_can_number() -> None:
 def assert_counts_as_defined(preds: Tensor, target: Tensor, counting: Counting) -> None:
     from segmetrics.counting import cuda
 
-    kernel = cuda.count(read(preds.to(DEVICE), target.to(DEVICE), counting), counting)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(plain, "count")  # nothing is left to it
+        kernel = cuda.count(read(preds.to(DEVICE), target.to(DEVICE), counting), counting)
     defined = plain.count(read(preds, target, counting), counting)
     assert kernel.dtype == torch.int64
     torch.testing.assert_close(kernel.cpu(), defined, rtol=0, atol=0)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from segmetrics import ProbabilityMetrics
 from segmetrics.counting.inputs import read
 from segmetrics.counting.settings import Task
-from segmetrics.probabilities import Probabilities
+from segmetrics.probabilities import Probabilities, plain
 from test_probabilities import Read, assert_counts_as_defined, probabilities
 from triton_kernels import (
     DEVICE,
@@ -42,7 +42,9 @@ def assert_kernel_counts_as_defined(
 ) -> None:
     from segmetrics.probabilities import cuda
 
-    counts = cuda.count(read(preds.to(DEVICE), target.to(DEVICE), reading), reading)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(plain, "count")  # nothing is left to it
+        counts = cuda.count(read(preds.to(DEVICE), target.to(DEVICE), reading), reading)
     assert_counts_as_defined(counts.cpu(), read(preds, target, reading), reading)
 
 

@@ -99,7 +99,7 @@ def axes_and_flips(
         The permutation of its axes and which of the result are then flipped; None where the grids
         differ by more than a thousandth of a voxel in a corner.
     """
-    if len(size) != len(to_size) or grid.steps.shape != to.steps.shape:
+    if len(size) != len(to_size):
         return None
     turn = np.linalg.pinv(grid.steps) @ to.steps
     axes = tuple(int(axis) for axis in np.abs(turn).argmax(0))

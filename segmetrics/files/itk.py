@@ -122,7 +122,9 @@ def _of_no_spacing(path: Path, spaced: str, data: Data, reading: Reading) -> Gri
         return None
     if not reading.ignore_grid:
         raise MaskError("grid", path, f"its header says the spacing {spacing}")
-    steps = np.diag([*(max(step, 0) for step in spacing[:3]), *[1] * (4 - len(spacing[:3]))])
+    steps = np.eye(4)
+    for axis, step in enumerate(spacing[:3]):
+        steps[axis, axis] = max(step, 0)
     return Grid.of_affine(steps, len(data.shape), zyx=True).nowhere()
 
 

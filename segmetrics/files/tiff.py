@@ -290,7 +290,7 @@ class Tiff:
         _, columns, samples = decoded.shape
         expected = self.step * -(-columns * samples * page.bitspersample // 8)
         found = len(TIFF.DECOMPRESSORS[int(page.compression)](data))
-        if found > 2 * expected + 1:
+        if found > 2 * expected:
             detail = (
                 f"a strip or tile of {found:,} bytes, {page.bitspersample} bits need {expected:,}"
             )
@@ -302,11 +302,11 @@ def _loaded(page: Any) -> Any:
     return page.aspage()
 
 
-def _layout(page: Any) -> tuple[bool, int, int]:
-    """How a page is divided into strips or tiles."""
+def _layout(page: Any) -> tuple[int, int]:
+    """The size of the strips or tiles of a page."""
     if page.is_tiled:
-        return True, page.tilelength, page.tilewidth
-    return False, page.rowsperstrip, page.imagewidth
+        return page.tilelength, page.tilewidth
+    return page.rowsperstrip, page.imagewidth
 
 
 def _is_secondary(page: Any) -> bool:
