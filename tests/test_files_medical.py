@@ -657,6 +657,7 @@ def test_a_nifti_without_sform_lies_where_its_qform_says(tmp_path: Path) -> None
     image.set_qform(affine, 1)
     nibabel.save(image, tmp_path / "a.nii")
     data = bytearray((tmp_path / "a.nii").read_bytes())
+    data[280:328] = bytes(48)  # the sform
     for handedness in (1, 0):  # the standard takes 0 for 1
         data[76:80] = np.float32(handedness).tobytes()
         (tmp_path / "a.nii").write_bytes(data)
