@@ -144,6 +144,14 @@ def test_segments_are_runs_of_the_colours_of_pixels(
     assert_runs(read_segments(path, Buffer()), ids)
 
 
+def test_segments_of_a_size_whose_bytes_overflow_are_too_large(tmp_path: Path) -> None:
+    size = 4294705160, 1431743149  # whose rows of RGB have 2**64 + 64 bytes
+    (tmp_path / "a.png").write_bytes(png_of(size, 8, 2, bytes(64)))
+    assert read_color_runs(tmp_path / "a.png", Buffer()) is None
+    with pytest.raises(MaskError, match="4294705160×1431743149"):
+        read_segments(tmp_path / "a.png", Buffer())
+
+
 @pytest.mark.parametrize("kind", range(5))
 def test_a_first_row_without_any_difference_is_black(kind: int, tmp_path: Path) -> None:
     rows = bytes([kind]) + bytes(30) + b"\2" + bytes(27) + b"\1\0\0"
