@@ -39,9 +39,9 @@ class Grid:
     sparse: bool = False
 
     @staticmethod
-    def unplaced(ndim: int, *, zyx: bool = False) -> Grid:
-        """The grid of an array whose axes are known, but not its position."""
-        return replace(Grid.of_affine(np.eye(4), ndim, zyx=zyx), placed=False, measured=False)
+    def unplaced(ndim: int) -> Grid:
+        """The grid of an array whose axes are known, (z, y, x), but not its position."""
+        return replace(Grid.of_affine(np.eye(4), ndim, zyx=True), placed=False, measured=False)
 
     @staticmethod
     def of_affine(affine: Floats, ndim: int, *, zyx: bool = False) -> Grid:

@@ -76,7 +76,7 @@ def read_nrrd(path: Path, reading: Reading, buffer: Buffer) -> Stored:
     placed = reading if "space" in fields else replace(reading, ignore_grid=True)
     grid = _of_no_spacing(path, fields.get("spacings", ""), data, placed)
     if not fields.keys() & {"spacings", "spacedirections"}:
-        grid = Grid.unplaced(len(data.shape), zyx=True)
+        grid = Grid.unplaced(len(data.shape))
     return Stored(_voxels(path, data), grid=grid or _grid(path, "NrrdImageIO", data, placed))
 
 
@@ -135,7 +135,7 @@ def _grid(path: Path, of: str, data: Data, reading: Reading) -> Grid:
     try:
         return _placed(path, of, data).nowhere()
     except MaskError:
-        return Grid.unplaced(len(data.shape), zyx=True)
+        return Grid.unplaced(len(data.shape))
 
 
 def _placed(path: Path, of: str, data: Data) -> Grid:
