@@ -132,6 +132,41 @@ def test_several_blocks_of_one_class_of_two_and_of_noise_count_as_defined() -> N
 
 
 @runs_kernels
+@pytest.mark.parametrize("per_image", [False, True])
+def test_several_blocks_of_several_channels_count_as_defined(per_image: bool) -> None:
+    rng = torch.Generator().manual_seed(0)
+    scores = torch.rand(2, 6, 50, 61, generator=rng)  # three blocks: 3 divides 6
+    target = (scores > torch.linspace(0, 1, 6).view(6, 1, 1)).long()
+    counting = Counting.of(6, task="multilabel", per_image=per_image)
+    assert_counts_as_defined(scores, target, counting)
+    assert_counts_as_defined(target.flip(1), target, counting)
+
+
+@runs_kernels
+@pytest.mark.parametrize("classes", [255, 256, 257])
+def test_255_is_a_class_of_256(classes: int) -> None:
+    labels = torch.tensor([[0, 254, 255, 256]])
+    assert_counts_as_defined(labels, labels, Counting.of(classes))
+
+
+@runs_kernels
+@pytest.mark.parametrize("ignored", [-1, 0, 5, 6])
+def test_an_ignored_value_that_is_no_class_is_an_abstention(ignored: int) -> None:
+    preds, target = torch.cartesian_prod(*2 * [torch.arange(-1, 8)]).T[:, None]
+    assert_counts_as_defined(preds, target, Counting.of(5, ignore_index=ignored))
+
+
+@runs_kernels
+@pytest.mark.parametrize("from_logits", [False, True])
+def test_impossible_scores_are_bad(from_logits: bool) -> None:
+    scores = torch.tensor([[-torch.inf, -0.1, -0.0, 0.3, 1, 1.1, torch.inf, torch.nan]])
+    for target in (torch.zeros(1, 8).int(), torch.ones(1, 8).int()):
+        assert_counts_as_defined(
+            scores, target, Counting.of(task="binary", from_logits=from_logits)
+        )
+
+
+@runs_kernels
 def test_hundreds_of_classes_count_as_defined() -> None:
     rng = torch.Generator().manual_seed(0)
     target = torch.randint(0, 300, (1, 9, 11), generator=rng)

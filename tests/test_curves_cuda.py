@@ -61,12 +61,12 @@ def test_every_input_counts_as_defined(drawn: tuple[Tensor, Tensor, Ranking]) ->
 @runs_kernels
 def test_several_blocks_count_as_defined() -> None:
     generator = torch.Generator().manual_seed(0)
-    target = torch.randint(5, (2, 50, 61), generator=generator)
-    logits = 4 * torch.randn((2, 5, 50, 61), generator=generator)
+    target = torch.randint(6, (2, 50, 61), generator=generator)
+    logits = 4 * torch.randn((2, 6, 50, 61), generator=generator)  # channels of three blocks
     for per_image in (False, True):
-        ranking = Ranking.ranking(5, from_logits=True, per_image=per_image)
+        ranking = Ranking.ranking(6, from_logits=True, per_image=per_image)
         assert_kernel_counts_as_defined(logits, target, ranking)
-        ranking = Ranking.ranking(5, task="multilabel", from_logits=True, per_image=per_image)
+        ranking = Ranking.ranking(6, task="multilabel", from_logits=True, per_image=per_image)
         assert_kernel_counts_as_defined(logits, (logits.roll(1) > 0).long(), ranking)
 
 
