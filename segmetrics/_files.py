@@ -37,7 +37,11 @@ def replace_file(path: Path, content: bytes | memoryview) -> None:
                 shutil.copymode(path, partial)
             os.replace(partial, os.path.realpath(path))
         finally:
-            partial.unlink(missing_ok=True)
+            try:
+                partial.unlink(missing_ok=True)
+            except KeyboardInterrupt:  # Ctrl-C once more, before it was removed
+                partial.unlink(missing_ok=True)
+                raise
         if hasattr(os, "O_DIRECTORY"):  # makes the new name durable
             folder = os.open(partial.parent, os.O_DIRECTORY)
             os.fsync(folder)

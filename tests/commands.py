@@ -82,6 +82,18 @@ def use_threads() -> None:
     workers.FORKS = False
 
 
+def interrupt_twice() -> None:
+    """Press Ctrl-C before an output is renamed, and again before its partial file is removed."""
+    events = ["os.rename", "os.remove"]
+
+    def interrupt(event: str, arguments: tuple[object, ...]) -> None:
+        if event in events[:1] and str(arguments[0]).endswith(".partial"):
+            events.pop(0)
+            signal.raise_signal(signal.SIGINT)
+
+    sys.addaudithook(interrupt)
+
+
 def _work(
     arguments: list[str],
     output: str,

@@ -6,7 +6,7 @@ import ast
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,7 +21,11 @@ SWAPS: dict[type[ast.AST], type[ast.AST]] = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """One changed expression: where, what stood there, and what stands there now."""
+    """One changed expression: where, what stood there, and what stands there now.
+
+    Where lines of the file have the same text, or an expression twice, ``number`` counts the equal
+    changes.
+    """
 
     file: Path
     line: int
@@ -32,9 +36,10 @@ class Mutant:
     stop: int
     before: str
     after: str
+    number: int = 1
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.change}\n    {self.text}"
+        return f"{self.file}:{self.line}: {self.numbered}\n    {self.text}"
 
     @property
     def lines(self) -> set[tuple[str, int]]:
@@ -43,6 +48,11 @@ class Mutant:
     @property
     def change(self) -> str:
         return f"{' '.join(self.before.split())} -> {self.after}"
+
+    @property
+    def numbered(self) -> str:
+        """The change as lists name it."""
+        return self.change if self.number == 1 else f"{self.change} #{self.number}"
 
     def applied(self, source: str) -> str:
         """The source with the change."""
@@ -62,6 +72,7 @@ def mutants_of(file: Path, source: str) -> Iterator[Mutant]:
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef)
     ]
+    seen: Counter[tuple[str, str]] = Counter()
     for node in _expressions(tree):
         start = starts[node.lineno - 1] + node.col_offset
         stop = starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
@@ -70,7 +81,9 @@ def mutants_of(file: Path, source: str) -> Iterator[Mutant]:
             after = f"({ast.unparse(changed)})"
             text, last = source.splitlines()[node.lineno - 1].strip(), node.end_lineno or 0
             on_import = not any(node.lineno in lines for lines in functions)
-            yield Mutant(file, node.lineno, last, text, on_import, start, stop, before, after)
+            mutant = Mutant(file, node.lineno, last, text, on_import, start, stop, before, after)
+            seen[text, mutant.change] += 1
+            yield replace(mutant, number=seen[text, mutant.change])
 
 
 def _expressions(tree: ast.AST) -> Iterator[ast.expr]:
@@ -113,12 +126,10 @@ def _changes(node: ast.expr) -> Iterator[ast.expr]:
 
 def drawn(mutants: Iterable[Mutant], seed: int = 0) -> list[Mutant]:
     """Mutants in a random order, which edits of other lines do not change."""
-    seen: Counter[tuple[str, str, str]] = Counter()
 
     def key(mutant: Mutant) -> bytes:
-        same = str(mutant.file), mutant.text, mutant.change
-        seen[same] += 1
-        return sha256(repr((seed, *same, seen[same])).encode()).digest()
+        known = seed, str(mutant.file), mutant.text, mutant.change, mutant.number
+        return sha256(repr(known).encode()).digest()
 
     return sorted(mutants, key=key)
 
@@ -126,11 +137,11 @@ def drawn(mutants: Iterable[Mutant], seed: int = 0) -> list[Mutant]:
 def equivalent_mutants(listed: Path) -> Callable[[Mutant], bool]:
     """Whether a mutant is listed as equivalent: by its file, the text of its line and the change.
 
-    A ``*`` for the change stands for any.
+    A ``*`` for the change stands for any; ``#2`` behind it for the second of equal ones.
     """
     entries = set()
     for line in listed.read_text("utf-8").splitlines():
         if line and not line.startswith("#"):
             file, text, change, _ = (part.strip() for part in line.split(" ¦ "))
             entries.add((file, text, change))
-    return lambda m: bool({(str(m.file), m.text, c) for c in ("*", m.change)} & entries)
+    return lambda m: bool({(str(m.file), m.text, c) for c in ("*", m.numbered)} & entries)

@@ -6,6 +6,7 @@ their own: Triton reads ``TRITON_INTERPRET`` when it is imported.
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packaging.version import Version
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -233,8 +235,9 @@ def test_the_kernel_compiles_for_hopper(hopper: None, name: str, tmp_path: Path)
     assert ".acq_rel" not in ptx
     registers, spilled = resources(compiled["cubin"], tmp_path)
     assert spilled == 0
-    assert widest_load(ptx) == RESOURCES[name][1]
-    assert registers <= RESOURCES[name][0]
+    most, widest = RESOURCES[name]
+    assert widest_load(ptx) == widest
+    assert registers <= most + (8 if Version(version("triton")) < Version("3.7") else 0)
 
 
 # --- What waits, and what a GPU has to show -------------------------------------------------------

@@ -146,7 +146,7 @@ def test_json_has_the_rankings_of_the_counts(
         assert row["p_holm"] >= row["p"]
         assert row["significant"] is (row["p_holm"] <= 0.05)
         assert row["low"] <= alone.low + 0.01
-    assert (found["score"], found["level"], found["images_scored"]) == ("mIoU_D", 0.95, IMAGES)
+    assert (found["score"], found["level"], found["images_scored"]) == ("mIoU", 0.95, IMAGES)
     assert found["pixels"] == IMAGES * 12 * 15
 
 
@@ -373,6 +373,38 @@ def test_any_number_of_workers_gives_the_same_counts(
             assert images.ids == expected.ids
             for part in ("tp", "fp", "fn"):
                 assert torch.equal(getattr(images, part), getattr(expected, part))
+
+
+@pytest.mark.parametrize(
+    ("values", "score", "key", "title"),
+    [
+        (["--binary"], [], "iou", "IoU"),
+        (["--binary"], ["--score", "recall"], "recall", "recall"),
+        (["--num-classes", "3"], ["--score", "mean_accuracy"], "mean_accuracy", "mean accuracy"),
+    ],
+)
+def test_a_score_has_the_name_that_evaluate_gives_it(
+    values: list[str], score: list[str], key: str, title: str, root: Path, tmp_path: Path
+) -> None:
+    out, page, summary = tmp_path / "o.json", tmp_path / "o.html", tmp_path / "o.md"
+    done = run(
+        root / "targets", *named(root), *values, *score, "--by", f"{root}/cases.csv:site",
+        "--json", out, "--html", page, "--markdown", summary,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(out.read_text())
+    assert found["score"] == key
+    heads = [re.split(r"\s{2,}", line)[:3] for line in done.stdout.splitlines()]
+    assert ["model", "rank", title] in heads
+    assert f"{title} by site" in {head[0] for head in heads}
+    assert summary.read_text().startswith(f"## 3 models by {title}\n")
+    assert f"<span>compared by {title}</span>" in page.read_text()
+    assert f"{title} of every image" in page.read_text()
+    best = found["models"][0]
+    folders = str(root / best["model"]), str(root / "targets")
+    alone = CliRunner().invoke(app, ["evaluate", *folders, *values, "--json", str(out)])
+    assert json.loads(out.read_text())["scores"][key] == pytest.approx(best["value"])
+    assert title in {re.split(r"\s{2,}", line)[0] for line in alone.stdout.splitlines()}
 
 
 def test_other_scores_levels_and_labels_are_compared(root: Path, tmp_path: Path) -> None:

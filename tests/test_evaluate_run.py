@@ -27,7 +27,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from benchmarks.mask_folders import write_cityscapes
-from commands import finish, limit_files, limit_memory, start, use_threads
+from commands import finish, interrupt_twice, limit_files, limit_memory, start, use_threads
 from segmetrics.evaluate import iiou, workers
 from segmetrics.evaluate.checkpoint import Checkpoint, digests
 from segmetrics.evaluate.command import app
@@ -1052,3 +1052,14 @@ def test_an_interrupt_while_outputs_are_written_leaves_none_half_done(
     assert "Traceback" not in printed.read_text()
     assert (tmp_path / "r.csv").read_text() == "older"
     assert sorted(os.listdir(tmp_path)) == ["p", "pipe", "printed.0", "r.csv", "t"]
+
+
+def test_a_second_interrupt_leaves_no_partial_file(
+    pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "r.csv").write_text("older")
+    given = *pairs, *THREE, "--csv", tmp_path / "r.csv"
+    processes = start(1, tmp_path / "printed", *given, before=interrupt_twice)
+    assert finish(processes, seconds=240) == [130]
+    assert (tmp_path / "r.csv").read_text() == "older"
+    assert sorted(os.listdir(tmp_path)) == ["p", "printed.0", "r.csv", "t"]

@@ -567,7 +567,7 @@ def test_rows_that_pad_the_last_strip_are_left_out(
         for page in file.pages:
             page.tags[278].overwrite(16)  # it writes the height of a lower image
     assert np.array_equal(read(tmp_path / "a.tif").values, labels)
-    if dtype == np.uint8:
+    if dtype == np.uint8 and compression != "zstd":  # which Pillow lacked before 11.3
         assert np.array_equal(np.array(Image.open(tmp_path / "a.tif")), labels[0])
 
 

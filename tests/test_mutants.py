@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from mutants import Mutant, drawn, mutants_of
+from mutants import Mutant, drawn, equivalent_mutants, mutants_of
 
 SOURCE = """
 def first(x):
@@ -34,3 +34,18 @@ def test_edits_of_other_lines_leave_the_order_of_the_draw() -> None:
 def test_seeds_draw_in_other_orders() -> None:
     assert draw(SOURCE, 1) != draw(SOURCE)
     assert draw(SOURCE, 1) == draw(SOURCE, 1)
+
+
+def test_of_equal_changes_only_the_listed_one_is_equivalent(tmp_path: Path) -> None:
+    line, change = "return x + 1 if x > 0 else x + 1", "1 -> (2)"
+    listed = tmp_path / "equivalent.txt"
+    mutants = [m for m in draw(SOURCE) if (m.text, m.change) == (line, change)]
+    assert sorted(m.number for m in mutants) == [1, 2]
+    for entry, numbers in ((change, [1]), (f"{change} #2", [2]), ("*", [1, 2])):
+        listed.write_text(f"# a comment\nsome.py ¦ {line} ¦ {entry} ¦ a reason\n")
+        known = equivalent_mutants(listed)
+        assert sorted(m.number for m in mutants if known(m)) == numbers
+        assert not any(known(m) for m in draw(SOURCE) if m.text != line)
+    assert [str(m).splitlines()[0] for m in sorted(mutants, key=lambda m: m.number)] == [
+        "some.py:3: 1 -> (2)", "some.py:3: 1 -> (2) #2"
+    ]  # fmt: skip

@@ -227,7 +227,7 @@ def test_standard_output_gets_the_summary_alone(folder: Path) -> None:
     ("arguments", "message"),
     [
         (["--num-classes", "4", "--format", "nnunet"], "give --json FILE, too"),
-        (["--num-classes", "4", "--format", "csv", "--json", "o"], "'csv' is not one of"),
+        (["--num-classes", "4", "--format", "csv", "--json", "o"], "'csv' is not"),
         (
             ["--match", "{key}/{class}.nii.gz", "{key}/{class}.nii.gz", "--format", "nnunet",
              "--json", "o"],
@@ -241,5 +241,5 @@ def test_mistakes_are_named(arguments: list[str], message: str, folder: Path) ->
         (folder / side / "b_0.nii.gz").rename(folder / side / "x" / "organ.nii.gz")
     done = run(folder, *arguments)
     assert done.exit_code == 2
-    assert message in done.stderr
+    assert message in " ".join(done.stderr.replace("│", "").split())  # the box breaks lines
     assert not (folder / "o").exists()

@@ -21,6 +21,7 @@ import torch
 import torchmetrics.classification
 import torchmetrics.segmentation
 from ignite.metrics.confusion_matrix import cmAccuracy, cmPrecision, cmRecall
+from packaging.version import Version
 from scipy.ndimage import binary_erosion
 from torch import Tensor
 from torch.nn import functional as F
@@ -31,6 +32,7 @@ from segmetrics.functional import confusion_matrix
 C = 5
 VOID = 255
 PUBLIC = {name: getattr(segmetrics, name) for name in segmetrics.__all__}
+OLDER = Version(torchmetrics.__version__) < Version("1.9")
 PAGES = Path(__file__).parents[1] / "docs" / "which-number"
 
 
@@ -190,7 +192,9 @@ def rows() -> Iterator[Any]:
             if len(cells) == 2 and all(len(code) == 1 for code in cells):
                 [theirs], [ours] = cells
                 mind = line.split("|")[3]
-                yield pytest.param(title, theirs, ours, mind, id=f"{title}: {theirs}")
+                older = OLDER and theirs.startswith("DiceScore(") and "average=" not in theirs
+                marks = pytest.mark.skipif(older, reason="the default was micro before 1.9")
+                yield pytest.param(title, theirs, ours, mind, marks=marks, id=f"{title}: {theirs}")
 
 
 def peers(section: str, preds: Tensor, target: Tensor) -> dict[str, Any]:

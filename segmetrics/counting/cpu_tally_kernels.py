@@ -114,13 +114,10 @@ def tally_runs(
 
 @kernel
 def sum_copies(histograms: Array) -> None:
-    """Add the ``COPIES`` of every cell, which are contiguous, to the first; zero the others."""
+    """Add the ``COPIES`` of every cell, which are contiguous, to the first of them."""
     for cell in range(0, len(histograms), COPIES):
-        count = 0
-        for copy in range(COPIES):
-            count += histograms[np.uintp(cell + copy)]
-            histograms[np.uintp(cell + copy)] = 0
-        histograms[np.uintp(cell)] = count
+        for copy in range(1, COPIES):
+            histograms[np.uintp(cell)] += histograms[np.uintp(cell + copy)]
 
 
 @kernel

@@ -134,7 +134,13 @@ GroupsOf = Annotated[
     str | None,
     typer.Option(
         "--groups", metavar="FILE.csv:COLUMN", rich_help_panel=SCORES,
-        help="What belongs together, as a patient's images: intervals draw groups of images.",
+        help="Images that belong together, such as a patient's: intervals draw whole groups.",
+    ),
+]
+Json = Annotated[
+    Path | None,
+    typer.Option(
+        "--json", metavar="FILE", rich_help_panel=OUTPUT, help="All results; - prints them."
     ),
 ]
 Html = Annotated[
@@ -249,8 +255,9 @@ def check_report(settings: Settings, html: Path | None, images: Path | None) -> 
         return
     if html is None:
         raise ValueError("--images are shown in the report only: give --html FILE, too.")
-    if not images.is_dir():
-        what = "is no folder" if images.exists() else "does not exist"
+    folder = Path(images)  # older versions of typer leave a string in ``context.params``
+    if not folder.is_dir():
+        what = "is no folder" if folder.exists() else "does not exist"
         raise ValueError(f"--images {images} {what}. Give the folder of the images.")
 
 

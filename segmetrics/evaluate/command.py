@@ -150,16 +150,11 @@ def evaluate_command(
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE", rich_help_panel=SCORES,
-            help="Exit with status 3 if a score, as in mIoU=0.7 or iou/road=0.9, is less or "
-            "undefined; may be given several times. Keys are those of --json.",
+            help="Exit with status 3 if a score is less than this or undefined, as in mIoU=0.7 or "
+            "iou/road=0.9; may be given several times. Keys are those of --json.",
         ),
     ] = None,
-    json_: Annotated[
-        Path | None,
-        typer.Option(
-            "--json", metavar="FILE", rich_help_panel=OUTPUT, help="All results; - prints them."
-        ),
-    ] = None,
+    json_: arguments.Json = None,
     format_: Annotated[
         Literal["nnunet"] | None,
         typer.Option(

@@ -71,9 +71,9 @@ def compare_command(
         typer.Option(
             metavar="KEY", rich_help_panel=SCORES,
             help="What is compared: mIoU (the default), mDice, mIoU_I, mIoU_I_10, iou/road ...; "
-            "with --objects object_f1, object_dice/lesion ..., with --surfaces hd95, nsd/liver "
-            "..., with --probabilities ECE, AUROC ..., with --panoptic PQ (the default), RQ, "
-            "PQ_things, pq/car ...",
+            "with --binary iou (the default), dice, recall; with --objects object_f1, "
+            "object_dice/lesion ..., with --surfaces hd95, nsd/liver ..., with --probabilities "
+            "ECE, AUROC ..., with --panoptic PQ (the default), RQ, PQ_things, pq/car ...",
         ),
     ] = None,
     region: arguments.Region = None,
@@ -116,12 +116,7 @@ def compare_command(
     ] = 0.95,
     groups: arguments.GroupsOf = None,
     by: arguments.By = None,
-    json_: Annotated[
-        Path | None,
-        typer.Option(
-            "--json", metavar="FILE", rich_help_panel=OUTPUT, help="All results; - prints them."
-        ),
-    ] = None,
+    json_: arguments.Json = None,
     csv_: Annotated[
         Path | None,
         typer.Option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isnan
 from pathlib import Path
@@ -33,6 +33,7 @@ from segmetrics.evaluate.writing import (
 )
 from segmetrics.files import Problem
 from segmetrics.labels import LabelSpace
+from segmetrics.scores import TITLES
 from segmetrics.statistics import (
     ClassDifferences,
     ClassOfModel,
@@ -46,7 +47,6 @@ from segmetrics.statistics import (
     ranking,
     score_differences,
 )
-from segmetrics.statistics.intervals import printed
 
 #: The tables of the JSON, and those of the CSV behind that of the models: ``FILE.<key>.csv``.
 TABLES = ("models", "pairs", "classes", "scores", "groups", "images", "conventions")
@@ -140,9 +140,14 @@ class Comparison(ABC):
         return [model.name for model in self.ranking.models]
 
     @property
+    def key(self) -> str:
+        """The key of the score in the results of ``evaluate``."""
+        return self.score
+
+    @property
     def title(self) -> str:
-        """The usual name of the score."""
-        return printed(self.score)
+        """The name of the score in tables and in the report."""
+        return TITLES.get(self.key, self.key)
 
     @property
     def images(self) -> list[str]:
@@ -375,7 +380,7 @@ class Comparison(ABC):
             {
                 "segmetrics": segmetrics.__version__,
                 "arguments": arguments,
-                "score": self.score,
+                "score": self.key,
                 "level": self.level,
                 "groups_drawn": found.groups,
                 "tau": {"mean": found.tau, "low": found.tau_low, "high": found.tau_high},
@@ -422,7 +427,7 @@ class Comparison(ABC):
         """
         report.write_comparison(
             path,
-            self.ranking,
+            replace(self.ranking, score=self.title),
             self.differences,
             scores=self.scores,
             images=self.of_images,

@@ -11,6 +11,7 @@ import torch
 from segmetrics.evaluate.extras import tables_of
 from segmetrics.evaluate.settings import Evaluation, Settings
 from segmetrics.evaluate.warnings import Warnings
+from segmetrics.scores import OF_FOREGROUND, USUAL
 from segmetrics.statistics import KEYS_OF_IMAGES, ImageCounts, Resampled
 
 #: The names of the kinds of scores in keys of classes.
@@ -19,7 +20,7 @@ KINDS = {"IoU": "iou", "Dice": "dice", "Acc": "acc"}
 
 @dataclass(frozen=True, eq=False)
 class ModelScores:
-    """The tables with one row an image of all models.
+    """The tables of all models, with one row per image.
 
     Args:
         evaluations: what was counted, by model.
@@ -69,6 +70,13 @@ class ModelScores:
         """IoU, Dice or Acc, of classes; IoU if the score is none of pixels."""
         kinds = KINDS.items() if self.of_pixels else ()
         return next((k for k, key in kinds if self.score.startswith((f"m{k}", f"{key}/"))), "IoU")
+
+    @property
+    def key(self) -> str:
+        """The key of the score in the results of ``evaluate``, the inverse of ``score_key``."""
+        task = next(iter(self.evaluations.values())).settings.task
+        keys = OF_FOREGROUND if task == "binary" else USUAL
+        return next((key for key in keys if KEYS_OF_IMAGES.get(key) == self.score), self.score)
 
     @property
     def of_image(self) -> str:

@@ -75,6 +75,11 @@ class PixelComparison(Comparison):
         )
 
     @property
+    def key(self) -> str:
+        """The key of the score in the results of ``evaluate``."""
+        return self.of_models.key
+
+    @property
     def of_image(self) -> str:
         """The score of a single image."""
         return self.of_models.of_image

@@ -232,7 +232,9 @@ class SumMetric(Metric):
 
     def _assign(self, states: Sequence[Tensor]) -> None:
         # not by ``nn.Module.__setattr__``, whose search for parameters takes a while
-        vars(self).update(zip(self._defaults, states, strict=True))
+        attributes = vars(self)
+        for name, state in zip(self._defaults, states, strict=True):
+            attributes[name] = state
 
     def _mark_updated(self) -> None:
         attributes = vars(self)

@@ -84,5 +84,5 @@ class CalibrationCounts(Tabular, Resampled):
 
     def columns(self) -> dict[str, list[Any]]:
         """One row an image: its own scores."""
-        labels = list(range(len(self))) if self.ids is None else list(self.ids)
-        return {"image": labels, **{key: self.values(key).tolist() for key in KEYS_OF_CALIBRATION}}
+        values = {key: self.values(key).tolist() for key in KEYS_OF_CALIBRATION}
+        return {"image": list(self.labels), **values}

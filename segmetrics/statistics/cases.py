@@ -96,10 +96,9 @@ class CaseScores(Resampled, Tabular):
 
     def columns(self) -> dict[str, list[Any]]:
         """One row a case and class."""
-        cases = list(range(len(self.scores)) if self.ids is None else self.ids)
         columns: dict[str, list[Any]] = {
-            "case": [case for case in cases for _ in self.class_names],
-            "class": list(self.class_names) * len(cases),
+            "case": [case for case in self.labels for _ in self.class_names],
+            "class": list(self.class_names) * len(self),
         }
         for measure, values in zip(self.measures, self.scores.unbind(1), strict=True):
             columns[measure] = values.flatten().tolist()

@@ -100,11 +100,6 @@ class ImageCounts(Tabular, Resampled):
         """The names of the classes, by default numbers."""
         return self.class_names or tuple(str(c) for c in range(self.tp.shape[1]))
 
-    @property
-    def labels(self) -> Sequence[ImageId]:
-        """The ids of the images, by default numbers."""
-        return range(len(self)) if self.ids is None else self.ids
-
     def classes(self, keep: Sequence[int]) -> ImageCounts:
         """The counts of some classes, by index, none of them ignored."""
         tp, fp, fn = (part[:, list(keep)] for part in (self.tp, self.fp, self.fn))

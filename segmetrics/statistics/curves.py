@@ -116,9 +116,8 @@ class CurveCounts(Tabular, Resampled):
 
     def columns(self) -> dict[str, list[Any]]:
         """One row an image: its own scores."""
-        labels = list(range(len(self))) if self.ids is None else list(self.ids)
         keys = [key for key in self.keys() if not key.startswith("OIS")]
-        return {"image": labels, **{key: self.values(key).tolist() for key in keys}}
+        return {"image": list(self.labels), **{key: self.values(key).tolist() for key in keys}}
 
     def best_threshold(self) -> Tensor:
         """The best threshold of every class over all images ``(C,)``, in float64."""

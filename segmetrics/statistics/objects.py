@@ -117,5 +117,5 @@ class ObjectCounts(Tabular, Resampled):
         """One row an image: its scores."""
         fill = self.zero_division, self.both_empty
         values = values_at(self.sums.double(), self.places, self.scheme, *fill)
-        images = list(range(len(self)) if self.ids is None else self.ids)
-        return {"image": images, **{key: value.tolist() for key, value in values.items()}}
+        columns = {key: value.tolist() for key, value in values.items()}
+        return {"image": list(self.labels), **columns}

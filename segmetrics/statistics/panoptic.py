@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,9 +80,8 @@ class PanopticCounts(Tabular, Resampled):
 
     def columns(self) -> dict[str, list[Any]]:
         """One row an image: its scores, means over the categories in it."""
-        labels: Sequence[ImageId] = range(len(self)) if self.ids is None else self.ids
         found = {key: value.tolist() for key, value in self._scores(self.counts).items()}
-        return {"image": list(labels), **found}
+        return {"image": list(self.labels), **found}
 
     def by_class(self) -> Table:
         """One row a category: its scores over all images, and its segments."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Protocol
 
@@ -85,6 +85,11 @@ class Resampled(Protocol):
     def __len__(self) -> int:
         """The number of images."""
         return len(next(iter(_by_image(self).values())))
+
+    @property
+    def labels(self) -> Sequence[ImageId]:
+        """The ids of the images, by default numbers."""
+        return range(len(self)) if self.ids is None else self.ids
 
     def images(self, keep: Tensor) -> Self:
         """The rows of some images, by index."""
