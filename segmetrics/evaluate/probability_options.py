@@ -88,8 +88,14 @@ def settings_of(
         settings = replace(settings, space=replace(space, map_preds=False))
     names = ["foreground"] if settings.task == "binary" else list(space.names)
     regions = settings.regions is not None
-    of_classes = (settings.space, settings.left_out) if together else (None, ())
-    extra = Probabilities(names, per_image, logits, *of_classes, groups)
+    extra = Probabilities(
+        names,
+        per_image,
+        logits,
+        settings.space if together else None,
+        settings.left_out if together else (),
+        groups,
+    )
     extra.load()
     several = together or (regions and space.num_classes > 1)
     preds = replace(
