@@ -463,7 +463,7 @@ def test_instances_that_lack_or_mean_nothing_are_named(
     assert f"there is no {paths[0].name}" in done.stderr
     Image.fromarray(np.full((128, 256), 60001, np.uint16)).save(paths[0])
     done = run(city[0], targets, "--labels", "cityscapes", "--iiou")
-    assert "instance 60001 has the label 60, which is none" in done.stderr
+    assert "instance 60001 has the label 60, which Cityscapes does not have" in done.stderr
 
 
 # --- checkpoints ----------------------------------------------------------------------------------

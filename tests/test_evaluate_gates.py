@@ -159,7 +159,7 @@ def test_a_foreground_is_split_by_its_own_score(folders: tuple[Path, Path], tmp_
         ("{}:site", "image,site\n" + "".join(f"{i:02},a\n" for i in range(38)),
          "all 38 images are 'a'"),
         ("{}:site", "image,site\n" + "".join(f"{i:02},{i}\n" for i in range(38)),
-         "each of the 38 images has another value"),
+         "each of the 38 images has a value of its own"),
     ],
 )  # fmt: skip
 def test_tables_that_do_not_fit_are_refused_before_anything_is_counted(

@@ -554,7 +554,7 @@ def test_regions_of_options_and_one_region_alone(tmp_path: Path) -> None:
         ((3, *SIZE), ["--no-background"], "regions have no class 0"),
         ((3, *SIZE), ["--format", "nnunet", "--json", "s.json"], "--format nnunet is a file"),
         ((3, *SIZE), ["--labels", "voc"], "needs regions"),
-        ((3, *SIZE), ["--binary"], "--region-channels is of regions of label maps"),
+        ((3, *SIZE), ["--binary"], "--region-channels applies to regions of label maps"),
     ],
 )
 def test_what_are_no_channels_of_regions_is_named(

@@ -98,14 +98,14 @@ def evaluate_command(
         bool,
         typer.Option(
             "--per-image", rich_help_panel=SCORES,
-            help="Scores over images and the worst of them; with --json and --csv of every image.",
+            help="Scores over images and over the worst of them; --json and --csv list all images.",
         ),
     ] = False,
     confidence: Annotated[
         float | None,
         typer.Option(
             metavar="LEVEL", rich_help_panel=SCORES,
-            help="Confidence intervals, as 0.95: images are resampled.",
+            help="Confidence intervals of this level, such as 0.95: images are resampled.",
         ),
     ] = None,
     groups: arguments.GroupsOf = None,
@@ -138,7 +138,7 @@ def evaluate_command(
         bool,
         typer.Option(
             "--errors", rich_help_panel=SCORES,
-            help="What wrong pixels are, too: errors at boundaries, of extent, or whole segments; "
+            help="Kinds of wrong pixels, too: errors at boundaries, of extent, or whole segments; "
             "and mIoU near boundaries.",
         ),
     ] = False,
@@ -166,9 +166,9 @@ def evaluate_command(
         Path | None,
         typer.Option(
             "--csv", metavar="FILE", rich_help_panel=OUTPUT,
-            help="A row a class; next to it FILE.categories.csv with a row a category, "
-            "FILE.regions.csv with a row a region and, with --per-image, FILE.images.csv with a "
-            "row an image. A name that a spreadsheet would take for a formula gets a ' in front.",
+            help="One row per class; next to it FILE.categories.csv, FILE.regions.csv and, with "
+            "--per-image, FILE.images.csv, with one row per category, region and image. A name "
+            "that a spreadsheet would take for a formula gets a ' in front.",
         ),
     ] = None,
     html: arguments.Html = None,
@@ -179,7 +179,7 @@ def evaluate_command(
         Path | None,
         typer.Option(
             metavar="FILE", rich_help_panel=RUN,
-            help="Save what is counted as it goes; started again, go on from there.",
+            help="Save the counts from time to time; started again, go on from there.",
         ),
     ] = None,
     keep_going: arguments.KeepGoing = False,

@@ -21,8 +21,8 @@ from segmetrics.files import Match, Pair, Problem
 class SameImages:
     """Several models on the same images.
 
-    ``left_out`` is what cannot be scored, by model, and ``dropped`` the images that are left out of
-    all models for it.
+    ``left_out`` is what cannot be scored, by model; ``dropped`` are the images that are left out of
+    all models because of it.
     """
 
     left_out: Sequence[tuple[str, Problem]]
@@ -57,7 +57,7 @@ def evaluate_models(
         folders: folders of predictions, by model.
         settings: what is counted; counts of images must be among it.
         match: how names correspond, as in ``evaluate``.
-        workers: how many read and count.
+        workers: the number of workers.
         keep_going: leave out images that one model lacks, or that cannot be scored.
         progress: called as predictions are done.
         check: called with all pairs before any is counted; may raise.

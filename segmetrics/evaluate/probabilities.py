@@ -135,7 +135,7 @@ class Probabilities:
     def sections(
         self, values: Array, evaluation: Evaluation, level: float | None
     ) -> Iterable[Section]:
-        """A row a class, behind one of all where a map holds all of them; and a row a bin."""
+        """One row per class, after one of all where a map holds all of them; and one per bin."""
         from segmetrics.probabilities.cells import edges
 
         values = values if self.per_image else values[None]

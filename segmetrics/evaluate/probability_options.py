@@ -21,9 +21,9 @@ WithProbabilities = Annotated[
     typer.Option(
         "--probabilities", rich_help_panel=SCORES,
         help="Predictions are probabilities in [0, 1], or scaled to 8 or 16 bits: calibration, "
-        "AUROC, AP, FPR95 and the best threshold, too. Of the foreground with --binary or "
-        "masks of one class each, which are what is above 0.5; otherwise of all classes in one "
-        "file, (C, H, W), (C, D, H, W) or NIfTI (X, Y, Z, C), whose largest is the label.",
+        "AUROC, AP, FPR95 and the best threshold, too. With --binary or masks of one class "
+        "each they are the foreground's, and masks are what is above 0.5; otherwise a file has "
+        "all classes, (C, H, W), (C, D, H, W) or NIfTI (X, Y, Z, C), and the largest is the label.",
     ),
 ]
 FromLogits = Annotated[
@@ -46,7 +46,7 @@ RegionChannels = Annotated[
 
 
 def of_channels(given: Mapping[str, Any], settings: Settings) -> Settings:
-    """The settings, where files have a channel for each region those of regions.
+    """The settings; those of regions where files have a channel for each region.
 
     Args:
         given: the options of the command, by parameter.
@@ -79,7 +79,7 @@ def settings_of(
     logits = given["from_logits"]
     if not given["probabilities"]:
         if logits:
-            raise ValueError("--from-logits is of scores: give --probabilities, too.")
+            raise ValueError("--from-logits applies to scores: give --probabilities, too.")
         return settings
     if settings.ids:
         raise ValueError("--instances: masks hold ids of objects, not --probabilities. Give one.")

@@ -40,7 +40,7 @@ class Readings(NamedTuple):
         """The same reading with the colours of a label space, for colour images.
 
         A colour stands for a value that its class has in masks; in predictions that hold indices of
-        classes, for the index. One that two classes have stands for neither.
+        classes, for the index. One that two classes share stands for neither.
 
         Args:
             space: the label space.
