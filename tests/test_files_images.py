@@ -576,6 +576,16 @@ def test_an_unknown_colour_is_named_with_the_nearest(
     assert f"no label has the colour {unknown} (2 pixels); the nearest is {nearest}" in message
 
 
+def test_a_colour_of_two_classes_is_named(folder: Path) -> None:
+    road = np.full((4, 5, 3), 140, np.uint8)  # grey, as of the label 140
+    road[0] = 0  # void
+    png(folder / "t/a.png", np.full((4, 5), 7))
+    png(folder / "p/a.png", road)
+    assert "several labels have the colour (140, 140, 140) (15 pixels)" in refused(
+        folder, "--labels", "ade20k"
+    )
+
+
 def test_colours_of_a_file_are_labels_and_others_are_not(folder: Path) -> None:
     image = np.array([[[9, 9, 0], [0, 9, 9]]], np.uint8)
     for name in "pt":
