@@ -157,6 +157,14 @@ def test_an_ignored_value_that_is_no_class_is_an_abstention(ignored: int) -> Non
 
 
 @runs_kernels
+def test_maps_cropped_by_a_column_count_as_defined() -> None:
+    labels = torch.randint(0, 5, (2, 7, 6), generator=torch.Generator().manual_seed(0))
+    cropped, whole = labels[..., :5], labels[..., 1:].contiguous()
+    assert_counts_as_defined(cropped, whole, Counting.of(5))
+    assert_counts_as_defined(whole, cropped, Counting.of(5))
+
+
+@runs_kernels
 @pytest.mark.parametrize("from_logits", [False, True])
 def test_impossible_scores_are_bad(from_logits: bool) -> None:
     scores = torch.tensor([[-torch.inf, -0.1, -0.0, 0.3, 1, 1.1, torch.inf, torch.nan]])

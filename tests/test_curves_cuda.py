@@ -81,6 +81,14 @@ def test_values_at_the_edges_of_cells_count_as_defined() -> None:
             assert_kernel_counts_as_defined(scores, target, ranking)
 
 
+@runs_kernels
+@pytest.mark.parametrize("logits", [False, True])
+def test_impossible_scores_are_bad(logits: bool) -> None:
+    scores = torch.tensor([[-torch.inf, -0.1, 0.3, 1.1, torch.inf, torch.nan]])
+    ranking = Ranking.ranking(task="binary", from_logits=logits)
+    assert_kernel_counts_as_defined(scores, torch.tensor([[0, 1, 0, 1, 0, 1]]), ranking)
+
+
 @pytest.mark.parametrize("metric", [AUROC, AURC, AveragePrecision, FPRAtRecall, BestThreshold])
 @pytest.mark.parametrize("arguments", [{"num_classes": 21}, {"task": "binary", "cells": 512}])
 def test_update_and_forward_read_nothing_back(metric: Any, arguments: dict[str, Any]) -> None:
