@@ -411,7 +411,7 @@ def test_slices_of_arrays_lie_as_they_are() -> None:
     assert where == f"slice {place + 1} of 8"
     assert np.array_equal(found, preds[place])
     assert np.array_equal(truth, target[place])
-    grid = Grid.unplaced(3)
+    grid = Grid.of_affine(np.eye(4), 3).nowhere()
     found, _, where = worst_slice(target, target, grid)
     assert where == "slice 8 of 14"
     assert np.array_equal(found, target[:, :, 7].T)

@@ -219,15 +219,17 @@ def evaluate_command(
         )
         if errors:
             settings = replace(settings, extras=(*settings.extras, _errors(settings)))
+        drawn = Groups.of_intervals(groups, intervals=confidence is not None or html is not None)
         of_images = confidence is not None or by is not None
-        settings = probability_options.settings_of(context.params, settings, per_image=of_images)
+        settings = probability_options.settings_of(
+            context.params, settings, drawn, per_image=of_images
+        )
         _check(settings, labels_, confidence)
         if format_ == "nnunet":
             if json_ is None:
                 raise ValueError("--format nnunet is what --json writes: give --json FILE, too.")
             settings = replace(settings, extras=(*settings.extras, nnunet.Nnunet.of(settings)))
         arguments.check_report(settings, html, images)
-        drawn = Groups.of_intervals(groups, intervals=confidence is not None or html is not None)
         of_objects = object_options.extras_of(context.params, settings, drawn)
         settings = replace(settings, extras=(*settings.extras, *of_objects))
         cases = case_options.CaseOptions.of(context.params).cases(settings, drawn)

@@ -200,7 +200,7 @@ def _of_pixels(
         raise ValueError("--boundary applies to panoptic quality here: give --panoptic, too.")
     settings, matching = arguments.settings_of(given, targets)
     settings = probability_options.of_channels(given, settings)
-    settings = probability_options.settings_of(given, settings, per_image=True)
+    settings = probability_options.settings_of(given, settings, None, per_image=True)
     cases = case_options.CaseOptions.of(given).cases(settings, None)
     extras: tuple[Extra, ...] = settings.extras
     extras += object_options.extras_of(given, settings, None)

@@ -83,12 +83,12 @@ def evaluate_models(
     check(together)
     ledgers = {model: Ledger(settings) for model in folders}
     found: dict[str, dict[str, Counted | Problem]] = {}
-    model_of = {pair.preds: model for model, those in pairs.items() for pair in those.values()}
+    model_of = {pair: model for model, those in pairs.items() for pair in those.values()}
     done, wrong = 0, 0
     progress(0, len(together), 0)
     for pair, outcome in outcomes(counter, together, workers):
         of_image = found.setdefault(pair.name, {})
-        of_image[model_of[pair.preds]] = outcome
+        of_image[model_of[pair]] = outcome
         done, wrong = done + 1, wrong + isinstance(outcome, Problem)
         progress(done, len(together), wrong)
         if len(of_image) == len(folders):

@@ -10,6 +10,7 @@ import typer
 
 from segmetrics.evaluate import arguments
 from segmetrics.evaluate.arguments import SCORES
+from segmetrics.evaluate.metadata import Groups
 from segmetrics.evaluate.probabilities import Probabilities
 from segmetrics.evaluate.regions import of_regions
 from segmetrics.evaluate.settings import Settings
@@ -61,12 +62,15 @@ def of_channels(given: Mapping[str, Any], settings: Settings) -> Settings:
     return of_regions(settings, arguments.channels_of(given["labels_"], settings.space))
 
 
-def settings_of(given: Mapping[str, Any], settings: Settings, *, per_image: bool) -> Settings:
+def settings_of(
+    given: Mapping[str, Any], settings: Settings, groups: Groups | None, *, per_image: bool
+) -> Settings:
     """The settings of predictions that are probabilities, or logits, where these are given.
 
     Args:
         given: the options of the command, by parameter.
         settings: what values mean.
+        groups: what intervals draw.
         per_image: keep the tables of every image, for intervals and comparisons.
 
     Raises:
@@ -84,8 +88,14 @@ def settings_of(given: Mapping[str, Any], settings: Settings, *, per_image: bool
         settings = replace(settings, space=replace(space, map_preds=False))
     names = ["foreground"] if settings.task == "binary" else list(space.names)
     regions = settings.regions is not None
-    of_classes = (settings.space, settings.left_out) if together else (None, ())
-    extra = Probabilities(names, per_image, logits, *of_classes)
+    extra = Probabilities(
+        names,
+        per_image,
+        logits,
+        settings.space if together else None,
+        settings.left_out if together else (),
+        groups,
+    )
     extra.load()
     several = together or (regions and space.num_classes > 1)
     preds = replace(
