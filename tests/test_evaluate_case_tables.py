@@ -423,6 +423,6 @@ def test_markup_in_names_stays_text(tmp_path: Path) -> None:
     (tmp_path / "l.json").write_text(json.dumps({"names": names}))
     given = "--labels", tmp_path / "l.json", "--surfaces", "--html", tmp_path / "o.html"
     done = run(tmp_path, *given)
-    assert done.exit_code == 0
+    assert done.exit_code == 0, done.stderr
     assert "[bold]liver[/]" in done.stdout
     assert "<script>alert" not in (tmp_path / "o.html").read_text()

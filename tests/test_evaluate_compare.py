@@ -653,7 +653,7 @@ def test_the_folder_of_a_model_may_lie_within_that_of_another(tmp_path: Path) ->
 def test_warnings_name_the_model(root: Path) -> None:
     folders = [f"good={root / 'good'}", f"same={root / 'targets'}"]
     done = run(root / "targets", *folders, "--num-classes", CLASSES)
-    assert done.exit_code == 0
+    assert done.exit_code == 0, done.stderr
     assert "warning: same: " in done.stderr
     assert "compared with themselves" in done.stderr
 

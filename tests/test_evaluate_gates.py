@@ -121,7 +121,7 @@ def test_intervals_of_subgroups_have_the_level_asked_for(
             *folders, "--num-classes", CLASSES, "--by", f"{cases}:site", "--confidence", level,
             "--json", tmp_path / "out.json",
         )  # fmt: skip
-        assert done.exit_code == 0
+        assert done.exit_code == 0, done.stderr
         row = json.loads((tmp_path / "out.json").read_text())["by"][0]
         widths.append(row["high"] - row["low"])
     assert widths[1] > 3 * widths[0]
@@ -190,7 +190,7 @@ def test_rows_without_an_image_are_told_of_and_the_table_is_no_output(
     cases = table(tmp_path / "c.csv", [*names, "98", "99"], values=[*SITES, "north", "east"])
     arguments = (*folders, "--num-classes", CLASSES, "--by", f"{cases}:site")
     done = run(*arguments, "--json", tmp_path / "out.json")
-    assert done.exit_code == 0
+    assert done.exit_code == 0, done.stderr
     assert "has 2 rows of images that are not scored: '98', '99'" in done.stderr
     found = json.loads((tmp_path / "out.json").read_text())
     assert [row["group"] for row in found["by"]] == ["north", "south", "(none)"]
@@ -321,7 +321,7 @@ def test_markdown_goes_to_standard_output_and_tables_to_standard_error(
     folders: tuple[Path, Path],
 ) -> None:
     done = run(*folders, "--num-classes", CLASSES, "--markdown", "-")
-    assert done.exit_code == 0
+    assert done.exit_code == 0, done.stderr
     assert done.stdout.startswith("## Segmentation scores")
     assert "pairs, " in done.stderr
     both = run(*folders, "--num-classes", CLASSES, "--markdown", "-", "--json", "-")
@@ -335,6 +335,6 @@ def test_markdown_lists_what_was_left_out(folders: tuple[Path, Path], tmp_path: 
         (preds / path.name).write_bytes(path.read_bytes())
     (preds / "03.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     done = run(preds, folders[1], "--num-classes", CLASSES, "--keep-going", "--markdown", "-")
-    assert done.exit_code == 0
+    assert done.exit_code == 0, done.stderr
     assert "**left out: 1 file**" in done.stdout
     assert "03.png" in done.stdout

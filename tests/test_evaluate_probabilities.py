@@ -154,7 +154,7 @@ def test_label_maps_instead_of_probabilities_are_told(
         values = stored > 2**15 if labels else stored // 257
         Image.fromarray(values.astype(np.uint8)).save(preds / f"{i}.png")
     found = run(preds, targets, "--binary", "--probabilities")
-    assert found.exit_code == 0
+    assert found.exit_code == 0, found.stderr
     assert ("Do files hold labels, 0 and 1?" in " ".join(found.output.split())) == labels
 
 
