@@ -34,7 +34,7 @@ OPTIONAL = [
 MISSING = {name for name in OPTIONAL if find_spec(name) is None}
 PACKAGE = Path(__file__).parent / "segmetrics"
 #: What the command prints, also in the output of a program that a test ran.
-NEEDED = rf"the command needs ({'|'.join(MISSING) or '(?!)'})\."
+NEEDED = rf"needs (?:\w+(?:,| and) )*({'|'.join(MISSING) or '(?!)'})\b"
 
 
 def missing_package(error: BaseException | None, alone: bool = False) -> str | None:

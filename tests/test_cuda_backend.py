@@ -23,6 +23,9 @@ from segmetrics import ConfusionMatrix, LabelSpace, MeanIoU, SegmentationMetrics
 from segmetrics.counting import Counting, count, plain
 from segmetrics.counting.inputs import read
 from segmetrics.counting.settings import Pixels, Upsample
+from segmetrics.probabilities import Probabilities, plain_cells
+from segmetrics.probabilities import plain as plain_probabilities
+from segmetrics.probabilities.ranking import Ranking
 from strategies import SCORE_DTYPES, Counted, counted_inputs
 from triton_kernels import (
     DEVICE,
@@ -53,7 +56,30 @@ def test_maps_of_a_launch_are_no_longer_than_int32_can_number() -> None:
         outer, inner = cuda._dimensions(pixels, Counting.of(2))
         sizes = [dimension.size for dimension in inner]
         assert outer.size * prod(sizes) == maps.numel()
-        assert prod(sizes) <= cuda.MOST_PIXELS
+        assert prod(sizes) + 1024 <= 2**31  # with a whole block more
+
+
+@pytest.mark.parametrize("kernel", ["counting", "probabilities", "cells"])
+def test_what_a_kernel_cannot_number_or_look_up_is_left_to_plain_torch(
+    kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from segmetrics.counting import cuda
+    from segmetrics.probabilities import cuda as probabilities_cuda
+    from segmetrics.probabilities import cuda_cells
+
+    backend, definition, settings_of = {
+        "counting": (cuda, plain, Counting.of),
+        "probabilities": (probabilities_cuda, plain_probabilities, Probabilities.reading),
+        "cells": (cuda_cells, plain_cells, Ranking.ranking),
+    }[kernel]
+    monkeypatch.setattr(definition, "count", lambda *_: "left")
+    far = LabelSpace(["a", "b"], id_to_class={2**20 + i: i % 2 for i in range(300)})
+    for classes, most, images, length in [(far, 2**30, 2, 5), (2, 4, 2, 5), (2, 4, 5, 2)]:
+        monkeypatch.setattr(backend, "MOST_PIXELS", most)
+        scores = torch.full((images, 2, length), 0.5)
+        target = torch.full((images, 1, length), 2**20)
+        pixels = Pixels(scores, target, "scores", "labels")
+        assert backend.count(pixels, settings_of(classes)) == "left"
 
 
 # --- What is counted, on a GPU or under the interpreter -------------------------------------------
@@ -62,7 +88,9 @@ def test_maps_of_a_launch_are_no_longer_than_int32_can_number() -> None:
 def assert_counts_as_defined(preds: Tensor, target: Tensor, counting: Counting) -> None:
     from segmetrics.counting import cuda
 
-    kernel = cuda.count(read(preds.to(DEVICE), target.to(DEVICE), counting), counting)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(plain, "count")  # nothing is left to it
+        kernel = cuda.count(read(preds.to(DEVICE), target.to(DEVICE), counting), counting)
     defined = plain.count(read(preds, target, counting), counting)
     assert kernel.dtype == torch.int64
     torch.testing.assert_close(kernel.cpu(), defined, rtol=0, atol=0)
@@ -101,6 +129,49 @@ def test_several_blocks_of_one_class_of_two_and_of_noise_count_as_defined() -> N
     constant = torch.full((2, 30, 41), 7)
     for preds, target in product([noise, stripes, constant], repeat=2):
         assert_counts_as_defined(preds.to(torch.uint8), target, Counting.of(21, ignore_index=3))
+
+
+@runs_kernels
+@pytest.mark.parametrize("per_image", [False, True])
+def test_several_blocks_of_several_channels_count_as_defined(per_image: bool) -> None:
+    rng = torch.Generator().manual_seed(0)
+    scores = torch.rand(2, 6, 50, 61, generator=rng)  # three blocks: 3 divides 6
+    target = (scores > torch.linspace(0, 1, 6).view(6, 1, 1)).long()
+    counting = Counting.of(6, task="multilabel", per_image=per_image)
+    assert_counts_as_defined(scores, target, counting)
+    assert_counts_as_defined(target.flip(1), target, counting)
+
+
+@runs_kernels
+@pytest.mark.parametrize("classes", [255, 256, 257])
+def test_255_is_a_class_of_256(classes: int) -> None:
+    labels = torch.tensor([[0, 254, 255, 256]])
+    assert_counts_as_defined(labels, labels, Counting.of(classes))
+
+
+@runs_kernels
+@pytest.mark.parametrize("ignored", [-1, 0, 5, 6])
+def test_an_ignored_value_that_is_no_class_is_an_abstention(ignored: int) -> None:
+    preds, target = torch.cartesian_prod(*2 * [torch.arange(-1, 8)]).T[:, None]
+    assert_counts_as_defined(preds, target, Counting.of(5, ignore_index=ignored))
+
+
+@runs_kernels
+def test_maps_cropped_by_a_column_count_as_defined() -> None:
+    labels = torch.randint(0, 5, (2, 7, 6), generator=torch.Generator().manual_seed(0))
+    cropped, whole = labels[..., :5], labels[..., 1:].contiguous()
+    assert_counts_as_defined(cropped, whole, Counting.of(5))
+    assert_counts_as_defined(whole, cropped, Counting.of(5))
+
+
+@runs_kernels
+@pytest.mark.parametrize("from_logits", [False, True])
+def test_impossible_scores_are_bad(from_logits: bool) -> None:
+    scores = torch.tensor([[-torch.inf, -0.1, -0.0, 0.3, 1, 1.1, torch.inf, torch.nan]])
+    for target in (torch.zeros(1, 8).int(), torch.ones(1, 8).int()):
+        assert_counts_as_defined(
+            scores, target, Counting.of(task="binary", from_logits=from_logits)
+        )
 
 
 @runs_kernels

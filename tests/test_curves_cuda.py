@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from torch import Tensor
 
 from segmetrics import AURC, AUROC, AveragePrecision, BestThreshold, FPRAtRecall
+from segmetrics.probabilities import plain_cells
 from segmetrics.probabilities.inputs import read_scores
 from segmetrics.probabilities.ranking import Ranking
 from test_curves import assert_counts_as_defined, ranked
@@ -43,8 +44,10 @@ def assert_kernel_counts_as_defined(preds: Tensor, target: Tensor, ranking: Rank
     if INTERPRETED and preds.dtype == torch.bfloat16:  # Triton 3 reads its denormals as others
         preds = preds.where(preds.abs() >= 2.0**-126, 0)
     pixels = read_scores(preds.to(DEVICE), target.to(DEVICE), ranking)
-    assert cuda_cells.compiled(pixels, ranking) or preds.dtype in (torch.float64, torch.float16)
-    counts = cuda_cells.count(pixels, ranking).cpu()
+    with pytest.MonkeyPatch.context() as patch:
+        if preds.dtype not in (torch.float64, torch.float16):
+            patch.delattr(plain_cells, "count")  # nothing is left to it
+        counts = cuda_cells.count(pixels, ranking).cpu()
     assert_counts_as_defined(counts, read_scores(preds, target, ranking), ranking)
 
 
@@ -58,12 +61,12 @@ def test_every_input_counts_as_defined(drawn: tuple[Tensor, Tensor, Ranking]) ->
 @runs_kernels
 def test_several_blocks_count_as_defined() -> None:
     generator = torch.Generator().manual_seed(0)
-    target = torch.randint(5, (2, 50, 61), generator=generator)
-    logits = 4 * torch.randn((2, 5, 50, 61), generator=generator)
+    target = torch.randint(6, (2, 50, 61), generator=generator)
+    logits = 4 * torch.randn((2, 6, 50, 61), generator=generator)  # channels of three blocks
     for per_image in (False, True):
-        ranking = Ranking.ranking(5, from_logits=True, per_image=per_image)
+        ranking = Ranking.ranking(6, from_logits=True, per_image=per_image)
         assert_kernel_counts_as_defined(logits, target, ranking)
-        ranking = Ranking.ranking(5, task="multilabel", from_logits=True, per_image=per_image)
+        ranking = Ranking.ranking(6, task="multilabel", from_logits=True, per_image=per_image)
         assert_kernel_counts_as_defined(logits, (logits.roll(1) > 0).long(), ranking)
 
 
@@ -76,6 +79,14 @@ def test_values_at_the_edges_of_cells_count_as_defined() -> None:
         for logits in (False, True):
             ranking = Ranking.ranking(task="binary", from_logits=logits)
             assert_kernel_counts_as_defined(scores, target, ranking)
+
+
+@runs_kernels
+@pytest.mark.parametrize("logits", [False, True])
+def test_impossible_scores_are_bad(logits: bool) -> None:
+    scores = torch.tensor([[-torch.inf, -0.1, 0.3, 1.1, torch.inf, torch.nan]])
+    ranking = Ranking.ranking(task="binary", from_logits=logits)
+    assert_kernel_counts_as_defined(scores, torch.tensor([[0, 1, 0, 1, 0, 1]]), ranking)
 
 
 @pytest.mark.parametrize("metric", [AUROC, AURC, AveragePrecision, FPRAtRecall, BestThreshold])

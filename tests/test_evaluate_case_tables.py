@@ -447,7 +447,7 @@ def test_slices_of_arrays_lie_as_they_are() -> None:
     assert where == f"slice {place + 1} of 8"
     assert np.array_equal(found, preds[place])
     assert np.array_equal(truth, target[place])
-    grid = Grid.unplaced(3)
+    grid = Grid.of_affine(np.eye(4), 3).nowhere()
     found, _, where = worst_slice(target, target, grid)
     assert where == "slice 8 of 14"
     assert np.array_equal(found, target[:, :, 7].T)
@@ -459,6 +459,6 @@ def test_markup_in_names_stays_text(tmp_path: Path) -> None:
     (tmp_path / "l.json").write_text(json.dumps({"names": names}))
     given = "--labels", tmp_path / "l.json", "--surfaces", "--html", tmp_path / "o.html"
     done = run(tmp_path, *given)
-    assert done.exit_code == 0
+    assert done.exit_code == 0, done.stderr
     assert "[bold]liver[/]" in done.stdout
     assert "<script>alert" not in (tmp_path / "o.html").read_text()

@@ -149,7 +149,7 @@ def test_markup_in_the_name_of_a_class_is_printed_as_it_is(folders: Folders) -> 
     labels = folders[0].parent / "l.json"
     labels.write_text(json.dumps({"names": ["[bold]x[/bold]", "[/]", "a\nb\x1b[31m"]}))
     done = CliRunner().invoke(app, ["evaluate", *map(str, folders), "--labels", str(labels)])
-    assert done.exit_code == 0
+    assert done.exit_code == 0, done.stderr
     assert "[bold]x[/bold]" in done.stdout
     assert "\n[/]" in done.stdout
     assert "\x1b" not in done.stdout

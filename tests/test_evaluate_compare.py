@@ -661,10 +661,33 @@ def test_one_image_is_not_enough(root: Path, tmp_path: Path) -> None:
     assert (done.exit_code, "needs at least two images" in done.stderr) == (2, True)
 
 
+def test_the_folder_of_a_model_may_lie_within_that_of_another(tmp_path: Path) -> None:
+    def save(path: Path, value: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 4), value, np.uint8)).save(path)
+
+    for name in "xy":
+        for where in ("", "sub/"):
+            save(tmp_path / f"targets/{where}{name}.png", 1)
+        save(tmp_path / f"outer/{name}.png", 0)
+        save(tmp_path / f"outer/sub/{name}.png", 1)  # outer's sub/x, and inner's x
+        save(tmp_path / f"outer/sub/sub/{name}.png", 0)
+    models = f"outer={tmp_path / 'outer'}", f"inner={tmp_path / 'outer/sub'}"
+    out = tmp_path / "o.json"
+    options = "--num-classes", 2, "--score", "iou/1", "--keep-going", "--json", out
+    done = run(tmp_path / "targets", *models, *options)
+    assert done.exit_code == 0, done.stderr
+    rows = json.loads(out.read_text())["images"]
+    assert {(row["model"], row["image"]): row["value"] for row in rows} == {
+        ("outer", "x"): 0, ("outer", "y"): 0, ("outer", "sub/x"): 1, ("outer", "sub/y"): 1,
+        ("inner", "x"): 1, ("inner", "y"): 1, ("inner", "sub/x"): 0, ("inner", "sub/y"): 0,
+    }  # fmt: skip
+
+
 def test_warnings_name_the_model(root: Path) -> None:
     folders = [f"good={root / 'good'}", f"same={root / 'targets'}"]
     done = run(root / "targets", *folders, "--num-classes", CLASSES)
-    assert done.exit_code == 0
+    assert done.exit_code == 0, done.stderr
     assert "warning: same: " in done.stderr
     assert "compared with themselves" in done.stderr
 

@@ -428,7 +428,7 @@ def test_infinite_and_undefined_scores_have_bounds_where_they_can() -> None:
         (["--objects", "--score", "object_f2"], "Or one of object_precision, object_recall"),
         (["--objects", "--score", "hd95"], "Or one of object_precision"),
         (["--surfaces", "--score", "hd95/liver"], "Or one of dice, iou"),
-        (["--min-size", "5"], "--min-size says something of objects: give --objects, too."),
+        (["--min-size", "5"], "--min-size applies to objects: give --objects, too."),
         (["--tolerance", "2"], "--tolerance is about surfaces: give --surfaces, too."),
         (["--object-preset", "brats"], "--object-preset is one of brats-2023-gli"),
         (["--objects", "--csv", "o.csv", "--json", "o.scores.csv"], "are the same file"),

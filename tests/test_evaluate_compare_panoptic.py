@@ -166,7 +166,7 @@ def test_every_output_has_the_ranking_and_the_scores(root: Path, tmp_path: Path)
         cells.append(f"{row['value']:.3f} ({row['difference']:+.3f}{star})")
     assert re.search(r"^pq/car +" + " +".join(map(re.escape, cells)) + "$", done.stdout, re.M)
     assert f"| pq/car | {' | '.join(cells)} |" in (tmp_path / "o.md").read_text().replace("\\", "")
-    assert "Scores: the value, and in brackets less that of good" in done.stdout
+    assert "Scores: the value, and in brackets its difference to good" in done.stdout
     assert "by class" not in done.stdout
     assert f"3 models, {IMAGES} images counted in" in done.stdout
     page = (tmp_path / "o.html").read_text()
@@ -265,7 +265,7 @@ def test_mistakes_are_named_before_anything_is_counted(
 def test_boundary_is_of_panoptic_quality(root: Path) -> None:
     done = run("compare", root, f"a={root}/good", f"b={root}/poor", "--binary", "--boundary")
     assert done.exit_code == 2
-    assert "--boundary is of panoptic quality here: give --panoptic, too." in done.stderr
+    assert "--boundary applies to panoptic quality here: give --panoptic, too." in done.stderr
 
 
 def test_one_image_is_too_few(tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ def test_masks_among_the_models_are_told(
         (["--score", "ECE"], "Other scores need --objects, --surfaces or --probabilities."),
         (["--probabilities", "--score", "AUC"], "Or one of ECE, MCE, ACE, brier, NLL, AUROC"),
         (["--probabilities", "--score", "best_threshold"], "neither better nor worse"),
-        (["--from-logits"], "--from-logits is of scores: give --probabilities, too."),
+        (["--from-logits"], "--from-logits applies to scores: give --probabilities, too."),
         (["--region-channels"], "--region-channels means nothing without --probabilities."),
     ],
 )

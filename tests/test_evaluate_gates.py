@@ -123,7 +123,7 @@ def test_intervals_of_subgroups_have_the_level_asked_for(
             *folders, "--num-classes", CLASSES, "--by", f"{cases}:site", "--confidence", level,
             "--json", tmp_path / "out.json",
         )  # fmt: skip
-        assert done.exit_code == 0
+        assert done.exit_code == 0, done.stderr
         row = json.loads((tmp_path / "out.json").read_text())["by"][0]
         widths.append(row["high"] - row["low"])
     assert widths[1] > 3 * widths[0]
@@ -161,7 +161,7 @@ def test_a_foreground_is_split_by_its_own_score(folders: tuple[Path, Path], tmp_
         ("{}:site", "image,site\n" + "".join(f"{i:02},a\n" for i in range(38)),
          "all 38 images are 'a'"),
         ("{}:site", "image,site\n" + "".join(f"{i:02},{i}\n" for i in range(38)),
-         "each of the 38 images has another value"),
+         "each of the 38 images has a value of its own"),
     ],
 )  # fmt: skip
 def test_tables_that_do_not_fit_are_refused_before_anything_is_counted(
@@ -199,7 +199,7 @@ def test_rows_without_an_image_are_told_of_and_the_table_is_no_output(
     cases = table(tmp_path / "c.csv", [*names, "98", "99"], values=[*SITES, "north", "east"])
     arguments = (*folders, "--num-classes", CLASSES, "--by", f"{cases}:site")
     done = run(*arguments, "--json", tmp_path / "out.json")
-    assert done.exit_code == 0
+    assert done.exit_code == 0, done.stderr
     assert "has 2 rows of images that are not scored: '98', '99'" in done.stderr
     found = json.loads((tmp_path / "out.json").read_text())
     assert [row["group"] for row in found["by"]] == ["north", "south", "(none)"]
@@ -330,7 +330,7 @@ def test_markdown_goes_to_standard_output_and_tables_to_standard_error(
     folders: tuple[Path, Path],
 ) -> None:
     done = run(*folders, "--num-classes", CLASSES, "--markdown", "-")
-    assert done.exit_code == 0
+    assert done.exit_code == 0, done.stderr
     assert done.stdout.startswith("## Segmentation scores")
     assert "pairs, " in done.stderr
     both = run(*folders, "--num-classes", CLASSES, "--markdown", "-", "--json", "-")
@@ -344,6 +344,6 @@ def test_markdown_lists_what_was_left_out(folders: tuple[Path, Path], tmp_path: 
         (preds / path.name).write_bytes(path.read_bytes())
     (preds / "03.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     done = run(preds, folders[1], "--num-classes", CLASSES, "--keep-going", "--markdown", "-")
-    assert done.exit_code == 0
+    assert done.exit_code == 0, done.stderr
     assert "**left out: 1 file**" in done.stdout
     assert "03.png" in done.stdout

@@ -127,7 +127,7 @@ def test_binary_masks_have_intervals_boundaries_and_a_report(folders: Folders) -
     page = folders[0].parent / "report.html"
     outputs = "--html", page, "--csv", "-", "--boundary", "--confidence", 0.9
     done = run(folders, "--binary", *outputs)
-    assert done.exit_code == 0
+    assert done.exit_code == 0, done.stderr
     assert done.stdout.splitlines()[0] == "class,pixels,iou,dice,precision,recall,boundary_iou"
     assert re.search(r"IoU +0\.750 +\[0\.750, 0\.750\]", done.stderr)
     text = page.read_text()
@@ -302,7 +302,7 @@ def test_background_that_is_ignored_is_probably_to_be_left_out_of_means(
     false_alarms: Folders,
 ) -> None:
     done = run(false_alarms, "--num-classes", 3, "--ignore-index", 0)
-    assert done.exit_code == 0
+    assert done.exit_code == 0, done.stderr
     assert "--no-background" in done.stderr
 
 
@@ -706,7 +706,7 @@ def test_values_that_mean_something_else_are_hinted_at(
     write(folders[0], "a.png", preds(target))
     write(folders[1], "a.png", target)
     done = run(folders, *arguments)
-    assert done.exit_code == 0
+    assert done.exit_code == 0, done.stderr
     assert hint in " ".join(done.stderr.split())
     assert done.stderr.count("warning") == 1
 

@@ -380,8 +380,8 @@ def test_scores_of_objects_can_be_required(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--min-size", "5"], "--min-size says something of objects: give --objects, too."),
-        (["--min-size", "0"], "--min-size says something of objects: give --objects, too."),
+        (["--min-size", "5"], "--min-size applies to objects: give --objects, too."),
+        (["--min-size", "0"], "--min-size applies to objects: give --objects, too."),
         (["--objects", "--object-threshold", "1"], "`threshold` is a share of an object or an IoU"),
         (["--objects", "--object-matching", "dice"], "`matching` must be one of 'overlap', 'iou'"),
         (["--objects", "--object-sizes", "a,b"], "--object-sizes is numbers, as in 100,1000"),

@@ -637,7 +637,7 @@ def test_a_checkpoint_may_lie_among_cityscapes_masks(tmp_path: Path) -> None:
     [
         (["--num-classes", 3], "--num-classes does not go with --panoptic"),
         (["--objects"], "--objects does not go with --panoptic"),
-        (["--groups", "of.csv:video"], "--groups is of confidence intervals"),
+        (["--groups", "of.csv:video"], "--groups applies to confidence intervals"),
         (["--by", "of.csv"], "--by is FILE.csv:COLUMN"),
         (["--labels", "cityscapes"], "--labels means nothing for JSON"),
         (["--match", "{key}.png", "{key}.png"], "--match means nothing for JSON"),

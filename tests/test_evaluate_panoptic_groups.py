@@ -115,7 +115,7 @@ def test_subgroups_have_a_pq_of_their_own(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--groups", "of.csv:video"], "--groups is of confidence intervals"),
+        (["--groups", "of.csv:video"], "--groups applies to confidence intervals"),
         (["--groups", "of.csv:scene", "--confidence", "0.9"], "has no column 'scene'"),
         (["--by", "of.csv:image"], "this column names the images"),
         (["--by", "few.csv:light"], "lacks 6 of 8 images: '2', '3', '4' and 3 more"),

@@ -119,6 +119,28 @@ def test_intervals_tables_and_figures(tmp_path: Path, maps: Maps) -> None:
     assert marked == pytest.approx(best, abs=1e-3)
 
 
+def test_intervals_draw_the_images_of_a_patient_together(tmp_path: Path, maps: Maps) -> None:
+    twice = [[x for x in side for _ in range(2)] for side in maps]
+    found = []
+    for folder, of_folder in (("once", maps), ("twice", twice)):
+        (tmp_path / folder).mkdir()
+        given = [*written(tmp_path / folder, of_folder, "npy"), "--binary", "--probabilities"]
+        if folder == "twice":
+            rows = "".join(f"{i},{i // 2}\n" for i in range(2 * N))
+            (tmp_path / "of.csv").write_text(f"image,patient\n{rows}")
+            given += ["--groups", f"{tmp_path / 'of.csv'}:patient"]
+        out = tmp_path / folder / "s.json"
+        done = run(*given, "--confidence", "0.9", "--json", out)
+        assert done.exit_code == 0, done.output
+        found.append(json.loads(out.read_text())["intervals"])
+    once, of_patients = found
+    for key in ("AUROC", "AP", "best_dice", "ECE", "brier", "NLL"):
+        assert of_patients[key]["groups"] == N
+        width = once[key]["high"] - once[key]["low"]  # of images it would be 30 % less
+        for bound in ("low", "high"):
+            assert of_patients[key][bound] == pytest.approx(once[key][bound], abs=0.1 * width)
+
+
 @pytest.mark.parametrize("options", [["--per-image"], []])
 def test_without_a_level_there_are_no_intervals(
     options: list[str], tmp_path: Path, maps: Maps
@@ -158,7 +180,7 @@ def test_label_maps_instead_of_probabilities_are_told(
         values = stored > 2**15 if labels else stored // 257
         Image.fromarray(values.astype(np.uint8)).save(preds / f"{i}.png")
     found = run(preds, targets, "--binary", "--probabilities")
-    assert found.exit_code == 0
+    assert found.exit_code == 0, found.stderr
     assert ("Do files hold labels, 0 and 1?" in " ".join(found.output.split())) == labels
 
 
@@ -558,7 +580,7 @@ def test_regions_of_options_and_one_region_alone(tmp_path: Path) -> None:
         ((3, *SIZE), ["--no-background"], "regions have no class 0"),
         ((3, *SIZE), ["--format", "nnunet", "--json", "s.json"], "--format nnunet is a file"),
         ((3, *SIZE), ["--labels", "voc"], "needs regions"),
-        ((3, *SIZE), ["--binary"], "--region-channels is of regions of label maps"),
+        ((3, *SIZE), ["--binary"], "--region-channels applies to regions of label maps"),
     ],
 )
 def test_what_are_no_channels_of_regions_is_named(

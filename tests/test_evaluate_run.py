@@ -641,7 +641,7 @@ def test_scores_of_one_pair_have_no_intervals(
         (folder / "1.png").write_bytes(b"broken") if keep_going else (folder / "1.png").unlink()
     more = ["--keep-going"] if keep_going else []
     done = run(*pairs, *THREE, "--confidence", 0.95, "--html", tmp_path / "r.html", *more)
-    assert done.exit_code == 0
+    assert done.exit_code == 0, done.stderr
     assert done.stderr.count("warning: --confidence needs at least two pairs") == 1
     assert "mIoU" in done.stdout
 
@@ -658,7 +658,7 @@ def test_a_score_without_a_value_has_a_dash_for_an_interval(
     for path in pairs[1].iterdir():
         Image.new("L", Image.open(path).size, 255).save(path)
     done = run(*pairs, *THREE, "--ignore-index", 255, "--confidence", 0.9)
-    assert done.exit_code == 0
+    assert done.exit_code == 0, done.stderr
     [line] = (line for line in done.stdout.splitlines() if line.startswith("mIoU"))
     assert line.split() == ["mIoU", "–", "–"]
     assert "nan" not in done.stdout
@@ -673,7 +673,7 @@ def test_a_broken_photograph_is_left_out_of_the_report(
     page = tmp_path / "r.html"
     scores = tmp_path / "r.json"
     done = run(*pairs, *THREE, "--html", page, "--json", scores, "--images", tmp_path / "im")
-    assert done.exit_code == 0
+    assert done.exit_code == 0, done.stderr
     assert f"warning: --images: {tmp_path / 'im' / '0.jpg'} cannot be read" in done.stderr
     assert "0.jpg cannot be read" in page.read_text()
     assert "0.jpg cannot be read" in json.loads(scores.read_text())["warnings"][0]

@@ -407,7 +407,7 @@ def test_conventions_of_empty_masks(
     said = " ".join(found["notes"])
     shown = {inf: "inf", 20: "the diagonal of the image"}.get(alone, f"{alone:g} pixels")
     assert f"the distance is {shown}, NSD is 0" in said
-    assert ("Distances are infinite of 1 in 2 of 5 cases" in said) == (alone == inf)
+    assert ("Distances are infinite for 1 in 2 of 5 cases" in said) == (alone == inf)
 
 
 def test_missed_and_invented_classes_are_flagged_and_counted(empties: Path) -> None:
@@ -589,7 +589,7 @@ def test_slices_among_volumes_have_distances_and_no_volumes(tmp_path: Path) -> N
         (("--surfaces", "--percentile", "1=100.5"), "--percentile must be in (0, 100], got 100.5."),
         (("--surfaces", "--spacing", "1,0,1"), "--spacing must be positive and finite"),
         (("--surfaces", "--spacing", "1,nan"), "--spacing must be positive and finite"),
-        (("--surfaces", "--spacing", "wide"), "--spacing is one number in mm, or one an axis"),
+        (("--surfaces", "--spacing", "wide"), "--spacing is one number in mm, or one per axis"),
         (("--surfaces", "--spacing", "1,1,1,1"), "--spacing is one number in mm"),
         (("--surfaces", "--spacing", "1,1,1"), "--spacing has 3 numbers, its mask 2 axes"),
         (("--surfaces", "--both-empty", -1), "--both-empty is a distance, at least 0"),
@@ -598,7 +598,7 @@ def test_slices_among_volumes_have_distances_and_no_volumes(tmp_path: Path) -> N
         (("--tolerance", 1), "--tolerance is about surfaces: give --surfaces, too."),
         (("--empty-distance", 1), "--empty-distance is about surfaces"),
         (("--both-empty", 0, "--per-case"), "--both-empty is about surfaces"),
-        (("--spacing", 1), "--spacing is of distances and volumes: give --surfaces, too."),
+        (("--spacing", 1), "--spacing applies to distances and volumes: give --surfaces, too."),
     ],
 )
 def test_options_that_make_no_sense_are_refused_before_counting(

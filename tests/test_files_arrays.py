@@ -182,6 +182,8 @@ def test_a_binary_volume_is_no_one_hot_image(tmp_path: Path) -> None:
     volume = (RANDOM.random((5, 6, 7)) < 0.5).astype(np.uint8)
     np.save(tmp_path / "a.npy", volume)
     assert np.array_equal(read(tmp_path / "a.npy").values, volume)
+    np.save(tmp_path / "a.npy", np.ones((1, 6, 7)))
+    assert np.array_equal(read(tmp_path / "a.npy").values, np.ones((6, 7)))
 
 
 def test_half_precision_labels_are_read_without_a_warning(tmp_path: Path) -> None:
@@ -198,6 +200,8 @@ def test_half_precision_labels_are_read_without_a_warning(tmp_path: Path) -> Non
         (np.array([[1, np.inf], [2, 3]]), "float64 with fractions, inf the first"),
         (np.array([[7000.4, 1]], np.float32), "float32 with fractions, 7000.4 the first"),
         (np.array([[0.25, 0.75]], np.float32), "0.25 the first: scores become labels"),
+        (np.array([[0.25, 1.75]], np.float32), "0.25 the first$"),
+        (np.array([[-0.25, 0.75]], np.float32), "-0.25 the first$"),
         (np.zeros((2, 2), [("r", "u1"), ("g", "u1")]), r"structured values \(r, g\)"),
         (np.array([["a"]]), "<U1, expected integers"),
         (np.zeros((2, 2, 3, 4)), "2×2×3×4: several volumes"),
@@ -211,7 +215,7 @@ def test_what_holds_no_labels_is_named(values: np.ndarray, message: str, tmp_pat
 
 
 def test_values_that_are_integers_to_a_thousandth_are_these_integers(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", np.array([[2.9999999993, 7000.9995], [-1.0002, 0.0009]]))
+    np.save(tmp_path / "a.npy", np.array([[2.9999999993, 7000.9995], [-1.0002, 0.001]]))
     assert read(tmp_path / "a.npy").values.tolist() == [[3, 7001], [-1, 0]]
     np.save(tmp_path / "a.npy", np.array([[1.0011, 2]]))
     with pytest.raises(MaskError, match=r"1\.0011 the first"):

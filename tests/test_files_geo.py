@@ -41,8 +41,13 @@ def test_a_place_has_rasterios_transform_and_code(
     assert found.code == 32633
     geographic = place(tmp_path / "b.tif", transform, "EPSG:4326")
     assert geographic.code == 4326
-    custom = "+proj=lcc +lat_1=49 +lat_2=46 +lat_0=47 +lon_0=13 +datum=WGS84"
-    assert place(tmp_path / "c.tif", transform, custom).code is None
+    custom = "+proj=lcc +lat_1=49 +lat_2=46 +lat_0=47 +lon_0={} +datum=WGS84"
+    here, there = (place(tmp_path / "c.tif", transform, custom.format(lon)) for lon in (13, 14))
+    assert here.code is there.code is None
+    (key, of_here), (_, of_there) = (  # the false origin's longitude is all that differs
+        pair for pair in sorted({*here.keys} ^ {*there.keys})
+    )
+    assert (key, of_here, of_there) == (3084, (13.0,), (14.0,))
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

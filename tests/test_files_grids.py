@@ -124,6 +124,13 @@ def test_grids_are_equal_up_to_a_thousandth_of_a_voxel_at_every_corner(
         assert (found is not None) == equal
 
 
+def test_grids_that_differ_by_exactly_a_thousandth_of_a_voxel_are_equal() -> None:
+    affine = np.diag([1000.0, 2000.0, 3000.0, 1.0])  # a thousandth that a float can hold
+    grid = Grid.of_affine(affine.copy(), 3)
+    affine[0, 3] = 1
+    assert axes_and_flips(Grid.of_affine(affine, 3), SIZE, grid, SIZE) is not None
+
+
 def test_grids_of_other_sizes_and_axes_differ() -> None:
     grid = Grid.of_affine(np.eye(4), 3)
     assert axes_and_flips(grid, SIZE, grid, SIZE) == ((0, 1, 2), ())

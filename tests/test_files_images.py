@@ -445,6 +445,15 @@ def test_a_gif_gives_its_indices(tmp_path: Path) -> None:
         assert np.array_equal(read(tmp_path / "a.gif").values, values)
 
 
+def test_a_gif_of_more_than_a_billion_pixels_is_too_large(tmp_path: Path) -> None:
+    Image.new("P", (4, 5)).save(tmp_path / "a.gif")
+    data = bytearray((tmp_path / "a.gif").read_bytes())
+    data[6:10] = struct.pack("<2H", 40_000, 40_000)
+    (tmp_path / "a.gif").write_bytes(data)
+    with pytest.raises(MaskError, match="40000×40000, 1,600,000,000 pixels"):
+        read(tmp_path / "a.gif")
+
+
 def test_a_lossless_webp_of_equal_channels_is_a_label_map(tmp_path: Path) -> None:
     values = RANDOM.integers(0, 21, (40, 50)).astype(np.uint8)
     Image.fromarray(values).save(tmp_path / "a.webp", lossless=True)
@@ -553,13 +562,28 @@ def test_colours_stand_for_the_values_of_their_classes(
         assert scores(folder, "--labels", name)["scores"]["pixel_accuracy"] == 1
 
 
-def test_an_unknown_colour_is_named_with_the_nearest(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("unknown", "nearest"), [((129, 0, 1), (128, 0, 0)), ((255, 240, 200), (224, 224, 192))]
+)
+def test_an_unknown_colour_is_named_with_the_nearest(
+    unknown: tuple[int, ...], nearest: tuple[int, ...], folder: Path
+) -> None:
     image = np.array(labels.VOC.colors, np.uint8)[np.arange(21).reshape(3, 7)]
     png(folder / "t/a.png", image)
-    image[1, 1:3] = 129, 0, 1
+    image[1, 1:3] = unknown
     png(folder / "p/a.png", image)
     message = refused(folder, "--labels", "voc")
-    assert "no label has the colour (129, 0, 1) (2 pixels); the nearest is (128, 0, 0)" in message
+    assert f"no label has the colour {unknown} (2 pixels); the nearest is {nearest}" in message
+
+
+def test_a_colour_of_two_classes_is_named(folder: Path) -> None:
+    road = np.full((4, 5, 3), 140, np.uint8)  # grey, as of the label 140
+    road[0] = 0  # void
+    png(folder / "t/a.png", np.full((4, 5), 7))
+    png(folder / "p/a.png", road)
+    assert "several labels have the colour (140, 140, 140) (15 pixels)" in refused(
+        folder, "--labels", "ade20k"
+    )
 
 
 def test_colours_of_a_file_are_labels_and_others_are_not(folder: Path) -> None:
@@ -660,4 +684,7 @@ def test_indices_of_classes_may_have_another_palette_than_ids(folder: Path) -> N
 def test_a_png_of_16_bits_a_channel_keeps_them(tmp_path: Path) -> None:
     values = np.stack([RANDOM.integers(0, 60_000, (9, 13)).astype(np.uint16)] * 3, -1)
     (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(values))
+    assert np.array_equal(read(tmp_path / "a.png").values, values[..., 0])
+    stream = zlib.compress(interlaced_rows(values, 16))
+    (tmp_path / "a.png").write_bytes(png_of((9, 13), stream, 16, 2, interlaced=True))
     assert np.array_equal(read(tmp_path / "a.png").values, values[..., 0])

@@ -411,6 +411,12 @@ def test_colours_are_named(tmp_path: Path) -> None:
             read(tmp_path / f"c.{suffix}")
 
 
+def test_an_nrrd_of_one_value_a_voxel_is_a_label_map(tmp_path: Path) -> None:
+    header = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 1 4 5\nkinds: vector domain domain\n"
+    (tmp_path / "a.nrrd").write_bytes(f"{header}encoding: raw\n\n".encode() + bytes(range(20)))
+    assert read(tmp_path / "a.nrrd").values.tolist() == np.arange(20).reshape(5, 4).tolist()
+
+
 def test_complex_voxels_are_named(tmp_path: Path) -> None:
     with pytest.raises(MaskError, match="complex64, expected integers"):
         read(write(tmp_path, "nii", np.zeros((4, 5, 6), np.complex64)))
@@ -642,6 +648,23 @@ def test_the_spacing_of_a_nifti_without_sform_and_qform_is_that_of_its_pixdim(
     assert grid is not None
     assert (grid.placed, grid.measured) == (False, True)
     assert grid.spacing.tolist() == [0.5, 0.75, 2]
+
+
+def test_a_nifti_without_sform_lies_where_its_qform_says(tmp_path: Path) -> None:
+    values, affine = volumes(4, 5, 6)[0], OBLIQUE @ np.diag([-1, 1, 1, 1])  # right-handed
+    image = nibabel.Nifti1Image(values, affine)
+    image.set_sform(None, 0)
+    image.set_qform(affine, 1)
+    nibabel.save(image, tmp_path / "a.nii")
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    data[280:328] = bytes(48)  # the sform
+    for handedness in (1, 0):  # the standard takes 0 for 1
+        data[76:80] = np.float32(handedness).tobytes()
+        (tmp_path / "a.nii").write_bytes(data)
+        grid = read(tmp_path / "a.nii").grid
+        assert grid is not None
+        np.testing.assert_allclose(grid.steps, affine[:3, :3], atol=1e-6)
+        np.testing.assert_allclose(grid.origin, affine[:3, 3], rtol=1e-6)
 
 
 @pytest.mark.parametrize("spacing", ["spacings: 0.5 0.75 2\n", ""])

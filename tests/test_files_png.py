@@ -144,6 +144,23 @@ def test_segments_are_runs_of_the_colours_of_pixels(
     assert_runs(read_segments(path, Buffer()), ids)
 
 
+def test_segments_of_a_size_whose_bytes_overflow_are_too_large(tmp_path: Path) -> None:
+    size = 4294705160, 1431743149  # whose rows of RGB have 2**64 + 64 bytes
+    (tmp_path / "a.png").write_bytes(png_of(size, 8, 2, bytes(64)))
+    assert read_color_runs(tmp_path / "a.png", Buffer()) is None
+    with pytest.raises(MaskError, match="4294705160×1431743149"):
+        read_segments(tmp_path / "a.png", Buffer())
+
+
+@pytest.mark.parametrize("kind", range(5))
+def test_a_first_row_without_any_difference_is_black(kind: int, tmp_path: Path) -> None:
+    rows = bytes([kind]) + bytes(30) + b"\2" + bytes(27) + b"\1\0\0"
+    (tmp_path / "a.png").write_bytes(png_of((2, 10), 8, 2, rows))
+    ids = np.zeros((2, 10), int)
+    ids[1, 9] = 1
+    assert_runs(read_segments(tmp_path / "a.png", Buffer()), ids)
+
+
 def as_colors(ids: np.ndarray) -> np.ndarray:
     return (ids[..., None] >> np.array([0, 8, 16]) & 255).astype(np.uint8)
 
@@ -231,8 +248,11 @@ def test_more_data_than_rows_are_read_as_before(tmp_path: Path) -> None:
     assert read(tmp_path / "a.png").values.tolist() == [[0] * 5] * 2
 
 
-def test_a_depth_that_a_colour_type_has_not_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(png_of((2, 4), 4, 2, bytes(14)))
+@pytest.mark.parametrize(("bits", "color", "length"), [(4, 2, 14), (3, 0, 6)])
+def test_a_depth_that_a_colour_type_has_not_is_refused(
+    bits: int, color: int, length: int, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(png_of((2, 4), bits, color, bytes(length)))
     with pytest.raises(MaskError, match=r"a\.png"):
         read(tmp_path / "a.png")
 

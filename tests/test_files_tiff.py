@@ -175,7 +175,15 @@ def test_a_palette_gives_its_indices_and_its_colours(tmp_path: Path) -> None:
     assert found.palette[:9] == bytes(range(9))
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("scale", [1, 256, 257])
+def test_colours_of_a_palette_have_8_or_16_bits(scale: int, tmp_path: Path) -> None:
+    colors = RANDOM.integers(0, 256, (256, 3))
+    colormap = (colors.T * scale).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", np.eye(9, dtype=np.uint8), colormap=colormap)
+    assert read(tmp_path / "a.tif").palette == colors.astype(np.uint8).tobytes()
+
+
+@pytest.mark.parametrize("orientation", range(1, 10))
 def test_the_orientation_says_where_rows_and_columns_lie(orientation: int, tmp_path: Path) -> None:
     stored = np.arange(6, dtype=np.uint8).reshape(2, 3)
     tifffile.imwrite(tmp_path / "a.tif", stored, extratags=[(274, 3, 1, orientation, True)])
@@ -183,6 +191,7 @@ def test_the_orientation_says_where_rows_and_columns_lie(orientation: int, tmp_p
     seen = {
         1: stored, 2: stored[:, ::-1], 3: stored[::-1, ::-1], 4: stored[::-1],
         5: stored.T, 6: np.rot90(stored, -1), 7: stored[::-1, ::-1].T, 8: np.rot90(stored),
+        9: stored,  # there is none
     }  # fmt: skip
     assert np.array_equal(read(tmp_path / "a.tif").values, seen[orientation])
 
@@ -339,8 +348,11 @@ def test_a_mask_of_valid_pixels_is_left_alone(inside: str, folder: Path) -> None
         {"ome": True, "metadata": {"axes": "ZYX"}},
     ],
 )
-def test_pages_of_one_size_are_a_volume(options: dict[str, Any], tmp_path: Path) -> None:
-    labels = RANDOM.integers(0, 9, (5, 20, 30)).astype(np.uint8)
+@pytest.mark.parametrize("slices", [2, 5])
+def test_pages_of_one_size_are_a_volume(
+    slices: int, options: dict[str, Any], tmp_path: Path
+) -> None:
+    labels = RANDOM.integers(0, 9, (slices, 20, 30)).astype(np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", labels, photometric="minisblack", **options)
     assert np.array_equal(read(tmp_path / "a.tif").values, labels)
 
@@ -404,12 +416,36 @@ def test_equal_bands_of_several_pages_are_a_volume(planarconfig: str, tmp_path: 
         assert np.array_equal(read(tmp_path / "a.tif").values, labels)
 
 
+def test_a_reduced_page_may_have_the_tag_of_older_programs(tmp_path: Path) -> None:
+    labels = RANDOM.integers(0, 9, (64, 64)).astype(np.uint8)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(labels, metadata=None, extratags=[(255, 3, 1, 1, True)])
+        file.write(labels[::2, ::2], metadata=None, extratags=[(255, 3, 1, 2, True)])
+    assert np.array_equal(read(tmp_path / "a.tif").values, labels)
+
+
 def test_pages_of_different_layouts_are_a_volume(tmp_path: Path) -> None:
     labels = RANDOM.integers(0, 9, (3, 20, 30)).astype(np.uint8)
     layouts: list[dict[str, Any]] = [{"rowsperstrip": 7}, {"tile": (16, 16)}, {"rowsperstrip": 6}]
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         for page, layout in zip(labels, layouts, strict=True):
             file.write(page, compression="deflate", metadata=None, **layout)
+    assert np.array_equal(read(tmp_path / "a.tif").values, labels)
+
+
+def test_strips_and_tiles_of_one_size_are_a_volume(tmp_path: Path) -> None:
+    labels = RANDOM.integers(0, 9, (2, 20, 32)).astype(np.uint8)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(labels[0], compression="deflate", metadata=None, rowsperstrip=16)
+        file.write(labels[1], compression="deflate", metadata=None, tile=(16, 32))
+    assert np.array_equal(read(tmp_path / "a.tif").values, labels)
+
+
+def test_grey_with_opaque_alpha_is_a_label_map(tmp_path: Path) -> None:
+    labels = RANDOM.integers(0, 9, (20, 30)).astype(np.uint8)
+    bands = np.stack([labels, np.full_like(labels, 255)], -1)
+    options = {"photometric": "minisblack", "planarconfig": "contig"}
+    tifffile.imwrite(tmp_path / "a.tif", bands, extrasamples=["unassalpha"], **options)
     assert np.array_equal(read(tmp_path / "a.tif").values, labels)
 
 
@@ -531,16 +567,18 @@ def test_flipped_bits_of_checked_data_are_no_other_labels(compression: str, tmp_
     assert refused > 380
 
 
+@pytest.mark.parametrize("bits", [3, 8])
 @pytest.mark.parametrize("compression", ["deflate", "packbits", "zstd", "lzma"])
-def test_a_lost_depth_is_no_single_bit(compression: str, tmp_path: Path) -> None:
+def test_a_lost_depth_is_no_single_bit(compression: str, bits: int, tmp_path: Path) -> None:
     labels = RANDOM.integers(0, 2, (64, 73)).astype(np.uint8)
-    tifffile.imwrite(tmp_path / "a.tif", labels, compression=compression, rowsperstrip=64)
+    raster(tmp_path / "a.tif", labels, compress=compression, nbits=bits, blockysize=64)
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         place = file.pages[0].tags[258].offset
     damaged = bytearray((tmp_path / "a.tif").read_bytes())
     damaged[place] ^= 2  # BitsPerSample becomes a tag that nobody knows
     (tmp_path / "a.tif").write_bytes(damaged)
-    with pytest.raises(MaskError, match="of 4,672 bytes, 1 bits need 640") as error:
+    stored = {3: "1,792", 8: "4,672"}[bits]
+    with pytest.raises(MaskError, match=f"of {stored} bytes, 1 bits need 640") as error:
         read(tmp_path / "a.tif")
     assert error.value.problem.kind == "unreadable"
 
@@ -580,12 +618,17 @@ def test_a_predictor_acts_within_the_rows_that_are_left(tmp_path: Path) -> None:
     assert np.array_equal(read(tmp_path / "a.tif").values, labels)
 
 
-def test_a_last_strip_of_few_bits_that_is_padded_is_no_lost_depth(tmp_path: Path) -> None:
-    labels = RANDOM.integers(0, 2, (17, 16)).astype(bool)
-    full = np.packbits(np.pad(labels, ((0, 15), (0, 0))), axis=1)
-    strips = (zlib.compress(part.tobytes()) for part in full.reshape(2, 16, 2))
+@pytest.mark.parametrize("height", [17, 8])
+def test_a_last_strip_of_few_bits_that_is_padded_is_no_lost_depth(
+    height: int, tmp_path: Path
+) -> None:
+    labels = RANDOM.integers(0, 2, (height, 16)).astype(bool)
+    full = np.packbits(np.pad(labels, ((0, -height % 16), (0, 0))), axis=1)
+    strips = (zlib.compress(part.tobytes()) for part in full.reshape(-1, 16, 2))
     tifffile.imwrite(tmp_path / "a.tif", strips, shape=labels.shape, dtype=bool,
                      rowsperstrip=16, compression="deflate")  # fmt: skip
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as file:
+        file.pages[0].tags[278].overwrite(16)  # it writes the height of a lower image
     assert np.array_equal(read(tmp_path / "a.tif").values, labels)
 
 
@@ -636,6 +679,16 @@ def test_a_bomb_is_refused_before_memory_is_taken(compression: str, tmp_path: Pa
         for tag in (256, 257):
             file.pages[0].tags[tag].overwrite(30_000)
         file.pages[0].tags[278].overwrite(30_000)
+    with pytest.raises(MaskError, match="decompression bomb"):
+        read(tmp_path / "a.tif")
+
+
+def test_one_strip_that_is_a_bomb_is_found_among_others(tmp_path: Path) -> None:
+    labels = RANDOM.integers(0, 256, (64, 64)).astype(np.uint8)
+    labels[32:] = 0
+    tifffile.imwrite(tmp_path / "a.tif", labels, compression="deflate", rowsperstrip=32)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as file:
+        file.pages[0].tags[256].overwrite(30_000)
     with pytest.raises(MaskError, match="decompression bomb"):
         read(tmp_path / "a.tif")
 

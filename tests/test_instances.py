@@ -476,4 +476,4 @@ def test_ids_that_have_no_meaning_are_problems_of_their_file(tmp_path: Path) -> 
     assert "--num-classes" not in text  # which is no option here
     assert not (tmp_path / "found.json").exists()
     result = run("evaluate", *folders, "--instances", "--keep-going")
-    assert result.exit_code == 0
+    assert result.exit_code == 0, result.stderr

@@ -411,6 +411,14 @@ def test_a_folder_is_searched_once_however_many_links_lead_to_it(tmp_path: Path)
     assert list(names_of(masks, masks)) == names
 
 
+def test_two_files_of_a_class_of_a_case_are_named(tmp_path: Path) -> None:
+    preds = folder(tmp_path / "a", "s1_liver.nii", "s1_liver.nii.gz", "s1_spleen.nii")
+    targets = folder(tmp_path / "b", "s1_liver.nii", "s1_spleen.nii")
+    _, [problem] = find_pairs(preds, targets, Match("{key}_{class}", "{key}_{class}"))
+    assert (problem.kind, Path(problem.file).name) == ("ambiguous", "s1_liver.nii")
+    assert problem.detail == f"'liver' of 's1' is also {preds / 's1_liver.nii.gz'}"
+
+
 def test_a_case_whose_classes_have_no_prediction_goes_by_its_first_target(tmp_path: Path) -> None:
     preds = folder(tmp_path / "a", "s1/liver.nii")
     targets = folder(tmp_path / "b", "s1/kidney.nii", "s1/spleen.nii")

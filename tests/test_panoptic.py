@@ -157,6 +157,17 @@ def test_the_bands_are_as_wide_as_the_ratio_says(maps, ratio) -> None:
     np.testing.assert_allclose(list(values(ours).values()), list(expected.values()), atol=1e-6)
 
 
+def test_bands_that_share_no_pixel_are_no_match() -> None:
+    """A pixel of a thing amid void, in a prediction whose band lies in the void altogether."""
+    thing = THINGS[0]
+    target, preds = torch.full((2, 1, 13, 17, 2), VOID)
+    target[0, 6, 8] = preds[0, 4:9, 6:11] = torch.tensor([thing, 1])
+    for boundary, quality in ((False, 1), (True, 0)):
+        ours = PanopticQuality(THINGS, STUFFS, boundary=boundary, allow_unknown_preds_category=True)
+        ours.update(preds, target)
+        assert values(ours)[f"pq/{thing}"] == quality
+
+
 def test_monai_gives_the_same_for_the_instances_of_one_class() -> None:
     rng = np.random.default_rng(0)
     target = rng.integers(0, 5, (8, 10)).repeat(4, 0).repeat(3, 1)

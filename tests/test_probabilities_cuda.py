@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from segmetrics import ProbabilityMetrics
 from segmetrics.counting.inputs import read
 from segmetrics.counting.settings import Task
-from segmetrics.probabilities import Probabilities
+from segmetrics.probabilities import Probabilities, plain
 from test_probabilities import Read, assert_counts_as_defined, probabilities
 from triton_kernels import (
     DEVICE,
@@ -42,7 +42,9 @@ def assert_kernel_counts_as_defined(
 ) -> None:
     from segmetrics.probabilities import cuda
 
-    counts = cuda.count(read(preds.to(DEVICE), target.to(DEVICE), reading), reading)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(plain, "count")  # nothing is left to it
+        counts = cuda.count(read(preds.to(DEVICE), target.to(DEVICE), reading), reading)
     assert_counts_as_defined(counts.cpu(), read(preds, target, reading), reading)
 
 
@@ -72,6 +74,28 @@ def test_several_blocks_count_as_defined(classes: int, channels_last: bool) -> N
     for per_image in (False, True):
         reading = Probabilities.reading(classes, from_logits=True, per_image=per_image)
         assert_kernel_counts_as_defined(preds, target, reading)
+
+
+@runs_kernels
+@pytest.mark.parametrize("per_image", [False, True])
+def test_several_blocks_of_several_channels_count_as_defined(per_image: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    preds = torch.randn((2, 6, 50, 61), generator=generator)  # three blocks: 3 divides 6
+    target = (preds > torch.linspace(-1, 1, 6).view(6, 1, 1)).long()
+    reading = Probabilities.reading(6, task="multilabel", from_logits=True, per_image=per_image)
+    assert_kernel_counts_as_defined(preds, target, reading)
+
+
+@runs_kernels
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+def test_losses_of_several_temperatures_count_as_defined(task: Task, per_image: bool) -> None:
+    preds = 3 * torch.randn((2, 5, 6, 7), generator=torch.Generator().manual_seed(0))
+    target = preds.argmax(1).roll(1) if task == "multiclass" else (preds.roll(1) > 0).long()
+    reading = Probabilities.reading(
+        5, task=task, from_logits=True, temperatures=(0.5, 1, 2), per_image=per_image
+    )
+    assert_kernel_counts_as_defined(preds, target, reading)
 
 
 @runs_kernels

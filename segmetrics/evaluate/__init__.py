@@ -11,6 +11,6 @@ models. ``arguments.py`` has the options that both commands have. ``outputs.py``
 results go before anything is counted; ``warnings.py`` collects what looks wrong; ``memory.py``
 knows how much memory there is.
 
-A plain run imports no torch, which takes longer than a small folder. ``images.py`` and what else
-needs it is imported on first use.
+A plain run does not import torch: that takes longer than scoring a small folder. ``images.py`` and
+other modules that need it are imported on first use.
 """

@@ -25,7 +25,7 @@ SPACES = {
     "cityscapes-train-ids": labels.CITYSCAPES_TRAIN_IDS,
     "ade20k": labels.ADE20K,
 }
-#: Colours of pixels that do not count in images in the colours of a space.
+#: Colours of void pixels, in images that use the colours of a label space.
 VOID = {
     "voc": labels.VOC_VOID,
     "cityscapes": labels.CITYSCAPES_VOID,
@@ -65,21 +65,21 @@ PredsAreClasses = Annotated[
     bool,
     typer.Option(
         "--preds-are-classes", rich_help_panel=VALUES,
-        help="Predictions hold indices of classes; by default they hold values as targets do.",
+        help="Predictions hold class indices; by default they hold the same values as targets.",
     ),
 ]
 Key = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME", rich_help_panel=FILES,
-        help="The mask's array in NPZ files of several; may be given several times.",
+        help="The array of the mask in NPZ files with several; may be given several times.",
     ),
 ]
 OneHot = Annotated[
     int | None,
     typer.Option(
         metavar="AXIS", rich_help_panel=FILES,
-        help="Arrays are one-hot along this axis, 0 the first, -1 the last.",
+        help="Arrays are one-hot along this axis: 0 is the first, -1 the last.",
     ),
 ]
 IgnoreGrid = Annotated[
@@ -93,10 +93,10 @@ MatchNames = Annotated[
     tuple[str, str] | None,
     typer.Option(
         "--match", metavar="PREDICTION TARGET", rich_help_panel=FILES,
-        help="Patterns of names in which {key} is what partners share, as in '{key}*' "
-        "'{key}_gtFine_labelIds.png'. By default partners have the same path but for the "
-        "suffix; of Cityscapes, its names. With {class} in both, as in '{key}/{class}.nii.gz', "
-        "each file is the mask of one class.",
+        help="Patterns of names in which {key} is the part that a pair shares, as in '{key}*' "
+        "'{key}_gtFine_labelIds.png'. By default a pair has the same path except for the suffix; "
+        "Cityscapes' names are known. With {class} in both, as in '{key}/{class}.nii.gz', each "
+        "file is the mask of one class.",
     ),
 ]
 NoBackground = Annotated[
@@ -126,8 +126,8 @@ By = Annotated[
     str | None,
     typer.Option(
         metavar="FILE.csv:COLUMN", rich_help_panel=SCORES,
-        help="The score of subgroups, too: a table with the names of the images in its column "
-        "`image`, or in its first column, and what to split them by in COLUMN.",
+        help="Score subgroups, too: a table with the names of the images in its column `image`, or "
+        "else in its first column, and the subgroup of each in COLUMN.",
     ),
 ]
 GroupsOf = Annotated[
@@ -145,7 +145,7 @@ Json = Annotated[
 ]
 Html = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", rich_help_panel=OUTPUT, help="A report to look at."),
+    typer.Option(metavar="FILE", rich_help_panel=OUTPUT, help="The report, as one HTML page."),
 ]
 Markdown = Annotated[
     Path | None,
@@ -165,7 +165,7 @@ Workers = Annotated[
     int | None,
     typer.Option(
         min=1, rich_help_panel=RUN,
-        help="How many read and count, at most 4 a processor; by default one a processor.",
+        help="The number of workers, at most 4 per processor; by default one per processor.",
     ),
 ]
 KeepGoing = Annotated[
@@ -179,7 +179,7 @@ KeepGoing = Annotated[
 
 
 def settings_of(given: Mapping[str, Any], targets: Path) -> tuple[Settings, Match | None]:
-    """The settings of masks, and how names correspond, from the options above.
+    """The settings, and how names correspond, from the options above.
 
     Args:
         given: the options of a command, by parameter.

@@ -97,7 +97,7 @@ def _of_surfaces(table: CaseTable, surfaces: Surfaces) -> Iterator[str]:
     if infinite:
         shown = ", ".join(infinite[: 2 * SHOWN]) + ("…" if len(infinite) > 2 * SHOWN else "")
         yield (
-            f"Distances are infinite of {shown} of {len(table.names):,} cases, and so are their "
+            f"Distances are infinite for {shown} of {len(table.names):,} cases, and so are their "
             "means. --empty-distance gives these a number; medians are in the JSON and the report."
         )
 

@@ -42,22 +42,23 @@ Tolerance = Annotated[
     list[str] | None,
     typer.Option(
         metavar="MM", rich_help_panel=CASES,
-        help="Of the surface Dice, by default 1; of classes as liver=2,tumor=1.",
+        help="Tolerance of the surface Dice, by default 1; of classes as in liver=2,tumor=1.",
     ),
 ]
 Percentile = Annotated[
     list[str] | None,
     typer.Option(
         metavar="P", rich_help_panel=CASES,
-        help="Of the Hausdorff distance, by default 95; of classes as liver=95,tumor=99.",
+        help="Percentile of the Hausdorff distance, by default 95; of classes as in "
+        "liver=95,tumor=99.",
     ),
 ]
 Spacing = Annotated[
     str | None,
     typer.Option(
         metavar="MM", rich_help_panel=CASES,
-        help="Distance between pixels, of files that do not say it: one number, or one an "
-        "axis, as 2,0.5,0.5 of an array (slice, row, column). Else distances are in pixels.",
+        help="Distance between pixels, for files without it: one number, or one per axis, as in "
+        "2,0.5,0.5 for an array (slice, row, column). Without it distances are in pixels.",
     ),
 ]
 BothEmpty = Annotated[
@@ -116,7 +117,9 @@ class CaseOptions:
                 raise ValueError(f"{option} is about surfaces: give --surfaces, too.")
         if not self.surfaces and not self.per_case:
             if self.spacing is not None and not (self.objects or self.object_preset):
-                raise ValueError("--spacing is of distances and volumes: give --surfaces, too.")
+                raise ValueError(
+                    "--spacing applies to distances and volumes: give --surfaces, too."
+                )
             return None
         from segmetrics.evaluate.cases import Cases, Unit  # with torch
 

@@ -34,7 +34,7 @@ WORST, PRINTED = 100, 5
 MILLILITRE = 1000.0
 #: Measures whose smaller values are better, besides all distances.
 ERRORS = ("absolute_volume_difference", "missed", "false_alarm")
-#: Measures that are no errors and no scores.
+#: Measures that are neither errors nor scores.
 AMOUNTS = (
     "volume_target", "volume_prediction", "volume_difference", "relative_volume_difference",
 )  # fmt: skip
@@ -53,7 +53,7 @@ class CaseTable:
         kept: pixels and distances by name, each ``(N, U)``.
         unit: that of distances, ``"mm"`` or ``"pixels"``.
         volume_unit: ``"ml"``, ``"mm²"`` of images or ``"pixels"``.
-        groups: what is drawn as one; None draws cases.
+        groups: the group of each case, drawn as a whole; None draws cases.
     """
 
     cases: Cases
@@ -186,7 +186,7 @@ class CaseTable:
         return found
 
     def sections(self, evaluation: Evaluation, level: float | None) -> Iterable[Section]:
-        """Means, statistics and worst cases; a row a case and class."""
+        """Means, statistics and worst cases; one row per case and class."""
         intervals = {} if level is None else self.intervals(level)
         titles = {name: self.title(name) for name in self.measures} | {
             "with_target": "with target", "false_alarms": "false alarms",
@@ -261,7 +261,7 @@ class CaseTable:
                 "false_alarms"]  # fmt: skip
 
     def _means(self) -> list[Row]:
-        """A row a class or region: means over cases, and how many are missed or invented."""
+        """One row per class or region: means over cases, and numbers of misses and false alarms."""
         target, predicted = self.pixels()
         rows = []
         for u, name in enumerate(self.unit_names()):
@@ -279,7 +279,7 @@ class CaseTable:
         return rows
 
     def _statistics(self, intervals: Mapping[str, Any], *, with_intervals: bool) -> list[Row]:
-        """A row a class and measure: the distribution of its values over cases."""
+        """One row per class and measure: the distribution of its values over cases."""
         rows = []
         for u, (name, unit) in enumerate(zip(self.unit_names(), self.cases.units, strict=True)):
             for measure, of_units in self.measures.items():
@@ -323,7 +323,7 @@ class CaseTable:
         return rows
 
     def _rows(self) -> list[Row]:
-        """A row a case and class."""
+        """One row per case and class."""
         rows: list[Row] = []
         names = self.unit_names()
         target, predicted = self.pixels()

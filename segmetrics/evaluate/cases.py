@@ -95,15 +95,15 @@ class Surfaces:
 
 @dataclass(frozen=True)
 class Cases:
-    """An ``Extra``: a row a case and class.
+    """An ``Extra``: one row per case and class.
 
     Args:
         counting: how the pixels of two masks are counted.
         units: what is scored.
         zero_division: Dice and IoU where neither mask has the class.
         surfaces: how surfaces are measured; None for overlap and volumes alone.
-        spacing: that of files without one: one number, or one an axis.
-        groups: the patient of each case, say: intervals draw groups. None draws cases.
+        spacing: that of files without one: one number, or one per axis.
+        groups: the group of each case, such as its patient, drawn as a whole; None draws cases.
     """
 
     counting: Counting
@@ -194,7 +194,7 @@ class Cases:
     def sections(
         self, values: Floats, evaluation: Evaluation, level: float | None
     ) -> Iterable[Section]:
-        """Means, statistics and worst cases; a row a case and class."""
+        """Means, statistics and worst cases; one row per case and class."""
         table = CaseTable.of(self, values, evaluation.names, evaluation.warnings)
         return table.sections(evaluation, level)
 

@@ -44,7 +44,7 @@ class Checkpoint:
     Args:
         path: the file. It is replaced as a whole, so that a process may be killed at any time.
         settings: what affects the counts; a file with other settings is rejected.
-        warnings: gets a sentence where saving fails: it ends, and counting goes on.
+        warnings: gets a sentence if saving fails. Counting then goes on without a checkpoint.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, object], warnings: Warnings) -> None:
@@ -54,17 +54,17 @@ class Checkpoint:
     def load(self, ledger: Stored, files: Mapping[str, Sequence[Path]], threads: int) -> None:
         """Load the saved counts into a ledger, unless there is no file or an empty one.
 
-        All files that were counted are read, as others of the same size and time would go
-        unnoticed.
+        All counted files are read again: a file that was replaced by one of the same size and time
+        would go unnoticed otherwise.
 
         Args:
             ledger: an empty one.
-            files: of all pairs that are there now, by name.
-            threads: how many read files.
+            files: those of all pairs that exist now, by name.
+            threads: the number of threads that read files.
 
         Raises:
-            ValueError: the file is none of ours, was made with other settings, or what it counted
-                is no longer there or has changed.
+            ValueError: the file is no checkpoint, was made with other settings, or files that it
+                counted are missing or have changed.
         """
         if not self.path.exists() or not self.path.stat().st_size:
             return
@@ -73,7 +73,7 @@ class Checkpoint:
                 found = dict(arrays)
             about = json.loads(bytes(found.pop("about")))
             settings, saved = dict(about["settings"]), dict(about["digests"])
-        except Exception as error:  # a damaged archive raises whatever zipfile stumbles on
+        except Exception as error:  # zipfile raises errors of many kinds for a damaged archive
             raise self._refused(error) from error
         fix = "Finish with what it was made with, or delete it to start anew."
         for name, value in settings.items():

@@ -98,14 +98,14 @@ def evaluate_command(
         bool,
         typer.Option(
             "--per-image", rich_help_panel=SCORES,
-            help="Scores over images and the worst of them; with --json and --csv of every image.",
+            help="Scores over images and over the worst of them; --json and --csv list all images.",
         ),
     ] = False,
     confidence: Annotated[
         float | None,
         typer.Option(
             metavar="LEVEL", rich_help_panel=SCORES,
-            help="Confidence intervals, as 0.95: images are resampled.",
+            help="Confidence intervals of this level, such as 0.95: images are resampled.",
         ),
     ] = None,
     groups: arguments.GroupsOf = None,
@@ -138,7 +138,7 @@ def evaluate_command(
         bool,
         typer.Option(
             "--errors", rich_help_panel=SCORES,
-            help="What wrong pixels are, too: errors at boundaries, of extent, or whole segments; "
+            help="Kinds of wrong pixels, too: errors at boundaries, of extent, or whole segments; "
             "and mIoU near boundaries.",
         ),
     ] = False,
@@ -166,9 +166,9 @@ def evaluate_command(
         Path | None,
         typer.Option(
             "--csv", metavar="FILE", rich_help_panel=OUTPUT,
-            help="A row a class; next to it FILE.categories.csv with a row a category, "
-            "FILE.regions.csv with a row a region and, with --per-image, FILE.images.csv with a "
-            "row an image. A name that a spreadsheet would take for a formula gets a ' in front.",
+            help="One row per class; next to it FILE.categories.csv, FILE.regions.csv and, with "
+            "--per-image, FILE.images.csv, with one row per category, region and image. A name "
+            "that a spreadsheet would take for a formula gets a ' in front.",
         ),
     ] = None,
     html: arguments.Html = None,
@@ -179,7 +179,7 @@ def evaluate_command(
         Path | None,
         typer.Option(
             metavar="FILE", rich_help_panel=RUN,
-            help="Save what is counted as it goes; started again, go on from there.",
+            help="Save the counts from time to time; started again, go on from there.",
         ),
     ] = None,
     keep_going: arguments.KeepGoing = False,
@@ -219,15 +219,17 @@ def evaluate_command(
         )
         if errors:
             settings = replace(settings, extras=(*settings.extras, _errors(settings)))
+        drawn = Groups.of_intervals(groups, intervals=confidence is not None or html is not None)
         of_images = confidence is not None or by is not None
-        settings = probability_options.settings_of(context.params, settings, per_image=of_images)
+        settings = probability_options.settings_of(
+            context.params, settings, drawn, per_image=of_images
+        )
         _check(settings, labels_, confidence)
         if format_ == "nnunet":
             if json_ is None:
                 raise ValueError("--format nnunet is what --json writes: give --json FILE, too.")
             settings = replace(settings, extras=(*settings.extras, nnunet.Nnunet.of(settings)))
         arguments.check_report(settings, html, images)
-        drawn = Groups.of_intervals(groups, intervals=confidence is not None or html is not None)
         of_objects = object_options.extras_of(context.params, settings, drawn)
         settings = replace(settings, extras=(*settings.extras, *of_objects))
         cases = case_options.CaseOptions.of(context.params).cases(settings, drawn)

@@ -39,7 +39,7 @@ WITH_PANOPTIC = (
 )  # fmt: skip
 #: Called with all pairs before any is counted; may raise.
 Check = Callable[[Sequence[Pair]], None]
-#: Counts all models, and gives what makes a comparison of them.
+#: Counts all models, and returns a function that makes a comparison of them.
 Counting = Callable[[Check, Progress, Warnings], Callable[..., "Comparison"]]
 
 
@@ -111,7 +111,7 @@ def compare_command(
         float,
         typer.Option(
             metavar="LEVEL", rich_help_panel=SCORES,
-            help="Of intervals; tests have the level of significance 1 − LEVEL.",
+            help="Level of the intervals; tests have the significance level 1 − LEVEL.",
         ),
     ] = 0.95,
     groups: arguments.GroupsOf = None,
@@ -121,7 +121,7 @@ def compare_command(
         Path | None,
         typer.Option(
             "--csv", metavar="FILE", rich_help_panel=OUTPUT,
-            help="A row a model; next to it FILE.pairs.csv, FILE.classes.csv, FILE.images.csv, "
+            help="One row per model; next to it FILE.pairs.csv, FILE.classes.csv, FILE.images.csv, "
             "FILE.conventions.csv, with --by FILE.groups.csv, and with --objects, --surfaces, "
             "--probabilities or --panoptic FILE.scores.csv.",
         ),
@@ -132,10 +132,10 @@ def compare_command(
     workers: arguments.Workers = None,
     keep_going: arguments.KeepGoing = False,
 ) -> None:  # fmt: skip
-    """Compare models on the same targets: which is better, and how sure that is.
+    """Compare models on the same targets: which is better, and how certain that is.
 
-    All models are scored on the same images. One that a model lacks is named,
-    with exit status 2; with --keep-going it is left out of all, and listed.
+    All models are scored on the same images. An image that one model lacks is
+    named, with exit status 2; with --keep-going all models leave it out.
     """
     print_what_can_be_printed()
     screen = Screen()
@@ -190,17 +190,17 @@ def compare_command(
 def _of_pixels(
     context: typer.Context, targets: Path, folders: Mapping[str, Path]
 ) -> tuple[Counting, bool]:
-    """What counts pixels, and whether there are further scores."""
+    """The function that counts pixels, and whether there are further scores."""
     from segmetrics.evaluate.model_scores import score_key
     from segmetrics.evaluate.models import evaluate_models
     from segmetrics.evaluate.pixel_comparison import PixelComparison
 
     given = context.params
     if given["boundary"]:
-        raise ValueError("--boundary is of panoptic quality here: give --panoptic, too.")
+        raise ValueError("--boundary applies to panoptic quality here: give --panoptic, too.")
     settings, matching = arguments.settings_of(given, targets)
     settings = probability_options.of_channels(given, settings)
-    settings = probability_options.settings_of(given, settings, per_image=True)
+    settings = probability_options.settings_of(given, settings, None, per_image=True)
     cases = case_options.CaseOptions.of(given).cases(settings, None)
     extras: tuple[Extra, ...] = settings.extras
     extras += object_options.extras_of(given, settings, None)
@@ -229,7 +229,7 @@ def _of_pixels(
 def _of_segments(
     context: typer.Context, targets: Path, files: Mapping[str, Path]
 ) -> tuple[Counting, bool]:
-    """What counts the segments of panoptic masks, and that there are further scores."""
+    """The function that counts segments of panoptic masks, and True: there are further scores."""
     from segmetrics.evaluate.panoptic import check_options
     from segmetrics.evaluate.panoptic_comparison import PanopticComparison, count_models
 

@@ -59,7 +59,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Comparison(ABC):
-    """Several models by one score; what the score is of is said by the classes made of this one.
+    """Several models by one score. Subclasses say what is scored.
 
     Args:
         models: what was counted.
@@ -67,7 +67,7 @@ class Comparison(ABC):
         level: that of intervals and tests.
         warnings: what looks wrong.
         by: what images are split by.
-        groups: what is drawn and exchanged as one; None for images.
+        groups: the group of each image, drawn and exchanged as a whole; None for images.
     """
 
     models: SameImages
@@ -82,7 +82,7 @@ class Comparison(ABC):
     @property
     @abstractmethod
     def counts(self) -> Mapping[str, Resampled]:
-        """The tables with one row an image that have the score, by model."""
+        """The tables with one row per image that have the score, by model."""
 
     @property
     @abstractmethod
@@ -186,7 +186,7 @@ class Comparison(ABC):
 
     @cached_property
     def tables(self) -> dict[str, list[Row]]:
-        """All results by key: a row a model; a pair; a class, group or image and model."""
+        """All results by key: one row per model; pair; class, group or image and model."""
         found = {
             "models": _rows(self.ranking),
             "pairs": _rows(self.ranking.by_pair()),
@@ -326,12 +326,11 @@ class Comparison(ABC):
         notes = [
             "Intervals of models, and of pairs, hold for all at once. Places and p-values: sign "
             f"flips, adjusted by Holm over {counted(len(found.pairs), 'pair')}. Models that share "
-            "a place are not told from each other by these images.",
+            "a place do not differ significantly on these images.",
             f"Kendall's tau of the ranking to its resamples: {found.tau:.2f} "
             f"[{found.tau_low:.2f}, {found.tau_high:.2f}].",
-            f"{what.capitalize()}: the value, and in brackets "
-            f"less that of {self.names[0]}; * where the {100 * self.level:g} % interval of this "
-            "difference alone excludes 0.",
+            f"{what.capitalize()}: the value, and in brackets its difference to {self.names[0]}; * "
+            f"where the {100 * self.level:g} % interval of this difference alone excludes 0.",
         ]
         if self.conventions is not None:
             orders = self.conventions.orders
@@ -397,7 +396,7 @@ class Comparison(ABC):
         )
 
     def write_csv(self, path: Path) -> None:
-        """Write a row a model, and the other tables next to it; ``-`` is standard output."""
+        """Write one row per model, and the other tables next to it; ``-`` is standard output."""
         for key in TABLES:
             if key == "models":
                 write_rows(path, self.tables[key])

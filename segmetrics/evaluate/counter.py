@@ -51,8 +51,8 @@ class Counted(NamedTuple):
 class Layout:
     """The layout of the sums.
 
-    In front are the confusion matrix, unless it is sparse, and the bands if they are counted, then
-    ``EXTRA`` sums of what warnings look at.
+    First the confusion matrix, unless it is sparse, and the bands if they are counted; then the
+    ``EXTRA`` sums that warnings look at.
     """
 
     classes: int
@@ -116,10 +116,10 @@ class Counter:
             self.load()
 
     def many(self) -> Callable[[Sequence[Pair]], list[Counted | None]] | None:
-        """What counts several pairs of PNGs in one call that releases the GIL, for one thread.
+        """A function for one thread that counts several PNG pairs in one call without the GIL.
 
-        It gives None for a pair that ``count`` has to look at. None if these settings ask for more
-        than the pixels of two masks.
+        It returns None for a pair that ``count`` has to read. There is no such function, and the
+        result is None, if more than the pixels of two masks is counted.
         """
         settings = self.settings
         more = settings.boundary or settings.instances or settings.extras or self.ignores_zero
@@ -167,8 +167,8 @@ class Counter:
     def masks(self, pair: Pair) -> Iterator[tuple[str, LabelMap, LabelMap]]:
         """The prediction and the target of a pair as they are counted.
 
-        The first element is the name of the class or region, where each has its own masks; the
-        next one overwrites them.
+        The first element is the name of the class or region, where each has its own masks. The
+        masks are overwritten by those of the next.
 
         Raises:
             MaskError: they cannot be scored.
@@ -263,8 +263,8 @@ class Counter:
     def _target(self, path: Path, rows: Rows | None = None) -> tuple[LabelMap, tuple[int, ...]]:
         """A target, or rows of it, and the shape of the whole.
 
-        The last one is kept: models that are compared have their predictions of one target counted
-        one after the other.
+        The last one is kept: where models are compared, all predictions of a target are counted one
+        after the other.
         """
         name = str(path), rows
         if self.last is None or self.last[0] != name:

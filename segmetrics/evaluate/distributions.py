@@ -45,7 +45,7 @@ def quantiles(defined: Floats, shares: Sequence[float] = (0.25, 0.5, 0.75)) -> l
 
 
 def boxes(title: str, names: Sequence[str], columns: Floats, unit: str) -> str:
-    """An SVG with a line a class: a box from quartile to quartile, the median, and a dot a case.
+    """An SVG with one line per class: a box between the quartiles, the median, one dot per case.
 
     Args:
         title: the measure.
@@ -60,14 +60,14 @@ def boxes(title: str, names: Sequence[str], columns: Floats, unit: str) -> str:
         for i, (name, column) in enumerate(zip(names, columns, strict=True))
     ]
     height = LINE * len(names) + LINE
-    label = escape(f"{title} over cases, from 0 to {top:.4g}, a line a class")
+    label = escape(f"{title} over cases, from 0 to {top:.4g}, one line per class")
     return (
         f'<figure><svg role="img" aria-label="{label}" viewBox="0 0 {WIDTH} {height}" '
         f'style="max-width:{WIDTH}px;width:100%;font:12px sans-serif;fill:var(--ink)">'
         f'{"".join(lines)}<text x="{NAMES}" y="{height - 6}">0</text>'
         f'<text x="{WIDTH - MARGIN}" y="{height - 6}" text-anchor="end">{top:.4g}</text></svg>'
-        f"<figcaption>{escape(title)}: the box is from quartile to quartile, the line the median, "
-        "a dot a case.</figcaption></figure>"
+        f"<figcaption>{escape(title)}: the box spans the quartiles, the line is the median, "
+        "each dot a case.</figcaption></figure>"
     )
 
 

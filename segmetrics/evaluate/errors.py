@@ -1,4 +1,4 @@
-"""``--errors``: what wrong pixels are, and how good masks are near boundaries."""
+"""``--errors``: kinds of wrong pixels, and scores near boundaries."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Errors:
     def sections(
         self, values: Array, evaluation: Evaluation, level: float | None
     ) -> Iterable[Section]:
-        """A row a class, and a row a width of the trimap."""
+        """One row per class, and one per width of the trimap."""
         names = evaluation.settings.space.names
         kept = [c for c in range(len(names)) if c not in evaluation.ignored]
         rows = [_row(names[c], values[c, :7]) for c in kept]
@@ -69,10 +69,9 @@ class Errors:
             titles={f"{kind}_error": f"{kind} errors" for kind in KINDS},
             notes=[
                 "Errors are shares of the union of a class in target and prediction: with its IoU "
-                "they sum to 1. Boundary errors lie within "
-                f"{100 * self.counting.dilation_ratio:g} % of the diagonal of right pixels and of "
-                "pixels that are rightly not of the class; a segment error has no right pixel in "
-                "its segment (Bernhard et al., 2024)."
+                "they sum to 1. Boundary errors have both true positives and true negatives within "
+                f"{100 * self.counting.dilation_ratio:g} % of the image's diagonal; the segment of "
+                "a segment error has no true positive (Bernhard et al., 2024)."
             ],
         )
         near = values[kept, 7:].reshape(len(kept), REACH, 3)
@@ -83,8 +82,8 @@ class Errors:
             trimap,
             listed=lambda row: int(row["width"]) in PRINTED,
             notes=[
-                "Trimap: only pixels at most so far from a pixel with another label in the target "
-                "(Csurka et al., 2013)."
+                "Trimap: only pixels within this distance of a pixel with another label in the "
+                "target (Csurka et al., 2013)."
             ],
             figures=[_curve([row["mIoU"] for row in trimap])],
         )

@@ -1,4 +1,4 @@
-"""Images for reports, read again when all is counted."""
+"""Images for reports, which are read again after counting."""
 
 from __future__ import annotations
 
@@ -87,6 +87,6 @@ def _image(path: Path | None, size: tuple[int, ...], warnings: Warnings) -> Any:
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB").resize((size[1], size[0])))
-    except Exception as error:  # decoders raise whatever a broken file makes them stumble on
+    except Exception as error:  # decoders raise errors of many kinds for a broken file
         warnings.add(f"--images: {path} cannot be read and is left out of the report: {error}")
         return None

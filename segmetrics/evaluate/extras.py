@@ -32,7 +32,7 @@ class Section:
     Args:
         key: its name in the JSON, and in the name of its CSV file: ``FILE.<key>.csv``.
         title: the heading of the table.
-        rows: one mapping a row, all with the same columns. The first column names the row.
+        rows: one mapping per row, all with the same columns. The first column names the row.
         columns: the columns that are printed and shown in the report, by default all; JSON and CSV
             have them all.
         listed: which rows are printed and shown in the report, by default all.
@@ -72,7 +72,7 @@ class Section:
 def tables_of(
     extra: Extra, values: Array | None, names: Sequence[str], warnings: Warnings
 ) -> list[Resampled]:
-    """The tables of an extra with one row an image, none if it has none."""
+    """The tables of an extra with one row per image, none if it has none."""
     tables = getattr(extra, "tables", None)
     return [] if tables is None or extra.summed else list(tables(values, names, warnings))
 
@@ -85,11 +85,11 @@ class Extra(Protocol):
         keys: the keys of its sections.
         summed: the arrays of pairs are added up; else all of them are kept.
 
-    The keys of its scores may be an attribute, too, ``scores``, if they are known before anything
-    is counted; ``--fail-under`` takes those. One that keeps the arrays of all pairs may have a
-    method ``tables(values, names, warnings)``: the same as tables with one row an image,
-    ``statistics.Resampled``, whose scores are compared between models and subgroups. It is called
-    without pairs, too, for the names of the scores; ``values`` is None then.
+    An optional attribute ``scores`` has the keys of its scores, if they are known before anything
+    is counted; ``--fail-under`` takes those. An extra that keeps the arrays of all pairs may have a
+    method ``tables(values, names, warnings)``: the arrays as tables with one row per image,
+    ``statistics.Resampled``, whose scores are compared between models and subgroups. To learn the
+    names of the scores it is called without pairs; ``values`` is None then.
     """
 
     @property
@@ -109,7 +109,7 @@ class Extra(Protocol):
 
         The masks are on one grid, that of the target, and all their labels are known. They are
         overwritten by those of the next pair. Where each class has its own masks this is called
-        for one class after the other, with its binary masks and a pair of which ``classes`` has
+        for one class after the other, with its binary masks and a pair whose ``classes`` has only
         this one. The arrays are joined along their first axis in the order of all classes; those
         that the pair lacks are nan there, or of integers 0.
 

@@ -40,8 +40,8 @@ def evaluate(
         targets: folder of targets, or one file.
         settings: what is counted.
         match: how names correspond, by default by path without suffix.
-        workers: how many read and count; by default as many as there are processors to use.
-        checkpoint: file to save what has been counted, and to go on from.
+        workers: the number of workers; by default that of the usable processors.
+        checkpoint: the file that the counts are saved to, and loaded from.
         keep_going: leave out what cannot be scored.
         progress: called as pairs are done.
         check: called with the pairs before any is counted; may raise.
@@ -51,7 +51,7 @@ def evaluate(
         The counts; None in processes other than the first.
 
     Raises:
-        NotScored: there are files that cannot be scored; with ``keep_going`` only if no other is.
+        NotScored: there are files that cannot be scored; with ``keep_going`` only if none can.
         ValueError: folders without masks, or a checkpoint of something else.
     """
     warnings = Warnings() if warnings is None else warnings
@@ -63,7 +63,7 @@ def evaluate(
         processes.check_equal(
             [pair.name for pair in pairs] + [problem.file for problem in problems]
         )
-        if checkpoint is not None:  # one in the folders is none of their files
+        if checkpoint is not None:  # which may be in one of the folders
             problems = [problem for problem in problems if not is_checkpoint(problem, checkpoint)]
         if problems and not (keep_going and pairs):
             raise NotScored(problems, rest=bool(pairs))

@@ -67,7 +67,9 @@ def count(preds: Array, target: Array, instances: Array) -> tuple[Floats, int]:
     for instance in np.flatnonzero(sizes).tolist():
         label = instance // FIRST
         if label >= 34:
-            raise ValueError(f"instance {instance} has the label {label}, which is none")
+            raise ValueError(
+                f"instance {instance} has the label {label}, which Cityscapes does not have"
+            )
         if label not in rows:
             continue
         size, category = sizes[instance], len(SIZES) + _CATEGORY_OF[label] - 1

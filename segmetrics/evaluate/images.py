@@ -36,9 +36,9 @@ def intervals(
     level: float,
     groups: GroupOf | None = None,
 ) -> dict[str, Interval]:
-    """The confidence intervals of scores that were found, by their keys.
+    """The confidence intervals by key: of scores over all pixels, and of those ``over_images``.
 
-    Of those over all pixels that can be resampled, and those ``over_images``.
+    Those that were not found, or that cannot be resampled, have none.
     """
     keys = {**KEYS_OF_IMAGES, **{key: key for key in over_images}}
     known = {name: key for name, key in keys.items() if name in found}
@@ -47,7 +47,7 @@ def intervals(
 
 
 def rows(result: Evaluation) -> list[Row]:
-    """One row an image."""
+    """One row per image."""
     counts = result.images
     assert counts is not None
     pixels = (counts.tp + counts.fn).sum(1)

@@ -93,7 +93,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Groups(Column):
-    """``--groups FILE.csv:COLUMN``: what belongs together, as the images of a patient."""
+    """``--groups FILE.csv:COLUMN``: images that belong together, such as those of a patient."""
 
     @staticmethod
     def read(text: str) -> Groups:
@@ -110,7 +110,9 @@ class Groups(Column):
         if text is None:
             return None
         if not intervals:
-            raise ValueError("--groups is of confidence intervals: give --confidence 0.95, too.")
+            raise ValueError(
+                "--groups applies to confidence intervals: give --confidence 0.95, too."
+            )
         return Groups.read(text)
 
     def of(self, images: Sequence[str], warnings: Warnings) -> GroupOf:

@@ -21,8 +21,8 @@ from segmetrics.files import Match, Pair, Problem
 class SameImages:
     """Several models on the same images.
 
-    ``left_out`` is what cannot be scored, by model, and ``dropped`` the images that are left out of
-    all models for it.
+    ``left_out`` is what cannot be scored, by model; ``dropped`` are the images that are left out of
+    all models because of it.
     """
 
     left_out: Sequence[tuple[str, Problem]]
@@ -57,7 +57,7 @@ def evaluate_models(
         folders: folders of predictions, by model.
         settings: what is counted; counts of images must be among it.
         match: how names correspond, as in ``evaluate``.
-        workers: how many read and count.
+        workers: the number of workers.
         keep_going: leave out images that one model lacks, or that cannot be scored.
         progress: called as predictions are done.
         check: called with all pairs before any is counted; may raise.
@@ -83,12 +83,12 @@ def evaluate_models(
     check(together)
     ledgers = {model: Ledger(settings) for model in folders}
     found: dict[str, dict[str, Counted | Problem]] = {}
-    model_of = {pair.preds: model for model, those in pairs.items() for pair in those.values()}
+    model_of = {pair: model for model, those in pairs.items() for pair in those.values()}
     done, wrong = 0, 0
     progress(0, len(together), 0)
     for pair, outcome in outcomes(counter, together, workers):
         of_image = found.setdefault(pair.name, {})
-        of_image[model_of[pair.preds]] = outcome
+        of_image[model_of[pair]] = outcome
         done, wrong = done + 1, wrong + isinstance(outcome, Problem)
         progress(done, len(together), wrong)
         if len(of_image) == len(folders):

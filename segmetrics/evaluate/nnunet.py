@@ -1,7 +1,7 @@
 """``--format nnunet``: the ``summary.json`` that nnU-Net v2's own evaluation writes.
 
-Its structure and its numbers are those of ``nnunetv2.evaluation.evaluate_predictions``: what reads
-that file, such as ``nnUNetv2_find_best_configuration``, goes on working.
+Its structure and its numbers are those of ``nnunetv2.evaluation.evaluate_predictions``: programs
+that read that file, such as ``nnUNetv2_find_best_configuration``, keep working.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Nnunet:
         space, values = settings.space, _values(settings)
         regions = space.classes_of_regions()
         if all(len(classes) == 1 for classes in regions.values()):
-            regions = {}  # of lists of one value nnU-Net makes labels
+            regions = {}  # nnU-Net takes a list of one value for a label
         units: dict[str, tuple[int, ...]] = {}
         for c, name in enumerate(space.names):
             # nnU-Net's regions are made of labels that have no names
@@ -95,8 +95,8 @@ class Nnunet:
 def write(path: Path, evaluation: Evaluation) -> None:
     """Write ``summary.json``; ``-`` is standard output.
 
-    An undefined score is ``NaN``, as nnU-Net writes it: of a case without a pixel of the label in
-    target and prediction. Means leave it out; the mean over labels does not.
+    An undefined score is ``NaN``, as in nnU-Net: that of a case whose target and prediction both
+    lack the label. Means over cases leave it out; the mean over labels does not.
     """
     with opened(path) as file:  # in the form of batchgenerators' save_json
         json.dump(summary(evaluation), file, sort_keys=True, indent=4)

@@ -22,7 +22,7 @@ WithObjects = Annotated[
     typer.Option(
         "--objects", rich_help_panel=OBJECTS,
         help="Objects, too: lesions, cells, instances, as connected pixels of one class. How many "
-        "are found and invented, and their Dice; in the report the worst are shown.",
+        "are found and how many invented, and their Dice; the report shows the worst.",
     ),
 ]
 Instances = Annotated[
@@ -52,7 +52,7 @@ Threshold = Annotated[
     typer.Option(
         "--object-threshold", metavar="T", rich_help_panel=OBJECTS,
         help="The share of an object, or the IoU, above which it is found; by default any pixel, "
-        "or an IoU of 0.5. Of several IoUs, as in 0.5,0.75,0.9, F1 and accuracy at each.",
+        "or an IoU of 0.5. Several IoUs, as in 0.5,0.75,0.9, give F1 and accuracy at each.",
     ),
 ]
 Connected = Annotated[
@@ -75,14 +75,14 @@ ObjectSizes = Annotated[
     typer.Option(
         "--object-sizes", metavar="EDGES", rich_help_panel=OBJECTS,
         help="Recall by size, too: one edge for small and large, two for small, medium and large, "
-        "as in 100,1000, in the unit of --min-size. Images have 1024,9216 by default.",
+        "as in 100,1000, in the unit of --min-size; for images 1024,9216 by default.",
     ),
 ]
 Distances = Annotated[
     bool,
     typer.Option(
         "--object-distances", rich_help_panel=OBJECTS,
-        help="HD95 of the objects, too; one that is missed or invented has the diagonal.",
+        help="HD95 of the objects, too: for missed and invented ones the diagonal.",
     ),
 ]
 # fmt: on
@@ -106,7 +106,7 @@ def extras_of(
     Args:
         given: the options of the command, by parameter.
         settings: what values mean.
-        groups: what intervals draw.
+        groups: the groups of images, drawn as a whole for intervals.
 
     Raises:
         ValueError: options that contradict each other.
@@ -131,7 +131,7 @@ def extras_of(
         return (Objects(settings, preset(name), spacing, groups),)
     if not given["objects"] and not settings.ids:
         if rules:
-            raise ValueError(f"{options} says something of objects: give --objects, too.")
+            raise ValueError(f"{options} applies to objects: give --objects, too.")
         return ()
     if settings.ids and "connectivity" in rules:
         raise ValueError("--connectivity means nothing for --instances. Leave it out.")

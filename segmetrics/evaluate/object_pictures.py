@@ -1,4 +1,4 @@
-"""Pictures of the worst missed and invented objects, cut out of their images, for the report."""
+"""Pictures of the worst missed and false objects, cut out of their images, for the report."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def largest(
 
 
 def figures(shown: Mapping[str, Sequence[Shown]]) -> list[str]:
-    """The objects of images by the images' names, below what the colours mean."""
+    """The objects by image, below a legend of the colours."""
     legend = "".join(
         f'<span style="white-space:nowrap"><span style="display:inline-block;width:.8em;'
         f'height:.8em;background:rgb{color}"></span> {text}</span> '

@@ -82,8 +82,8 @@ class Objects:
     Args:
         settings: what values mean.
         rules: what an object is, and when it is found.
-        spacing: that of files without one: one number, or one an axis.
-        groups: what intervals draw, the patient of each image, say; None draws images.
+        spacing: that of files without one: one number, or one per axis.
+        groups: the group of each image, such as its patient, drawn as a whole; None draws images.
     """
 
     settings: Settings
@@ -139,7 +139,7 @@ class Objects:
         ``path`` is that of the target.
 
         Raises:
-            MaskError: a spacing that is none, or not the one that was given.
+            MaskError: an impossible spacing, or another than the given one.
         """
         from segmetrics.surfaces.bands import label_maps
 
@@ -160,7 +160,7 @@ class Objects:
     def sections(
         self, values: Ints, evaluation: Evaluation, level: float | None
     ) -> Iterable[Section]:
-        """A row a class and region, and a row an image, those with the most errors first."""
+        """One row per class and region, and one per image, those with the most errors first."""
         from segmetrics.evaluate.object_pictures import Pictures
 
         classes = self._scheme.of_classes

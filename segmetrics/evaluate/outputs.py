@@ -26,7 +26,7 @@ def check_outputs(outputs: Mapping[str, Path]) -> None:
     """Raise for files that cannot be written.
 
     Args:
-        outputs: files by what they are called, as ``"--json"``.
+        outputs: the files by the option that names them, such as ``"--json"``.
 
     Raises:
         ValueError: one of them cannot be written, or two are the same file.
@@ -74,7 +74,7 @@ def write_all(
     """Write all outputs that can be written.
 
     Args:
-        writers: what is written, and by what.
+        writers: the name of each output, and the function that writes it.
         failed: called with a sentence for what cannot be written.
 
     Returns:

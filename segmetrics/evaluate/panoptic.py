@@ -72,7 +72,7 @@ def panoptic_command(given: Options, context: typer.Context, screen: Screen) -> 
     """Score panoptic masks by the options of ``segmetrics evaluate``.
 
     Raises:
-        ValueError: options that mean nothing here, or files that are not as they should be.
+        ValueError: options that mean nothing here, or invalid files.
         NotScored: there are images that cannot be scored.
     """
     _check(given, context)
@@ -155,7 +155,9 @@ def plan(
     if targets.suffix == ".json" or preds.suffix == ".json":
         if name or match:
             option = "--labels" if name else "--match"
-            raise ValueError(f"{option} means nothing for JSON, which says it. Leave it out.")
+            raise ValueError(
+                f"{option} means nothing for JSON, which names categories and images. Leave it out."
+            )
         return _plan_coco(preds, targets)
     if name is None:
         raise ValueError(
@@ -262,7 +264,7 @@ def _check(given: Options, context: typer.Context) -> None:
 
 
 def _check_keys(limits: Mapping[str, float], format_: Format, by: Subgroups | None) -> None:
-    """Raise for limits of scores that there are not."""
+    """Raise for limits of unknown scores."""
     if limits:
         nothing = np.zeros((len(format_.names), 4))
         known = [*panoptic_scores(nothing, format_.names, format_.things)]

@@ -99,7 +99,7 @@ def count_models(
         score: what will be compared.
         boundary: whether segments match by their bands, too.
         match: how names correspond, as in ``evaluate``.
-        workers: how many read and count.
+        workers: the number of workers.
         keep_going: leave out images that one model lacks, or that cannot be scored.
         progress: called as predictions are done.
         check: called with all pairs before any is counted; may raise.
@@ -108,7 +108,7 @@ def count_models(
     Raises:
         NotScored: there are files that cannot be scored; with ``keep_going`` only if no image is
             left.
-        ValueError: an unknown score, or files that are not as they should be.
+        ValueError: an unknown score, or invalid files.
     """
     planned = {name: plan(path, targets, labels, match) for name, path in predictions.items()}
     format_ = next(iter(planned.values()))[0]

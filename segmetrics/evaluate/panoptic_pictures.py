@@ -1,4 +1,4 @@
-"""Pictures of missed and invented segments of the worst images, for the report."""
+"""Pictures of missed and false segments of the worst images, for the report."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Results:
         arguments: the options of the command.
         warnings: what looks wrong.
         by: what images are split by.
-        groups: what intervals draw as one; None draws images.
+        groups: the group of each image, drawn as a whole; None draws images.
     """
 
     counts: NDArray[np.int64]
@@ -126,7 +126,7 @@ class Results:
 
     @cached_property
     def of_classes(self) -> list[Row]:
-        """One row a category."""
+        """One row per category."""
         total = self.counts.sum(0)
         qualities = [values.tolist() for values in quality(total)]
         columns = {
@@ -139,7 +139,7 @@ class Results:
 
     @cached_property
     def of_images(self) -> list[Row]:
-        """One row an image, the worst first."""
+        """One row per image, the worst first."""
         scores = panoptic_scores(self.counts, self.categories, self.things)
         segments = self.counts.sum(1)
         columns = {
@@ -253,7 +253,7 @@ class Results:
 
         Args:
             path: the file.
-            pictures: makes HTML of what is missed and invented in some images, and warnings.
+            pictures: makes HTML of the missed and false segments of some images, and warnings.
         """
         from segmetrics import report
 
@@ -286,7 +286,7 @@ class Results:
         )
 
     def write_csv(self, path: Path) -> None:
-        """Write a row a category, and into files of their own a row an image or a group."""
+        """Write one row per category; images and groups have files of their own."""
         write_rows(path, self.of_classes, "class")
         if self.per_image and path != STANDARD_OUTPUT:
             write_rows(table_csv(path, "images"), self.of_images, "image")

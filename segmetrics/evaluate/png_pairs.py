@@ -25,11 +25,10 @@ NO_PNG = -1
 def counter_of(
     counting: Counting, values: Values, layout: Layout
 ) -> Callable[[Sequence[Pair]], list[Counted | None]] | None:
-    """What counts several pairs in one call, in memory of its own: one for every thread.
+    """A function that counts several pairs in one call, in memory of its own: one per thread.
 
-    It gives None for pairs that are something else than PNGs of one byte a pixel, damaged, of
-    different sizes or palettes, or have unknown labels. A target that several follow each other
-    with is read once.
+    It returns None for pairs that are no PNGs of one byte per pixel, are damaged, differ in size or
+    palette, or have unknown labels. A target that successive pairs share is read once.
 
     Returns:
         A function; None where the libraries that it needs are missing.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segmetrics.evaluate.extras import Array, Row, Section
+from segmetrics.evaluate.metadata import Groups, number_drawn
 from segmetrics.evaluate.settings import Evaluation
 from segmetrics.files import VOID, LabelMap, MaskError, Pair
 from segmetrics.labels import LabelSpace
@@ -55,6 +56,7 @@ class Probabilities:
         space: the classes, where a map holds the scores of all of them. There is a row for the
             confidences, the largest probabilities, and one for every class against the rest.
         left_out: classes of ``space`` that are left out of averages.
+        groups: what intervals draw, the patient of each image, say; None draws images.
     """
 
     names: Sequence[str]
@@ -62,6 +64,7 @@ class Probabilities:
     logits: bool
     space: LabelSpace | None = None
     left_out: tuple[int, ...] = ()
+    groups: Groups | None = None
 
     name = "probabilities"
     keys = ("probabilities", "reliability")
@@ -132,9 +135,8 @@ class Probabilities:
     def sections(
         self, values: Array, evaluation: Evaluation, level: float | None
     ) -> Iterable[Section]:
-        """A row a class, behind one of all where a map holds all of them; and a row a bin."""
+        """One row per class, after one of all where a map holds all of them; and one per bin."""
         from segmetrics.probabilities.cells import edges
-        from segmetrics.statistics import confidence_interval
 
         values = values if self.per_image else values[None]
         bins, _, cells = self._parts(values)
@@ -148,11 +150,7 @@ class Probabilities:
             rows.append({"name": name, **found, **dict.fromkeys(missing, nan)})
         of_all, of_classes = self._averaged
         everything = self._tables(values, ids, of_all, of_classes)
-        intervals = {}
-        if level is not None and self.per_image and len(values) > 1:
-            for table in everything:
-                for key in (key for key in table.keys() if key in KEYS):  # noqa: SIM118
-                    intervals[key] = confidence_interval(table, key, level=level)
+        intervals = self._intervals(everything, evaluation, level) if ids else {}
         scores = {key: _mean([rows[row][key] for row in of_classes]) for key in KEYS}
         if together:
             scores |= {key: rows[0][key] for key in OF_BINS} | {"best_threshold": nan}
@@ -180,6 +178,22 @@ class Probabilities:
             [row for c, name in enumerate(names) for row in _bins(name, bins[:, c].sum(0))],
             printed=0,
         )
+
+    def _intervals(
+        self, tables: Iterable[Resampled], evaluation: Evaluation, level: float | None
+    ) -> dict[str, Any]:
+        names = evaluation.names
+        groups = None if self.groups is None else self.groups.of(names, evaluation.warnings)
+        if level is None or number_drawn(names, groups) < 2:
+            return {}
+        from segmetrics.statistics import confidence_interval
+
+        return {
+            key: confidence_interval(table, key, level=level, groups=groups)
+            for table in tables
+            for key in table.keys()  # noqa: SIM118  # a table is no mapping
+            if key in KEYS
+        }
 
     def tables(
         self, values: Array | None, names: Sequence[str], warnings: Warnings

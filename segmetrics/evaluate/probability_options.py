@@ -10,6 +10,7 @@ import typer
 
 from segmetrics.evaluate import arguments
 from segmetrics.evaluate.arguments import SCORES
+from segmetrics.evaluate.metadata import Groups
 from segmetrics.evaluate.probabilities import Probabilities
 from segmetrics.evaluate.regions import of_regions
 from segmetrics.evaluate.settings import Settings
@@ -20,9 +21,9 @@ WithProbabilities = Annotated[
     typer.Option(
         "--probabilities", rich_help_panel=SCORES,
         help="Predictions are probabilities in [0, 1], or scaled to 8 or 16 bits: calibration, "
-        "AUROC, AP, FPR95 and the best threshold, too. Of the foreground with --binary or "
-        "masks of one class each, which are what is above 0.5; otherwise of all classes in one "
-        "file, (C, H, W), (C, D, H, W) or NIfTI (X, Y, Z, C), whose largest is the label.",
+        "AUROC, AP, FPR95 and the best threshold, too. With --binary or masks of one class "
+        "each they are the foreground's, and masks are what is above 0.5; otherwise a file has "
+        "all classes, (C, H, W), (C, D, H, W) or NIfTI (X, Y, Z, C), and the largest is the label.",
     ),
 ]
 FromLogits = Annotated[
@@ -45,7 +46,7 @@ RegionChannels = Annotated[
 
 
 def of_channels(given: Mapping[str, Any], settings: Settings) -> Settings:
-    """The settings, where files have a channel for each region those of regions.
+    """The settings; those of regions where files have a channel for each region.
 
     Args:
         given: the options of the command, by parameter.
@@ -61,12 +62,15 @@ def of_channels(given: Mapping[str, Any], settings: Settings) -> Settings:
     return of_regions(settings, arguments.channels_of(given["labels_"], settings.space))
 
 
-def settings_of(given: Mapping[str, Any], settings: Settings, *, per_image: bool) -> Settings:
+def settings_of(
+    given: Mapping[str, Any], settings: Settings, groups: Groups | None, *, per_image: bool
+) -> Settings:
     """The settings of predictions that are probabilities, or logits, where these are given.
 
     Args:
         given: the options of the command, by parameter.
         settings: what values mean.
+        groups: what intervals draw.
         per_image: keep the tables of every image, for intervals and comparisons.
 
     Raises:
@@ -75,7 +79,7 @@ def settings_of(given: Mapping[str, Any], settings: Settings, *, per_image: bool
     logits = given["from_logits"]
     if not given["probabilities"]:
         if logits:
-            raise ValueError("--from-logits is of scores: give --probabilities, too.")
+            raise ValueError("--from-logits applies to scores: give --probabilities, too.")
         return settings
     if settings.ids:
         raise ValueError("--instances: masks hold ids of objects, not --probabilities. Give one.")
@@ -84,8 +88,14 @@ def settings_of(given: Mapping[str, Any], settings: Settings, *, per_image: bool
         settings = replace(settings, space=replace(space, map_preds=False))
     names = ["foreground"] if settings.task == "binary" else list(space.names)
     regions = settings.regions is not None
-    of_classes = (settings.space, settings.left_out) if together else (None, ())
-    extra = Probabilities(names, per_image, logits, *of_classes)
+    extra = Probabilities(
+        names,
+        per_image,
+        logits,
+        settings.space if together else None,
+        settings.left_out if together else (),
+        groups,
+    )
     extra.load()
     several = together or (regions and space.num_classes > 1)
     preds = replace(

@@ -70,7 +70,7 @@ def of_regions(settings: Settings, regions: Mapping[str, tuple[int, ...]]) -> Se
         ValueError: options that contradict each other, or no regions.
     """
     if settings.task != "multiclass":
-        raise ValueError("--region-channels is of regions of label maps. Leave it out.")
+        raise ValueError("--region-channels applies to regions of label maps. Leave it out.")
     if not settings.background:
         raise ValueError("--no-background: regions have no class 0 in means. Leave it out.")
     if not regions:

@@ -1,6 +1,6 @@
 """Counting of segments in pairs of panoptic masks, in COCO's and Cityscapes' formats.
 
-Strict: what a PNG and its JSON do not say alike is an error that names the image and the id.
+Strict: where a PNG and its JSON disagree, an error names the image and the id.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Format(Protocol):
 
 @dataclass(frozen=True)
 class Coco:
-    """COCO's format: PNGs whose colours are the ids of segments, and what a JSON says of these.
+    """COCO's format: PNGs whose colours are the ids of segments, and a JSON that describes these.
 
     ``files`` are the JSON files.
     """
@@ -160,10 +160,10 @@ class SegmentCounter:
         self.load()
 
     def many(self) -> Callable[[Sequence[Pair]], list[Counted | None]] | None:
-        """What counts several pairs, for one thread: PNGs of COCO's format are read without the
-        GIL, and little is left to do.
+        """A function for one thread that counts several pairs: PNGs of COCO's format are read
+        without the GIL, and little is left to do.
 
-        It gives None for a pair that cannot be scored.
+        It returns None for a pair that cannot be scored.
         """
         is_coco = isinstance(self.settings.format, Coco)
         if not is_coco or self.settings.boundary or libraries() is None:

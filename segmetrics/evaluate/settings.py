@@ -40,19 +40,21 @@ class Readings(NamedTuple):
         """The same reading with the colours of a label space, for colour images.
 
         A colour stands for a value that its class has in masks; in predictions that hold indices of
-        classes, for the index. One that two classes have stands for neither.
+        classes, for the index. One that two classes share stands for neither.
 
         Args:
             space: the label space.
             void: colours of pixels that do not count.
         """
         values = {c: value for value, c in (space.id_to_class or {}).items()}
-        alone = {color for color, times in Counter(space.colors).items() if times == 1}
-        of_class = [(color, c) for c, color in enumerate(space.colors) if color in alone]
+        times = Counter(space.colors)
+        of_class = [(color, c) for c, color in enumerate(space.colors) if times[color] == 1]
+        shared = [(color, None) for color, number in times.items() if number > 1]
         of_target = [(color, values.get(c, c)) for color, c in of_class]
         of_void = [(color, space.ignore_index[-1]) for color in void if color not in space.colors]
         of_preds = of_target if space.map_preds else of_class
-        return Readings(Reading((*of_preds, *of_void)), Reading((*of_target, *of_void)))
+        others = *of_void, *shared
+        return Readings(Reading((*of_preds, *others)), Reading((*of_target, *others)))
 
     def with_options(self, **options: Any) -> Readings:
         """The same with other fields of ``Reading``."""

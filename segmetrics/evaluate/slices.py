@@ -18,8 +18,8 @@ PLANES = ("sagittal", "coronal", "axial")
 def worst_slice(preds: Array, target: Array, grid: Grid | None) -> tuple[Array, Array, str]:
     """The slice with the most wrong pixels, upright as in viewers, and its position.
 
-    Slices are thick: they lie across the axis of the largest spacing; of equal ones across that
-    from feet to head, or where nothing is known of axes across the first.
+    Slices lie across the axis of the largest spacing, as they are thick. If several axes have it,
+    across the one from feet to head, or across the first if the axes are not known.
     """
     steps = np.eye(3) if grid is None else grid.steps
     zyx = grid is None or grid.zyx

@@ -26,7 +26,7 @@ def spacing_option(text: str | None) -> tuple[float, ...] | None:
         numbers = ()
     if len(numbers) not in (1, 2, 3):
         raise ValueError(
-            f"--spacing is one number in mm, or one an axis as in 0.5,0.5,2, got {text!r}."
+            f"--spacing is one number in mm, or one per axis as in 0.5,0.5,2, got {text!r}."
         )
     if not all(isfinite(number) and number > 0 for number in numbers):
         raise ValueError(f"--spacing must be positive and finite, got {text!r}.")
@@ -38,8 +38,8 @@ def spacing_of(
 ) -> tuple[tuple[float, ...], bool]:
     """The spacing along every axis of a target, and whether it is known.
 
-    That of its header is meant; ``given`` is for files without one, and may not contradict it. Its
-    order is that of the header, (x, y, z), or of the array's axes unless a format defines it.
+    The spacing of its header is used. ``given`` is for files without one, and must not contradict a
+    header. It is in the header's order, (x, y, z), or in that of the axes of arrays.
 
     Raises:
         MaskError: a header with an impossible spacing, or another than ``given``.

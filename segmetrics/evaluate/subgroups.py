@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from segmetrics.evaluate.settings import Evaluation
     from segmetrics.statistics import Resampled, Slices
 
-#: What is said of a split: its worst group, the best less the worst, the worst by the best, and how
-#: often groups that are drawn at random differ as much.
+#: The scores of a split: that of its worst group, the best minus the worst, the worst divided by
+#: the best, and how often groups that are drawn at random differ as much.
 DIFFERENCES = ("worst", "difference", "ratio", "p_value")
 #: The table of subgroups by the scores of extras.
 OF_EXTRAS = "by_scores"
@@ -45,8 +45,8 @@ class Subgroups(Column):
             )
         if len(different) == len(images) > 2:
             raise ValueError(
-                f"--by {self.path}:{self.column}: each of the {len(images)} images has another "
-                "value. Cut continuous values into ranges first."
+                f"--by {self.path}:{self.column}: each of the {len(images)} images has a value "
+                "of its own. Cut continuous values into ranges first."
             )
         return found
 
@@ -65,11 +65,11 @@ class Subgroups(Column):
         """The scores of the subgroups.
 
         Args:
-            counts: a table with one row an image, which have names.
+            counts: a table with one row per image, which have names.
             score: the score, as ``statistics.slices`` knows it.
             level: that of the intervals.
             warnings: gets what looks wrong.
-            groups: what is drawn as one; None draws images.
+            groups: the group of each image, drawn as a whole; None draws images.
         """
         from segmetrics.statistics import slices
 
@@ -107,7 +107,7 @@ class Subgroups(Column):
             keys: the scores that are shown.
             level: that of the intervals.
             warnings: gets what looks wrong.
-            groups: what is drawn as one; None draws images.
+            groups: the group of each image, drawn as a whole; None draws images.
         """
         rows = [
             {"score": key, **row, "difference": found.difference, "p_value": found.p_value}
@@ -128,7 +128,7 @@ class Subgroups(Column):
 
     @staticmethod
     def rows(found: Slices, title: str) -> Iterator[Row]:
-        """One row a group."""
+        """One row per group."""
         for label, interval in found.by_group.items():
             yield {
                 "group": "(none)" if label is None else str(label),

@@ -76,7 +76,7 @@ class Summary:
             per_image: score images, too.
             level: that of the intervals; None for none.
             by: what images are split by, for scores of the parts.
-            groups: what is drawn as one for intervals; None draws images.
+            groups: the group of each image, drawn as a whole for intervals; None draws images.
 
         There are no intervals of fewer than two images or groups.
         """
@@ -273,7 +273,7 @@ class Summary:
         write_json(path, content)
 
     def write_csv(self, path: Path) -> None:
-        """Write a row a class; in tables of their own categories, regions, images and sections.
+        """Write one row per class; categories, regions, images and sections have their own tables.
 
         ``-`` is standard output. An undefined score is an empty cell. A name that a spreadsheet
         would take for a formula gets a ``'`` in front.

@@ -1,4 +1,4 @@
-"""``--fail-under KEY=VALUE``: scores that must not be less."""
+"""``--fail-under KEY=VALUE``: lower limits of scores."""
 
 from __future__ import annotations
 

@@ -32,9 +32,9 @@ from segmetrics.files import MaskError, Pair, Problem, Rows, load_kernels
 FORKS = sys.platform == "linux"
 #: The most pairs that a worker takes at once, and seconds between its reports.
 CHUNK, PAUSE = 8, 0.1
-#: The most workers a processor. They overlap waiting for the disk; more would contend.
+#: The most workers per processor. They overlap waiting for the disk; more would contend.
 PER_PROCESSOR = 4
-#: Tables of counts that a worker needs at once, and bytes that a table takes for each class, about.
+#: Tables of counts that a worker holds at once, and the approximate bytes per class of a table.
 TABLES, A_CLASS = 3, 2**10
 
 
@@ -264,13 +264,14 @@ def _send_counts(
 ) -> None:
     """Count chunks of pairs, from the place that all processes share, and send the counts.
 
-    Now and then only: who gets them is woken, and needs a processor that a worker could use.
+    They are sent now and then only: each message wakes the parent, on a processor that a worker
+    could use.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this ends it
-    for reader in readers:  # or nobody would see that who started this is gone
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+    for reader in readers:  # otherwise the pipes would stay open without the parent
         reader.close()
-    keep_to_one_thread()  # those of torch do not survive the fork
-    gc.freeze()  # collecting what was inherited would write to all of its pages, and so copy them
+    keep_to_one_thread()  # torch's threads do not survive the fork
+    gc.freeze()  # a collection would write to inherited pages, and so copy them
     unsent: list[tuple[int, Any]] = []
     sent = time.monotonic()
     with suppress(BrokenPipeError):

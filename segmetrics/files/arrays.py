@@ -43,7 +43,7 @@ def read_npz(path: Path, reading: Reading, buffer: Buffer) -> Stored:
                 raise ValueError("bytes follow the array")
     stored = _stored(path, values, reading)
     if reading.probabilities and found[0] in OF_NNUNET and values.ndim == 4:
-        of_space = Grid.unplaced(3, zyx=True)
+        of_space = Grid.unplaced(3)
         steps = np.insert(of_space.steps, 0, np.nan, 1)  # that of the classes
         return stored._replace(grid=replace(of_space, steps=steps))
     return stored

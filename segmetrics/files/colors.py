@@ -12,7 +12,7 @@ from segmetrics.files.problems import MaskError
 
 
 def labels_of_channels(
-    path: Path, values: Array, bands: str, colors: Sequence[tuple[Color, int]]
+    path: Path, values: Array, bands: str, colors: Sequence[tuple[Color, int | None]]
 ) -> Array:
     """The labels of an image with channels.
 
@@ -23,10 +23,11 @@ def labels_of_channels(
         path: the file.
         values: ``(..., channels)``.
         bands: a letter for each channel, as ``"RGBA"``.
-        colors: colour → label.
+        colors: colour → label, None for a colour of several labels.
 
     Raises:
-        MaskError: transparent pixels, unknown colours, or colours at all where none has a label.
+        MaskError: transparent pixels, unknown colours, one of several labels, or colours at all
+            where none has a label.
     """
     if bands.endswith("A"):
         values, bands = _without_alpha(path, values), bands[:-1]
@@ -36,7 +37,7 @@ def labels_of_channels(
     grey = np.array_equal(red, green) and np.array_equal(red, blue)
     strange = None
     if colors and values.dtype in (np.uint8, np.uint16):
-        labels, strange = _labels_of_colors(values, colors)
+        labels, strange = _labels_of_colors(path, values, colors)
         if strange is None:
             if grey and not np.array_equal(labels, red) and _all_labels(red, colors):
                 detail = (
@@ -61,17 +62,25 @@ def _without_alpha(path: Path, values: Array) -> Array:
 
 
 def _labels_of_colors(
-    values: Array, colors: Sequence[tuple[Color, int]]
+    path: Path, values: Array, colors: Sequence[tuple[Color, int | None]]
 ) -> tuple[Array, Color | None]:
     """The label of every pixel, and the first colour that has none."""
-    known = sorted((_packed(np.array(color)).item(), label) for color, label in colors)
-    keys, labels = (np.array(column, np.int64) for column in zip(*known, strict=True))
+    known = sorted(
+        (_packed(np.array(color)).item(), label or 0, label is None) for color, label in colors
+    )
+    keys, labels, shared = (np.array(column, np.int64) for column in zip(*known, strict=True))
     pixels = _packed(values)
     place = np.searchsorted(keys, pixels).clip(max=len(keys) - 1)
     strange = keys[place] != pixels
     if strange.any():
         red, green, blue = values[strange][0].tolist()
         return values, (red, green, blue)
+    several = shared[place] > 0
+    if number := np.count_nonzero(several):
+        red, green, blue = values[several][0].tolist()
+        detail = f"several labels have the colour {(red, green, blue)} ({number:,} pixels)"
+        hint = "A colour of several labels stands for none of them. Save labels, or other colours."
+        raise MaskError("colors", path, detail, hint)
     return labels[place], None
 
 
@@ -81,16 +90,18 @@ def _packed(colors: Array) -> Array:
     return (red << 32) + (green << 16) + blue
 
 
-def _all_labels(values: Array, colors: Sequence[tuple[Color, int]]) -> bool:
-    return bool(np.isin(values, [label for _, label in colors]).all())
+def _all_labels(values: Array, colors: Sequence[tuple[Color, int | None]]) -> bool:
+    labels = [label for _, label in colors if label is not None]
+    return bool(np.isin(values, labels).all())
 
 
-def _described(unknown: Color, values: Array, colors: Sequence[tuple[Color, int]]) -> str:
+def _described(unknown: Color, values: Array, colors: Sequence[tuple[Color, int | None]]) -> str:
     pixels = np.count_nonzero((values == np.array(unknown)).all(-1))
 
-    def distance(entry: tuple[Color, int]) -> int:
+    def distance(entry: tuple[Color, int | None]) -> int:
         return sum((a - b) ** 2 for a, b in zip(entry[0], unknown, strict=True))
 
     nearest, label = min(colors, key=distance)
     found = f"no label has the colour {unknown} ({pixels:,} pixels)"
-    return f"{found}; the nearest is {nearest}, of label {label}"
+    of = "several labels" if label is None else f"label {label}"
+    return f"{found}; the nearest is {nearest}, of {of}"

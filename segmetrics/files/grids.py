@@ -39,9 +39,9 @@ class Grid:
     sparse: bool = False
 
     @staticmethod
-    def unplaced(ndim: int, *, zyx: bool = False) -> Grid:
-        """The grid of an array whose axes are known, but not its position."""
-        return replace(Grid.of_affine(np.eye(4), ndim, zyx=zyx), placed=False, measured=False)
+    def unplaced(ndim: int) -> Grid:
+        """The grid of an array whose axes are known, (z, y, x), but not its position."""
+        return replace(Grid.of_affine(np.eye(4), ndim, zyx=True), placed=False, measured=False)
 
     @staticmethod
     def of_affine(affine: Floats, ndim: int, *, zyx: bool = False) -> Grid:
@@ -99,7 +99,7 @@ def axes_and_flips(
         The permutation of its axes and which of the result are then flipped; None where the grids
         differ by more than a thousandth of a voxel in a corner.
     """
-    if len(size) != len(to_size) or grid.steps.shape != to.steps.shape:
+    if len(size) != len(to_size):
         return None
     turn = np.linalg.pinv(grid.steps) @ to.steps
     axes = tuple(int(axis) for axis in np.abs(turn).argmax(0))

@@ -76,7 +76,7 @@ def read_nrrd(path: Path, reading: Reading, buffer: Buffer) -> Stored:
     placed = reading if "space" in fields else replace(reading, ignore_grid=True)
     grid = _of_no_spacing(path, fields.get("spacings", ""), data, placed)
     if not fields.keys() & {"spacings", "spacedirections"}:
-        grid = Grid.unplaced(len(data.shape), zyx=True)
+        grid = Grid.unplaced(len(data.shape))
     return Stored(_voxels(path, data), grid=grid or _grid(path, "NrrdImageIO", data, placed))
 
 
@@ -122,7 +122,9 @@ def _of_no_spacing(path: Path, spaced: str, data: Data, reading: Reading) -> Gri
         return None
     if not reading.ignore_grid:
         raise MaskError("grid", path, f"its header says the spacing {spacing}")
-    steps = np.diag([*(max(step, 0) for step in spacing[:3]), *[1] * (4 - len(spacing[:3]))])
+    steps = np.eye(4)
+    for axis, step in enumerate(spacing[:3]):
+        steps[axis, axis] = max(step, 0)
     return Grid.of_affine(steps, len(data.shape), zyx=True).nowhere()
 
 
@@ -133,7 +135,7 @@ def _grid(path: Path, of: str, data: Data, reading: Reading) -> Grid:
     try:
         return _placed(path, of, data).nowhere()
     except MaskError:
-        return Grid.unplaced(len(data.shape), zyx=True)
+        return Grid.unplaced(len(data.shape))
 
 
 def _placed(path: Path, of: str, data: Data) -> Grid:

@@ -22,6 +22,7 @@ class Reading:
 
     Args:
         colors: colour → label, where the label space has colours: colour images become label maps.
+            None for a colour of several labels.
         keys: names of the mask in NPZ files that hold several arrays, one of them in a file.
         one_hot: the axis of the classes, where arrays are one-hot.
         ignore_grid: say nothing of where voxels lie, only in which order.
@@ -31,7 +32,7 @@ class Reading:
         logits: logits instead of probabilities.
     """
 
-    colors: tuple[tuple[Color, int], ...] = ()
+    colors: tuple[tuple[Color, int | None], ...] = ()
     keys: tuple[str, ...] = ()
     one_hot: int | None = None
     ignore_grid: bool = False

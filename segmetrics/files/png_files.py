@@ -156,14 +156,14 @@ def _chunks(data: Array, size: int, checksum: int) -> tuple[int, int, int, int, 
     while kind != IEND:
         start = place + 8
         if start > size:
-            return 0, 0, 0, 0, 0
+            return LEFT
         length, kind = _number(data, place), _number(data, place + 4)
         end = start + length
         if end + 4 > size:
-            return 0, 0, 0, 0, 0
+            return LEFT
         found = call(checksum, (0, data.ctypes.data + place + 4, length + 4)) & INT
         if found != _number(data, end) or kind == ACTL or (kind == IHDR and length != 13):
-            return 0, 0, 0, 0, 0
+            return LEFT
         if kind == IHDR:
             header = start
         elif kind == PLTE:

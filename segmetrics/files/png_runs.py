@@ -83,8 +83,8 @@ def color_runs(filtered: Array, height: int, width: int) -> tuple[int, Runs, Run
     row, above = np.zeros(length, np.uint8), np.zeros(length, np.uint8)
     found, of_above = 0, 0
     for y in range(height):
-        begin = y * (length + 1)
-        kind, stored = filtered[begin], filtered[begin + 1 : begin + 1 + length]
+        begin = y * (length + 1) + 1
+        kind, stored = filtered[begin - 1], filtered[begin : begin + length]
         while found + width + 1 > len(starts):
             starts, colors = _longer(starts), _longer(colors)
         first = found

@@ -29,7 +29,7 @@ from segmetrics.files.tiff_codecs import LERC, LOSSLESS, check_lossless, unwrapp
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it warns of is checked here
 
 # Tags, and values of them.
-OLD_SUBFILE_TYPE, ORIENTATION, ROWS_PER_STRIP, NODATA = 255, 274, 278, 42113
+ORIENTATION, ROWS_PER_STRIP, NODATA = 274, 278, 42113
 REDUCED, MASK = 1, 4
 RGB, PALETTE, TRANSPARENCY = 2, 3, 4
 STREAMS = (8, 32946, 32773, 34925, 50000)  # compressions whose lengths are known
@@ -290,7 +290,7 @@ class Tiff:
         _, columns, samples = decoded.shape
         expected = self.step * -(-columns * samples * page.bitspersample // 8)
         found = len(TIFF.DECOMPRESSORS[int(page.compression)](data))
-        if found > 2 * expected + 1:
+        if found > 2 * expected:
             detail = (
                 f"a strip or tile of {found:,} bytes, {page.bitspersample} bits need {expected:,}"
             )
@@ -302,17 +302,16 @@ def _loaded(page: Any) -> Any:
     return page.aspage()
 
 
-def _layout(page: Any) -> tuple[bool, int, int]:
-    """How a page is divided into strips or tiles."""
+def _layout(page: Any) -> tuple[int, int]:
+    """The size of the strips or tiles of a page."""
     if page.is_tiled:
-        return True, page.tilelength, page.tilewidth
-    return False, page.rowsperstrip, page.imagewidth
+        return page.tilelength, page.tilewidth
+    return page.rowsperstrip, page.imagewidth
 
 
 def _is_secondary(page: Any) -> bool:
-    """Whether a page is a reduced image or a mask of another."""
-    reduced = page.subfiletype & REDUCED or page.tags.valueof(OLD_SUBFILE_TYPE) == 2
-    return bool(reduced or page.subfiletype & MASK or page.photometric == TRANSPARENCY)
+    """Whether a page is a reduced image or a mask of another; tifffile reads the older tag, too."""
+    return bool(page.subfiletype & (REDUCED | MASK) or page.photometric == TRANSPARENCY)
 
 
 def _described(page: Any) -> str:

@@ -32,9 +32,9 @@ class Section(NamedTuple):
 
     Args:
         title: the heading.
-        rows: one mapping a row, all with the same columns, of which the first names the row.
+        rows: one mapping per row, all with the same columns, of which the first names the row.
             Values are strings, integers, and floats for scores.
-        notes: sentences under the heading.
+        notes: sentences under the table.
         figures: HTML after the table, inserted as it is.
     """
 
@@ -149,15 +149,16 @@ def write_sections(
     """Write a report of results that have no confusion matrix: scores and tables, one HTML file.
 
     Args:
-        path: where; its folder must exist. A file there is replaced, at once and as a whole.
-        sections: the tables, in the order to show them.
-        title: stands above the page.
-        summary: what was scored, in a few words each.
-        scores: those at the head of the page by name, the main one first.
-        intervals: those of scores, all of one level.
-        how: how it was counted: what to write under which heading.
+        path: the file, in a folder that exists. An existing file is replaced atomically.
+        sections: the tables, in this order.
+        title: the title of the page.
+        summary: what was scored, as a few short phrases.
+        scores: the scores for the top of the page, by name, the main one first.
+        intervals: the intervals of scores, by name, all of one level.
+        how: how it was counted: heading → text. The versions of segmetrics, torch and Python and
+            the date are added.
         left_out: files that were not scored, each with the reason.
-        warnings: sentences shown at the head of the page.
+        warnings: sentences for the top of the page.
 
     Returns:
         The path.
@@ -192,7 +193,7 @@ def write_sections(
         "warnings": [str(warning) for warning in warnings],
     }
     page = rendered("sections.html.jinja", content, charts=False)
-    # file names that are no Unicode have characters which UTF-8 has not
+    # file names that are not valid Unicode hold surrogates, which UTF-8 cannot encode
     replace_file(path, page.encode("utf-8", "replace"))
     return path
 

@@ -151,7 +151,7 @@ def write_comparison(
 
 
 def _significance(names: Sequence[str], pairs: Sequence[ModelPair]) -> dict[str, list[Cell | None]]:
-    """The map: one row and one column a model, with None on the diagonal."""
+    """The map: one row and one column per model, with None on the diagonal."""
     cells = {}
     for pair in pairs:
         kinds = ("better", "worse") if pair.significant else ("", "")
