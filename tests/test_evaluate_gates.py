@@ -180,7 +180,7 @@ def test_tables_that_do_not_fit_are_refused_before_anything_is_counted(
 def test_two_images_may_have_a_value_each_and_three_may_not(tmp_path: Path) -> None:
     column = Subgroups.read(f"{table(tmp_path / 'c.csv', list('abc'), values=list('xyz'))}:site")
     assert column.of(["a", "b"], Warnings()) == {"a": "x", "b": "y"}
-    with pytest.raises(ValueError, match="each of the 3 images has another value"):
+    with pytest.raises(ValueError, match="each of the 3 images has a value of its own"):
         column.of(["a", "b", "c"], Warnings())
 
 
