@@ -370,7 +370,7 @@ def test_six_classes_with_infinite_distances_are_named(
     target = np.arange(number + 1, dtype=np.uint8).repeat(4)[:, None].repeat(5, 1)
     save(tmp_path, "a.png", np.zeros_like(target), target)
     found = content(tmp_path, "--num-classes", number + 1, "--surfaces")
-    named = f"Distances are infinite of 1 in 1, 2 in 1, 3 in 1, 4 in 1, {shown} 1 cases"
+    named = f"Distances are infinite for 1 in 1, 2 in 1, 3 in 1, 4 in 1, {shown} 1 cases"
     assert named in " ".join(found["notes"])
 
 
