@@ -291,6 +291,7 @@ def test_only_label_spaces_with_a_background_leave_it_out(folders: Folders) -> N
 
 
 def test_without_background_intervals_and_report_are_so(false_alarms: Folders) -> None:
+    pytest.importorskip("jinja2")
     page = false_alarms[0].parent / "report.html"
     given = "--num-classes", 3, "--no-background", "--confidence", 0.9, "--html", page
     assert re.search(r"mIoU +0\.692 +\[0\.692, 0\.692\]", run(false_alarms, *given).stdout)

@@ -509,6 +509,7 @@ def test_of_many_images_the_worst_are_listed_and_it_says_so(
 
 def test_a_picture_is_of_the_segment_and_of_the_one_that_covers_it_most(tmp_path: Path) -> None:
     """Two persons seen as one: both are missed, each within the one that was invented."""
+    pytest.importorskip("jinja2")
     target = np.repeat([[1] * 10 + [2] * 10], 12, 0)
     preds = np.full_like(target, 9)
     images: Drawn = [(target, {1: (1, False), 2: (1, False)}, preds, {9: 1})]

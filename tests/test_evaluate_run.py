@@ -1073,6 +1073,7 @@ def test_every_column_is_that_of_scikit_learn(tmp_path: Path) -> None:
 
 
 def test_an_image_without_a_score_is_no_example(pairs: tuple[Path, Path], tmp_path: Path) -> None:
+    pytest.importorskip("jinja2")
     Image.fromarray(np.full((16, 16), 255, np.uint8)).save(pairs[1] / "1.png")
     page = tmp_path / "r.html"
     assert run(*pairs, *THREE, "--ignore-index", 255, "--html", page).exit_code == 0

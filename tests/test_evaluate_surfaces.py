@@ -192,6 +192,7 @@ def test_an_ignored_grid_keeps_the_spacing_of_the_target(suffix: str, tmp_path: 
 
 
 def test_images_without_spacing_are_measured_in_pixels_and_it_is_said(tmp_path: Path) -> None:
+    pytest.importorskip("jinja2")
     preds, target = blobs((40, 50), seed=5)
     save(tmp_path, "a.png", preds, target)
     done = run(tmp_path, "--num-classes", 3, "--surfaces", "--html", tmp_path / "o.html")

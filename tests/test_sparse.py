@@ -259,6 +259,7 @@ def test_a_large_mask_of_many_classes_is_counted_in_parts(
 
 
 def test_a_report_of_too_many_classes_is_refused_first(tmp_path: Path) -> None:
+    pytest.importorskip("jinja2")
     folders = write(tmp_path, drawn(1, 10))
     done = run(*folders, "--num-classes", 5000, "--html", tmp_path / "report.html")
     assert done.exit_code == 2
