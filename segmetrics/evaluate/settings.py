@@ -138,11 +138,11 @@ class Settings:
 
 
 class NotScored(Exception):
-    """Files that cannot be scored; ``rest``: whether there are others."""
+    """Files that cannot be scored, in the order of their names; ``rest``: whether others can."""
 
     def __init__(self, problems: Sequence[Problem], *, rest: bool) -> None:
         super().__init__(f"{len(problems)} problems")
-        self.problems, self.rest = list(problems), rest
+        self.problems, self.rest = sorted(problems, key=lambda problem: problem.file), rest
 
 
 @dataclass(frozen=True, eq=False)
