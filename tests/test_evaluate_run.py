@@ -415,7 +415,7 @@ def test_saving_takes_a_small_share_of_the_time(
             return {}
 
         def restore(self, *_: Any) -> None:
-            raise NotImplementedError
+            raise NotImplementedError  # a new checkpoint has nothing to load
 
     slow = Slow()
     monkeypatch.setattr(checkpoint, "time", slow)
